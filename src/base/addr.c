@@ -1,0 +1,252 @@
+#include "base/addr.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+
+static void set_v6(struct addr *a, const uint8_t ip[16])
+{
+	memset(a->ip, 0, sizeof(a->ip));
+	if (memcmp(ip, v4_mapped, sizeof(v4_mapped)) == 0) {
+		a->family = AF_INET;
+		memcpy(a->ip, ip + 12, 4);
+	} else {
+		a->family = AF_INET6;
+		memcpy(a->ip, ip, 16);
+	}
+}
+
+/* The index of an IPv6 scope: a number, or an interface that is present. 0: neither. */
+static uint32_t parse_scope(const char *text)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (*text >= '0' && *text <= '9' && *end == '\0')
+		return (uint32_t)n;
+	return if_nametoindex(text);
+}
+
+bool addr_parse(const char *text, struct addr *ret)
+{
+	struct addr a = {.family = AF_UNSPEC};
+	char copy[INET6_ADDRSTRLEN + IF_NAMESIZE + 2];
+	uint8_t ip[16];
+	size_t len = strlen(text);
+	char *scope;
+
+	if (inet_pton(AF_INET, text, a.ip) == 1) {
+		a.family = AF_INET;
+		*ret = a;
+		return true;
+	}
+	if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+		text++;
+		len -= 2;
+	}
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	scope = strchr(copy, '%');
+	if (scope) {
+		*scope++ = '\0';
+		a.scope = parse_scope(scope);
+		if (a.scope == 0)
+			return false;
+	}
+	if (inet_pton(AF_INET6, copy, ip) != 1)
+		return false;
+	set_v6(&a, ip);
+	*ret = a;
+	return true;
+}
+
+static unsigned family_bits(uint16_t family)
+{
+	return family == AF_INET ? 32 : 128;
+}
+
+/* Clears every bit of the address behind the first `bits`. */
+static void mask(struct addr *a, unsigned bits)
+{
+	for (unsigned i = 0; i < family_bits(a->family) / 8; i++) {
+		if (bits >= 8) {
+			bits -= 8;
+		} else {
+			a->ip[i] &= (uint8_t)(0xff00 >> bits);
+			bits = 0;
+		}
+	}
+}
+
+bool cidr_parse(const char *text, struct cidr *ret)
+{
+	char copy[ADDR_TEXT_MAX];
+	const char *slash = strchr(text, '/');
+	size_t len = slash ? (size_t)(slash - text) : strlen(text);
+	struct addr a;
+	unsigned bits;
+
+	if (len >= sizeof(copy))
+		return false;
+	memcpy(copy, text, len);
+	copy[len] = '\0';
+	if (!addr_parse(copy, &a))
+		return false;
+	bits = family_bits(a.family);
+	if (slash) {
+		char *end;
+		unsigned long n = strtoul(slash + 1, &end, 10);
+
+		if (slash[1] < '0' || slash[1] > '9' || *end != '\0')
+			return false;
+		/* ::ffff:10.0.0.0/104 was meant in the bits of IPv6 */
+		if (a.family == AF_INET && strchr(copy, ':')) {
+			if (n < 96)
+				return false;
+			n -= 96;
+		}
+		if (n > bits)
+			return false;
+		bits = (unsigned)n;
+	}
+	mask(&a, bits);
+	*ret = (struct cidr){.net = a, .bits = (uint8_t)bits};
+	return true;
+}
+
+static const char *format(const struct addr *a, char *buf, bool bracket, bool port)
+{
+	char ip[INET6_ADDRSTRLEN] = "";
+	char scope[IF_NAMESIZE + 12] = "";
+	char behind[8] = "";
+	bool v6 = a->family == AF_INET6;
+
+	if (a->family == AF_UNSPEC || a->family == AF_UNIX) {
+		snprintf(buf, ADDR_TEXT_MAX, "%s", a->family == AF_UNIX ? "unix" : "-");
+		return buf;
+	}
+	inet_ntop(a->family, a->ip, ip, sizeof(ip));
+	if (a->scope)
+		snprintf(scope, sizeof(scope), "%%%u", a->scope);
+	if (port)
+		snprintf(behind, sizeof(behind), ":%u", a->port);
+	snprintf(buf, ADDR_TEXT_MAX, "%s%s%s%s%s", v6 && bracket ? "[" : "", ip, scope,
+		 v6 && bracket ? "]" : "", behind);
+	return buf;
+}
+
+const char *addr_format(const struct addr *a, char *buf)
+{
+	return format(a, buf, false, false);
+}
+
+const char *addr_format_port(const struct addr *a, char *buf)
+{
+	return format(a, buf, true, true);
+}
+
+const char *addr_format_bracket(const struct addr *a, char *buf)
+{
+	return format(a, buf, true, false);
+}
+
+const char *cidr_format(const struct cidr *c, char *buf)
+{
+	size_t len;
+
+	addr_format(&c->net, buf);
+	if (c->net.family == AF_UNSPEC || c->bits == family_bits(c->net.family))
+		return buf;
+	len = strlen(buf);
+	snprintf(buf + len, ADDR_TEXT_MAX - len, "/%u", c->bits);
+	return buf;
+}
+
+socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (a->family == AF_INET) {
+		struct sockaddr_in *in = (struct sockaddr_in *)ret;
+
+		in->sin_family = AF_INET;
+		in->sin_port = htons(a->port);
+		memcpy(&in->sin_addr, a->ip, 4);
+		return sizeof(*in);
+	}
+	if (a->family == AF_INET6) {
+		struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(a->port);
+		in6->sin6_scope_id = a->scope;
+		memcpy(&in6->sin6_addr, a->ip, 16);
+		return sizeof(*in6);
+	}
+	return 0;
+}
+
+void addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+	if (len < sizeof(sa->sa_family))
+		return;
+	if (sa->sa_family == AF_INET && len >= sizeof(struct sockaddr_in)) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)sa;
+
+		ret->family = AF_INET;
+		ret->port = ntohs(in->sin_port);
+		memcpy(ret->ip, &in->sin_addr, 4);
+	} else if (sa->sa_family == AF_INET6 && len >= sizeof(struct sockaddr_in6)) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)sa;
+
+		set_v6(ret, in6->sin6_addr.s6_addr);
+		ret->port = ntohs(in6->sin6_port);
+		if (ret->family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+			ret->scope = in6->sin6_scope_id;
+	} else if (sa->sa_family == AF_UNIX) {
+		ret->family = AF_UNIX;
+	}
+}
+
+bool addr_same_host(const struct addr *a, const struct addr *b)
+{
+	return a->family == b->family && a->scope == b->scope &&
+	       memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+}
+
+bool addr_is_wildcard(const struct addr *a)
+{
+	static const uint8_t zero[16];
+
+	return (a->family == AF_INET || a->family == AF_INET6) &&
+	       memcmp(a->ip, zero, sizeof(zero)) == 0;
+}
+
+bool cidr_contains(const struct cidr *c, const struct addr *a)
+{
+	struct addr masked = *a;
+
+	if (c->net.family == AF_UNSPEC)
+		return true;
+	if (c->net.family != a->family || (c->net.scope && c->net.scope != a->scope))
+		return false;
+	mask(&masked, c->bits);
+	return memcmp(masked.ip, c->net.ip, sizeof(masked.ip)) == 0;
+}
+
+struct addr addr_client_network(const struct addr *a)
+{
+	struct addr net = *a;
+
+	net.port = 0;
+	if (net.family == AF_INET6)
+		mask(&net, 64);
+	return net;
+}

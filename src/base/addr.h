@@ -1,0 +1,56 @@
+/*
+ * addr.h - an IP address with its port, and networks.
+ *
+ * An IPv4 address that came in as ::ffff:a.b.c.d is kept as the IPv4 address that it is,
+ * so one rule, one limit and one log line serve both families of sockets.
+ */
+#ifndef BASE_ADDR_H
+#define BASE_ADDR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct addr {
+	uint16_t family;  /* AF_UNSPEC (none), AF_INET, AF_INET6, AF_UNIX (no address kept) */
+	uint16_t port;    /* host byte order; 0: none */
+	uint32_t scope;   /* IPv6 link-local: interface index, else 0 */
+	uint8_t ip[16];   /* network byte order; IPv4 uses the first 4 */
+};
+
+struct cidr {
+	struct addr net;  /* host bits cleared, no port */
+	uint8_t bits;     /* prefix length */
+};
+
+#define ADDR_TEXT_MAX 80 /* room for any text below, with its NUL */
+
+/* "1.2.3.4", "::1", "[::1]", "fe80::1%eth0"; numbers only, never a look-up.
+ * Returns false if `text` is no address; *ret is then untouched. The port is set to 0. */
+bool addr_parse(const char *text, struct addr *ret);
+
+/* "192.168.0.0/16", "fd00::/8", or an address (all its bits). Host bits that are set are cleared. */
+bool cidr_parse(const char *text, struct cidr *ret);
+
+/* Both write a NUL-terminated text to buf (ADDR_TEXT_MAX bytes) and return buf.
+ * AF_UNSPEC gives "-", AF_UNIX "unix". addr_format: no port, no brackets.
+ * addr_format_port: "1.2.3.4:25", "[::1]:25". addr_format_bracket: "1.2.3.4", "[::1]". */
+const char *addr_format(const struct addr *a, char *buf);
+const char *addr_format_port(const struct addr *a, char *buf);
+const char *addr_format_bracket(const struct addr *a, char *buf);
+const char *cidr_format(const struct cidr *c, char *buf);
+
+/* To and from the kernel's form. Returns the length of the sockaddr, 0 if the family is neither. */
+socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret);
+void addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *ret);
+
+/* Same host (family, address, scope), whatever the port. */
+bool addr_same_host(const struct addr *a, const struct addr *b);
+bool addr_is_wildcard(const struct addr *a);
+bool cidr_contains(const struct cidr *c, const struct addr *a);
+
+/* The network that one customer holds: an IPv4 address, or the /64 of an IPv6 one; port cleared. */
+struct addr addr_client_network(const struct addr *a);
+
+#endif

@@ -1,0 +1,24 @@
+/*
+ * log.h - one line to whoever reads the log. Where it goes is set by the process: the supervisor
+ * has targets, a worker a ring in shared memory, a program run by hand its stderr.
+ *
+ * A line says what was being done, for whom, why it failed, and what to do about it; it has no
+ * newline, no time and no "tcpproxy: " in it: the sink adds what its target wants.
+ */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+typedef void log_sink_fn(void *arg, enum log_level level, const char *line);
+
+/* Until it is called, lines go to stderr as "tcpproxy: line". */
+void log_set_sink(log_sink_fn *fn, void *arg);
+
+void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+const char *log_level_name(enum log_level level); /* "error", "warning", "info", "debug" */
+
+#endif

@@ -1,0 +1,18 @@
+/*
+ * mem.h - memory for start-up, configuration and control: never NULL, the program ends with a
+ * message if there is none. The data plane allocates nothing per connection.
+ */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include <stddef.h>
+
+void *mem_alloc(size_t n);                        /* zeroed */
+void *mem_resize(void *p, size_t count, size_t size); /* as reallocarray; new bytes are not zeroed */
+char *mem_strdup(const char *s);
+char *mem_strndup(const char *s, size_t n);
+char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+#endif

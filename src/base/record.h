@@ -1,0 +1,66 @@
+/*
+ * record.h - the access record of a connection, and how it is written.
+ *
+ * A worker fills the fixed part and puts it, with its texts behind it, into the ring of its trio;
+ * the supervisor renders it. The order and the names of the keys are a promise (tcpproxy.conf(5)).
+ */
+#ifndef BASE_RECORD_H
+#define BASE_RECORD_H
+
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/buf.h"
+
+enum record_event { RECORD_OPEN, RECORD_CLOSE, RECORD_INTERVAL };
+
+/* Who ended the connection first, and how. The texts are in record.c, in the same order. */
+enum end {
+	END_NONE,
+	END_CLIENT_FIN,
+	END_SERVER_FIN,
+	END_CLIENT_RESET,
+	END_SERVER_RESET,
+	END_DENIED,
+	END_CONNECT_FAILED,
+	END_CONNECT_TIMEOUT,
+	END_UNRESOLVED,
+	END_IDLE_TIMEOUT,
+	END_HALF_CLOSE_TIMEOUT,
+	END_LIMIT,
+	END_KILLED,
+	END_STOPPED,
+	END_HANDLER_EXIT,
+	END_POISONED,
+	END_LOST,
+	END_COUNT
+};
+
+struct record {
+	uint64_t id;
+	int64_t wall_us;      /* when this record was made */
+	int64_t connect_us;   /* accept to connected; -1: never was */
+	int64_t duration_us;
+	uint64_t up, down;    /* bytes from the client, from the server */
+	struct addr local;    /* where the client was accepted: interface and port */
+	struct addr client;
+	struct addr server;   /* AF_UNSPEC: none, or server_text says it */
+	uint8_t event;        /* enum record_event */
+	uint8_t end;          /* enum end */
+	/* texts; NULL or "": missing */
+	const char *rule;        /* "/etc/tcpproxy.conf:5" */
+	const char *name;        /* the client's name, if it was looked up */
+	const char *server_text; /* "unix:/run/x.sock" or the path of a handler */
+};
+
+const char *end_name(enum end end);
+
+/* Each appends one line without a newline. */
+void record_render_text(const struct record *r, struct buf *out);
+void record_render_json(const struct record *r, struct buf *out);
+
+/* A line of the log that is no record: "TIME error what went wrong", {"time":..., "event":"error",
+ * "message":...}. `level` is a name as from log_level_name(). */
+void record_render_line_text(int64_t wall_us, const char *level, const char *line, struct buf *out);
+void record_render_line_json(int64_t wall_us, const char *level, const char *line, struct buf *out);
+
+#endif

@@ -1,0 +1,33 @@
+/*
+ * ring.h - messages from one writer process to one reader process through shared memory.
+ *
+ * The index is stored after the bytes, so a writer that dies in between leaves nothing. A reader
+ * that dies reads the last message again. A full ring overwrites nothing: the message is
+ * refused and counted. Nobody ever waits.
+ */
+#ifndef BASE_RING_H
+#define BASE_RING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct ring; /* lies in shared memory */
+
+/* Bytes of shared memory for a ring whose payload area is `capacity` bytes (a power of two). */
+size_t ring_size(size_t capacity);
+/* mem: zeroed shared memory of ring_size(capacity) bytes, 64-byte aligned. */
+struct ring *ring_init(void *mem, size_t capacity);
+
+/* Writer: false (and counted) if it does not fit. `type` is the caller's. At most capacity/4 bytes. */
+bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len);
+
+/* Reader: the oldest message, or false. *data stays valid until ring_drop(). A length that a
+ * broken writer spoiled is never followed: the ring is emptied and false returned. */
+bool ring_peek(struct ring *r, uint32_t *type, const void **data, size_t *len);
+void ring_drop(struct ring *r);
+/* Messages refused since the last call. */
+uint64_t ring_take_lost(struct ring *r);
+bool ring_empty(const struct ring *r);
+
+#endif

@@ -1,0 +1,189 @@
+/*
+ * config.h - text in, one read-only struct config out.
+ *
+ * The text is the configuration file, or what the command line amounts to. config/ never touches
+ * the world outside: files, globs and port names are asked from the caller (struct config_world).
+ * config_print() writes the canonical text, which parses back to the same text, needs no world at
+ * all (includes and lists expanded, port names as numbers), and is what every process is handed.
+ *
+ * Sections are flat: each holds every setting that is in force for it, wherever it was inherited
+ * from. A connection looks at nothing but its section.
+ */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/buf.h"
+
+/* Where the parser looks outside. Any member may be NULL: then what needs it is an error. */
+struct config_world {
+	void *arg;
+	/* The whole file, malloc()ed and NUL-terminated, or NULL with *why set to a static text. */
+	char *(*read_file)(void *arg, const char *path, const char **why);
+	/* Paths that match, sorted, NULL-terminated, malloc()ed with its strings; NULL: none. */
+	char **(*glob)(void *arg, const char *pattern);
+	/* Port number of a service name (tcp), host byte order; 0: unknown. */
+	uint16_t (*service_port)(void *arg, const char *name);
+};
+
+enum server_kind { SERVER_HOST, SERVER_UNIX, SERVER_PROGRAM };
+
+struct server {
+	enum server_kind kind;
+	char *host;        /* SERVER_HOST: name or numeric address, no brackets */
+	struct addr addr;  /* SERVER_HOST: its address if `host` is one, else AF_UNSPEC */
+	uint16_t port;     /* SERVER_HOST: 0: the port on which the client was accepted */
+	char *path;        /* SERVER_UNIX: of the socket; SERVER_PROGRAM: argv[0] */
+	char **argv;       /* SERVER_PROGRAM: NULL-terminated */
+	char *key;         /* as spelt, one line: "mail:25", "mail", "[::1]:25", "unix:/p", "/bin/x -y" */
+	uint32_t weight;   /* 1..1000, default 1 */
+	uint32_t max;      /* connections at a time; 0: no limit */
+	bool backup;
+	bool disabled;
+	uint32_t line;     /* in the canonical text */
+};
+
+struct access_rule {
+	bool allow;
+	struct cidr net;   /* "all" is two rules' worth: family AF_UNSPEC matches everything */
+};
+
+struct access_list {   /* order matters; the first match decides */
+	struct access_rule *rules;
+	size_t n;
+	bool any_allow;    /* then no match means denied */
+};
+
+enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
+
+/* A port section (kind NONE: its own rules, for connections no interface section matches)
+ * or an interface section. */
+struct section {
+	uint32_t index;            /* in config.sections */
+	uint32_t service;          /* index in config.services */
+	enum interface_kind kind;
+	struct cidr net;           /* ADDRESS (all bits), NETWORK */
+	char *name;                /* NAME, e.g. "eth0" */
+	char *origin;              /* "FILE:LINE" of its port or interface line, as first read */
+
+	struct server *servers;    /* the pool; n_servers 0: nothing is served by this section itself */
+	size_t n_servers;
+	struct access_list access;
+	char **acp;                /* argv, NULL-terminated; NULL: none */
+	int64_t acp_timeout_ms;
+	char *env_prefix;          /* "PROXY_" */
+	char **env;                /* "NAME=VALUE", NULL-terminated; NULL: none */
+	int64_t connect_timeout_ms;
+	int64_t timeout_ms;            /* idle; 0: none */
+	int64_t half_close_timeout_ms; /* 0: none; also 0 with `wait yes` */
+	int64_t keepalive_ms;          /* 0: none */
+	bool numeric;
+	struct addr source;        /* AF_UNSPEC: none */
+	uint32_t max_connections;            /* of the whole service; 0: no limit */
+	uint32_t max_connections_per_client; /* per service; 0: no limit */
+};
+
+struct port_range {
+	uint16_t first, last;
+};
+
+struct service {
+	uint32_t index;
+	struct port_range *ports;
+	size_t n_ports;
+	uint32_t root;             /* index of its own section (kind NONE), always there */
+	uint32_t first_section;    /* its interface sections follow each other in config.sections */
+	uint32_t n_sections;       /* without the root */
+	bool wildcard;             /* the root has servers: bind every address */
+};
+
+enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNAL, LOG_TO_FILE };
+
+struct log_target {
+	enum log_kind kind;
+	bool json;
+	int facility;              /* syslog's, as in <syslog.h> (LOG_DAEMON) */
+	char *path;                /* FILE */
+};
+
+struct config {
+	bool standalone;
+	char *user, *group;        /* NULL: not said */
+	char *pidfile;             /* NULL: none */
+	struct log_target *logs;   /* n_logs 0: the default of the way it runs */
+	size_t n_logs;
+	uint32_t workers;          /* 0: one per core */
+	uint32_t max_connections;  /* global; 0: as many as descriptors allow */
+	int64_t stop_timeout_ms;   /* 0: none */
+	struct addr *resolvers;    /* port 53 unless said */
+	size_t n_resolvers;
+	struct service *services;
+	size_t n_services;
+	struct section *sections;  /* of all services */
+	size_t n_sections;
+	char **files;              /* every file that was read, absolute, NULL-terminated: the file
+	                            * itself first, then includes and lists */
+};
+
+/* One error of a text. A parse reports as many as there are. */
+struct config_error {
+	char *file;                /* NULL: the command line */
+	uint32_t line, column;     /* from 1; 0: not in a file */
+	char *message;             /* what is wrong, and what is allowed */
+};
+
+struct config_errors {
+	struct config_error *list;
+	size_t n;
+};
+
+/* One text to be parsed: a file, a directive of -o, or what -b and its kin amount to. */
+struct config_source {
+	const char *name;          /* FILE of messages and origins, e.g. "/etc/tcpproxy.conf" or "-b" */
+	const char *text;
+};
+
+/* Parses and checks. Returns the configuration (config_free()), or NULL with *errors filled (at
+ * least one; config_errors_release()). `path` is only for messages and for relative includes. */
+struct config *config_parse(const char *path, const char *text, const struct config_world *world,
+			    struct config_errors *errors);
+void config_free(struct config *c); /* takes NULL */
+void config_errors_release(struct config_errors *e);
+/* "FILE:LINE:COLUMN: message", without "tcpproxy: ". */
+void config_error_format(const struct config_error *e, struct buf *out);
+
+/* Appends the canonical text. */
+void config_print(const struct config *c, struct buf *out);
+
+/* Every configured port, ascending, each once. Returns the number written to *ret (free()). */
+size_t config_ports(const struct config *c, uint16_t **ret);
+
+/* ---- match.c: which section serves, and whom ---- */
+
+/* The present addresses of this host's interfaces, for sections by name. */
+struct interface_address {
+	char name[16];
+	struct addr addr;
+};
+
+/* The section for a connection that was accepted at `local` (address and port), or NULL: an exact
+ * address beats the longer network beats the shorter beats a name beats the service itself. A
+ * section without servers is never returned. */
+const struct section *config_find(const struct config *c, const struct addr *local,
+				  const struct interface_address *ifs, size_t n_ifs);
+
+struct access_verdict {
+	bool let_in;
+	const struct access_rule *rule; /* that decided; NULL: no rule matched */
+};
+struct access_verdict access_check(const struct access_list *l, const struct addr *client);
+
+/* Every address and port that must be bound. For a wildcard service :: with dual stack (addr
+ * AF_INET6 ::) and 0.0.0.0 both; else the addresses of its sections (networks and names: the present
+ * addresses that match). Each address:port once. Returns the number written to *ret (free()). */
+size_t config_binds(const struct config *c, const struct interface_address *ifs, size_t n_ifs,
+		    struct addr **ret);
+
+#endif

@@ -1,0 +1,261 @@
+#include "event/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define KIND_SHIFT 56
+
+/* ---- timers: a binary heap, the earliest first; place 1 is the root ---- */
+
+static void heap_place(struct loop *l, uint32_t i, struct timer *t)
+{
+	l->heap[i] = t;
+	t->place = i;
+}
+
+static void heap_up(struct loop *l, uint32_t i, struct timer *t)
+{
+	while (i > 1 && l->heap[i / 2]->at_ms > t->at_ms) {
+		heap_place(l, i, l->heap[i / 2]);
+		i /= 2;
+	}
+	heap_place(l, i, t);
+}
+
+static void heap_down(struct loop *l, uint32_t i, struct timer *t)
+{
+	for (;;) {
+		uint32_t child = 2 * i;
+
+		if (child > l->n_timers)
+			break;
+		if (child < l->n_timers && l->heap[child + 1]->at_ms < l->heap[child]->at_ms)
+			child++;
+		if (l->heap[child]->at_ms >= t->at_ms)
+			break;
+		heap_place(l, i, l->heap[child]);
+		i = child;
+	}
+	heap_place(l, i, t);
+}
+
+static void heap_fix(struct loop *l, uint32_t i, struct timer *t)
+{
+	if (i > 1 && l->heap[i / 2]->at_ms > t->at_ms)
+		heap_up(l, i, t);
+	else
+		heap_down(l, i, t);
+}
+
+void timer_set(struct loop *l, struct timer *t, int64_t at_ms, void (*fn)(void *arg), void *arg)
+{
+	t->at_ms = at_ms;
+	t->fn = fn;
+	t->arg = arg;
+	if (t->place) {
+		heap_fix(l, t->place, t);
+		return;
+	}
+	if (l->n_timers + 2 > l->cap_timers) {
+		l->cap_timers = l->cap_timers ? l->cap_timers * 2 : 64;
+		l->heap = mem_resize(l->heap, l->cap_timers, sizeof(struct timer *));
+	}
+	l->n_timers++;
+	heap_up(l, l->n_timers, t);
+}
+
+void timer_clear(struct loop *l, struct timer *t)
+{
+	uint32_t i = t->place;
+	struct timer *last;
+
+	if (i == 0)
+		return;
+	t->place = 0;
+	last = l->heap[l->n_timers--];
+	if (last != t)
+		heap_fix(l, i, last);
+}
+
+static void run_timers(struct loop *l)
+{
+	/* What a timer sets anew for now or earlier waits for the next turn. */
+	for (uint32_t bound = l->n_timers; bound > 0 && l->n_timers > 0; bound--) {
+		struct timer *t = l->heap[1];
+
+		if (t->at_ms > l->now_ms)
+			break;
+		timer_clear(l, t);
+		t->fn(t->arg);
+	}
+}
+
+/* ---- descriptors ---- */
+
+uint64_t loop_token(unsigned kind, uint64_t number)
+{
+	return (uint64_t)kind << KIND_SHIFT | number;
+}
+
+static int control(struct loop *l, int op, int fd, uint32_t events, uint64_t token)
+{
+	struct epoll_event ev = {.events = events, .data.u64 = token};
+
+	return epoll_ctl(l->epfd, op, fd, &ev) < 0 ? -errno : 0;
+}
+
+int loop_add(struct loop *l, int fd, uint32_t events, uint64_t token)
+{
+	int rc = control(l, EPOLL_CTL_ADD, fd, events, token);
+
+	return rc == -EEXIST ? control(l, EPOLL_CTL_MOD, fd, events, token) : rc;
+}
+
+int loop_change(struct loop *l, int fd, uint32_t events, uint64_t token)
+{
+	return control(l, EPOLL_CTL_MOD, fd, events, token);
+}
+
+void loop_remove(struct loop *l, int fd)
+{
+	epoll_ctl(l->epfd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+static void watch_event(void *arg, uint64_t number, uint32_t events)
+{
+	struct watch *w = (struct watch *)(uintptr_t)number;
+
+	w->fn(w->arg, events);
+}
+
+int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,
+	      void (*fn)(void *arg, uint32_t events), void *arg)
+{
+	int rc;
+
+	*w = (struct watch){.fd = fd, .fn = fn, .arg = arg};
+	rc = loop_add(l, fd, events, loop_token(LOOP_KIND_WATCH, (uintptr_t)w));
+	if (rc < 0)
+		w->fd = -1;
+	return rc;
+}
+
+int watch_change(struct loop *l, struct watch *w, uint32_t events)
+{
+	return loop_change(l, w->fd, events, loop_token(LOOP_KIND_WATCH, (uintptr_t)w));
+}
+
+void watch_remove(struct loop *l, struct watch *w)
+{
+	uint64_t token = loop_token(LOOP_KIND_WATCH, (uintptr_t)w);
+
+	if (!w->fn || w->fd < 0)
+		return;
+	loop_remove(l, w->fd);
+	w->fd = -1;
+	w->fn = NULL;
+	for (int i = 0; i < l->n_events; i++)
+		if (l->events[i].data.u64 == token)
+			l->events[i].events = 0;
+}
+
+/* ---- the loop ---- */
+
+int loop_init(struct loop *l, int epfd, struct epoll_event *events, int n)
+{
+	memset(l, 0, sizeof(*l));
+	l->epfd = epfd >= 0 ? epfd : epoll_create1(EPOLL_CLOEXEC);
+	if (l->epfd < 0)
+		return -errno;
+	l->own_events = !events;
+	l->events = events ? events : mem_alloc((size_t)n * sizeof(*events));
+	l->n_events = n;
+	l->now_ms = clock_mono_ms();
+	loop_handle(l, LOOP_KIND_WATCH, watch_event, NULL);
+	return 0;
+}
+
+void loop_release(struct loop *l)
+{
+	if (l->own_events) {
+		free(l->events);
+		if (l->epfd >= 0)
+			close(l->epfd);
+	}
+	free(l->heap);
+	memset(l, 0, sizeof(*l));
+	l->epfd = -1;
+}
+
+void loop_handle(struct loop *l, unsigned kind, loop_fn *fn, void *arg)
+{
+	CHECK(kind < LOOP_KINDS);
+	l->kinds[kind].fn = fn;
+	l->kinds[kind].arg = arg;
+}
+
+static void dispatch(struct loop *l, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct epoll_event *ev = &l->events[i];
+		unsigned kind = (unsigned)(ev->data.u64 >> KIND_SHIFT);
+		uint64_t number = ev->data.u64 & ((1ULL << KIND_SHIFT) - 1);
+
+		if (ev->events && kind < LOOP_KINDS && l->kinds[kind].fn)
+			l->kinds[kind].fn(l->kinds[kind].arg, number, ev->events);
+		ev->events = 0; /* handled: a successor need not look */
+	}
+}
+
+void loop_replay(struct loop *l)
+{
+	dispatch(l, l->n_events);
+}
+
+static int wait_ms(const struct loop *l, int max_wait_ms)
+{
+	int64_t wait = max_wait_ms < 0 ? INT32_MAX : max_wait_ms;
+
+	if (l->busy)
+		return 0;
+	if (l->n_timers > 0) {
+		int64_t due = l->heap[1]->at_ms - clock_mono_ms();
+
+		if (due < wait)
+			wait = due > 0 ? due : 0;
+	} else if (max_wait_ms < 0) {
+		return -1;
+	}
+	return (int)wait;
+}
+
+int loop_turn(struct loop *l, int max_wait_ms)
+{
+	int n = epoll_wait(l->epfd, l->events, l->n_events, wait_ms(l, max_wait_ms));
+
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	l->now_ms = clock_mono_ms();
+	l->busy = false;
+	dispatch(l, n < 0 ? 0 : n);
+	run_timers(l);
+	if (l->after)
+		l->after(l->after_arg);
+	return 0;
+}
+
+int loop_run(struct loop *l)
+{
+	while (!l->stop) {
+		int rc = loop_turn(l, -1);
+
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}

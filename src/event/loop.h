@@ -1,0 +1,84 @@
+/*
+ * loop.h - the event loop of one process: epoll, timers, deferred work.
+ *
+ * What epoll hands back is a token, not a pointer, because an epoll instance may outlive the
+ * process that filled it (a worker's does): the token names a kind and the kind's own number, and
+ * is looked up again by whoever reads it. Processes whose epoll dies with them may use watches,
+ * which are tokens that hold a pointer.
+ *
+ * Not thread-safe. One loop per process.
+ */
+#ifndef EVENT_LOOP_H
+#define EVENT_LOOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+
+#define LOOP_KINDS      8
+#define LOOP_KIND_WATCH 0 /* taken by watches */
+
+struct loop;
+typedef void loop_fn(void *arg, uint64_t number, uint32_t events);
+
+/* A timer that is asked for at an absolute monotonic time; embedded in its owner; zero it once. */
+struct timer {
+	int64_t at_ms;
+	void (*fn)(void *arg);
+	void *arg;
+	uint32_t place; /* in the heap, from 1; 0: not set */
+};
+
+/* A descriptor with a function; embedded in its owner. */
+struct watch {
+	int fd;
+	void (*fn)(void *arg, uint32_t events);
+	void *arg;
+};
+
+struct loop {
+	int epfd;
+	struct epoll_event *events; /* the journal: an entry is zeroed when it was handled */
+	int n_events;
+	bool own_events;
+	bool stop;
+	int64_t now_ms; /* read once per turn */
+	struct { loop_fn *fn; void *arg; } kinds[LOOP_KINDS];
+	struct timer **heap;
+	uint32_t n_timers, cap_timers;
+	void (*after)(void *arg); /* once per turn, after all events; NULL: none */
+	void *after_arg;
+	bool busy; /* set by `after` or a handler: do not sleep in the next turn */
+};
+
+/* epfd -1: a new epoll instance. events NULL: an own array of n. Returns 0 or -errno. */
+int loop_init(struct loop *l, int epfd, struct epoll_event *events, int n);
+void loop_release(struct loop *l);
+
+void loop_handle(struct loop *l, unsigned kind, loop_fn *fn, void *arg);
+uint64_t loop_token(unsigned kind, uint64_t number); /* number < 2^56 */
+
+/* 0 or -errno. loop_add: EEXIST is turned into a change. */
+int loop_add(struct loop *l, int fd, uint32_t events, uint64_t token);
+int loop_change(struct loop *l, int fd, uint32_t events, uint64_t token);
+void loop_remove(struct loop *l, int fd);
+
+int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,
+	      void (*fn)(void *arg, uint32_t events), void *arg);
+int watch_change(struct loop *l, struct watch *w, uint32_t events);
+/* Safe inside a handler; events of this turn that are still to come for it are dropped. fd is not
+ * closed; w->fd becomes -1. Takes a watch that was never added (fd -1 or all zero). */
+void watch_remove(struct loop *l, struct watch *w);
+
+void timer_set(struct loop *l, struct timer *t, int64_t at_ms, void (*fn)(void *arg), void *arg);
+void timer_clear(struct loop *l, struct timer *t);
+
+/* Waits for and handles one batch of events and the timers that are due. max_wait_ms -1: as long as
+ * it takes. Returns 0 or -errno. */
+int loop_turn(struct loop *l, int max_wait_ms);
+/* Turns until l->stop. */
+int loop_run(struct loop *l);
+/* Handles what a predecessor left in the journal. */
+void loop_replay(struct loop *l);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * contract.h - what a program finds: its environment. (Descriptors and exit codes:
+ * tcpproxy-programs(7).) Pure text, no system call.
+ */
+#ifndef PROGRAM_CONTRACT_H
+#define PROGRAM_CONTRACT_H
+
+#include "base/addr.h"
+#include "config/config.h"
+
+struct program_client {
+	struct addr local;   /* where it was accepted */
+	struct addr client;
+	const char *name;    /* verified name, or "" */
+	const struct server *server; /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
+};
+
+/* The whole environment, NULL-terminated, one malloc()ed block list (free with
+ * program_env_free()). `inherited` is our own environ: PATH, TZ, LANG and LC_* are taken from it. */
+char **program_env(const struct section *s, const struct program_client *c, char *const *inherited);
+void program_env_free(char **env);
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * spawner.h - starts programs: handlers and access programs. The only part that executes anything.
+ *
+ * In daemon mode it is a process of its own; in inetd mode the same object sits on the one loop of
+ * the one process, at the other end of a socket pair. It looks up the client's name before a
+ * program needs it, builds the environment, starts the program in a session of its own with
+ * exactly descriptors 0, 1, 2, logs its stderr line by line, watches time limits, reaps it.
+ */
+#ifndef PROGRAM_SPAWNER_H
+#define PROGRAM_SPAWNER_H
+
+#include <sys/resource.h>
+#include "config/config.h"
+#include "event/loop.h"
+#include "event/resolve.h"
+#include "program/question.h"
+
+struct spawner; /* opaque */
+
+struct spawner_setup {
+	struct loop *loop;
+	struct resolver *resolver;      /* for client names; NULL: numeric only */
+	struct rlimit nofile;           /* given back to programs */
+	unsigned umask;                 /* likewise */
+	bool subreaper;                 /* programs' orphans are none of ours: false */
+};
+
+/* Returns 0 or -errno. */
+int spawner_new(const struct spawner_setup *setup, struct spawner **ret);
+/* Ends nothing by itself; see spawner_stop. */
+void spawner_free(struct spawner *s);
+
+/* A trio's channel (SOCK_SEQPACKET, nonblocking, owned from now on) and its slots (n of them, one per
+ * row). gone(arg) is called when the other end was closed. Returns 0 or -errno. */
+int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, uint32_t n,
+			void (*gone)(void *arg), void *arg);
+
+/* A new configuration of this generation, taken over (freed by the spawner). The last four are kept,
+ * so that questions asked under the one before are still understood. */
+void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation);
+
+/* Ends every program: TERM now, KILL 2 s later, done(arg) when none is left. */
+void spawner_stop(struct spawner *s, void (*done)(void *arg), void *arg);
+unsigned spawner_running(const struct spawner *s);
+
+#endif
