@@ -35,7 +35,7 @@ const char *clock_format(int64_t wall_us, char *buf)
 	time_t seconds = (time_t)(wall_us / US_PER_S);
 	struct tm tm;
 	char text[24];
-	long offset;
+	unsigned minutes;
 
 	if (us < 0) { /* before 1970: the fraction counts upwards there, too */
 		us += US_PER_S;
@@ -46,8 +46,8 @@ const char *clock_format(int64_t wall_us, char *buf)
 		snprintf(buf, CLOCK_TEXT_MAX, "-");
 		return buf;
 	}
-	offset = tm.tm_gmtoff / 60;
-	snprintf(buf, CLOCK_TEXT_MAX, "%s.%03d%c%02ld:%02ld", text, (int)(us / 1000),
-	         offset < 0 ? '-' : '+', labs(offset) / 60, labs(offset) % 60);
+	minutes = (unsigned)labs(tm.tm_gmtoff) / 60;
+	snprintf(buf, CLOCK_TEXT_MAX, "%s.%03u%c%02u:%02u", text, (unsigned)us / 1000 % 1000,
+	         tm.tm_gmtoff < 0 ? '-' : '+', minutes / 60 % 100, minutes % 60);
 	return buf;
 }

@@ -101,5 +101,5 @@ const char *log_level_name(enum log_level level)
 	    [LOG_LEVEL_DEBUG] = "debug",
 	};
 
-	return names[level];
+	return (unsigned)level <= LOG_LEVEL_DEBUG ? names[level] : names[LOG_LEVEL_ERROR];
 }
