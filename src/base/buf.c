@@ -1,0 +1,87 @@
+#include "base/buf.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/mem.h"
+
+/* Room for `more` bytes and the NUL behind them. */
+static void buf_reserve(struct buf *b, size_t more)
+{
+	size_t want, cap;
+
+	CHECK(!__builtin_add_overflow(b->len, more, &want) && want < SIZE_MAX / 4);
+	if (want < b->cap)
+		return;
+	cap = b->cap ? b->cap : 64;
+	while (cap <= want)
+		cap *= 2;
+	b->s = mem_resize(b->s, cap, 1);
+	b->cap = cap;
+}
+
+void buf_add(struct buf *b, const void *data, size_t len)
+{
+	buf_reserve(b, len);
+	if (len)
+		memcpy(b->s + b->len, data, len);
+	b->len += len;
+	b->s[b->len] = '\0';
+}
+
+void buf_adds(struct buf *b, const char *text)
+{
+	buf_add(b, text, strlen(text));
+}
+
+void buf_addc(struct buf *b, char c)
+{
+	buf_add(b, &c, 1);
+}
+
+void buf_addf(struct buf *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vaddf(b, fmt, ap);
+	va_end(ap);
+}
+
+void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
+{
+	va_list again;
+	int len;
+
+	va_copy(again, ap);
+	len = vsnprintf(NULL, 0, fmt, ap);
+	CHECK(len >= 0);
+	buf_reserve(b, (size_t)len);
+	vsnprintf(b->s + b->len, (size_t)len + 1, fmt, again);
+	va_end(again);
+	b->len += (size_t)len;
+}
+
+void buf_clear(struct buf *b)
+{
+	b->len = 0;
+	if (b->s)
+		b->s[0] = '\0';
+}
+
+void buf_release(struct buf *b)
+{
+	free(b->s);
+	*b = (struct buf)BUF_INIT;
+}
+
+char *buf_detach(struct buf *b)
+{
+	char *s = b->s ? b->s : mem_strdup("");
+
+	*b = (struct buf)BUF_INIT;
+	return s;
+}
