@@ -7,6 +7,7 @@
 #ifndef BASE_RECORD_H
 #define BASE_RECORD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "base/addr.h"
 #include "base/buf.h"
@@ -54,9 +55,22 @@ struct record {
 
 const char *end_name(enum end end);
 
-/* Each appends one line without a newline. */
+/* Calls fn for each key behind time and event, in their order. value: NULL if it is missing. */
+typedef void record_field_fn(void *arg, const char *key, const char *value, bool number);
+void record_fields(const struct record *r, record_field_fn *fn, void *arg);
+
+/* Each appends one line without a newline.
+ * Text: "TIME close id=17 port=25 ...", missing values "-"; a value that holds a space, a quote, a
+ * control character or a byte that is not ASCII stands in double quotes, where \" \\ \n \r \t and \xHH
+ * are escapes. `name=` is left out if there is no name.
+ * JSON: an object that begins {"time":"...","event":"close" and goes on with the same keys;
+ * numbers are numbers, every key is always there, missing values are null, bytes that are not UTF-8
+ * are replaced by U+FFFD. */
 void record_render_text(const struct record *r, struct buf *out);
 void record_render_json(const struct record *r, struct buf *out);
+
+/* The same text without the time: "close id=17 ...", for a log that has its own clock. */
+void record_render_plain(const struct record *r, struct buf *out);
 
 /* A line of the log that is no record: "TIME error what went wrong", {"time":..., "event":"error",
  * "message":...}. `level` is a name as from log_level_name(). */

@@ -1,0 +1,274 @@
+#include "base/record.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+const char *end_name(enum end end)
+{
+	static const char *const names[END_COUNT] = {
+	    [END_NONE] = "-",
+	    [END_CLIENT_FIN] = "client-fin",
+	    [END_SERVER_FIN] = "server-fin",
+	    [END_CLIENT_RESET] = "client-reset",
+	    [END_SERVER_RESET] = "server-reset",
+	    [END_DENIED] = "denied",
+	    [END_CONNECT_FAILED] = "connect-failed",
+	    [END_CONNECT_TIMEOUT] = "connect-timeout",
+	    [END_UNRESOLVED] = "unresolved",
+	    [END_IDLE_TIMEOUT] = "idle-timeout",
+	    [END_HALF_CLOSE_TIMEOUT] = "half-close-timeout",
+	    [END_LIMIT] = "limit",
+	    [END_KILLED] = "killed",
+	    [END_STOPPED] = "stopped",
+	    [END_HANDLER_EXIT] = "handler-exit",
+	    [END_POISONED] = "poisoned",
+	    [END_LOST] = "lost",
+	};
+
+	return (unsigned)end < END_COUNT ? names[end] : "-";
+}
+
+static const char *event_name(unsigned event)
+{
+	static const char *const names[] = {
+	    [RECORD_OPEN] = "open",
+	    [RECORD_CLOSE] = "close",
+	    [RECORD_INTERVAL] = "interval",
+	};
+
+	return event <= RECORD_INTERVAL ? names[event] : "-";
+}
+
+/* ---- values as text ---- */
+
+static bool is_plain(const char *value)
+{
+	for (const unsigned char *p = (const unsigned char *)value; *p; p++) {
+		if (*p <= ' ' || *p >= 0x7f || *p == '"')
+			return false;
+	}
+	return true;
+}
+
+static void add_escaped(struct buf *out, unsigned char c)
+{
+	if (c == '"' || c == '\\')
+		buf_addf(out, "\\%c", c);
+	else if (c == '\n')
+		buf_adds(out, "\\n");
+	else if (c == '\r')
+		buf_adds(out, "\\r");
+	else if (c == '\t')
+		buf_adds(out, "\\t");
+	else if (c < ' ' || c >= 0x7f)
+		buf_addf(out, "\\x%02x", c);
+	else
+		buf_addc(out, (char)c);
+}
+
+static void text_string(struct buf *out, const char *value)
+{
+	if (!value || !*value) {
+		buf_addc(out, '-');
+	} else if (is_plain(value)) {
+		buf_adds(out, value);
+	} else {
+		buf_addc(out, '"');
+		for (const char *p = value; *p; p++)
+			add_escaped(out, (unsigned char)*p);
+		buf_addc(out, '"');
+	}
+}
+
+/* ---- values as JSON ---- */
+
+static size_t utf8_length_by_first(unsigned char c)
+{
+	if (c < 0x80)
+		return 1;
+	if (c < 0xc2) /* a following byte, or a form that is longer than needed */
+		return 0;
+	if (c < 0xe0)
+		return 2;
+	if (c < 0xf0)
+		return 3;
+	return c < 0xf5 ? 4 : 0;
+}
+
+/* The number of bytes of the UTF-8 character that begins at `text`; 0: none does. */
+static size_t utf8_length(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t len = utf8_length_by_first(s[0]);
+
+	for (size_t i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) /* longer than needed */
+		return 0;
+	if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) /* not a character */
+		return 0;
+	return len;
+}
+
+static void json_string(struct buf *out, const char *value)
+{
+	if (!value || !*value) {
+		buf_adds(out, "null");
+		return;
+	}
+	buf_addc(out, '"');
+	while (*value) {
+		unsigned char c = (unsigned char)*value;
+		size_t len = utf8_length(value);
+
+		if (len == 0)
+			buf_adds(out, REPLACEMENT);
+		else if (c == '"' || c == '\\')
+			buf_addf(out, "\\%c", c);
+		else if (c < ' ' || c == 0x7f)
+			buf_addf(out, "\\u%04x", c);
+		else
+			buf_add(out, value, len);
+		value += len ? len : 1;
+	}
+	buf_addc(out, '"');
+}
+
+/* ---- keys and values ---- */
+
+/* Where a field goes. */
+struct field_sink {
+	record_field_fn *fn;
+	void *arg;
+};
+
+static void field_string(const struct field_sink *f, const char *key, const char *value)
+{
+	f->fn(f->arg, key, value && *value ? value : NULL, false);
+}
+
+static void field_count(const struct field_sink *f, const char *key, uint64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, value);
+	f->fn(f->arg, key, text, true);
+}
+
+/* Seconds with three decimals; a negative time is a missing one. */
+static void field_seconds(const struct field_sink *f, const char *key, int64_t us)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%" PRId64 ".%03d", us / 1000000, (int)(us / 1000 % 1000));
+	f->fn(f->arg, key, us < 0 ? NULL : text, true);
+}
+
+static const char *host_text(const struct addr *a, char *buf)
+{
+	return a->family == AF_UNSPEC ? NULL : addr_format_bracket(a, buf);
+}
+
+static const char *host_port_text(const struct addr *a, char *buf)
+{
+	return a->family == AF_UNSPEC ? NULL : addr_format_port(a, buf);
+}
+
+void record_fields(const struct record *r, record_field_fn *fn, void *arg)
+{
+	struct field_sink f = {fn, arg};
+	char text[ADDR_TEXT_MAX];
+
+	field_count(&f, "id", r->id);
+	if (r->local.port)
+		field_count(&f, "port", r->local.port);
+	else
+		field_string(&f, "port", NULL);
+	field_string(&f, "interface", host_text(&r->local, text));
+	field_string(&f, "client", host_port_text(&r->client, text));
+	field_string(&f, "name", r->name);
+	field_string(&f, "rule", r->rule);
+	if (r->server_text && *r->server_text)
+		field_string(&f, "server", r->server_text);
+	else
+		field_string(&f, "server", host_port_text(&r->server, text));
+	field_count(&f, "up", r->up);
+	field_count(&f, "down", r->down);
+	field_seconds(&f, "connect", r->connect_us);
+	field_seconds(&f, "duration", r->duration_us < 0 ? 0 : r->duration_us);
+	field_string(&f, "end", r->end == END_NONE ? NULL : end_name(r->end));
+}
+
+static void text_field(void *arg, const char *key, const char *value, bool number)
+{
+	struct buf *out = arg;
+
+	if (!value && strcmp(key, "name") == 0) /* stands there only when it was looked up */
+		return;
+	buf_addf(out, " %s=", key);
+	text_string(out, value);
+}
+
+static void json_field(void *arg, const char *key, const char *value, bool number)
+{
+	struct buf *out = arg;
+
+	buf_addf(out, ",\"%s\":", key);
+	if (number && value)
+		buf_adds(out, value);
+	else
+		json_string(out, value);
+}
+
+/* ---- lines ---- */
+
+void record_render_plain(const struct record *r, struct buf *out)
+{
+	buf_adds(out, event_name(r->event));
+	record_fields(r, text_field, out);
+}
+
+void record_render_text(const struct record *r, struct buf *out)
+{
+	char time[CLOCK_TEXT_MAX];
+
+	buf_addf(out, "%s ", clock_format(r->wall_us, time));
+	record_render_plain(r, out);
+}
+
+static void json_begin(struct buf *out, int64_t wall_us, const char *event)
+{
+	char time[CLOCK_TEXT_MAX];
+
+	buf_addf(out, "{\"time\":\"%s\",\"event\":\"%s\"", clock_format(wall_us, time), event);
+}
+
+void record_render_json(const struct record *r, struct buf *out)
+{
+	json_begin(out, r->wall_us, event_name(r->event));
+	record_fields(r, json_field, out);
+	buf_addc(out, '}');
+}
+
+void record_render_line_text(int64_t wall_us, const char *level, const char *line, struct buf *out)
+{
+	char time[CLOCK_TEXT_MAX];
+
+	buf_addf(out, "%s %s ", clock_format(wall_us, time), level);
+	for (; *line; line++)
+		buf_addc(out, (unsigned char)*line < ' ' || *line == 0x7f ? '?' : *line);
+}
+
+void record_render_line_json(int64_t wall_us, const char *level, const char *line, struct buf *out)
+{
+	json_begin(out, wall_us, level);
+	json_field(out, "message", line, false);
+	buf_addc(out, '}');
+}
