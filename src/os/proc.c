@@ -1,0 +1,126 @@
+#include "os/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "base/mem.h"
+
+static char *title_area;
+static size_t title_room;
+
+void proc_title_init(int argc, char **argv)
+{
+	char **env;
+	char *end;
+	int n = 0;
+
+	if (argc < 1)
+		return;
+	/* argv and environ stand behind each other in memory: together they are the room. */
+	end = argv[argc - 1] + strlen(argv[argc - 1]) + 1;
+	while (environ && environ[n]) {
+		if (environ[n] == end)
+			end += strlen(environ[n]) + 1;
+		n++;
+	}
+	env = mem_alloc(((size_t)n + 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+		env[i] = mem_strdup(environ[i]);
+	environ = env;
+	title_area = argv[0];
+	title_room = (size_t)(end - argv[0]);
+}
+
+void proc_title(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!title_area)
+		return;
+	memset(title_area, 0, title_room);
+	va_start(ap, fmt);
+	vsnprintf(title_area, title_room, fmt, ap);
+	va_end(ap);
+}
+
+int proc_raise_nofile(rlim_t cap, struct rlimit *before)
+{
+	struct rlimit now;
+
+	if (getrlimit(RLIMIT_NOFILE, before) < 0)
+		return -errno;
+	now = *before;
+	now.rlim_cur = now.rlim_max > cap ? cap : now.rlim_max;
+	if (now.rlim_cur <= before->rlim_cur)
+		return 0;
+	return setrlimit(RLIMIT_NOFILE, &now) < 0 ? -errno : 0;
+}
+
+void proc_size_table(unsigned n)
+{
+	int low = open("/", O_PATH | O_CLOEXEC);
+	int high;
+
+	if (low < 0)
+		return;
+	high = fcntl(low, F_DUPFD_CLOEXEC, (int)n - 1);
+	if (high >= 0)
+		close(high);
+	close(low);
+}
+
+int proc_pidfd(pid_t pid)
+{
+	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+bool proc_pidfd_dead(int pidfd)
+{
+	struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+	return poll(&p, 1, 0) == 1;
+}
+
+int proc_pidfd_signal(int pidfd, int sig)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+pid_t proc_clone_member(int32_t *pid_word)
+{
+	/* The raw call: a libc wrapper would want a stack; the child goes on with a copy of this one. */
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD, NULL, pid_word,
+			      NULL, 0);
+}
+
+void proc_oom_score(int score)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", score);
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, text, (size_t)len) < 0)
+		errno = 0; /* a wish, not a need */
+	close(fd);
+}
+
+uint64_t proc_netns(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/net", &st) < 0 ? 0 : st.st_ino;
+}

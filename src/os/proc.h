@@ -1,0 +1,32 @@
+/* proc.h - this process and its kin: title, limits, pidfds, members of a trio. -errno on failure. */
+#ifndef OS_PROC_H
+#define OS_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+/* Once, first thing in main: learns how much room the title has; moves the environment away. */
+void proc_title_init(int argc, char **argv);
+/* What `ps` and /proc/PID/cmdline show from now on. */
+void proc_title(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Raises the soft limit of descriptors to the hard one, at most `cap`. *before is what it was. */
+int proc_raise_nofile(rlim_t cap, struct rlimit *before);
+/* Makes the descriptor table big enough for n descriptors now, so that it never grows later. */
+void proc_size_table(unsigned n);
+
+int proc_pidfd(pid_t pid); /* close-on-exec */
+bool proc_pidfd_dead(int pidfd);
+int proc_pidfd_signal(int pidfd, int sig);
+
+/* A new process that shares this one's descriptor table and nothing else (no memory). The kernel
+ * stores its pid in *pid_word, which lies in shared memory, before it can run. Returns 0 in the child. */
+pid_t proc_clone_member(int32_t *pid_word);
+
+void proc_oom_score(int score);
+/* The number of the network namespace, 0 if unknown. */
+uint64_t proc_netns(void);
+
+#endif

@@ -1,0 +1,92 @@
+#include "os/shm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+static int new_memfd(const char *name, size_t size)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)size) < 0) {
+		int error = errno;
+
+		close(fd);
+		return -error;
+	}
+	return fd;
+}
+
+int shm_new(const char *name, size_t size, void **ret_map)
+{
+	int fd = new_memfd(name, size);
+	void *map;
+
+	if (fd < 0)
+		return fd;
+	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED || fcntl(fd, F_ADD_SEALS, SIZE_SEALS) < 0) {
+		int error = errno;
+
+		if (map != MAP_FAILED)
+			munmap(map, size);
+		close(fd);
+		return -error;
+	}
+	*ret_map = map;
+	return fd;
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(fd, data, len);
+
+		if (n < 0)
+			return -errno;
+		data += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int shm_new_sealed(const char *name, const void *data, size_t len)
+{
+	int fd = new_memfd(name, 0);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = write_all(fd, data, len);
+	if (rc == 0 && fcntl(fd, F_ADD_SEALS, SIZE_SEALS | F_SEAL_WRITE) < 0)
+		rc = -errno;
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+	struct stat st;
+	void *map;
+
+	if (seals < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if ((seals & (F_SEAL_SHRINK | F_SEAL_WRITE)) != (F_SEAL_SHRINK | F_SEAL_WRITE))
+		return -EPERM;
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED)
+		return -errno;
+	*ret_map = map;
+	*ret_len = (size_t)st.st_size;
+	return 0;
+}

@@ -1,0 +1,319 @@
+#include "os/sock.h"
+
+#include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define NEW_SOCKET (SOCK_NONBLOCK | SOCK_CLOEXEC)
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int get_int(int fd, int level, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
+}
+
+static int bind_and_listen(int fd, const struct addr *a, int backlog)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = addr_to_sockaddr(a, &sa);
+
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	if (a->family == AF_INET6) {
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+		set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1);
+	} else {
+		set_int(fd, IPPROTO_IP, IP_FREEBIND, 1);
+	}
+	if (bind(fd, (struct sockaddr *)&sa, len) < 0 || listen(fd, backlog) < 0)
+		return -errno;
+	return 0;
+}
+
+int sock_listen(const struct addr *a, int backlog)
+{
+	int fd = socket(a->family, SOCK_STREAM | NEW_SOCKET, 0);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = bind_and_listen(fd, a, backlog);
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	return fd;
+}
+
+int sock_keepalive(int fd, int64_t idle_ms)
+{
+	int idle_s = idle_ms > 32767000 ? 32767 : (int)((idle_ms + 999) / 1000);
+	int interval_s = idle_s < 30 ? idle_s : 30;
+	int rc;
+
+	if (idle_ms <= 0)
+		return set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
+	rc = set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+	if (rc == 0)
+		rc = set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_s);
+	if (rc == 0)
+		rc = set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval_s);
+	if (rc == 0)
+		rc = set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 5);
+	return rc;
+}
+
+int sock_accept(int fd, struct addr *peer)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	int conn = accept4(fd, (struct sockaddr *)&sa, &len, NEW_SOCKET);
+
+	if (conn < 0)
+		return -errno;
+	if (peer)
+		addr_from_sockaddr((struct sockaddr *)&sa, len, peer);
+	return conn;
+}
+
+int sock_local(int fd, struct addr *ret)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0)
+		return -errno;
+	addr_from_sockaddr((struct sockaddr *)&sa, len, ret);
+	return 0;
+}
+
+int sock_peer(int fd, struct addr *ret)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	if (getpeername(fd, (struct sockaddr *)&sa, &len) < 0)
+		return -errno;
+	addr_from_sockaddr((struct sockaddr *)&sa, len, ret);
+	return 0;
+}
+
+bool sock_is_listening(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+}
+
+bool sock_is_tcp(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP;
+}
+
+int sock_new_tcp(uint16_t family)
+{
+	int fd = socket(family, SOCK_STREAM | NEW_SOCKET, 0);
+
+	if (fd < 0)
+		return -errno;
+	/* Urgent data stays in its place in the stream; small messages are never held back. */
+	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	return fd;
+}
+
+int sock_new_unix(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | NEW_SOCKET, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int sock_bind_source(int fd, const struct addr *source)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = addr_to_sockaddr(source, &sa);
+
+	/* The port is chosen at connect(), so one source address serves more than 28,000 connections. */
+	set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+	return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+}
+
+static int connected(int rc)
+{
+	if (rc == 0 || errno == EISCONN)
+		return 0;
+	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
+}
+
+int sock_connect(int fd, const struct addr *a)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = addr_to_sockaddr(a, &sa);
+
+	return connected(connect(fd, (struct sockaddr *)&sa, len));
+}
+
+int sock_connect_unix(int fd, const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	size_t len = strlen(path);
+
+	if (len >= sizeof(sun.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(sun.sun_path, path, len + 1);
+	return connected(connect(fd, (struct sockaddr *)&sun, sizeof(sun)));
+}
+
+int sock_take_error(int fd)
+{
+	int error = get_int(fd, SOL_SOCKET, SO_ERROR);
+
+	return error < 0 ? -error : error;
+}
+
+void sock_reset_on_close(int fd)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+int sock_unsent(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, SIOCOUTQ, &n) < 0 ? -errno : n;
+}
+
+int sock_unread(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, SIOCINQ, &n) < 0 ? -errno : n;
+}
+
+uint64_t sock_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+int sock_facts(int fd, struct tcp_facts *ret)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return -errno;
+	*ret = (struct tcp_facts){
+		.state = info.tcpi_state,
+		.bytes_received = info.tcpi_bytes_received,
+		.bytes_acked = info.tcpi_bytes_acked,
+	};
+	return 0;
+}
+
+bool tcp_fin_received(uint8_t state)
+{
+	/* the numbers of net/tcp_states.h, part of the kernel's interface */
+	enum { TIME_WAIT = 6, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
+
+	return state == CLOSE_WAIT || state == LAST_ACK || state == CLOSING || state == TIME_WAIT;
+}
+
+int sock_send_message(int fd, const void *data, size_t len, const int *fds, size_t n_fds)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(SOCK_MAX_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (n_fds > SOCK_MAX_FDS)
+		return -EINVAL;
+	if (n_fds > 0) {
+		struct cmsghdr *c;
+
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
+	}
+	return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Takes the descriptors out of a received message; those beyond `room` are closed. */
+static size_t take_fds(struct msghdr *msg, int *fds, size_t room)
+{
+	size_t n = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t count;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (n < room)
+				fds[n++] = fd;
+			else
+				close(fd);
+		}
+	}
+	return n;
+}
+
+int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
+{
+	union {
+		struct cmsghdr align;
+		char space[CMSG_SPACE(SOCK_MAX_FDS * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = data, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	size_t room = n_fds ? *n_fds : 0;
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0) {
+		int error = errno;
+
+		if (n_fds)
+			*n_fds = 0;
+		return -error;
+	}
+	room = take_fds(&msg, fds, room);
+	if (n_fds)
+		*n_fds = room;
+	return (int)n;
+}
+
+int sock_message_pair(int ret[2])
+{
+	return socketpair(AF_UNIX, SOCK_SEQPACKET | NEW_SOCKET, 0, ret) < 0 ? -errno : 0;
+}

@@ -1,0 +1,66 @@
+/*
+ * sock.h - stream sockets. Everything returns -errno on failure; every descriptor is close-on-exec
+ * from birth and nonblocking unless it says otherwise.
+ */
+#ifndef OS_SOCK_H
+#define OS_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+
+/* A listening TCP socket. An address that this host does not have is bound all the same. Accepted
+ * sockets inherit: no delay, urgent data in line. */
+int sock_listen(const struct addr *a, int backlog);
+
+/* Keepalive: the first probe after idle_ms (at least a second), then 5 probes 30 s apart (or closer
+ * together if idle_ms is shorter than that). 0: none. On a listener: inherited by what it accepts. */
+int sock_keepalive(int fd, int64_t idle_ms);
+
+/* Accepts; *peer may be NULL. */
+int sock_accept(int fd, struct addr *peer);
+int sock_local(int fd, struct addr *ret);
+int sock_peer(int fd, struct addr *ret);
+bool sock_is_listening(int fd);
+bool sock_is_tcp(int fd);
+
+/* Sockets for a connection to a server: not connected yet. */
+int sock_new_tcp(uint16_t family);
+int sock_new_unix(void);
+int sock_bind_source(int fd, const struct addr *source);
+/* 0: connected at once; -EINPROGRESS: wait for writability. A repeated call tells how it stands. */
+int sock_connect(int fd, const struct addr *a);
+int sock_connect_unix(int fd, const char *path);
+
+/* The pending error, taken from the socket: 0 or a positive errno. */
+int sock_take_error(int fd);
+/* From now on close() sends a reset instead of a FIN. */
+void sock_reset_on_close(int fd);
+
+/* Bytes that were written and not yet acknowledged (a FIN counts as one); received and not yet read. */
+int sock_unsent(int fd);
+int sock_unread(int fd);
+/* Identifies a socket of this boot; 0 if it cannot be had. */
+uint64_t sock_cookie(int fd);
+
+/* What TCP knows of a connection (tcp_info, linux/tcp.h). */
+struct tcp_facts {
+	uint8_t state;           /* TCP_ESTABLISHED... */
+	uint64_t bytes_received; /* in order, a FIN included */
+	uint64_t bytes_acked;    /* by the peer, SYN of a caller and FIN included */
+};
+int sock_facts(int fd, struct tcp_facts *ret);
+/* The peer's FIN was received (says the state; TCP_CLOSE: not known, false). */
+bool tcp_fin_received(uint8_t state);
+
+/* Messages with descriptors over a Unix socket. Sending never blocks (-EAGAIN). Receiving returns the
+ * length, 0 at the end, and stores up to *n_fds descriptors (close-on-exec), *n_fds becoming their
+ * number; what did not fit is closed. */
+int sock_send_message(int fd, const void *data, size_t len, const int *fds, size_t n_fds);
+int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds);
+/* A connected pair of SOCK_SEQPACKET sockets. */
+int sock_message_pair(int ret[2]);
+#define SOCK_MAX_FDS 64 /* in one message */
+
+#endif

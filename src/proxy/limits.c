@@ -1,0 +1,109 @@
+#include "proxy/limits.h"
+
+#define COUNT_BITS 20
+#define COUNT_MASK ((1ULL << COUNT_BITS) - 1)
+
+uint64_t limit_key(enum limit_kind kind, const void *data, size_t len)
+{
+	/* FNV-1a, 64 bit (Fowler, Noll, Vo), then a final mix so that the upper bits depend on all */
+	uint64_t h = 0xcbf29ce484222325ULL ^ (uint64_t)kind;
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ p[i]) * 0x100000001b3ULL;
+	h ^= h >> 32;
+	h *= 0x9e3779b97f4a7c15ULL;
+	h &= ~COUNT_MASK;
+	return h ? h : 1ULL << COUNT_BITS;
+}
+
+static uint32_t first_slot(const struct trio *t, uint64_t key)
+{
+	return (uint32_t)(key >> COUNT_BITS) & (t->limit_slots - 1);
+}
+
+static uint64_t read_word(atomic_ullong *w)
+{
+	return atomic_load_explicit(w, memory_order_seq_cst);
+}
+
+static uint32_t count_in(struct trio *t, uint64_t key)
+{
+	atomic_ullong *table = trio_limits(t);
+
+	for (uint32_t i = first_slot(t, key), n = 0; n < t->limit_slots; n++) {
+		uint64_t word = read_word(&table[i]);
+
+		if (word == 0)
+			return 0;
+		if ((word & ~COUNT_MASK) == key)
+			return (uint32_t)(word & COUNT_MASK);
+		i = (i + 1) & (t->limit_slots - 1);
+	}
+	return 0;
+}
+
+/* The word of this key in the own table; a word whose count fell to 0 may serve another key. */
+static atomic_ullong *own_word(struct limits *l, uint64_t key, bool make)
+{
+	struct trio *t = l->trios[l->own];
+	atomic_ullong *table = trio_limits(t);
+	atomic_ullong *unused = NULL;
+
+	for (uint32_t i = first_slot(t, key), n = 0; n < t->limit_slots; n++) {
+		uint64_t word = read_word(&table[i]);
+
+		if ((word & ~COUNT_MASK) == key && word != 0)
+			return &table[i];
+		if (!unused && (word & COUNT_MASK) == 0)
+			unused = &table[i];
+		if (word == 0)
+			break;
+		i = (i + 1) & (t->limit_slots - 1);
+	}
+	return make ? unused : NULL;
+}
+
+uint32_t limits_count(const struct limits *l, uint64_t key)
+{
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < l->n_trios; i++)
+		sum += count_in(l->trios[i], key);
+	return sum;
+}
+
+bool limits_take(struct limits *l, uint64_t key, uint32_t max)
+{
+	atomic_ullong *word = own_word(l, key, true);
+
+	if (!word)
+		return max == 0; /* cannot be: there are twice as many words as keys in use */
+	/* Count first, look then: two workers at the last place may both step back, but never both
+	 * go on. */
+	if ((read_word(word) & ~COUNT_MASK) != key)
+		atomic_store(word, key);
+	atomic_fetch_add(word, 1);
+	if (max == 0 || limits_count(l, key) <= max)
+		return true;
+	limits_give(l, key);
+	return false;
+}
+
+void limits_give(struct limits *l, uint64_t key)
+{
+	atomic_ullong *word = key ? own_word(l, key, false) : NULL;
+
+	if (word && (read_word(word) & COUNT_MASK) > 0)
+		atomic_fetch_sub(word, 1);
+}
+
+void limits_clear(struct limits *l)
+{
+	struct trio *t = l->trios[l->own];
+	atomic_ullong *table = trio_limits(t);
+
+	for (uint32_t i = 0; i < t->limit_slots; i++)
+		if (read_word(&table[i]) != 0)
+			atomic_store(&table[i], 0);
+}

@@ -1,0 +1,34 @@
+/*
+ * limits.h - how many connections are there now under a key: of a service, of one client at a
+ * service, of one server, of all.
+ *
+ * Each worker counts its own connections in a hash table in its trio's shared memory, one 64-bit word
+ * per key (the upper 44 bits are the key, the lower 20 the count); a limit is compared with the
+ * sum over all workers. Only the owner writes its table. The rows hold the keys, so a successor counts
+ * again from them.
+ */
+#ifndef PROXY_LIMITS_H
+#define PROXY_LIMITS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "takeover/table.h"
+
+/* Keys. Never 0. */
+uint64_t limit_key(enum limit_kind kind, const void *data, size_t len);
+
+struct limits {
+	struct trio *const *trios; /* of all workers; [own] is ours */
+	uint32_t n_trios, own;
+};
+
+/* Counts one more under the key, unless that makes more than max (0: no limit). */
+bool limits_take(struct limits *l, uint64_t key, uint32_t max);
+void limits_give(struct limits *l, uint64_t key); /* key 0: nothing */
+/* How many there are, over all workers. */
+uint32_t limits_count(const struct limits *l, uint64_t key);
+/* Empties the own table, before it is counted again from the rows. */
+void limits_clear(struct limits *l);
+
+#endif

@@ -1,0 +1,333 @@
+#include "takeover/keeper.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "os/proc.h"
+
+#define FUSER_WINDOW_MS 1000
+
+/* All private state of a member. Whoever begins a role clears it: nothing of the process that it
+ * was cloned from may be believed. */
+static struct {
+	int me;              /* MEMBER_... */
+	int pidfd[MEMBERS];  /* of the others; -1: not watched */
+	bool supervisor_gone;
+} self;
+
+static struct trio_setup setup;
+static jmp_buf flat; /* every role begins here: frames of generations of clones must not pile up */
+
+static struct trio *trio(void)
+{
+	return setup.trio;
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	signal(SIGPIPE, SIG_IGN);
+	/* The terminal's ^C and a hang-up are the supervisor's to handle. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGUSR1, SIG_IGN);
+	signal(SIGUSR2, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void begin_role(int member)
+{
+	int32_t *mine = trio()->member_pidfds[member];
+
+	memset(&self, 0, sizeof(self));
+	self.me = member;
+	for (int i = 0; i < MEMBERS; i++) {
+		/* what the predecessor in this role had opened; forget first, then close */
+		int fd = mine[i];
+
+		mine[i] = -1;
+		if (fd >= 0)
+			close(fd);
+		self.pidfd[i] = -1;
+	}
+	self.supervisor_gone = proc_pidfd_dead(setup.supervisor_pidfd);
+}
+
+/* ---- watching ---- */
+
+static void unwatch(int member)
+{
+	int fd = self.pidfd[member];
+
+	trio()->member_pidfds[self.me][member] = -1;
+	self.pidfd[member] = -1;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void watch(int member)
+{
+	int fd;
+
+	unwatch(member);
+	fd = proc_pidfd(trio()->pid[member]);
+	trio()->member_pidfds[self.me][member] = fd;
+	self.pidfd[member] = fd;
+}
+
+/* A member is dead if its pidfd says so, or if no process has its pid any more. */
+static bool is_dead(int member)
+{
+	return self.pidfd[member] < 0 || proc_pidfd_dead(self.pidfd[member]);
+}
+
+static void note_death(int member, int status)
+{
+	struct trio *t = trio();
+	unsigned n = atomic_load(&t->n_deaths);
+
+	t->deaths[n % TRIO_DEATHS] = (struct trio_death){
+		.pid = t->pid[member], .status = status, .member = (uint32_t)member};
+	atomic_store(&t->n_deaths, n + 1);
+	atomic_store(&t->member_died_ms, clock_mono_ms());
+	if (t->wake_fd >= 0 && write(t->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
+		errno = 0; /* nobody there to be woken */
+}
+
+static void note_supervisor(void)
+{
+	if (self.supervisor_gone || !proc_pidfd_dead(setup.supervisor_pidfd))
+		return;
+	self.supervisor_gone = true;
+	if (atomic_load(&trio()->supervisor_died_ms) == 0)
+		atomic_store(&trio()->supervisor_died_ms, clock_mono_ms());
+}
+
+static bool somebody_wants_us_gone(void)
+{
+	int64_t member = atomic_load(&trio()->member_died_ms);
+	int64_t supervisor = atomic_load(&trio()->supervisor_died_ms);
+	int64_t apart = member > supervisor ? member - supervisor : supervisor - member;
+
+	return member && supervisor && apart <= FUSER_WINDOW_MS;
+}
+
+static _Noreturn void end_all(void)
+{
+	struct trio *t = trio();
+
+	atomic_store(&t->stopping, 1);
+	for (int i = 0; i < MEMBERS; i++)
+		if (i != self.me && t->pid[i] > 0 && !is_dead(i))
+			kill(t->pid[i], SIGKILL);
+	_exit(0);
+}
+
+/* Before anybody is replaced: is that wanted? */
+static void check_end(void)
+{
+	note_supervisor();
+	if (atomic_load(&trio()->stopping) || somebody_wants_us_gone())
+		end_all();
+}
+
+/* ---- cloning ---- */
+
+/* Returns in the parent; the child starts its role from a flat stack. */
+static void start(int member)
+{
+	pid_t pid = proc_clone_member(&trio()->pid[member]);
+
+	if (pid == 0)
+		longjmp(flat, member + 1);
+	if (pid > 0)
+		watch(member);
+	else
+		unwatch(member); /* EAGAIN and its kin: tried again at the next turn */
+}
+
+static void reap(int *ret_status, pid_t wanted)
+{
+	int status;
+	pid_t pid;
+
+	*ret_status = -1;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == wanted)
+			*ret_status = status;
+}
+
+static void replace(int member)
+{
+	int status;
+
+	reap(&status, trio()->pid[member]);
+	note_death(member, status);
+	check_end();
+	start(member);
+}
+
+/* ---- the keepers ---- */
+
+/* Waits until somebody watched is dead, at most this long. */
+static void wait_for_deaths(int timeout_ms)
+{
+	struct pollfd p[MEMBERS + 1];
+	nfds_t n = 0;
+
+	for (int i = 0; i < MEMBERS; i++)
+		if (self.pidfd[i] >= 0)
+			p[n++] = (struct pollfd){.fd = self.pidfd[i], .events = POLLIN};
+	if (!self.supervisor_gone)
+		p[n++] = (struct pollfd){.fd = setup.supervisor_pidfd, .events = POLLIN};
+	poll(p, n, timeout_ms);
+	note_supervisor();
+	if (somebody_wants_us_gone())
+		end_all();
+}
+
+/* A worker that dies at once, again and again, must not take a processor. */
+static int restart_delay_ms(int64_t *last_start_ms)
+{
+	int64_t now = clock_mono_ms();
+	int64_t since = now - *last_start_ms;
+
+	*last_start_ms = now;
+	return since < 100 ? 50 : 0;
+}
+
+static _Noreturn void run_primary(void)
+{
+	int other = self.me == MEMBER_KEEPER0 ? MEMBER_KEEPER1 : MEMBER_KEEPER0;
+	int64_t last_start_ms = 0;
+
+	watch(other);
+	watch(MEMBER_WORKER);
+	for (;;) {
+		if (is_dead(other))
+			replace(other);
+		if (is_dead(MEMBER_WORKER)) {
+			int delay = restart_delay_ms(&last_start_ms);
+
+			if (delay)
+				poll(NULL, 0, delay);
+			replace(MEMBER_WORKER);
+		}
+		wait_for_deaths(self.pidfd[other] < 0 || self.pidfd[MEMBER_WORKER] < 0 ? 10 : -1);
+	}
+}
+
+static _Noreturn void run_spare(void)
+{
+	int primary = atomic_load(&trio()->primary);
+
+	if (primary == self.me)
+		run_primary();
+	watch(primary);
+	while (!is_dead(primary))
+		wait_for_deaths(-1);
+	check_end();
+	atomic_store(&trio()->primary, self.me);
+	run_primary();
+}
+
+static _Noreturn void run_worker(void)
+{
+	watch(MEMBER_KEEPER0);
+	watch(MEMBER_KEEPER1);
+	atomic_fetch_add(&trio()->starts, 1);
+	setup.worker(setup.arg);
+	atomic_store(&trio()->stopping, 1);
+	_exit(0);
+}
+
+_Noreturn void trio_run(const struct trio_setup *s)
+{
+	int role;
+	bool first;
+
+	setup = *s;
+	role = setjmp(flat);
+	first = role == 0;
+	if (first) {
+		setup.trio->pid[MEMBER_KEEPER0] = (int32_t)getpid();
+		atomic_store(&setup.trio->primary, MEMBER_KEEPER0);
+		role = MEMBER_KEEPER0 + 1;
+	}
+	prctl(PR_SET_PDEATHSIG, 0);
+	reset_signals();
+	begin_role(role - 1);
+	if (self.me == MEMBER_WORKER) {
+		proc_title("tcpproxy: worker %u", trio()->number);
+		run_worker();
+	}
+	proc_title("tcpproxy: keeper %u", trio()->number);
+	if (first) {
+		/* nobody has died, so nobody is noted */
+		start(MEMBER_KEEPER1);
+		start(MEMBER_WORKER);
+	}
+	run_spare();
+}
+
+/* ---- the worker's part ---- */
+
+int trio_worker_pidfds(int *fds)
+{
+	int n = 0;
+
+	if (self.pidfd[MEMBER_KEEPER0] >= 0)
+		fds[n++] = self.pidfd[MEMBER_KEEPER0];
+	if (self.pidfd[MEMBER_KEEPER1] >= 0)
+		fds[n++] = self.pidfd[MEMBER_KEEPER1];
+	if (!self.supervisor_gone)
+		fds[n++] = setup.supervisor_pidfd;
+	return n;
+}
+
+/* Both keepers dead, and neither was replaced while we looked? (A worker that was off the processor
+ * between the two looks would else combine the old pid of one with the death of the other.) */
+static bool both_keepers_dead(void)
+{
+	int32_t pid0 = trio()->pid[MEMBER_KEEPER0], pid1 = trio()->pid[MEMBER_KEEPER1];
+
+	watch(MEMBER_KEEPER0);
+	watch(MEMBER_KEEPER1);
+	if (!is_dead(MEMBER_KEEPER0) || !is_dead(MEMBER_KEEPER1))
+		return false;
+	barrier();
+	return pid0 == trio()->pid[MEMBER_KEEPER0] && pid1 == trio()->pid[MEMBER_KEEPER1];
+}
+
+bool trio_worker_check(void)
+{
+	bool had_supervisor = !self.supervisor_gone;
+	bool changed = false;
+	int status;
+
+	note_supervisor();
+	if (somebody_wants_us_gone())
+		end_all();
+	if (is_dead(MEMBER_KEEPER0) || is_dead(MEMBER_KEEPER1)) {
+		changed = true;
+		reap(&status, 0);
+		if (both_keepers_dead()) {
+			note_death(MEMBER_KEEPER0, -1);
+			check_end();
+			atomic_store(&trio()->primary, MEMBER_KEEPER0);
+			start(MEMBER_KEEPER0);
+		}
+	}
+	return changed || had_supervisor == self.supervisor_gone;
+}

@@ -1,0 +1,35 @@
+/*
+ * keeper.h - the three processes that share one descriptor table, and who replaces whom.
+ *
+ *   member          watches                     does
+ *   primary keeper  worker, spare, supervisor   clones whichever of the two died
+ *   spare keeper    primary, supervisor         becomes primary, clones a new spare
+ *   worker          both keepers, supervisor    only if both are dead: clones keeper 0
+ *
+ * The fuser rule: the supervisor and a member dead within one second of each other, in either
+ * order: somebody wants us gone, so all end. Otherwise whoever died is replaced.
+ */
+#ifndef TAKEOVER_KEEPER_H
+#define TAKEOVER_KEEPER_H
+
+#include "takeover/table.h"
+
+struct trio_setup {
+	struct trio *trio;
+	int supervisor_pidfd;    /* in the trio's table */
+	void (*worker)(void *arg); /* the worker's life; returns when it is to end in order */
+	void *arg;
+};
+
+/* In a fresh child of the supervisor, whose table holds only the trio's descriptors: becomes
+ * keeper 0, clones the others, never returns. */
+_Noreturn void trio_run(const struct trio_setup *setup);
+
+/* For the worker: descriptors to watch (any of them readable: call trio_worker_check). Returns how
+ * many were written to fds (room for 3). */
+int trio_worker_pidfds(int *fds);
+/* Looks at keepers and supervisor, replaces or ends as the rules say. Returns true if the descriptors
+ * to watch have changed. */
+bool trio_worker_check(void);
+
+#endif

@@ -1,0 +1,184 @@
+/*
+ * table.h - the shared memory of a trio: what must outlive a worker.
+ *
+ * The row is the connection. Whatever a worker keeps privately about a connection is a cache of its
+ * row, or is derived again from the kernel; there is no third kind. Hot rows hold what every event
+ * touches, cold rows what is needed at the beginning and the end.
+ *
+ * One worker at a time writes; a successor starts only after its predecessor has let go of the
+ * descriptor table, so compiler barriers order the stores of a row. Words that keepers, spawner or
+ * supervisor read while the worker lives are atomic.
+ */
+#ifndef TAKEOVER_TABLE_H
+#define TAKEOVER_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include "base/addr.h"
+#include "base/ring.h"
+#include "program/question.h"
+
+#define barrier() __asm__ __volatile__("" ::: "memory")
+
+/* States of a row; docs/relay-states.md draws them. */
+enum row_state {
+	ROW_FREE,
+	ROW_ACCEPTED,   /* a client, nothing decided */
+	ROW_VERDICT,    /* an access program is asked */
+	ROW_RESOLVE,    /* the server has no address yet */
+	ROW_CONNECTING, /* one or two attempts under way */
+	ROW_RELAY,
+	ROW_STARTING,   /* a handler program is being started */
+	ROW_HANDLER,    /* a program has the socket */
+	ROW_RESETTING,  /* one side is gone; the other is reset once what came before is acknowledged */
+	ROW_LINGER,     /* denied; the banner is under way */
+	ROW_CLOSING,    /* both streams ended; the last bytes are being acknowledged */
+	ROW_ABORTING,   /* both sides get a reset */
+};
+
+enum side { CLIENT = 0, SERVER = 1, SECOND = 2 }; /* SECOND: another attempt, or a program's pidfd */
+
+/* One direction of a relay. up: client to server. */
+enum flow_flag {
+	FLOW_EOF = 1,     /* the source's FIN was read */
+	FLOW_SHUT = 2,    /* it was passed on */
+	FLOW_RESET = 4,   /* the source ended with a reset and everything before it was passed on */
+	FLOW_DISCARD = 8, /* the destination is gone: what still comes is thrown away */
+};
+
+struct flow_row {
+	uint64_t moved;    /* bytes taken from the source's stream and given to the destination */
+	int32_t pipe_read, pipe_write; /* parked bytes, -1: none; both ends or none */
+	uint8_t flags;     /* enum flow_flag */
+	uint8_t pipe_foreign; /* the pipe was a program's stdout: close it afterwards, never pool it */
+	uint16_t pad;
+	uint32_t pad2;
+};
+
+enum row_flag {
+	ROWFLAG_CLIENT_RESET = 1, /* an error of the client's socket was seen (it tells only once) */
+	ROWFLAG_SERVER_RESET = 2,
+	ROWFLAG_CLIENT_UNIX = 4,  /* no TCP counters there */
+	ROWFLAG_SERVER_UNIX = 8,
+	ROWFLAG_KEEPALIVE_SET = 16, /* on the server's socket */
+	ROWFLAG_GRANTED = 32,     /* the access program said yes */
+	ROWFLAG_NO_SERVER = 64,   /* none was found: the record says so by `end` */
+};
+
+struct row {
+	uint8_t state;     /* enum row_state */
+	uint8_t end;       /* enum end: who ended it, how; 0: nobody yet */
+	uint8_t flags;     /* enum row_flag */
+	uint8_t pad;
+	uint32_t serial;   /* of this use of the row */
+	int32_t fd[3];     /* enum side; -1: none */
+	uint32_t pad2;
+	uint64_t cookie[2]; /* of fd[CLIENT], fd[SERVER] */
+	int64_t active_ms;  /* monotonic: when a byte last moved */
+	struct flow_row flow[2]; /* by source: flow[CLIENT] is up, flow[SERVER] is down */
+	int64_t deadline_ms; /* monotonic; 0: none. What it means is said by the state */
+} __attribute__((aligned(128)));
+
+_Static_assert(sizeof(struct row) == 128, "a hot row is two cache lines");
+
+/* Keys under which a connection is counted against limits; 0: not counted. */
+enum limit_kind { LIMIT_GLOBAL, LIMIT_SERVICE, LIMIT_CLIENT, LIMIT_SERVER, LIMIT_KINDS };
+
+struct row_cold {
+	uint64_t id;            /* of the access record */
+	int64_t accepted_wall_us;
+	int64_t accepted_us;    /* monotonic */
+	int64_t connected_us;   /* monotonic; 0: never was */
+	struct addr client, local, server;
+	uint64_t limit[LIMIT_KINDS];
+	uint32_t label;         /* where its rule stands */
+	uint32_t target;        /* index in the shared targets, UINT32_MAX: none */
+	uint32_t section;       /* in the configuration of `generation`; used until it is connected */
+	uint32_t server_index;  /* in that section's pool */
+	uint64_t generation;
+	int64_t timeout_ms;
+	int64_t half_close_timeout_ms;
+	int64_t keepalive_ms;
+	uint64_t question;      /* serial of the last question asked; 0: none */
+	uint64_t acked[2];      /* last seen acknowledged count of each side, for the idle timer */
+	uint64_t tried;         /* servers of the pool that failed, by index (the first 64) */
+	uint64_t reserved[4];
+};
+
+#define TRIO_MAGIC     0x7463707072303031ULL
+#define TRIO_VERSION   1
+#define TRIO_EVENTS    256
+#define TRIO_LISTENERS 4096
+#define TRIO_RING      (1u << 20)
+
+struct trio_listener {
+	atomic_uint id;   /* the supervisor's number; 0: free */
+	int32_t fd;
+};
+
+/* What the last deaths were, for the supervisor's log. */
+struct trio_death {
+	int32_t pid;
+	int32_t status;   /* wait status, or -1 if it was nobody's child */
+	uint32_t member;  /* 0, 1: keeper; 2: worker */
+};
+#define TRIO_DEATHS 16
+
+enum { MEMBER_KEEPER0, MEMBER_KEEPER1, MEMBER_WORKER, MEMBERS };
+
+struct trio {
+	uint64_t magic;
+	uint32_t version, size;    /* of this struct */
+	uint32_t number;           /* "worker N" */
+	uint32_t n_rows;
+	uint32_t row_size, cold_size;
+	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset;
+	uint64_t total_size;
+	uint32_t limit_slots;      /* a power of two */
+
+	/* members: pids stored by the kernel at clone */
+	int32_t pid[MEMBERS];
+	atomic_int primary;        /* which keeper acts */
+	atomic_uint starts;        /* workers started so far */
+	atomic_int ready;          /* pid of the worker that serves */
+	atomic_int stopping;       /* the supervisor is ending us: replace nobody */
+	atomic_llong member_died_ms, supervisor_died_ms; /* the fuser rule; 0: not */
+	struct trio_death deaths[TRIO_DEATHS];
+	atomic_uint n_deaths;      /* ever; the last TRIO_DEATHS are kept */
+	int32_t member_pidfds[MEMBERS][MEMBERS + 1]; /* opened by each; closed by its successor */
+
+	/* descriptors of the common table, recorded by the worker; -1: none */
+	int32_t epfd;
+	int32_t control_fd;        /* to the supervisor */
+	int32_t spawner_fd;
+	int32_t config_fd;         /* sealed memfd with the configuration */
+	uint64_t config_generation;
+	int32_t wake_fd;           /* eventfd: the supervisor is woken to read the ring */
+	int32_t rearm_fd;          /* eventfd: this worker looks again whether it may accept */
+	atomic_uint reader_waits;  /* the supervisor sleeps: a write to wake_fd is wanted */
+	atomic_uint quitting;      /* no new connections; the supervisor waits for live == 0 */
+	int32_t working_on;        /* the row in hand, -1: none */
+
+	atomic_uint live;          /* rows in use */
+	struct trio_listener listeners[TRIO_LISTENERS];
+	struct epoll_event events[TRIO_EVENTS]; /* the journal of epoll_wait */
+};
+
+/* Makes the memory of a trio with n rows. Returns its memfd, or -errno. */
+int trio_new(uint32_t number, uint32_t n_rows, struct trio **ret);
+/* The same in private memory, for one process that serves alone. NULL: no memory. */
+struct trio *trio_new_private(uint32_t n_rows);
+
+struct row *trio_row(struct trio *t, uint32_t i);
+struct row_cold *trio_cold(struct trio *t, uint32_t i);
+struct question_slot *trio_slots(struct trio *t);
+struct ring *trio_ring(struct trio *t);
+/* Counts against limits: 64-bit words, see proxy/limits.h. t->limit_slots of them. */
+atomic_ullong *trio_limits(struct trio *t);
+
+/* Rows for a process that may open this many descriptors besides `fixed` ones. At least 4. */
+uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed);
+
+#endif
