@@ -33,7 +33,7 @@ const char *end_name(enum end end)
 	return (unsigned)end < END_COUNT ? names[end] : "-";
 }
 
-static const char *event_name(unsigned event)
+const char *record_event_name(unsigned event)
 {
 	static const char *const names[] = {
 	    [RECORD_OPEN] = "open",
@@ -231,7 +231,7 @@ static void json_field(void *arg, const char *key, const char *value, bool numbe
 
 void record_render_plain(const struct record *r, struct buf *out)
 {
-	buf_adds(out, event_name(r->event));
+	buf_adds(out, record_event_name(r->event));
 	record_fields(r, text_field, out);
 }
 
@@ -252,7 +252,7 @@ static void json_begin(struct buf *out, int64_t wall_us, const char *event)
 
 void record_render_json(const struct record *r, struct buf *out)
 {
-	json_begin(out, r->wall_us, event_name(r->event));
+	json_begin(out, r->wall_us, record_event_name(r->event));
 	record_fields(r, json_field, out);
 	buf_addc(out, '}');
 }

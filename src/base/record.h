@@ -54,6 +54,7 @@ struct record {
 };
 
 const char *end_name(enum end end);
+const char *record_event_name(unsigned event); /* "open", "close", "interval" */
 
 /* Calls fn for each key behind time and event, in their order. value: NULL if it is missing. */
 typedef void record_field_fn(void *arg, const char *key, const char *value, bool number);
