@@ -1,0 +1,91 @@
+"""A small name server: A, AAAA and PTR, filled and changed by the test."""
+import ipaddress
+import socket
+import struct
+import threading
+import time
+
+A, PTR, AAAA = 1, 12, 28
+NOERROR, SERVFAIL, NXDOMAIN = 0, 2, 3
+
+
+def _encode(name):
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.rstrip(".").split(".")) + b"\0"
+
+
+def _decode(message, at):
+    labels = []
+    while message[at]:
+        labels.append(message[at + 1:at + 1 + message[at]].decode().lower())
+        at += 1 + message[at]
+    return ".".join(labels), at + 1
+
+
+class NameServer:
+    """`add("mail.test", "127.0.0.1")` for both ways; `addresses`, `reverse` and `failing` may be changed at any
+    time. A name that is not there does not exist; one in `silent` gets no answer at all."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.spelt = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.addresses, self.reverse = {}, {}
+        self.failing, self.silent = set(), set()
+        self.ttl = 1
+        self.asked = []  # (time, name, type)
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def add(self, name, *addresses):
+        self.addresses[name] = list(addresses)
+
+    def add_reverse(self, address, *names):
+        self.reverse[ipaddress.ip_address(address).reverse_pointer] = list(names)
+
+    def questions(self, name):
+        return [q for q in self.asked if q[1] == name]
+
+    def _answers(self, name, kind):
+        """The data of the answers, or None for a name that does not exist."""
+        if name in self.reverse:
+            return [_encode(n) for n in self.reverse[name]] if kind == PTR else []
+        if name not in self.addresses:
+            return None
+        all_of_them = map(ipaddress.ip_address, self.addresses[name])
+        return [a.packed for a in all_of_them if kind == {4: A, 6: AAAA}[a.version]]
+
+    def _reply(self, message):
+        ident, _, _, _, _, _ = struct.unpack("!6H", message[:12])
+        name, at = _decode(message, 12)
+        kind, _ = struct.unpack("!HH", message[at:at + 4])
+        self.asked.append((time.monotonic(), name, kind))
+        if name in self.silent:
+            return None
+        answers = None if name in self.failing else self._answers(name, kind)
+        code = SERVFAIL if name in self.failing else NXDOMAIN if answers is None else NOERROR
+        answers = answers or []
+        reply = struct.pack("!6H", ident, 0x8580 | code, 1, len(answers), 0, 0) + message[12:at + 4]
+        for octets in answers:
+            reply += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.ttl, len(octets)) + octets
+        return reply
+
+    def _run(self):
+        while True:
+            try:
+                message, peer = self.socket.recvfrom(4096)
+            except OSError:
+                return
+            if not message:
+                return
+            reply = self._reply(message)
+            if reply:
+                self.socket.sendto(reply, peer)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(b"", self.socket.getsockname())
+        self.thread.join(5)
+        self.socket.close()

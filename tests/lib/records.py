@@ -1,0 +1,50 @@
+"""Access records, as text and as JSON."""
+import json
+import re
+
+KEYS = ["id", "port", "interface", "client", "name", "rule", "server", "up", "down", "connect", "duration", "end"]
+ENDS = ["client-fin", "server-fin", "client-reset", "server-reset", "denied", "connect-failed", "connect-timeout",
+        "unresolved", "idle-timeout", "half-close-timeout", "limit", "killed", "stopped", "handler-exit", "poisoned",
+        "lost"]
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:[+-]\d\d:\d\d|Z)"
+_TEXT = re.compile(rf"({TIME}) (open|close|interval) (id=.*)$")
+
+
+class Record(dict):
+    """{key: text}, with `time` and `event`; `up` and `down` as numbers."""
+
+    def __init__(self, time, event, pairs):
+        super().__init__(pairs)
+        self.time, self.event = time, event
+        self.up, self.down = int(self["up"]), int(self["down"])
+
+    @property
+    def end(self):
+        return self["end"]
+
+
+def parse_text(line):
+    """The record in a line of the log, or None."""
+    m = _TEXT.search(line)
+    if not m:
+        return None
+    pairs = [part.split("=", 1) for part in m[3].split(" ")]
+    return Record(m[1], m[2], pairs)
+
+
+def parse_json(line):
+    """The same from a JSON log. Every line must be an object."""
+    fields = json.loads(line)
+    assert isinstance(fields, dict), line
+    if "id" not in fields:
+        return None
+    return Record(fields["time"], fields["event"], {k: v for k, v in fields.items() if k not in ("time", "event")})
+
+
+def parse(text):
+    found = []
+    for line in text.splitlines():
+        record = parse_json(line) if line.startswith("{") else parse_text(line)
+        if record:
+            found.append(record)
+    return found
