@@ -1,11 +1,9 @@
 #include "base/ring.h"
 
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "base/mem.h"
 
 /*
  * head and tail count bytes since the beginning and never go back; a place in the ring is the
@@ -15,9 +13,10 @@
 #define ALIGNMENT 8
 #define PADDING   UINT32_MAX
 
-struct shared {
+struct ring {
 	_Alignas(64) _Atomic uint64_t head; /* the writer's */
-	_Atomic uint64_t lost;              /* added by the writer, taken by the reader */
+	_Atomic uint64_t lost;              /* added by both, taken by the reader */
+	uint64_t capacity;                  /* for the writer; the reader does not trust it */
 	_Alignas(64) _Atomic uint64_t tail; /* the reader's */
 	_Alignas(64) unsigned char area[];
 };
@@ -28,135 +27,151 @@ struct message {
 	unsigned char data[];
 };
 
-struct ring {
-	struct shared *shared;
-	uint64_t capacity;
-	uint64_t next; /* reader: the tail behind the message that was peeked */
-	bool peeked;
-};
-
-_Static_assert(sizeof(struct message) == ALIGNMENT, "padding may be a bare head");
+_Static_assert(sizeof(struct message) == ALIGNMENT, "any gap has room for the head of a padding");
 
 static uint64_t round_up(uint64_t n)
 {
 	return (n + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1);
 }
 
-static struct message *message_at(const struct ring *r, uint64_t count)
+static struct message *message_at(struct ring *r, uint64_t capacity, uint64_t count)
 {
-	return (struct message *)(r->shared->area + (count & (r->capacity - 1)));
+	return (struct message *)(r->area + (count & (capacity - 1)));
 }
 
-static uint64_t until_end(const struct ring *r, uint64_t count)
+static uint64_t until_end(uint64_t capacity, uint64_t count)
 {
-	return r->capacity - (count & (r->capacity - 1));
+	return capacity - (count & (capacity - 1));
 }
 
 size_t ring_size(size_t capacity)
 {
-	return sizeof(struct shared) + capacity;
+	return sizeof(struct ring) + capacity;
 }
 
 struct ring *ring_init(void *mem, size_t capacity)
 {
-	struct ring *r = mem_alloc(sizeof(*r));
+	struct ring *r = mem;
 
 	CHECK(capacity >= 64 && capacity <= UINT32_MAX / 2 && !(capacity & (capacity - 1)));
-	CHECK((uintptr_t)mem % _Alignof(struct shared) == 0);
-	*r = (struct ring){.shared = mem, .capacity = capacity};
+	CHECK((uintptr_t)mem % _Alignof(struct ring) == 0);
+	r->capacity = capacity;
 	return r;
 }
 
-void ring_free(struct ring *r)
-{
-	free(r);
-}
+/* ---- writer ---- */
 
 bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len)
 {
-	struct shared *s = r->shared;
+	uint64_t capacity = r->capacity;
 	/* Rounded up, because a broken writer before us may have left anything. */
-	uint64_t head = round_up(atomic_load_explicit(&s->head, memory_order_relaxed));
-	uint64_t tail = atomic_load_explicit(&s->tail, memory_order_acquire);
+	uint64_t head = round_up(atomic_load_explicit(&r->head, memory_order_relaxed));
+	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
 	uint64_t need = round_up(sizeof(struct message) + len);
-	uint64_t skip = until_end(r, head) < need ? until_end(r, head) : 0;
+	uint64_t gap = until_end(capacity, head);
+	uint64_t skip = gap < need ? gap : 0;
 	struct message *m;
 
-	if (len > r->capacity / 4 || head - tail > r->capacity ||
-	    r->capacity - (head - tail) < skip + need) {
-		atomic_fetch_add_explicit(&s->lost, 1, memory_order_relaxed);
+	if (len > capacity / 4 || head - tail > capacity ||
+	    capacity - (head - tail) < skip + need) {
+		atomic_fetch_add_explicit(&r->lost, 1, memory_order_relaxed);
 		return false;
 	}
 	if (skip) {
-		*message_at(r, head) = (struct message){.type = PADDING};
+		*message_at(r, capacity, head) = (struct message){.type = PADDING};
 		head += skip;
 	}
-	m = message_at(r, head);
+	m = message_at(r, capacity, head);
 	*m = (struct message){.len = (uint32_t)len, .type = type};
 	if (len)
 		memcpy(m->data, data, len);
-	atomic_store_explicit(&s->head, head + need, memory_order_release);
+	atomic_store_explicit(&r->head, head + need, memory_order_release);
 	return true;
 }
 
-/* The whole message at `at` as a copy of its head; false if it cannot be one. */
-static bool read_head(const struct ring *r, uint64_t at, uint64_t used, struct message *ret)
+/* ---- reader ---- */
+
+enum found { FOUND_NONE, FOUND_MESSAGE, FOUND_SPOILED };
+
+/* The head of the message at `at` is copied to *ret; false if it reaches beyond `used` bytes. */
+static bool read_head(struct ring *r, uint64_t capacity, uint64_t at, uint64_t used,
+                      struct message *ret)
 {
-	const volatile struct message *m = message_at(r, at);
-	uint64_t room = until_end(r, at) < used ? until_end(r, at) : used;
+	const volatile struct message *m = message_at(r, capacity, at);
+	uint64_t gap = until_end(capacity, at);
+	uint64_t room = gap < used ? gap : used;
 
 	/* Once: the writer might change it between a check and its use. */
 	*ret = (struct message){.len = m->len, .type = m->type};
 	if (ret->type == PADDING)
-		return until_end(r, at) < used;
-	return ret->len <= r->capacity / 4 && round_up(sizeof(*m) + ret->len) <= room;
+		return gap < used;
+	return ret->len <= capacity / 4 && round_up(sizeof(*m) + ret->len) <= room;
 }
 
-bool ring_peek(struct ring *r, uint32_t *type, const void **data, size_t *len)
+/* The oldest message: its place and a copy of its head. */
+static enum found find(struct ring *r, uint64_t capacity, uint64_t *at, struct message *m)
 {
-	struct shared *s = r->shared;
-	uint64_t tail = atomic_load_explicit(&s->tail, memory_order_relaxed);
-	uint64_t head = atomic_load_explicit(&s->head, memory_order_acquire);
-	uint64_t at = round_up(tail);
-	struct message m;
+	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+	uint64_t head = atomic_load_explicit(&r->head, memory_order_acquire);
 
-	r->peeked = false;
 	if (head == tail)
-		return false;
-	if (head - at > r->capacity || head % ALIGNMENT || !read_head(r, at, head - at, &m))
-		goto spoiled;
-	if (m.type == PADDING) {
-		at += until_end(r, at);
-		if (!read_head(r, at, head - at, &m) || m.type == PADDING)
-			goto spoiled;
-	}
-	*type = m.type;
-	*data = message_at(r, at)->data;
-	*len = m.len;
-	r->next = at + round_up(sizeof(m) + m.len);
-	r->peeked = true;
-	return true;
-
-spoiled:
-	atomic_store_explicit(&s->tail, head, memory_order_release);
-	atomic_fetch_add_explicit(&s->lost, 1, memory_order_relaxed);
-	return false;
+		return FOUND_NONE;
+	*at = round_up(tail);
+	if (head % ALIGNMENT || head - *at > capacity ||
+	    !read_head(r, capacity, *at, head - *at, m))
+		return FOUND_SPOILED;
+	if (m->type != PADDING)
+		return FOUND_MESSAGE;
+	*at += until_end(capacity, *at);
+	if (!read_head(r, capacity, *at, head - *at, m) || m->type == PADDING)
+		return FOUND_SPOILED;
+	return FOUND_MESSAGE;
 }
 
-void ring_drop(struct ring *r)
+static void make_empty(struct ring *r)
 {
-	if (r->peeked)
-		atomic_store_explicit(&r->shared->tail, r->next, memory_order_release);
-	r->peeked = false;
+	uint64_t head = atomic_load_explicit(&r->head, memory_order_acquire);
+
+	atomic_store_explicit(&r->tail, head, memory_order_release);
+	atomic_fetch_add_explicit(&r->lost, 1, memory_order_relaxed);
+}
+
+bool ring_peek(struct ring *r, size_t capacity, uint32_t *type, const void **data, size_t *len)
+{
+	struct message m;
+	uint64_t at;
+	enum found found = find(r, capacity, &at, &m);
+
+	if (found == FOUND_SPOILED)
+		make_empty(r);
+	if (found != FOUND_MESSAGE)
+		return false;
+	*type = m.type;
+	*data = message_at(r, capacity, at)->data;
+	*len = m.len;
+	return true;
+}
+
+void ring_drop(struct ring *r, size_t capacity)
+{
+	struct message m;
+	uint64_t at;
+	enum found found = find(r, capacity, &at, &m);
+
+	if (found == FOUND_SPOILED)
+		make_empty(r);
+	else if (found == FOUND_MESSAGE)
+		atomic_store_explicit(&r->tail, at + round_up(sizeof(m) + m.len),
+		                      memory_order_release);
 }
 
 uint64_t ring_take_lost(struct ring *r)
 {
-	return atomic_exchange_explicit(&r->shared->lost, 0, memory_order_relaxed);
+	return atomic_exchange_explicit(&r->lost, 0, memory_order_relaxed);
 }
 
 bool ring_empty(const struct ring *r)
 {
-	return atomic_load_explicit(&r->shared->head, memory_order_acquire) ==
-	       atomic_load_explicit(&r->shared->tail, memory_order_relaxed);
+	return atomic_load_explicit(&r->head, memory_order_acquire) ==
+	       atomic_load_explicit(&r->tail, memory_order_relaxed);
 }

@@ -12,29 +12,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A process's own view of a ring; indices and messages lie in the shared memory. A fork inherits
- * it. Where the memory lies and how large it is are kept here, where no other process can
- * spoil them. */
-struct ring;
+struct ring; /* lies in shared memory */
 
 /* Bytes of shared memory for a ring whose payload area is `capacity` bytes (a power of two >= 64). */
 size_t ring_size(size_t capacity);
-/* mem: shared memory of ring_size(capacity) bytes, 64-byte aligned: zeroed for a new ring, or one that
- * is in use, to look at it from here. ring_free() leaves the memory alone; it takes NULL. */
+/* mem: zeroed shared memory of ring_size(capacity) bytes, 64-byte aligned. */
 struct ring *ring_init(void *mem, size_t capacity);
-void ring_free(struct ring *r);
 
 /* Writer: false (and counted) if it does not fit. `type` is the caller's, below UINT32_MAX. At most
  * capacity/4 bytes. */
 bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len);
 
-/* Reader: the oldest message, or false. *data stays valid until ring_drop() and is aligned to 8
+/* Reader. It gives the capacity from its own memory, because the writer can spoil what is shared:
+ * nothing outside the ring is ever read.
+ * ring_peek: the oldest message, or false. *data stays valid until ring_drop() and is aligned to 8
  * bytes; a hostile writer can change it meanwhile, so copy what is checked. A length that a
  * broken writer spoiled is never followed: the ring is emptied (counted as one lost) and false
- * returned. */
-bool ring_peek(struct ring *r, uint32_t *type, const void **data, size_t *len);
-/* Done with the message that was peeked last; nothing without one. */
-void ring_drop(struct ring *r);
+ * returned. ring_drop: done with the message that ring_peek() gives; nothing without one. */
+bool ring_peek(struct ring *r, size_t capacity, uint32_t *type, const void **data, size_t *len);
+void ring_drop(struct ring *r, size_t capacity);
 /* Messages refused since the last call. */
 uint64_t ring_take_lost(struct ring *r);
 bool ring_empty(const struct ring *r);
