@@ -1,0 +1,75 @@
+"""Fixtures for the tests with real programs."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import servers
+
+
+@pytest.fixture(autouse=True)
+def _as_root():
+    if os.geteuid() != 0:
+        pytest.skip("real servers change their users: needs root")
+
+
+@pytest.fixture
+def folder():
+    """A folder that every user may enter (pytest's own is for its user only)."""
+    path = Path(tempfile.mkdtemp(prefix="real.", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start(folder):
+    """start(NAME, ARGV, ENV): a program that runs until the end of the test."""
+    with contextlib.ExitStack() as running:
+        def start_program(name, argv, env=None):
+            program = servers.Program(name, argv, folder, env)
+            running.callback(program.stop)
+            return program
+        yield start_program
+
+
+@pytest.fixture
+def proxy(start, folder):
+    """proxy(ARG...): tcpproxy in front of something, on a free port of 127.0.0.1; returns the port.
+    proxy(config=TEXT) runs a configuration file, in which {port} stands for the port."""
+    if not servers.TCPPROXY.exists():
+        pytest.fail(f"{servers.TCPPROXY} is not built")
+    running = []
+
+    def start_proxy(*args, config=None, host="127.0.0.1"):
+        port = servers.free_port()
+        name = f"tcpproxy-{len(running)}"
+        if config is None:
+            args = ["-b", f"127.0.0.1:{port}", *args]
+        else:
+            file = folder / f"{name}.conf"
+            file.write_text(config.replace("{port}", str(port)))
+            args = ["-f", file, *args]
+        program = start(name, [servers.TCPPROXY, *args]).wait_port(port, host)
+        running.append(program)
+        return port
+
+    yield start_proxy
+    for program in running:
+        assert program.stop() == 0, "tcpproxy did not end cleanly"
+
+
+@pytest.fixture
+def binary(folder):
+    """tcpproxy where every user may run it."""
+    if not servers.TCPPROXY.exists():
+        pytest.fail(f"{servers.TCPPROXY} is not built")
+    path = folder / "bin/tcpproxy"
+    path.parent.mkdir()
+    shutil.copy2(servers.TCPPROXY, path)
+    path.chmod(0o755)
+    return path

@@ -1,0 +1,382 @@
+"""Real servers and the processes of a test.
+
+Every server runs from a folder of its own, on free loopback ports, as a process of the test; its output
+is kept in that folder. Servers come from where tools/deps.sh has unpacked them, clients from the system;
+a test whose program is missing is skipped by that program's name.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+REAL = Path(os.environ.get("TCPPROXY_REAL", TOP / "build/real"))
+TCPPROXY = Path(os.environ.get("TCPPROXY", TOP / "build/tcpproxy")).resolve()
+EXAMPLES = TOP / "packaging/examples"
+PATIENCE = 10.0  # seconds until something that should happen is called a failure
+POLL = 0.02
+
+
+def command(name):
+    """Path of an installed program, or a skip."""
+    path = shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        pytest.skip(f"{name} is not installed (tools/deps.sh test)")
+    return path
+
+
+def unpacked(package, path="."):
+    """Path inside an unpacked package, or a skip."""
+    there = REAL / package / path
+    if not there.exists():
+        pytest.skip(f"{package} is not unpacked (tools/deps.sh test)")
+    return there
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what, patience=PATIENCE):
+    """The condition's first true value."""
+    end = time.monotonic() + patience
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what}: not within {patience} s"
+        time.sleep(POLL)
+
+
+def answers(port, host="127.0.0.1"):
+    try:
+        socket.create_connection((host, port), timeout=PATIENCE).close()
+        return True
+    except ConnectionRefusedError:
+        return False
+
+
+class Program:
+    """A process of the test, in its own session, with its output in FOLDER/NAME.log."""
+
+    def __init__(self, name, argv, folder, env=None):
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log,
+                                            stderr=log, cwd=folder, start_new_session=True,
+                                            env={**os.environ, **(env or {})})
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def ended(self):
+        """Whether it has ended; it stays a zombie until stop(), so its id is nobody else's."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def wait_port(self, port, host="127.0.0.1"):
+        def ready():
+            assert not self.ended(), f"{self.name} ended:\n{self.output()}"
+            return answers(port, host)
+        wait_for(ready, f"{self.name} listens on {host}:{port}")
+        return self
+
+    def stop(self):
+        """Ends it and what it started. Returns its exit code."""
+        if self.process.returncode is not None:
+            return self.process.returncode
+        os.kill(self.pid, signal.SIGTERM)
+        with contextlib.suppress(AssertionError):
+            wait_for(self.ended, f"{self.name} ends")
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        print(f"--- {self.name}: exit {self.process.wait()}\n{self.output()}", end="")
+        return self.process.returncode
+
+
+def accounts(folder, *names):
+    """Environment in which these accounts exist, though the system has none of them."""
+    users = Path("/etc/passwd").read_text()
+    groups = Path("/etc/group").read_text()
+    for number, name in enumerate(names, 60100):
+        users += f"{name}:x:{number}:{number}::/nonexistent:/usr/sbin/nologin\n"
+        groups += f"{name}:x:{number}:\n"
+    (folder / "passwd").write_text(users)
+    (folder / "group").write_text(groups)
+    if not list(Path("/usr/lib").glob("*/libnss_wrapper.so")):
+        pytest.skip("libnss-wrapper is not installed (tools/deps.sh test)")
+    return {"LD_PRELOAD": "libnss_wrapper.so", "NSS_WRAPPER_PASSWD": str(folder / "passwd"),
+            "NSS_WRAPPER_GROUP": str(folder / "group")}
+
+
+def give(path, user):
+    """Everything below path belongs to the user."""
+    entry = pwd.getpwnam(user)
+    for p in [path, *path.rglob("*")]:
+        os.chown(p, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+
+
+class Exim:
+    """SMTP. Greets with the port on which it was reached, keeps mail in one mbox."""
+
+    def __init__(self, start, folder, ports=1):
+        self.ports = [free_port() for _ in range(ports)]
+        self.mailbox = folder / "mail/box"
+        binary = unpacked("exim4-daemon-light", "usr/sbin/exim4")
+        env = accounts(folder, "Debian-exim")
+        for name in ("spool", "mail"):
+            (folder / name).mkdir()
+            os.chown(folder / name, 60100, 60100)
+        (folder / "exim.conf").write_text(f"""
+exim_path = {binary}
+primary_hostname = mail.internal.com
+smtp_banner = $primary_hostname port $received_port
+spool_directory = {folder}/spool
+log_file_path = {folder}/spool/log-%s
+keep_environment = LD_PRELOAD:NSS_WRAPPER_PASSWD:NSS_WRAPPER_GROUP
+local_interfaces = <; {" ; ".join(f"127.0.0.1.{p}" for p in self.ports)}
+daemon_smtp_ports = {self.ports[0]}
+tls_advertise_hosts =
+host_lookup =
+rfc1413_query_timeout = 0s
+deliver_drop_privilege
+acl_smtp_rcpt = accept
+acl_smtp_data = accept
+begin acl
+begin routers
+all:
+  driver = accept
+  transport = mbox
+begin transports
+mbox:
+  driver = appendfile
+  file = {self.mailbox}
+""")
+        program = start("exim", [binary, "-C", folder / "exim.conf", "-bdf", "-oP", folder / "exim.pid"], env)
+        for port in self.ports:
+            program.wait_port(port)
+
+
+class Dovecot:
+    """POP3. One mailbox with one message, for any user with the password `secret`."""
+
+    def __init__(self, start, folder, message):
+        self.port = free_port()
+        core = unpacked("dovecot-core", "usr/lib/dovecot")
+        pop3 = unpacked("dovecot-pop3d", "usr/lib/dovecot")
+        programs = folder / "libexec"
+        shutil.copytree(core, programs, symlinks=True)
+        shutil.copytree(pop3, programs, symlinks=True, dirs_exist_ok=True)
+        self._move_modules(programs, folder)
+        (folder / "mail").mkdir()
+        (folder / "mail/inbox").write_text(f"From a@example.com Thu Jan  1 00:00:00 2026\n{message}\n")
+        give(folder / "mail", "mail")
+        (folder / "dovecot.conf").write_text(f"""
+base_dir = {folder}/run
+state_dir = {folder}/state
+log_path = /dev/stderr
+protocols = pop3
+listen = 127.0.0.1
+ssl = no
+disable_plaintext_auth = no
+libexec_dir = {programs}
+login_plugin_dir = {programs}/modules/login
+mail_plugin_dir = {programs}/modules
+default_internal_user = mail
+default_internal_group = mail
+default_login_user = nobody
+first_valid_uid = 1
+import_environment = LD_LIBRARY_PATH
+mail_location = mbox:{folder}/mail:INBOX={folder}/mail/inbox
+passdb {{
+  driver = static
+  args = password=secret
+}}
+userdb {{
+  driver = static
+  args = uid=mail gid=mail home={folder}/mail
+}}
+service config {{
+  executable = config -c {folder}/dovecot.conf
+}}
+service pop3-login {{
+  chroot =
+  inet_listener pop3 {{
+    port = {self.port}
+  }}
+  inet_listener pop3s {{
+    port = 0
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+""")
+        # dovecot itself looks for doveconf in /usr/bin only; doveconf can start dovecot, too.
+        base = REAL / "dovecot-core/usr"
+        start("dovecot", [base / "bin/doveconf", "-c", folder / "dovecot.conf", "-f", "service=master",
+                          "-e", base / "sbin/dovecot", "-F"],
+              {"LD_LIBRARY_PATH": f"{programs}:{programs}/modules/old-stats"}).wait_port(self.port)
+
+    @staticmethod
+    def _move_modules(programs, folder):
+        """The library knows its folder of modules by a fixed path: put a link of ours in its place."""
+        library = (programs / "libdovecot.so.0").resolve()
+        fixed = b"/usr/lib/dovecot/modules\0"
+        link = folder / "m"
+        link.symlink_to(programs / "modules")
+        data = library.read_bytes()
+        assert fixed in data and len(str(link)) < len(fixed)
+        library.write_bytes(data.replace(fixed, str(link).encode().ljust(len(fixed), b"\0")))
+
+
+class News:
+    """A spool of the small news server sn with one local group; `handler` is what serves one client."""
+
+    def __init__(self, folder, user):
+        self.group = "local.test"
+        self.spool = folder / "spool"
+        self.spool.mkdir()
+        shutil.copytree(unpacked("sn", "usr/sbin"), folder / "sn", symlinks=True)
+        self.handler = folder / "news-handler"
+        self.handler.write_text(f"""#!/bin/sh
+export SNROOT={self.spool} POSTING_OK=1 PATH={folder}/sn:$PATH
+exec {folder}/sn/snntpd.bin
+""")
+        self.handler.chmod(0o755)
+        # sn gives the client's address of the UCSPI environment to its posting script.
+        post = self.spool / ".SNPOST"
+        post.write_text('#!/bin/sh\nsnsend || exit 1\necho "posted from $TCPREMOTEIP"\n')
+        post.chmod(0o755)
+        give(self.spool, user)
+        subprocess.run(["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--clear-groups",
+                        folder / "sn/snnewgroup", self.group],
+                       env={**os.environ, "SNROOT": str(self.spool)}, check=True, capture_output=True)
+
+
+class Samba:
+    """SMB. One share `pub` for guests, which is the folder `share`."""
+
+    def __init__(self, start, folder):
+        self.port = free_port()
+        self.share = folder / "share"
+        self.config = folder / "smb.conf"
+        self.share.mkdir()
+        self.share.chmod(0o777)
+        state = folder / "state"
+        state.mkdir()
+        self.config.write_text(f"""
+[global]
+server role = standalone server
+smb ports = {self.port}
+interfaces = 127.0.0.1/8
+bind interfaces only = yes
+disable netbios = yes
+map to guest = bad user
+guest account = nobody
+load printers = no
+printcap name = /dev/null
+lock directory = {state}
+state directory = {state}
+cache directory = {state}
+private dir = {state}
+pid directory = {state}
+ncalrpc dir = {state}/rpc
+log file = {folder}/messages
+[pub]
+path = {self.share}
+guest ok = yes
+read only = no
+""")
+        libraries = next(unpacked("samba", "usr/lib").glob("*/samba"))
+        start("smbd", [unpacked("samba", "usr/sbin/smbd"), "-F", "--no-process-group", "-s", self.config],
+              {"LD_LIBRARY_PATH": str(libraries)}).wait_port(self.port)
+
+
+class Nginx:
+    """HTTP. Serves the folder `root`."""
+
+    def __init__(self, start, folder):
+        self.port = free_port()
+        self.root = folder / "root"
+        self.root.mkdir()
+        temporary = "".join(f"{name}_temp_path {folder}/temp-{name};\n"
+                            for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        (folder / "nginx.conf").write_text(f"""
+daemon off;
+user nobody nogroup;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 256; }}
+http {{
+{temporary}
+access_log off;
+sendfile on;
+server {{
+    listen 127.0.0.1:{self.port};
+    root {self.root};
+}}
+}}
+""")
+        start("nginx", [unpacked("nginx", "usr/sbin/nginx"), "-p", folder, "-e", "stderr",
+                        "-c", folder / "nginx.conf"]).wait_port(self.port)
+
+
+class Sshd:
+    """SSH. root may log in with the key file `key`."""
+
+    def __init__(self, start, folder):
+        self.port = free_port()
+        self.key = folder / "key"
+        self.folder = folder
+        for name in ("host", "key"):
+            subprocess.run([command("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+        (folder / "sshd_config").write_text(f"""
+ListenAddress 127.0.0.1:{self.port}
+HostKey {folder}/host
+AuthorizedKeysFile {folder}/key.pub
+StrictModes no
+UsePAM no
+PidFile none
+PermitRootLogin yes
+Subsystem sftp internal-sftp
+""")
+        (folder / "known").write_text("real " + (folder / "host.pub").read_text())
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # its fixed, empty place to be locked into
+        start("sshd", [unpacked("openssh-server", "usr/sbin/sshd"), "-D", "-e", "-f", folder / "sshd_config"],
+              accounts(folder, "sshd")).wait_port(self.port)
+
+    def options(self, *more):
+        """For ssh and scp: this key, this host key, nobody's configuration."""
+        options = ["-F", "none", "-i", str(self.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes",
+                   "-o", f"UserKnownHostsFile={self.folder}/known", "-o", "HostKeyAlias=real"]
+        for option in more:
+            options += ["-o", option]
+        return options
+
+
+class Digest:
+    """Reads until the client's end of stream, then answers with the SHA-256 sum: what arrives only when each
+    direction of a connection ends by itself."""
+
+    def __init__(self, start):
+        self.port = free_port()
+        start("digest", [command("tcpsvd"), "127.0.0.1", self.port, command("sha256sum")]).wait_port(self.port)
