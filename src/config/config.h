@@ -78,6 +78,8 @@ struct section {
 	int64_t connect_timeout_ms;
 	int64_t timeout_ms;            /* idle; 0: none */
 	int64_t half_close_timeout_ms; /* 0: none; also 0 with `wait yes` */
+	bool wait;                     /* as said; half_close_timeout_ms has it in */
+	int64_t stop_timeout_ms;       /* 0: none */
 	int64_t keepalive_ms;          /* 0: none */
 	bool numeric;
 	struct addr source;        /* AF_UNSPEC: none */
@@ -116,13 +118,15 @@ struct config {
 	size_t n_logs;
 	uint32_t workers;          /* 0: one per core */
 	uint32_t max_connections;  /* global; 0: as many as descriptors allow */
-	int64_t stop_timeout_ms;   /* 0: none */
+	int64_t stop_timeout_ms;   /* the longest of all sections; 0: none */
 	struct addr *resolvers;    /* port 53 unless said */
 	size_t n_resolvers;
 	struct service *services;
 	size_t n_services;
 	struct section *sections;  /* of all services */
 	size_t n_sections;
+	struct section global;     /* what stands before the first port: the services inherit it. A text
+	                            * or list that a section inherits is shared, not copied */
 	char **files;              /* every file that was read, absolute, NULL-terminated: the file
 	                            * itself first, then includes and lists */
 };
@@ -141,14 +145,21 @@ struct config_errors {
 
 /* One text to be parsed: a file, a directive of -o, or what -b and its kin amount to. */
 struct config_source {
-	const char *name;          /* FILE of messages and origins, e.g. "/etc/tcpproxy.conf" or "-b" */
+	const char *name;          /* FILE of messages and origins, or the option: "-o 'serverr x'" */
+	const char *path;          /* absolute: relative names in the text start from its directory */
 	const char *text;
+	const char *origin;        /* the command line: of the sections that it opens, e.g. "-b:8080".
+	                            * Its messages have no line, and what it says once for the whole
+	                            * program or globally beats the file. NULL: a file */
 };
 
 /* Parses and checks. Returns the configuration (config_free()), or NULL with *errors filled (at
  * least one; config_errors_release()). `path` is only for messages and for relative includes. */
 struct config *config_parse(const char *path, const char *text, const struct config_world *world,
 			    struct config_errors *errors);
+/* The same for several texts, read one behind the other. */
+struct config *config_parse_sources(const struct config_source *sources, size_t n,
+				    const struct config_world *world, struct config_errors *errors);
 void config_free(struct config *c); /* takes NULL */
 void config_errors_release(struct config_errors *e);
 /* "FILE:LINE:COLUMN: message", without "tcpproxy: ". */

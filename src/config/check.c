@@ -1,0 +1,255 @@
+/* check.c - rules across lines, and the last touches to sections that are complete. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/parse.h"
+
+/* More listening sockets than a process can have descriptors. */
+#define SOCKETS_MAX 1048576
+
+/* ---- the last touches ---- */
+
+static void access_finish(struct access_list *l, const struct access_list *outer)
+{
+	const struct cidr all = {.net = {.family = AF_UNSPEC}};
+	bool any_allow = false;
+
+	if (!l->rules || (outer && l->rules == outer->rules))
+		return;
+	for (size_t i = 0; i < l->n && !any_allow; i++)
+		any_allow = l->rules[i].allow;
+	if (l->n && any_allow == l->any_allow)
+		return;
+	/* Its files are empty. Say in so many words what that means, as the canonical text has to.
+	 */
+	l->rules = mem_resize(l->rules, l->n + 1, sizeof(*l->rules));
+	l->rules[l->n++] = (struct access_rule){.allow = !l->any_allow, .net = all};
+	l->any_allow = !l->any_allow;
+}
+
+static void section_finish(struct config *c, struct section *s)
+{
+	const struct section *outer = section_outer(c, s);
+
+	access_finish(&s->access, outer ? &outer->access : NULL);
+	if (s->wait)
+		s->half_close_timeout_ms = 0;
+}
+
+/* Inner sections before the one they share lists with. */
+static void sections_finish(struct config *c)
+{
+	int64_t stop = c->n_sections ? -1 : c->global.stop_timeout_ms;
+
+	for (size_t i = c->n_sections; i-- > 0;) {
+		struct section *s = &c->sections[i];
+
+		if (stop < 0 || s->stop_timeout_ms == 0 || (stop && s->stop_timeout_ms > stop))
+			stop = s->stop_timeout_ms;
+	}
+	c->stop_timeout_ms = stop;
+	c->max_connections = c->global.max_connections;
+}
+
+/* ---- what is missing ---- */
+
+static void need_server(struct parser *p, const struct section *s)
+{
+	struct place at = p->places[s->index];
+
+	at.column = at.end;
+	parse_error_at(p, &at, "this %s leads nowhere: a \"server\" or \"exec\" line is missing",
+	               s->kind == INTERFACE_NONE ? "port" : "interface");
+}
+
+static void check_servers(struct parser *p)
+{
+	struct config *c = p->c;
+
+	for (size_t i = 0; i < c->n_services; i++) {
+		struct service *service = &c->services[i];
+		const struct section *root = &c->sections[service->root];
+
+		service->wildcard = root->n_servers > 0;
+		if (p->puzzled[service->root])
+			continue;
+		if (!service->wildcard && service->n_sections == 0)
+			need_server(p, root);
+		for (size_t j = 0; j < service->n_sections; j++) {
+			const struct section *s = &c->sections[service->first_section + j];
+
+			if (!s->n_servers && !p->puzzled[s->index])
+				need_server(p, s);
+		}
+	}
+}
+
+static void check_sockets(struct parser *p)
+{
+	struct config *c = p->c;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct service *service = &c->services[i];
+		uint64_t ports = 0;
+
+		for (size_t j = 0; j < service->n_ports; j++)
+			ports += 1u + service->ports[j].last - service->ports[j].first;
+		sum += ports * (service->n_sections + (service->wildcard ? 1 : 0));
+		if (sum > SOCKETS_MAX) {
+			parse_error_at(p, &p->places[service->root],
+			               "up to here %llu sockets would have to listen; at most %d "
+			               "can",
+			               (unsigned long long)sum, SOCKETS_MAX);
+			return;
+		}
+	}
+}
+
+/* ---- ports that are opened twice ---- */
+
+static int compare_number(uint64_t a, uint64_t b)
+{
+	return a < b ? -1 : a > b;
+}
+
+/* Sections for the same local address are neighbours then. */
+static int compare_interface(const struct section *a, const struct section *b)
+{
+	int d = compare_number(a->kind, b->kind);
+
+	if (d || a->kind == INTERFACE_NONE)
+		return d;
+	if (a->kind == INTERFACE_NAME)
+		return strcmp(a->name, b->name);
+	d = compare_number(a->net.net.family, b->net.net.family);
+	if (!d)
+		d = compare_number(a->net.bits, b->net.bits);
+	if (!d)
+		d = compare_number(a->net.net.scope, b->net.net.scope);
+	return d ? d : memcmp(a->net.net.ip, b->net.net.ip, sizeof(a->net.net.ip));
+}
+
+static int compare_sections(const void *pa, const void *pb)
+{
+	const struct section *a = *(const struct section *const *)pa;
+	const struct section *b = *(const struct section *const *)pb;
+	int d = compare_interface(a, b);
+
+	return d ? d : compare_number(a->index, b->index);
+}
+
+struct claim {
+	struct port_range range;
+	const struct section *section;
+};
+
+static int compare_claims(const void *pa, const void *pb)
+{
+	const struct claim *a = pa, *b = pb;
+	int d = compare_number(a->range.first, b->range.first);
+
+	return d ? d : compare_number(a->section->index, b->section->index);
+}
+
+static void opened_twice(struct parser *p, const struct section *a, const struct section *b,
+                         uint16_t port)
+{
+	const struct section *first = a->index < b->index ? a : b;
+	const struct section *second = first == a ? b : a;
+
+	parse_error_at(p, &p->places[second->index],
+	               "port %u is opened twice on the same interface; the first is %s", port,
+	               first->origin);
+}
+
+/* All sections of one interface: does a port stand in two of them? */
+static void check_group(struct parser *p, const struct section **group, size_t n)
+{
+	const struct config *c = p->c;
+	struct claim *claims = NULL, *last;
+	size_t n_claims = 0, room = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct service *service = &c->services[group[i]->service];
+
+		if (i && group[i]->service == group[i - 1]->service) {
+			if (service->n_ports)
+				opened_twice(p, group[i - 1], group[i], service->ports[0].first);
+			continue;
+		}
+		for (size_t j = 0; j < service->n_ports; j++) {
+			GROW(claims, n_claims, room);
+			claims[n_claims++] = (struct claim){service->ports[j], group[i]};
+		}
+	}
+	if (n_claims)
+		qsort(claims, n_claims, sizeof(*claims), compare_claims);
+	last = claims;
+	for (size_t i = 1; i < n_claims; i++) {
+		struct claim *claim = &claims[i];
+
+		/* One message for each pair of neighbours says enough. */
+		if (claim->range.first <= last->range.last && claim->section != last->section)
+			opened_twice(p, last->section, claim->section, claim->range.first);
+		if (claim->range.last >= last->range.last)
+			last = claim;
+	}
+	free(claims);
+}
+
+static void check_duplicates(struct parser *p)
+{
+	const struct config *c = p->c;
+	const struct section **all = mem_alloc(c->n_sections * sizeof(*all));
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+		const struct service *service = &c->services[s->service];
+
+		if (s->kind != INTERFACE_NONE || (s->index == service->root && service->wildcard))
+			all[n++] = s;
+	}
+	if (n)
+		qsort(all, n, sizeof(*all), compare_sections);
+	for (size_t i = 0, j; i < n; i = j) {
+		for (j = i + 1; j < n && !compare_interface(all[i], all[j]);)
+			j++;
+		if (j - i > 1)
+			check_group(p, all + i, j - i);
+	}
+	free(all);
+}
+
+static int compare_errors(const void *pa, const void *pb)
+{
+	const struct config_error *a = pa, *b = pb;
+	int d = 0;
+
+	if (!a->file || !b->file)
+		return (a->file != NULL) - (b->file != NULL);
+	d = strcmp(a->file, b->file);
+	if (!d)
+		d = compare_number(a->line, b->line);
+	return d ? d : compare_number(a->column, b->column);
+}
+
+void config_check(struct parser *p)
+{
+	struct config *c = p->c;
+
+	for (size_t i = c->n_sections; i-- > 0;)
+		section_finish(c, &c->sections[i]);
+	section_finish(c, &c->global);
+	sections_finish(c);
+	check_servers(p);
+	check_sockets(p);
+	check_duplicates(p);
+	if (c->standalone && c->n_services == 0 && !p->puzzled_globally && p->last.file)
+		parse_error_at(p, &p->last,
+		               "no port is opened: a \"port\" and a \"server\" line are missing");
+	if (p->errors->n)
+		qsort(p->errors->list, p->errors->n, sizeof(*p->errors->list), compare_errors);
+}

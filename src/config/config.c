@@ -1,0 +1,81 @@
+#include "config/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "config/lex.h"
+#include "config/parse.h"
+
+static void servers_free(struct server *servers, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(servers[i].host);
+		free(servers[i].path);
+		words_free(servers[i].argv);
+		free(servers[i].key);
+	}
+	free(servers);
+}
+
+/* What a section shares with the outer one is left to that. */
+static void section_release(struct section *s, const struct section *outer)
+{
+	static const struct section nothing;
+
+	if (!outer)
+		outer = &nothing;
+	free(s->name);
+	free(s->origin);
+	if (s->servers != outer->servers)
+		servers_free(s->servers, s->n_servers);
+	if (s->access.rules != outer->access.rules)
+		free(s->access.rules);
+	if (s->acp != outer->acp)
+		words_free(s->acp);
+	if (s->env_prefix != outer->env_prefix)
+		free(s->env_prefix);
+	if (s->env != outer->env)
+		words_free(s->env);
+}
+
+void config_free(struct config *c)
+{
+	if (!c)
+		return;
+	/* Inner sections stand behind the one that they inherit from. */
+	for (size_t i = c->n_sections; i-- > 0;)
+		section_release(&c->sections[i], section_outer(c, &c->sections[i]));
+	section_release(&c->global, NULL);
+	free(c->sections);
+	for (size_t i = 0; i < c->n_services; i++)
+		free(c->services[i].ports);
+	free(c->services);
+	for (size_t i = 0; i < c->n_logs; i++)
+		free(c->logs[i].path);
+	free(c->logs);
+	free(c->user);
+	free(c->group);
+	free(c->pidfile);
+	free(c->resolvers);
+	words_free(c->files);
+	free(c);
+}
+
+void config_errors_release(struct config_errors *e)
+{
+	for (size_t i = 0; i < e->n; i++) {
+		free(e->list[i].file);
+		free(e->list[i].message);
+	}
+	free(e->list);
+	*e = (struct config_errors){0};
+}
+
+void config_error_format(const struct config_error *e, struct buf *out)
+{
+	if (e->file && e->line)
+		buf_addf(out, "%s:%u:%u: ", e->file, e->line, e->column);
+	else if (e->file)
+		buf_addf(out, "%s: ", e->file);
+	buf_adds(out, e->message);
+}

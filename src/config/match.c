@@ -1,0 +1,199 @@
+/* match.c - which section serves a connection, and whom it lets in. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/config.h"
+
+/* How exactly a section fits a local address; 0: not at all. */
+enum { FIT_NONE, FIT_SERVICE, FIT_ANY_ADDRESS, FIT_NAME, FIT_NETWORK, FIT_ADDRESS = 1000 };
+
+static bool has_port(const struct service *service, uint16_t port)
+{
+	for (size_t i = 0; i < service->n_ports; i++) {
+		if (service->ports[i].first <= port && port <= service->ports[i].last)
+			return true;
+	}
+	return false;
+}
+
+static bool name_has(const char *name, const struct addr *a, const struct interface_address *ifs,
+                     size_t n_ifs)
+{
+	for (size_t i = 0; i < n_ifs; i++) {
+		if (!strcmp(ifs[i].name, name) && addr_same_host(&ifs[i].addr, a))
+			return true;
+	}
+	return false;
+}
+
+static unsigned int section_fit(const struct section *s, const struct addr *local,
+                                const struct interface_address *ifs, size_t n_ifs)
+{
+	switch (s->kind) {
+	case INTERFACE_NONE:
+		return FIT_SERVICE;
+	case INTERFACE_ADDRESS:
+		if (addr_is_wildcard(&s->net.net))
+			return s->net.net.family == local->family ? FIT_ANY_ADDRESS : FIT_NONE;
+		return addr_same_host(&s->net.net, local) ? FIT_ADDRESS : FIT_NONE;
+	case INTERFACE_NETWORK:
+		return cidr_contains(&s->net, local) ? FIT_NETWORK + s->net.bits : FIT_NONE;
+	case INTERFACE_NAME:
+		return name_has(s->name, local, ifs, n_ifs) ? FIT_NAME : FIT_NONE;
+	}
+	return FIT_NONE;
+}
+
+const struct section *config_find(const struct config *c, const struct addr *local,
+                                  const struct interface_address *ifs, size_t n_ifs)
+{
+	const struct section *best = NULL;
+	unsigned int best_fit = FIT_NONE;
+
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct service *service = &c->services[i];
+
+		if (!has_port(service, local->port))
+			continue;
+		/* The service's own section stands right before its interface sections. */
+		for (size_t j = 0; j <= service->n_sections; j++) {
+			const struct section *s = &c->sections[service->root + j];
+			unsigned int fit = section_fit(s, local, ifs, n_ifs);
+
+			if (fit > best_fit && s->n_servers) {
+				best = s;
+				best_fit = fit;
+			}
+		}
+	}
+	return best;
+}
+
+struct access_verdict access_check(const struct access_list *l, const struct addr *client)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		const struct access_rule *r = &l->rules[i];
+
+		if (r->net.net.family == AF_UNSPEC || cidr_contains(&r->net, client))
+			return (struct access_verdict){r->allow, r};
+	}
+	return (struct access_verdict){!l->any_allow, NULL};
+}
+
+size_t config_ports(const struct config *c, uint16_t **ret)
+{
+	bool *seen = mem_alloc(65536 * sizeof(*seen));
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct service *service = &c->services[i];
+
+		for (size_t j = 0; j < service->n_ports; j++) {
+			for (uint32_t p = service->ports[j].first; p <= service->ports[j].last; p++)
+				seen[p] = true;
+		}
+	}
+	*ret = mem_alloc(65536 * sizeof(**ret));
+	for (uint32_t p = 1; p < 65536; p++) {
+		if (seen[p])
+			(*ret)[n++] = (uint16_t)p;
+	}
+	free(seen);
+	return n;
+}
+
+/* ---- what must be bound ---- */
+
+struct binds {
+	struct addr *list;
+	size_t n, room;
+};
+
+static void bind_add(struct binds *b, const struct service *service, struct addr a)
+{
+	for (size_t i = 0; i < service->n_ports; i++) {
+		for (uint32_t p = service->ports[i].first; p <= service->ports[i].last; p++) {
+			if (b->n == b->room) {
+				b->room = b->room ? b->room * 2 : 16;
+				b->list = mem_resize(b->list, b->room, sizeof(*b->list));
+			}
+			a.port = (uint16_t)p;
+			b->list[b->n++] = a;
+		}
+	}
+}
+
+static void bind_section(struct binds *b, const struct service *service, const struct section *s,
+                         const struct interface_address *ifs, size_t n_ifs)
+{
+	if (s->kind == INTERFACE_ADDRESS) {
+		bind_add(b, service, s->net.net);
+		return;
+	}
+	for (size_t i = 0; i < n_ifs; i++) {
+		bool match = s->kind == INTERFACE_NAME ? !strcmp(ifs[i].name, s->name)
+		                                       : cidr_contains(&s->net, &ifs[i].addr);
+
+		if (match)
+			bind_add(b, service, ifs[i].addr);
+	}
+}
+
+/* By port, then by family, a wildcard first. */
+static int compare_binds(const void *pa, const void *pb)
+{
+	const struct addr *a = pa, *b = pb;
+
+	if (a->port != b->port)
+		return a->port < b->port ? -1 : 1;
+	if (a->family != b->family)
+		return a->family < b->family ? 1 : -1;
+	if (a->scope != b->scope)
+		return a->scope < b->scope ? -1 : 1;
+	return memcmp(a->ip, b->ip, sizeof(a->ip));
+}
+
+/* One of each; and a wildcard listens for every address of its family. */
+static size_t binds_unique(struct addr *list, size_t n)
+{
+	const struct addr *wildcard = NULL;
+	size_t kept = 0;
+
+	if (n)
+		qsort(list, n, sizeof(*list), compare_binds);
+	for (size_t i = 0; i < n; i++) {
+		const struct addr *last = kept ? &list[kept - 1] : NULL;
+
+		if (wildcard && wildcard->port == list[i].port &&
+		    wildcard->family == list[i].family)
+			continue;
+		if (last && !compare_binds(last, &list[i]))
+			continue;
+		list[kept] = list[i];
+		if (addr_is_wildcard(&list[kept]))
+			wildcard = &list[kept];
+		kept++;
+	}
+	return kept;
+}
+
+size_t config_binds(const struct config *c, const struct interface_address *ifs, size_t n_ifs,
+                    struct addr **ret)
+{
+	struct binds b = {0};
+
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct service *service = &c->services[i];
+
+		if (service->wildcard) {
+			bind_add(&b, service, (struct addr){.family = AF_INET6});
+			bind_add(&b, service, (struct addr){.family = AF_INET});
+		}
+		for (size_t j = 0; j < service->n_sections; j++)
+			bind_section(&b, service, &c->sections[service->first_section + j], ifs,
+			             n_ifs);
+	}
+	*ret = b.list;
+	return binds_unique(b.list, b.n);
+}

@@ -1,0 +1,342 @@
+/* print.c - the canonical text: what each section says beyond what it inherits. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "config/logs.h"
+#include "config/parse.h"
+
+#define ACCESS_LINE_MAX 90
+
+struct printer {
+	struct buf *out;
+	const struct config *c;
+	const struct section *s;
+	const struct section *outer; /* what `s` started from */
+	enum level level;
+};
+
+typedef void print_fn(const struct printer *p, const struct directive *d);
+
+static void begin(const struct printer *p, const char *keyword)
+{
+	if (p->level != GLOBAL)
+		buf_addc(p->out, '\t');
+	if (p->level == INTERFACE)
+		buf_addc(p->out, '\t');
+	buf_adds(p->out, keyword);
+}
+
+static void word(const struct printer *p, const char *text)
+{
+	buf_addc(p->out, ' ');
+	lex_quote(text, p->out);
+}
+
+static void end(const struct printer *p)
+{
+	buf_addc(p->out, '\n');
+}
+
+static void line(const struct printer *p, const char *keyword, const char *value)
+{
+	begin(p, keyword);
+	word(p, value);
+	end(p);
+}
+
+static const void *member(const struct section *s, const struct directive *d)
+{
+	return (const char *)s + d->field;
+}
+
+/* ---- plain values ---- */
+
+static void print_yes_no(const struct printer *p, const struct directive *d)
+{
+	bool now, before = true;
+
+	if (directive_is_global(d)) {
+		now = *(const bool *)((const char *)p->c + d->field);
+	} else {
+		now = *(const bool *)member(p->s, d);
+		before = *(const bool *)member(p->outer, d);
+	}
+	if (now != before)
+		line(p, d->keyword, now ? "yes" : "no");
+}
+
+static void print_time(const struct printer *p, const struct directive *d)
+{
+	int64_t now = *(const int64_t *)member(p->s, d);
+	char text[TEXT_TIME_MAX];
+
+	if (now != *(const int64_t *)member(p->outer, d))
+		line(p, d->keyword, text_format_time(now, text));
+}
+
+static void print_limit(const struct printer *p, const struct directive *d)
+{
+	print_time(p, d);
+}
+
+static void print_half_close(const struct printer *p, const struct directive *d)
+{
+	print_time(p, d);
+}
+
+static void print_keepalive(const struct printer *p, const struct directive *d)
+{
+	print_time(p, d);
+}
+
+static void print_number(const struct printer *p, const struct directive *d, uint32_t n)
+{
+	begin(p, d->keyword);
+	buf_addf(p->out, " %u", n);
+	end(p);
+}
+
+static void print_count(const struct printer *p, const struct directive *d)
+{
+	uint32_t now = *(const uint32_t *)member(p->s, d);
+
+	if (now != *(const uint32_t *)member(p->outer, d))
+		print_number(p, d, now);
+}
+
+static void print_workers(const struct printer *p, const struct directive *d)
+{
+	if (p->c->workers)
+		print_number(p, d, p->c->workers);
+}
+
+static void print_global_text(const struct printer *p, const struct directive *d)
+{
+	const char *text = *(char *const *)((const char *)p->c + d->field);
+
+	if (text)
+		line(p, d->keyword, text);
+}
+
+static void print_user(const struct printer *p, const struct directive *d)
+{
+	print_global_text(p, d);
+}
+
+static void print_group(const struct printer *p, const struct directive *d)
+{
+	print_global_text(p, d);
+}
+
+static void print_pidfile(const struct printer *p, const struct directive *d)
+{
+	print_global_text(p, d);
+}
+
+static void print_log(const struct printer *p, const struct directive *d)
+{
+	for (size_t i = 0; i < p->c->n_logs; i++) {
+		begin(p, d->keyword);
+		buf_addc(p->out, ' ');
+		log_target_print(&p->c->logs[i], p->out);
+		end(p);
+	}
+}
+
+static void print_resolver(const struct printer *p, const struct directive *d)
+{
+	char text[ADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < p->c->n_resolvers; i++)
+		line(p, d->keyword, addr_format_port(&p->c->resolvers[i], text));
+}
+
+static void print_source(const struct printer *p, const struct directive *d)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (p->s->source.family != p->outer->source.family ||
+	    !addr_same_host(&p->s->source, &p->outer->source))
+		line(p, d->keyword, addr_format(&p->s->source, text));
+}
+
+static void print_prefix(const struct printer *p, const struct directive *d)
+{
+	if (strcmp(p->s->env_prefix, p->outer->env_prefix))
+		line(p, d->keyword, p->s->env_prefix);
+}
+
+static bool env_has(char **env, const char *text)
+{
+	for (; env && *env; env++) {
+		if (!strcmp(*env, text))
+			return true;
+	}
+	return false;
+}
+
+static void print_env(const struct printer *p, const struct directive *d)
+{
+	if (p->s->env == p->outer->env)
+		return;
+	for (char **e = p->s->env; *e; e++) {
+		if (!env_has(p->outer->env, *e))
+			line(p, d->keyword, *e);
+	}
+}
+
+/* ---- lists ---- */
+
+static void print_words(const struct printer *p, const char *keyword, char **words)
+{
+	begin(p, keyword);
+	for (; *words; words++)
+		word(p, *words);
+	end(p);
+}
+
+static void print_acp(const struct printer *p, const struct directive *d)
+{
+	if (p->s->acp != p->outer->acp)
+		print_words(p, d->keyword, p->s->acp);
+}
+
+static void print_access(const struct printer *p, const struct directive *d)
+{
+	const struct access_list *l = &p->s->access;
+	char text[ADDR_TEXT_MAX];
+	size_t start = 0;
+
+	/* Both words make one list, whose order matters: it is printed once, for the first. */
+	if (strcmp(d->keyword, "allow") || l->rules == p->outer->access.rules)
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct access_rule *r = &l->rules[i];
+		bool all = r->net.net.family == AF_UNSPEC;
+
+		if (i && (r->allow != r[-1].allow || p->out->len - start > ACCESS_LINE_MAX))
+			end(p);
+		if (!i || p->out->s[p->out->len - 1] == '\n') {
+			start = p->out->len;
+			begin(p, r->allow ? "allow" : "deny");
+		}
+		word(p, all ? "all" : cidr_format(&r->net, text));
+	}
+	if (l->n)
+		end(p);
+}
+
+static void print_server(const struct printer *p, const struct directive *d)
+{
+	if (p->s->servers == p->outer->servers)
+		return;
+	for (size_t i = 0; i < p->s->n_servers; i++) {
+		const struct server *s = &p->s->servers[i];
+
+		if (s->kind == SERVER_PROGRAM) {
+			print_words(p, "exec", s->argv);
+			continue;
+		}
+		begin(p, d->keyword);
+		word(p, s->key);
+		if (s->weight != 1)
+			buf_addf(p->out, " weight=%u", s->weight);
+		if (s->backup)
+			buf_adds(p->out, " backup");
+		if (s->max)
+			buf_addf(p->out, " max=%u", s->max);
+		if (s->disabled)
+			buf_adds(p->out, " disabled");
+		end(p);
+	}
+}
+
+/* ---- what is printed with something else, or opens a section ---- */
+
+static void print_nothing(const struct printer *p, const struct directive *d)
+{
+}
+
+#define print_exec      print_nothing /* with server */
+#define print_wait      print_nothing /* with half-close-timeout */
+#define print_include   print_nothing /* its lines stand in its place */
+#define print_port      print_nothing
+#define print_interface print_nothing
+#define print_later     print_nothing
+
+static print_fn *const printers[] = {
+#define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help)          \
+	print_##type,
+#include "config/options.def"
+#undef DIRECTIVE
+};
+
+static void print_section(struct buf *out, const struct config *c, const struct section *s,
+                          const struct section *outer, enum level level)
+{
+	struct printer p = {out, c, s, outer, level};
+
+	for (size_t i = 0; i < n_directives; i++) {
+		const struct directive *d = &directives[i];
+
+		if ((d->where & level) && !directive_is_alias(d))
+			printers[i](&p, d);
+	}
+}
+
+static void print_ports(struct buf *out, const struct service *service)
+{
+	buf_adds(out, "port");
+	for (size_t i = 0; i < service->n_ports; i++) {
+		const struct port_range *r = &service->ports[i];
+
+		buf_addf(out, " %u", r->first);
+		if (r->last != r->first)
+			buf_addf(out, "-%u", r->last);
+	}
+	buf_addc(out, '\n');
+}
+
+static void print_interface_line(struct buf *out, const struct section *s)
+{
+	char text[ADDR_TEXT_MAX];
+
+	buf_adds(out, "\tinterface ");
+	if (s->kind == INTERFACE_NAME)
+		lex_quote(s->name, out);
+	else if (s->kind == INTERFACE_ADDRESS)
+		buf_adds(out, addr_format(&s->net.net, text));
+	else
+		buf_adds(out, cidr_format(&s->net, text));
+	buf_addc(out, '\n');
+}
+
+static void print_service(struct buf *out, const struct config *c, const struct service *service)
+{
+	const struct section *root = &c->sections[service->root];
+	struct section start = section_inherit(c, &c->global);
+
+	print_ports(out, service);
+	print_section(out, c, root, &start, SERVICE);
+	for (size_t i = 0; i < service->n_sections; i++) {
+		const struct section *s = &c->sections[service->first_section + i];
+
+		print_interface_line(out, s);
+		print_section(out, c, s, root, INTERFACE);
+	}
+}
+
+void config_print(const struct config *c, struct buf *out)
+{
+	struct section start = section_defaults();
+	size_t before = out->len;
+
+	print_section(out, c, &c->global, &start, GLOBAL);
+	for (size_t i = 0; i < c->n_services; i++) {
+		if (out->len > before)
+			buf_addc(out, '\n');
+		print_service(out, c, &c->services[i]);
+	}
+}

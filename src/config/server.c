@@ -1,0 +1,238 @@
+/* server.c - where a connection leads: server, exec; and acp, which is a program, too. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "config/endpoint.h"
+#include "config/parse.h"
+
+#define UNIX_PATH_MAX 107
+#define WEIGHT_MAX    1000
+#define SERVER_MAX    1000000000
+
+static void server_release(struct server *s)
+{
+	free(s->host);
+	free(s->path);
+	words_free(s->argv);
+	free(s->key);
+}
+
+/* The next server of the open section, whose first one replaces what it inherited. */
+static void server_add(struct parser *p, const struct server *server, uint32_t column)
+{
+	struct section *s = parse_section(p);
+	const struct section *outer = section_outer(p->c, s);
+	bool program = server->kind == SERVER_PROGRAM;
+
+	if (!s->servers || s->servers == outer->servers) {
+		s->servers = mem_alloc(4 * sizeof(*s->servers));
+		s->n_servers = 0;
+	} else if (s->n_servers >= 4 && (s->n_servers & (s->n_servers - 1)) == 0) {
+		s->servers = mem_resize(s->servers, s->n_servers * 2, sizeof(*s->servers));
+	}
+	if (s->n_servers && (program || s->servers[0].kind == SERVER_PROGRAM))
+		parse_error(p, column,
+		            "a program serves alone: it cannot be in a pool with others");
+	s->servers[s->n_servers++] = *server;
+}
+
+/* ---- programs ---- */
+
+static bool is_program(const char *word)
+{
+	return *word == '/' || *word == '.';
+}
+
+static char **program_argv(struct parser *p, struct word *args, size_t n)
+{
+	char **argv = words_copy(args, n);
+
+	free(argv[0]);
+	argv[0] = parse_path(p, args[0].text);
+	return argv;
+}
+
+static char *argv_key(char **argv)
+{
+	struct buf key = BUF_INIT;
+
+	for (size_t i = 0; argv[i]; i++) {
+		if (i)
+			buf_addc(&key, ' ');
+		lex_quote(argv[i], &key);
+	}
+	return buf_detach(&key);
+}
+
+void set_exec(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct server s = {.kind = SERVER_PROGRAM, .weight = 1, .line = p->frame->line};
+	char shown[SHOWN_MAX];
+
+	if (!is_program(args[0].text)) {
+		parse_error(p, args[0].column, "%s is no path: a program begins with / or .",
+		            lex_show(args[0].text, shown));
+		return;
+	}
+	s.argv = program_argv(p, args, n);
+	s.path = mem_strdup(s.argv[0]);
+	s.key = argv_key(s.argv);
+	server_add(p, &s, p->line->words[0].column);
+}
+
+void set_acp(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct section *s = parse_section(p);
+	const struct section *outer = section_outer(p->c, s);
+	char shown[SHOWN_MAX];
+
+	if (!is_program(args[0].text)) {
+		parse_error(p, args[0].column, "%s is no path: a program begins with / or .",
+		            lex_show(args[0].text, shown));
+		return;
+	}
+	if (!outer || s->acp != outer->acp)
+		words_free(s->acp);
+	s->acp = program_argv(p, args, n);
+}
+
+/* ---- hosts ---- */
+
+static const char *unix_parse(struct parser *p, const char *text, struct server *s)
+{
+	s->kind = SERVER_UNIX;
+	if (!*text)
+		return "a path belongs behind unix:";
+	s->path = parse_path(p, text);
+	if (strlen(s->path) > UNIX_PATH_MAX)
+		return "the path of a Unix socket has at most 107 bytes";
+	s->key = mem_printf("unix:%s", s->path);
+	return NULL;
+}
+
+static const char *host_parse(struct parser *p, const char *text, struct server *s)
+{
+	char *port = NULL;
+	const char *why = endpoint_split(text, &s->host, &port);
+
+	s->kind = SERVER_HOST;
+	if (!why && port && !port_parse(p->world, port, &s->port))
+		why = "its port is neither a number from 1 to 65535 nor a name from "
+		      "/etc/services";
+	free(port);
+	if (why)
+		return why;
+	if (*text == '[' && (!addr_parse(s->host, &s->addr) || s->addr.family != AF_INET6))
+		return "brackets hold an IPv6 address";
+	if (*text != '[' && !addr_parse(s->host, &s->addr)) {
+		why = host_check(s->host);
+		if (why)
+			return why;
+	}
+	s->key = mem_printf(*text == '[' ? "[%s]" : "%s", s->host);
+	if (s->port) {
+		char *with_port = mem_printf("%s:%u", s->key, s->port);
+
+		free(s->key);
+		s->key = with_port;
+	}
+	return NULL;
+}
+
+/* "weight=5": the number behind the equals sign. */
+static const char *number_option(const char *text, uint64_t min, uint64_t max, uint32_t *ret)
+{
+	uint64_t n;
+
+	if (!text_parse_uint(text, max, &n) || n < min)
+		return min ? "is out of range: a weight goes from 1 to 1000"
+		           : "is no number of connections";
+	*ret = (uint32_t)n;
+	return NULL;
+}
+
+static const char *server_option(const char *word, struct server *s)
+{
+	if (!strncmp(word, "weight=", 7))
+		return number_option(word + 7, 1, WEIGHT_MAX, &s->weight);
+	if (!strncmp(word, "max=", 4))
+		return number_option(word + 4, 0, SERVER_MAX, &s->max);
+	if (!strcmp(word, "backup"))
+		s->backup = true;
+	else if (!strcmp(word, "disabled"))
+		s->disabled = true;
+	else
+		return "";
+	return NULL;
+}
+
+static void unknown_option(struct parser *p, const struct word *w)
+{
+	static const char *const options[] = {"weight=", "max=", "backup", "disabled", NULL};
+	char *name = mem_strndup(w->text, strcspn(w->text, "="));
+	const char *near = text_nearest(name, options);
+	char shown[SHOWN_MAX];
+
+	lex_show(w->text, shown);
+	if (!strcasecmp(name, "maxconn") || !strcasecmp(name, "max_conns"))
+		near = "max=";
+	if (near)
+		parse_error(p, w->column, "%s is no option of a server; did you mean \"%s\"?",
+		            shown, near);
+	else if (strchr(w->text, ':') || strchr(w->text, '.'))
+		parse_error(p, w->column,
+		            "%s is no option of a server; each server has a line of its own",
+		            shown);
+	else
+		parse_error(p, w->column,
+		            "%s is no option of a server: weight=N, backup, max=N and disabled are",
+		            shown);
+	free(name);
+}
+
+static bool server_options(struct parser *p, struct word *args, size_t n, struct server *s)
+{
+	char shown[SHOWN_MAX];
+	bool ok = true;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *why = server_option(args[i].text, s);
+
+		if (!why)
+			continue;
+		ok = false;
+		if (*why)
+			parse_error(p, args[i].column, "%s %s", lex_show(args[i].text, shown), why);
+		else
+			unknown_option(p, &args[i]);
+	}
+	return ok;
+}
+
+void set_server(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct server s = {.weight = 1, .line = p->frame->line};
+	char *text = args[0].text, shown[SHOWN_MAX];
+	const char *why;
+
+	if (is_program(text)) {
+		set_exec(p, d, args, n);
+		return;
+	}
+	if (!strncmp(text, "srv:", 4)) {
+		parse_error(p, args[0].column, "servers by SRV records are not yet supported");
+		return;
+	}
+	if (!strncmp(text, "unix:", 5))
+		why = unix_parse(p, text + 5, &s);
+	else
+		why = host_parse(p, text, &s);
+	if (why)
+		parse_error(p, args[0].column, "%s is no server: %s", lex_show(text, shown), why);
+	if (server_options(p, args + 1, n - 1, &s) && !why)
+		server_add(p, &s, p->line->words[0].column);
+	else
+		server_release(&s);
+}
