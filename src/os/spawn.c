@@ -112,8 +112,8 @@ _Noreturn static void child(const struct spawn *what, int report_fd)
 
 /* ---- in the parent ---- */
 
-/* Kernels and containers without clone3: the pid is stored by the child itself, so a parent that dies
- * before the child's first instruction leaves the word 0 for a moment. */
+/* Kernels and containers without clone3: the pid is stored by the child itself, so a parent that
+ * dies before the child's first instruction leaves the word 0 for a moment. */
 static pid_t fork_child(int32_t *pid_word, int *pidfd)
 {
 	pid_t pid = fork();
@@ -142,9 +142,9 @@ static pid_t fork_child(int32_t *pid_word, int *pidfd)
 static pid_t clone_child(int32_t *pid_word, int *pidfd)
 {
 	struct clone_args args = {
-		.flags = CLONE_PIDFD,
-		.pidfd = (uintptr_t)pidfd,
-		.exit_signal = SIGCHLD,
+	    .flags = CLONE_PIDFD,
+	    .pidfd = (uintptr_t)pidfd,
+	    .exit_signal = SIGCHLD,
 	};
 	long pid;
 

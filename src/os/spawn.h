@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 struct spawn {
-	char *const *argv;    /* argv[0] is the path; PATH is not searched */
+	char *const *argv; /* argv[0] is the path; PATH is not searched */
 	char *const *env;
 	int fds[3];           /* become 0, 1 and 2, in blocking mode; may repeat, may be 0..2 */
 	struct rlimit nofile; /* given to the program; rlim_max 0: left alone */
@@ -28,9 +28,9 @@ struct spawned {
 	int exec_fd; /* readable once spawn_exec_result() knows; the caller closes it */
 };
 
-/* The program gets descriptors 0, 1, 2 and no other, cwd /, no signal ignored or blocked, the limits
- * above, oom_score_adj 0 if that is allowed; its nice value stays ours. The caller's fds stay open.
- * Returns 0 or -errno; *ret is then untouched. */
+/* The program gets descriptors 0, 1, 2 and no other, cwd /, no signal ignored or blocked, the
+ * limits above, oom_score_adj 0 if that is allowed; its nice value stays ours. The caller's fds
+ * stay open. Returns 0 or -errno; *ret is then untouched. */
 int spawn_program(const struct spawn *what, struct spawned *ret);
 
 /* 0: it runs; a positive errno: it could not be executed (the child ends by itself); -EAGAIN: not

@@ -27,7 +27,8 @@ struct spawner_setup {
 
 /* Returns 0 or -errno. */
 int spawner_new(const struct spawner_setup *setup, struct spawner **ret);
-/* Ends nothing by itself; see spawner_stop. */
+/* Ends nothing by itself; see spawner_stop. To be called before resolver_free(), not from inside a
+ * gone(). Takes NULL. */
 void spawner_free(struct spawner *s);
 
 /* A trio's channel (SOCK_SEQPACKET, nonblocking, owned from now on) and its slots (n of them, one per
@@ -39,7 +40,8 @@ int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, 
  * so that questions asked under the one before are still understood. */
 void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation);
 
-/* Ends every program: TERM now, KILL 2 s later, done(arg) when none is left. */
+/* Ends every program: TERM now, KILL 2 s later. done(arg) is called from a timer when none is left,
+ * after 3 s at the latest; it may free the spawner. New questions fail. */
 void spawner_stop(struct spawner *s, void (*done)(void *arg), void *arg);
 unsigned spawner_running(const struct spawner *s);
 

@@ -1,0 +1,162 @@
+#include "program/contract.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+struct env {
+	char **list; /* NULL-terminated */
+	size_t n;
+};
+
+static size_t name_length(const char *assignment)
+{
+	return strcspn(assignment, "=");
+}
+
+/* Takes over a malloc()ed NAME=VALUE; the last one of a name wins. */
+static void env_put(struct env *e, char *assignment)
+{
+	size_t len = name_length(assignment) + 1;
+
+	for (size_t i = 0; i < e->n; i++) {
+		if (strncmp(e->list[i], assignment, len) == 0) {
+			free(e->list[i]);
+			e->list[i] = assignment;
+			return;
+		}
+	}
+	e->list = mem_resize(e->list, e->n + 2, sizeof(*e->list));
+	e->list[e->n++] = assignment;
+	e->list[e->n] = NULL;
+}
+
+static void env_set(struct env *e, const char *prefix, const char *name, const char *value)
+{
+	env_put(e, mem_printf("%s%s=%s", prefix, name, value));
+}
+
+static void env_set_port(struct env *e, const char *prefix, const char *name, uint16_t port)
+{
+	env_put(e, mem_printf("%s%s=%u", prefix, name, (unsigned)port));
+}
+
+static bool is_inherited(const char *assignment)
+{
+	static const char *const names[] = {"PATH", "TZ", "LANG"};
+	size_t len = name_length(assignment);
+
+	if (assignment[len] == '\0')
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strlen(names[i]) == len && memcmp(names[i], assignment, len) == 0)
+			return true;
+	return strncmp(assignment, "LC_", 3) == 0;
+}
+
+static bool is_inet(const struct addr *a)
+{
+	return a->family == AF_INET || a->family == AF_INET6;
+}
+
+/* One end of the connection in UCSPI's words: IP and PORT, e.g. with "TCPREMOTE" before them. */
+static void put_ucspi_end(struct env *e, const char *prefix, const struct addr *a)
+{
+	char text[ADDR_TEXT_MAX];
+
+	addr_format(a, text);
+	text[strcspn(text, "%")] = '\0'; /* the interface is TCP6INTERFACE's */
+	env_set(e, prefix, "IP", text);
+	env_set_port(e, prefix, "PORT", a->port);
+}
+
+/*
+ * As tcp-environ(5) of ucspi-tcp6 has it: PROTO is TCP or TCP6; the TCP names are always there and
+ * hold the IPv6 addresses too, so that programs which know only them go on working; with TCP6 the
+ * same values stand under the TCP6 names as well, and TCP6INTERFACE names the interface of a
+ * link-local client. TCPREMOTEHOST is missing when the name is unknown.
+ */
+static void put_ucspi(struct env *e, const struct program_client *c)
+{
+	char text[ADDR_TEXT_MAX];
+	const char *interface;
+
+	if (!is_inet(&c->client) || !is_inet(&c->local))
+		return;
+	env_set(e, "", "PROTO", c->client.family == AF_INET6 ? "TCP6" : "TCP");
+	put_ucspi_end(e, "TCPLOCAL", &c->local);
+	put_ucspi_end(e, "TCPREMOTE", &c->client);
+	if (*c->name)
+		env_set(e, "", "TCPREMOTEHOST", c->name);
+	if (c->client.family != AF_INET6)
+		return;
+	put_ucspi_end(e, "TCP6LOCAL", &c->local);
+	put_ucspi_end(e, "TCP6REMOTE", &c->client);
+	if (*c->name)
+		env_set(e, "", "TCP6REMOTEHOST", c->name);
+	interface = strchr(addr_format(&c->client, text), '%');
+	if (interface)
+		env_set(e, "", "TCP6INTERFACE", interface + 1);
+}
+
+/* What is not known is not set: there is no address behind a pipe. */
+static void put_client(struct env *e, const char *prefix, const struct program_client *c)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (is_inet(&c->local)) {
+		env_set_port(e, prefix, "PORT", c->local.port);
+		env_set(e, prefix, "INTERFACE", addr_format(&c->local, text));
+	}
+	if (is_inet(&c->client)) {
+		addr_format(&c->client, text);
+		env_set(e, prefix, "CLIENT", text);
+		env_set(e, prefix, "CLIENTNAME", *c->name ? c->name : text);
+		env_set_port(e, prefix, "CLIENTPORT", c->client.port);
+	}
+}
+
+static void put_server(struct env *e, const char *prefix, const struct program_client *c)
+{
+	const struct server *server = c->server;
+
+	switch (server->kind) {
+	case SERVER_HOST:
+		env_set(e, prefix, "SERVER", server->host);
+		env_set_port(e, prefix, "SERVERPORT", server->port ? server->port : c->local.port);
+		break;
+	case SERVER_UNIX:
+	case SERVER_PROGRAM:
+		env_set(e, prefix, "SERVER", server->key);
+		break;
+	}
+}
+
+char **program_env(const struct section *s, const struct program_client *c, char *const *inherited)
+{
+	struct env e = {NULL, 0};
+
+	env_set(&e, "", "PATH", DEFAULT_PATH);
+	for (; inherited && *inherited; inherited++)
+		if (is_inherited(*inherited))
+			env_put(&e, mem_strdup(*inherited));
+	put_ucspi(&e, c);
+	put_client(&e, s->env_prefix, c);
+	if (c->server)
+		put_server(&e, s->env_prefix, c);
+	for (char **own = s->env; own && *own; own++)
+		env_put(&e, mem_strdup(*own));
+	return e.list;
+}
+
+void program_env_free(char **env)
+{
+	if (!env)
+		return;
+	for (char **e = env; *e; e++)
+		free(*e);
+	free(env);
+}

@@ -1,0 +1,108 @@
+#include "program/lines.h"
+
+#include <errno.h>
+#include <unistd.h>
+#include "base/log.h"
+
+#define DRAIN_MAX                                                                                  \
+	(64 * 1024) /* a pipe holds as much; a program that goes on and on waits its turn */
+
+static void flush_line(struct lines *l)
+{
+	if (l->len > 0 && l->text[l->len - 1] == '\r')
+		l->len--;
+	for (size_t i = 0; i < l->len; i++) {
+		unsigned char c = (unsigned char)l->text[i];
+
+		if (c < ' ' || c == 0x7f)
+			l->text[i] = c == '\t' ? ' ' : '?';
+	}
+	l->text[l->len] = '\0';
+	if (l->len > 0)
+		log_info("%s: %s", l->label, l->text);
+	l->len = 0;
+}
+
+static void add_bytes(struct lines *l, const char *data, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (data[i] == '\n') {
+			flush_line(l);
+			continue;
+		}
+		if (l->len == LINES_MAX)
+			flush_line(l);
+		l->text[l->len++] = data[i];
+	}
+}
+
+/* Bytes read, 0 at the end (closed then), or -errno. */
+static ssize_t read_some(struct lines *l)
+{
+	char data[4096];
+	ssize_t n = read(l->watch.fd, data, sizeof(data));
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -errno;
+	if (n > 0) {
+		add_bytes(l, data, (size_t)n);
+		return n;
+	}
+	lines_stop(l);
+	return 0;
+}
+
+static void on_readable(void *arg, uint32_t events)
+{
+	struct lines *l = arg;
+
+	if (read_some(l) == 0)
+		l->eof(l->arg);
+}
+
+int lines_start(struct lines *l, struct loop *loop, int fd, const char *label,
+                void (*eof)(void *arg), void *arg)
+{
+	int rc;
+
+	l->loop = loop;
+	l->label = label;
+	l->eof = eof;
+	l->arg = arg;
+	l->len = 0;
+	rc = watch_add(loop, &l->watch, fd, EPOLLIN, on_readable, l);
+	if (rc < 0)
+		close(fd);
+	return rc;
+}
+
+void lines_drain(struct lines *l)
+{
+	size_t total = 0;
+
+	while (lines_open(l) && total < DRAIN_MAX) {
+		ssize_t n = read_some(l);
+
+		if (n == 0)
+			l->eof(l->arg);
+		if (n <= 0)
+			break;
+		total += (size_t)n;
+	}
+}
+
+bool lines_open(const struct lines *l)
+{
+	return l->watch.fn && l->watch.fd >= 0;
+}
+
+void lines_stop(struct lines *l)
+{
+	int fd = l->watch.fd;
+
+	if (!lines_open(l))
+		return;
+	flush_line(l);
+	watch_remove(l->loop, &l->watch);
+	close(fd);
+}

@@ -1,0 +1,168 @@
+#include "dns_server.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include "base/check.h"
+#include "base/mem.h"
+
+struct dns_server {
+	const struct dns_record *zone;
+	int sock, stop;
+	struct addr addr;
+	pthread_t thread;
+	unsigned asked; /* questions for DNS_SLOW names */
+};
+
+struct message {
+	uint8_t data[2048];
+	size_t len;
+};
+
+static void put16(struct message *m, unsigned v)
+{
+	m->data[m->len++] = (uint8_t)(v >> 8);
+	m->data[m->len++] = (uint8_t)v;
+}
+
+static void put_name(struct message *m, const char *name)
+{
+	while (*name) {
+		size_t n = strcspn(name, ".");
+
+		m->data[m->len++] = (uint8_t)n;
+		memcpy(m->data + m->len, name, n);
+		m->len += n;
+		name += n + (name[n] == '.');
+	}
+	m->data[m->len++] = 0;
+}
+
+/* The name of the question, dotted. Returns the offset behind it. */
+static size_t take_name(const struct message *m, char *name)
+{
+	size_t at = 12, out = 0;
+
+	while (at < m->len && m->data[at]) {
+		size_t n = m->data[at++];
+
+		CHECK(at + n < m->len && out + n + 1 < 256);
+		for (size_t i = 0; i < n; i++)
+			name[out++] = (char)(m->data[at + i] | 0x20 * (m->data[at + i] >= 'A' &&
+			                                               m->data[at + i] <= 'Z'));
+		name[out++] = '.';
+		at += n;
+	}
+	name[out ? out - 1 : 0] = '\0';
+	return at + 1;
+}
+
+static void put_record(struct message *m, const struct dns_record *r)
+{
+	size_t length_at;
+
+	put16(m, 0xc00c); /* the name of the question */
+	put16(m, (unsigned)r->type);
+	put16(m, 1);
+	put16(m, r->ttl >> 16);
+	put16(m, r->ttl & 0xffff);
+	length_at = m->len;
+	put16(m, 0);
+	if (r->type == DNS_A) {
+		inet_pton(AF_INET, r->data, m->data + m->len);
+		m->len += 4;
+	} else if (r->type == DNS_AAAA) {
+		inet_pton(AF_INET6, r->data, m->data + m->len);
+		m->len += 16;
+	} else {
+		put_name(m, r->data);
+	}
+	m->data[length_at + 1] = (uint8_t)(m->len - length_at - 2);
+}
+
+/* Turns a question into its answer. false: silence. */
+static bool reply(struct dns_server *s, struct message *m)
+{
+	char name[256];
+	size_t question_end = take_name(m, name) + 4;
+	unsigned type = (unsigned)m->data[question_end - 4] << 8 | m->data[question_end - 3];
+	unsigned answers = 0;
+	bool known = false;
+
+	m->len = question_end;
+	for (const struct dns_record *r = s->zone; r->name; r++) {
+		if (strcmp(r->name, name) != 0)
+			continue;
+		if (r->type == DNS_SILENCE || (r->type == DNS_SLOW && s->asked++ < 2))
+			return false;
+		known = true;
+		if (r->type == (int)type) {
+			put_record(m, r);
+			answers++;
+		}
+	}
+	m->data[2] = 0x81;
+	m->data[3] = known ? 0x80 : 0x83;
+	memset(m->data + 6, 0, 6);
+	m->data[7] = (uint8_t)answers;
+	return true;
+}
+
+static void *serve(void *arg)
+{
+	struct dns_server *s = arg;
+	struct pollfd p[2] = {{.fd = s->sock, .events = POLLIN}, {.fd = s->stop, .events = POLLIN}};
+
+	while (poll(p, 2, -1) >= 0 && !p[1].revents) {
+		struct sockaddr_storage from;
+		socklen_t from_len = sizeof(from);
+		struct message m;
+		ssize_t n = recvfrom(s->sock, m.data, 512, 0, (struct sockaddr *)&from, &from_len);
+
+		if (n < 17)
+			continue;
+		m.len = (size_t)n;
+		if (reply(s, &m))
+			sendto(s->sock, m.data, m.len, 0, (struct sockaddr *)&from, from_len);
+	}
+	return NULL;
+}
+
+struct dns_server *dns_server_start(const struct dns_record *zone)
+{
+	struct dns_server *s = mem_alloc(sizeof(*s));
+	struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(local);
+
+	s->zone = zone;
+	s->stop = eventfd(0, EFD_CLOEXEC);
+	s->sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK(s->stop >= 0 && s->sock >= 0);
+	CHECK(bind(s->sock, (struct sockaddr *)&local, len) == 0);
+	CHECK(getsockname(s->sock, (struct sockaddr *)&local, &len) == 0);
+	addr_from_sockaddr((struct sockaddr *)&local, len, &s->addr);
+	CHECK(pthread_create(&s->thread, NULL, serve, s) == 0);
+	return s;
+}
+
+struct addr dns_server_addr(const struct dns_server *s)
+{
+	return s->addr;
+}
+
+void dns_server_stop(struct dns_server *s)
+{
+	uint64_t one = 1;
+
+	CHECK(write(s->stop, &one, sizeof(one)) == sizeof(one));
+	pthread_join(s->thread, NULL);
+	close(s->sock);
+	close(s->stop);
+	free(s);
+}

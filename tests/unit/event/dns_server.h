@@ -1,0 +1,26 @@
+/*
+ * dns_server.h - a name server on 127.0.0.1 in a thread of the test, with a table for its zone.
+ */
+#ifndef TESTS_DNS_SERVER_H
+#define TESTS_DNS_SERVER_H
+
+#include <stdint.h>
+#include "base/addr.h"
+
+enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_AAAA = 28, DNS_SILENCE = 0, DNS_SLOW = -1 };
+
+struct dns_record {
+	const char *name;   /* of the question, lower case */
+	enum dns_type type; /* DNS_SILENCE: never answered; DNS_SLOW: not at the first time */
+	const char *data;   /* an address, or a name */
+	uint32_t ttl;
+};
+
+struct dns_server;
+
+/* zone ends with a record without a name and must outlive the server. */
+struct dns_server *dns_server_start(const struct dns_record *zone);
+struct addr dns_server_addr(const struct dns_server *s);
+void dns_server_stop(struct dns_server *s);
+
+#endif
