@@ -429,3 +429,14 @@ def play_all(plays):
         t.join(60)
         assert not t.is_alive(), "a script that does not end"
     assert not failures, "; ".join(failures)
+
+
+def tcp_pair(host="127.0.0.1"):
+    """Both ends of one TCP connection."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        listener.bind((host, 0))
+        listener.listen(1)
+        client = connect(listener.getsockname()[1], host)
+        accepted, _ = listener.accept()
+    accepted.settimeout(PATIENCE)
+    return client, accepted

@@ -13,6 +13,8 @@ import termios
 import threading
 import time
 
+TCP_CLOSE = 7
+
 
 def dial(target):
     if target.startswith("unix:"):
@@ -27,6 +29,8 @@ def reset(s):
     """After what was sent has been acknowledged."""
     for _ in range(2000):
         try:
+            if s.family != socket.AF_UNIX and s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE:
+                break
             if struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4))[0] == 0:
                 break
         except OSError:

@@ -1,0 +1,246 @@
+"""HUP reads the configuration again."""
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from lib import processes
+from lib.peers import answer, ask, connect, gets_reset, read_all, read_exactly, refused
+from lib.ports import free_port, listeners, listening
+from lib.waiting import wait_for
+
+
+@pytest.fixture
+def named(service):
+    def make(text, **more):
+        return service(lambda s: s.sendall(text.encode()), **more).spelt
+    return make
+
+
+def reload(proxy, config):
+    """A new file, and HUP."""
+    proxy.rewrite(config)
+    proxy.signal(signal.SIGHUP)
+
+
+def wait_answer(port, text, host="127.0.0.1"):
+    def it_is():
+        try:
+            return answer(port, host) == text
+        except OSError:
+            return False
+    wait_for(it_is, f"{text} from port {port}")
+
+
+def test_a_port_is_added(start, named):
+    old, new = free_port(), free_port()
+    proxy = start(config=f"port {old}\nserver {named('old')}\n")
+    reload(proxy, f"port {old}\nserver {named('old')}\nport {new}\nserver {named('new')}\n")
+    wait_answer(new, b"new")
+    assert answer(old) == b"old"
+
+
+def test_a_port_is_removed(start, named):
+    kept, gone = free_port(), free_port()
+    proxy = start(config=f"port {kept}\nserver {named('kept')}\nport {gone}\nserver {named('gone')}\n")
+    reload(proxy, f"port {kept}\nserver {named('kept')}\n")
+    wait_for(lambda: refused(gone), "the removed port refuses")
+    assert answer(kept) == b"kept"
+
+
+def test_the_server_of_a_port_is_changed(start, named):
+    port = free_port()
+    proxy = start(config=f"port {port}\nserver {named('one')}\n")
+    assert answer(port) == b"one"
+    reload(proxy, f"port {port}\nserver {named('two')}\n")
+    wait_answer(port, b"two")
+
+
+def test_an_interface_section_is_added_and_removed(start, named):
+    port, any_, five = free_port(), named("any"), named("five")
+    with_five = f"port {port}\nserver {any_}\ninterface 127.0.0.5\nserver {five}\n"
+    proxy = start(config=f"port {port}\nserver {any_}\n")
+    reload(proxy, with_five)
+    wait_answer(port, b"five", "127.0.0.5")
+    assert answer(port) == b"any"
+    reload(proxy, f"port {port}\nserver {any_}\n")
+    wait_answer(port, b"any", "127.0.0.5")
+
+
+def test_from_the_wildcard_to_one_address_and_back(start, named):
+    port, me = free_port(), named("me")
+    proxy = start(config=f"port {port}\nserver {me}\n")
+    reload(proxy, f"port {port}\ninterface 127.0.0.5\nserver {me}\n")
+    wait_for(lambda: refused(port, "127.0.0.6"), "the other addresses refuse")
+    wait_answer(port, b"me", "127.0.0.5")
+    reload(proxy, f"port {port}\nserver {me}\n")
+    wait_answer(port, b"me", "127.0.0.6")
+    assert answer(port, "127.0.0.5") == b"me"
+
+
+def test_a_privileged_port_is_added_after_root_is_gone(start, named):
+    port = free_port()
+    proxy = start(config=f"port {port}\nserver {named('x')}\nport 107\ninterface 127.77.0.5\nserver {named('y')}\n")
+    reload(proxy, f"port {port}\nserver {named('x')}\nport 107 105\ninterface 127.77.0.5\nserver {named('y')}\n")
+    wait_answer(105, b"y", "127.77.0.5")
+
+
+def test_established_connections_go_on(start, service, named):
+    port, gone = free_port(), free_port()
+    target = service()
+    proxy = start(config=f"port {port}\nserver {target.spelt}\nport {gone}\nserver {target.spelt}\n")
+    clients = [connect(port), connect(gone)]
+    for c in clients:
+        c.sendall(b"a")
+        assert read_exactly(c, 1) == b"a"
+    reload(proxy, f"port {port}\nserver {named('new')}\n")
+    wait_answer(port, b"new")
+    for c in clients:
+        c.sendall(b"b")
+        assert read_exactly(c, 1) == b"b"
+        c.close()
+
+
+def test_access_rules_and_lists_are_read_again(start, service, directory):
+    port, target = free_port(), service()
+    directory.write("foes", "127.0.0.9\n")
+    text = f"port {port}\nserver {target.spelt}\ndeny file:foes\n"
+    proxy = start(config=text)
+    assert ask(port, b"x") == b"x"
+    directory.write("foes", "127.0.0.1\n")
+    proxy.signal(signal.SIGHUP)
+
+    def denied():
+        try:
+            return ask(port, b"x") != b"x"
+        except OSError:
+            return True
+    wait_for(denied, "the new list to hold")
+
+
+@pytest.mark.parametrize("bad, place", [
+    ("port {port}\nserver {target}\nbogus\n", ":3:1: "),
+    ("", ""),
+    ("port {port}\nserver {target}\ninclude gone.conf\n", ":3:9: "),
+])
+def test_a_bad_file_changes_nothing_and_says_why(start, named, bad, place):
+    port, target = free_port(), named("old")
+    proxy = start(config=f"port {port}\nserver {target}\n")
+    reload(proxy, bad.format(port=port, target=named("new")))
+    proxy.wait_log(f"error.*{proxy.config_path}{place}")
+    assert answer(port) == b"old"
+
+
+def test_a_missing_file_changes_nothing(start, named):
+    port = free_port()
+    proxy = start(config=f"port {port}\nserver {named('old')}\n")
+    os.unlink(proxy.config_path)
+    proxy.signal(signal.SIGHUP)
+    proxy.wait_log(f"error.*{proxy.config_path}")
+    assert answer(port) == b"old"
+
+
+def test_a_private_file_is_read_again_without_root(start, named, directory):
+    port = free_port()
+    os.mkdir(directory / "private", 0o700)
+    path = directory.write("private/tcpproxy.conf", f"port {port}\nserver {named('old')}\n", 0o600)
+    proxy = start("-f", path, wait=False)
+    wait_for(lambda: listening(port), "the port")
+    proxy.born = proxy.wait_whole()
+    directory.write("private/tcpproxy.conf", f"port {port}\nserver {named('new')}\n", 0o600)
+    proxy.signal(signal.SIGHUP)
+    wait_answer(port, b"new")
+
+
+def test_a_port_in_use_changes_nothing_and_is_named(start, named, server):
+    port, other, taken = free_port(), free_port(), server()
+    proxy = start(config=f"port {port}\nserver {named('old')}\n")
+    reload(proxy, f"port {port}\nserver {named('new')}\nport {other}\nserver {named('x')}\n"
+                  f"port {taken.port}\nserver {named('y')}\n")
+    proxy.wait_log(f"error.*{taken.port}")
+    assert answer(port) == b"old" and refused(other)
+
+
+def test_no_client_is_refused_during_reloads(start, named):
+    """A loop of connects while one HUP follows the other and the ports beside it come and go."""
+    port, other, me = free_port(), free_port(), named("me")
+    texts = [f"port {port}\nserver {me}\n", f"port {port}\nserver {me}\nport {other}\nserver {me}\n",
+             f"port {port}\nserver {me}\ninterface 127.0.0.5\nserver {me}\n"]
+    proxy = start(config=texts[0])
+    failures, stop, served = [], threading.Event(), [0]
+
+    def loop(host):
+        while not stop.is_set():
+            try:
+                if answer(port, host) != b"me":
+                    failures.append("no answer")
+                served[0] += 1
+            except OSError as e:
+                failures.append(repr(e))
+    threads = [threading.Thread(target=loop, args=(host,)) for host in ("127.0.0.1", "127.0.0.5", "::1")]
+    for t in threads:
+        t.start()
+    for i in range(20):
+        seen = served[0]
+        reload(proxy, texts[i % 3])
+        wait_for(lambda: served[0] > seen + 5 or failures, "some more clients")
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not failures, failures[:5]
+
+
+def test_what_takes_effect_at_the_next_start_only_is_said(start, named, directory):
+    port = free_port()
+    base = f"port {port}\nserver {named('me')}\n"
+    proxy = start(config=f"workers 1\n{base}")
+    tree = proxy.tree()
+    reload(proxy, f"workers 2\nuser daemon\npidfile {directory / 'pid'}\n{base}")
+    for word in ("workers", "user", "pidfile"):
+        proxy.wait_log(rf"{word}.*next start")
+    assert proxy.tree() == tree
+
+
+def test_HUP_without_a_file_changes_nothing(start, named):
+    port = free_port()
+    proxy = start("-b", port, named("me"))
+    before = len(proxy.log())
+    proxy.signal(signal.SIGHUP)
+    wait_for(lambda: len(proxy.log()) > before, "a word about it")
+    assert answer(port) == b"me"
+
+
+def test_handlers_survive(start, directory):
+    port = free_port()
+    handler = directory.script("handler", "echo here; read x; echo still here $x")
+    proxy = start(config=f"port {port}\nexec {handler}\n")
+    with connect(port) as s:
+        assert read_exactly(s, 5) == b"here\n"
+        reload(proxy, f"port {port}\nexec /bin/echo new\n")
+        wait_answer(port, b"new\n")
+        s.sendall(b"me\n")
+        assert read_all(s) == b"still here me\n"
+
+
+def test_many_reloads_leak_nothing(start, named):
+    port, other, me = free_port(), free_port(), named("me")
+    texts = [f"port {port}\nserver {me}\nport {other}\nserver {me}\n", f"port {port}\nserver {me}\n"]
+    proxy = start(config=texts[0])
+
+    def cycle(n):
+        for _ in range(n):
+            reload(proxy, texts[1])
+            wait_for(lambda: refused(other), "the port goes")
+            reload(proxy, texts[0])
+            wait_answer(other, b"me")
+
+    def descriptors():
+        return {pid: len(processes.descriptors(pid)) for pid in proxy.pids()}
+    cycle(5)
+    wait_answer(port, b"me")
+    before = descriptors()
+    cycle(15)
+    wait_for(lambda: all(n <= before[pid] + 1 for pid, n in descriptors().items()),
+             f"no more descriptors than {before}: {descriptors()}")
