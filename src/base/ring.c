@@ -117,8 +117,7 @@ static enum found find(struct ring *r, uint64_t capacity, uint64_t *at, struct m
 	if (head == tail)
 		return FOUND_NONE;
 	*at = round_up(tail);
-	if (head % ALIGNMENT || head - *at > capacity ||
-	    !read_head(r, capacity, *at, head - *at, m))
+	if (head - *at > capacity || !read_head(r, capacity, *at, head - *at, m))
 		return FOUND_SPOILED;
 	if (m->type != PADDING)
 		return FOUND_MESSAGE;

@@ -77,7 +77,7 @@ static int send_once(struct logsock *s, const void *data, size_t len, int pass_f
 		                                .cmsg_len = CMSG_LEN(sizeof(int))};
 		memcpy(CMSG_DATA(&control.head), &pass_fd, sizeof(int));
 	}
-	n = sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
 	if (n < 0)
 		return -errno;
 	if (s->stream && (size_t)n <= len) {

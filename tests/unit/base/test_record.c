@@ -109,6 +109,8 @@ static void test_values_do_not_break_the_line(void **state)
 	expect_part(&r, " server=unix:/run/x.sock up=");
 	r.server_text = "/a\"\\\n\r\t\001\303\244";
 	expect_part(&r, " server=\"/a\\\"\\\\\\n\\r\\t\\x01\\xc3\\xa4\" up=");
+	r.server_text = "/b\303\244";
+	expect_part(&r, " server=\"/b\\xc3\\xa4\" up=");
 	r.rule = "-b \"x\":1";
 	expect_part(&r, " rule=\"-b \\\"x\\\":1\" server=");
 }

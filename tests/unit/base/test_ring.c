@@ -244,6 +244,33 @@ static void test_spoiled_length(void **state)
 	}
 }
 
+static void test_spoiled_type(void **state)
+{
+	struct place *p = *state;
+
+	assert_true(ring_put(p->ring, 1, "abc", 3));
+	assert_true(ring_put(p->ring, 2, "def", 3));
+	ring_drop(p->ring, CAPACITY);
+	length_of_first(p)[5] = UINT32_MAX; /* "skip to the end", which was not written yet */
+	expect_recovery(p);
+}
+
+/* The writer's index stands first in the ring. */
+static void test_spoiled_index(void **state)
+{
+	static const uint64_t heads[] = {
+	    1, 13, 8, CAPACITY + 8, 1ULL << 40, UINT64_MAX, UINT64_MAX - 7};
+	struct place *p = *state;
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		memset(p->bytes, 0, ring_size(CAPACITY));
+		ring_init(p->bytes, CAPACITY);
+		assert_true(ring_put(p->ring, 1, "0123456789abcdef", 16));
+		memcpy(p->bytes, &heads[i], sizeof(heads[i]));
+		expect_recovery(p);
+	}
+}
+
 static void test_length_spoiled_between_peek_and_drop(void **state)
 {
 	struct place *p = *state;
@@ -302,6 +329,8 @@ int main(void)
 	    RING_TEST(test_writer_dies_before_the_index),
 	    RING_TEST(test_two_processes),
 	    RING_TEST(test_spoiled_length),
+	    RING_TEST(test_spoiled_type),
+	    RING_TEST(test_spoiled_index),
 	    RING_TEST(test_length_spoiled_between_peek_and_drop),
 	    RING_TEST(test_random_nonsense),
 	};

@@ -268,13 +268,13 @@ static void test_stderr_file(void **state)
 
 	redirect_stderr(fd);
 	l = logger_to(to_stderr);
-	say(l, "no route");
+	say(l, "no\nroute");
 	say_record(l);
 	logger_free(l);
 	assert_true(fcntl(2, F_GETFD) >= 0); /* not ours to close */
 	restore_stderr();
 	close(fd);
-	assert_string_equal(content(file_path), "tcpproxy: no route\n" TIME " " RECORD "\n");
+	assert_string_equal(content(file_path), "tcpproxy: no?route\n" TIME " " RECORD "\n");
 }
 
 static void test_stderr_pipe_nobody_reads(void **state)
@@ -428,6 +428,7 @@ static void test_reload_that_fails_changes_nothing(void **state)
 	assert_string_equal(content(file_path), TIME " error still here\n");
 	assert_string_equal(content(other_path), "");
 	assert_true(logger_reconfigure(l, new, 2, &error)); /* nothing is left marked */
+	assert_int_equal(open_fds(), fds + 1);
 	say(l, "both");
 	assert_string_equal(content(other_path), TIME " error both\n");
 	logger_free(l);
