@@ -1,0 +1,219 @@
+"""Names of servers and of clients, looked up without anybody waiting. The name server is the test's own."""
+import time
+
+import pytest
+
+from lib.peers import answer, ask, connect, gets_reset, is_reset, read_all
+from lib.ports import free_port
+from lib.waiting import wait_for
+
+
+@pytest.fixture
+def named(service):
+    def make(text, **more):
+        return service(lambda s: s.sendall(text.encode()), **more)
+    return make
+
+
+@pytest.fixture
+def by_name(start, names):
+    """by_name(server, ...): the port of a service with this pool, resolved by the test's name server."""
+    def make(*lines, more=""):
+        port = free_port()
+        make.proxy = start(config=f"resolver {names.spelt}\n{more}\nport {port}\n"
+                                  + "".join(f"server {line}\n" for line in lines))
+        return port
+    return make
+
+
+# -- names of servers
+
+
+def test_a_name_is_resolved(by_name, names, named):
+    names.add("mail.test", "127.0.0.1")
+    assert answer(by_name(f"mail.test:{named('a').port}")) == b"a"
+
+
+def test_a_name_with_an_ipv6_address(by_name, names, named):
+    names.add("mail.test", "::1")
+    assert answer(by_name(f"mail.test:{named('a', kind='tcp6').port}")) == b"a"
+
+
+def test_both_families_are_tried(by_name, names, named):
+    """The IPv6 address refuses; the IPv4 one serves."""
+    names.add("mail.test", "::1", "127.0.0.1")
+    assert answer(by_name(f"mail.test:{named('a').port}")) == b"a"
+
+
+def test_numeric_addresses_are_not_asked_for(by_name, names, named):
+    assert answer(by_name(named("a").spelt)) == b"a"
+    assert not names.asked
+
+
+def test_the_hosts_file_counts(by_name, named):
+    assert answer(by_name(f"localhost:{named('a').port}")) == b"a"
+
+
+def test_a_name_that_does_not_resolve_at_start_is_not_fatal(by_name, names, named):
+    target = named("a")
+    port = by_name(f"later.test:{target.port}")
+    with connect(port, timeout=16) as s:
+        assert is_reset(s)
+    assert by_name.proxy.wait_record().end == "unresolved"
+    by_name.proxy.wait_log("later.test")
+    names.add("later.test", "127.0.0.1")
+
+    def resolved():
+        try:
+            return answer(port) == b"a"
+        except OSError:
+            return False
+    wait_for(resolved, "the name is asked for again", 20)
+
+
+def test_an_unresolved_name_does_not_hinder_the_others(by_name, named):
+    begin = time.monotonic()
+    port = by_name("never.test:25", named("a").spelt)
+    assert answer(port) == b"a" and answer(port) == b"a"
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.slow
+def test_a_name_server_that_is_silent_costs_its_clients_at_most_15_s(by_name, names, named):
+    names.silent.add("slow.test")
+    port = by_name("slow.test:25")
+    begin = time.monotonic()
+    with connect(port, timeout=16) as s:
+        assert is_reset(s)
+    assert time.monotonic() - begin < 15.5
+
+
+def test_a_silent_name_server_harms_nobody_else(start, names, named):
+    names.silent.add("slow.test")
+    slow, quick = free_port(), free_port()
+    begin = time.monotonic()
+    start(config=f"resolver {names.spelt}\nport {slow}\nserver slow.test:25\nport {quick}\nserver {named('a').spelt}\n")
+    waiting = connect(slow)
+    for _ in range(10):
+        assert answer(quick) == b"a"
+    assert time.monotonic() - begin < 3
+    waiting.close()
+
+
+def test_a_client_that_came_before_the_answer_is_served(by_name, names, named):
+    """It waits for the name, at most 15 s."""
+    target = named("a")
+    names.silent.add("slow.test")
+    port = by_name(f"slow.test:{target.port}")
+    with connect(port, timeout=16) as s:
+        names.add("slow.test", "127.0.0.1")
+        names.silent.clear()
+        assert read_all(s) == b"a"
+
+
+@pytest.mark.slow
+def test_a_name_that_changes_is_followed(by_name, names, named):
+    first, port = named("first", host="127.0.0.2"), None
+    named("second", host="127.0.0.3", port=first.port)
+    names.add("moving.test", "127.0.0.2")
+    port = by_name(f"moving.test:{first.port}")
+    assert answer(port) == b"first"
+    names.add("moving.test", "127.0.0.3")
+    wait_for(lambda: answer(port) == b"second", "the new address", 30)
+
+
+@pytest.mark.parametrize("how", ["nxdomain", "servfail", "silence"])
+def test_what_was_good_is_kept_when_the_name_goes_away(by_name, names, named, how):
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}")
+    assert answer(port) == b"a"
+    asked = len(names.questions("mail.test"))
+    if how == "nxdomain":
+        del names.addresses["mail.test"]
+    else:
+        (names.failing if how == "servfail" else names.silent).add("mail.test")
+    wait_for(lambda: len(names.questions("mail.test")) >= asked + 2, "it is asked for again", 20)
+    for _ in range(5):
+        assert answer(port) == b"a"
+
+
+def test_a_short_ttl_does_not_make_a_flood(by_name, names, named):
+    names.ttl = 0
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}")
+    for _ in range(50):
+        assert answer(port) == b"a"
+    time.sleep(1)
+    assert len(names.questions("mail.test")) <= 8
+
+
+# -- names of clients
+
+
+@pytest.fixture
+def client_name(start, names):
+    def make(*options):
+        port = free_port()
+        make.proxy = start("-b", port, "-o", f"resolver {names.spelt}", *options,
+                           "/usr/bin/printenv PROXY_CLIENTNAME")
+
+        def ask_for(source="127.0.0.9"):
+            with connect(port, source=source) as s:
+                return read_all(s).decode().strip()
+        return ask_for
+    return make
+
+
+def test_a_name_that_resolves_back_is_told(client_name, names):
+    names.add_reverse("127.0.0.9", "nine.test")
+    names.add("nine.test", "127.0.0.1", "127.0.0.9")
+    assert client_name()() == "nine.test"
+    assert client_name.proxy.wait_record()["name"] == "nine.test"
+
+
+def test_an_unknown_client_is_its_address(client_name):
+    assert client_name()() == "127.0.0.9"
+
+
+def test_a_forged_name_is_not_believed(client_name, names):
+    names.add_reverse("127.0.0.9", "bank.test")
+    names.add("bank.test", "127.0.0.10")
+    assert client_name()() == "127.0.0.9"
+
+
+@pytest.mark.parametrize("name", ["evil name.test", "evil\nname.test", "a=b;rm.test", "-x.test"])
+def test_a_name_that_is_no_host_name_is_not_believed(client_name, names, name):
+    names.add_reverse("127.0.0.9", name)
+    names.add(name, "127.0.0.9")
+    assert client_name()() == "127.0.0.9"
+
+
+def test_with_n_nothing_is_asked(client_name, names):
+    names.add_reverse("127.0.0.9", "nine.test")
+    names.add("nine.test", "127.0.0.9")
+    assert client_name("-n")() == "127.0.0.9"
+    assert not names.asked
+
+
+@pytest.mark.slow
+def test_a_slow_answer_is_not_awaited_longer_than_5_s(client_name, names):
+    names.silent.add("9.0.0.127.in-addr.arpa")
+    ask_for = client_name()
+    begin = time.monotonic()
+    assert ask_for() == "127.0.0.9"
+    assert 3 < time.monotonic() - begin < 6.5
+
+
+def test_a_slow_answer_harms_nobody_else(client_name, names):
+    names.silent.add("9.0.0.127.in-addr.arpa")
+    names.add_reverse("127.0.0.8", "eight.test")
+    names.add("eight.test", "127.0.0.8")
+    ask_for = client_name("-o", "workers 1")
+    import threading
+    slow = threading.Thread(target=ask_for)
+    slow.start()
+    begin = time.monotonic()
+    for _ in range(5):
+        assert ask_for("127.0.0.8") == "eight.test"
+    assert time.monotonic() - begin < 2
+    slow.join()
