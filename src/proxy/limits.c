@@ -90,12 +90,32 @@ bool limits_take(struct limits *l, uint64_t key, uint32_t max)
 	return false;
 }
 
+/* Words whose count fell to 0 are emptied where no chain of another key leads through them: from
+ * here backwards, if the next word is empty. */
+static void tidy(struct trio *t, atomic_ullong *word)
+{
+	atomic_ullong *table = trio_limits(t);
+	uint32_t mask = t->limit_slots - 1;
+	uint32_t i = (uint32_t)(word - table);
+
+	if (read_word(&table[(i + 1) & mask]) != 0)
+		return;
+	for (uint32_t n = 0; n < t->limit_slots; n++) {
+		if (read_word(&table[i]) == 0 || (read_word(&table[i]) & COUNT_MASK) != 0)
+			return;
+		atomic_store(&table[i], 0);
+		i = (i - 1) & mask;
+	}
+}
+
 void limits_give(struct limits *l, uint64_t key)
 {
 	atomic_ullong *word = key ? own_word(l, key, false) : NULL;
 
 	if (word && (read_word(word) & COUNT_MASK) > 0)
 		atomic_fetch_sub(word, 1);
+	if (word && (read_word(word) & COUNT_MASK) == 0)
+		tidy(l->trios[l->own], word);
 }
 
 void limits_clear(struct limits *l)

@@ -1,5 +1,7 @@
 #include "proxy/world.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include "os/shm.h"
 
@@ -33,4 +35,23 @@ struct world *world_new_private(void)
 		return NULL;
 	init(w);
 	return w;
+}
+
+uint32_t labels_add(struct labels *l, const char *text)
+{
+	uint32_t n = atomic_load(&l->n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (strncmp(l->text[i], text, LABEL_MAX - 1) == 0)
+			return i;
+	if (n == WORLD_LABELS)
+		return LABEL_NONE;
+	snprintf(l->text[n], LABEL_MAX, "%s", text);
+	atomic_store(&l->n, n + 1);
+	return n;
+}
+
+const char *labels_text(const struct labels *l, uint32_t label)
+{
+	return label < atomic_load(&l->n) ? l->text[label] : NULL;
 }

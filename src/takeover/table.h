@@ -38,7 +38,8 @@ enum row_state {
 	ROW_ABORTING,   /* both sides get a reset */
 };
 
-enum side { CLIENT = 0, SERVER = 1, SECOND = 2 }; /* SECOND: another attempt, or a program's pidfd */
+/* SECOND: another attempt to connect, or a program's pidfd. BANNER: the pipe behind an access program. */
+enum side { CLIENT = 0, SERVER = 1, SECOND = 2, BANNER = 3 };
 
 /* One direction of a relay. up: client to server. */
 enum flow_flag {
@@ -101,10 +102,13 @@ struct row_cold {
 	int64_t timeout_ms;
 	int64_t half_close_timeout_ms;
 	int64_t keepalive_ms;
-	uint64_t question;      /* serial of the last question asked; 0: none */
+	uint64_t question;      /* serial of the question under way; 0: none */
+	uint64_t question_count;
 	uint64_t acked[2];      /* last seen acknowledged count of each side, for the idle timer */
 	uint64_t tried;         /* servers of the pool that failed, by index (the first 64) */
-	uint64_t reserved[4];
+	uint8_t last_failure;   /* enum end: how the last of them failed */
+	uint8_t pad[7];
+	uint64_t reserved[2];
 };
 
 #define TRIO_MAGIC     0x7463707072303031ULL

@@ -1,0 +1,65 @@
+#include "proxy/accesslog.h"
+
+#include <stddef.h>
+#include <string.h>
+#include "base/clock.h"
+#include "proxy/ask.h"
+
+static uint16_t put_text(struct record_message *m, uint16_t at, const char *text, size_t max)
+{
+	size_t n = text ? strlen(text) : 0;
+
+	if (n > max)
+		n = max;
+	memcpy(m->texts + at, text ? text : "", n);
+	return (uint16_t)n;
+}
+
+size_t accesslog_fill(struct trio *t, uint32_t i, const struct server *server,
+		      enum record_event event, struct record_message *ret)
+{
+	const struct row *row = trio_row(t, i);
+	const struct row_cold *cold = trio_cold(t, i);
+	int64_t now_us = clock_mono_us();
+
+	ret->record = (struct record){
+		.id = cold->id,
+		.wall_us = clock_wall_us(),
+		.connect_us = cold->connected_us ? cold->connected_us - cold->accepted_us : -1,
+		.duration_us = now_us - cold->accepted_us,
+		.up = row->flow[CLIENT].moved,
+		.down = row->flow[SERVER].moved,
+		.local = cold->local,
+		.client = cold->client,
+		.server = cold->server,
+		.event = (uint8_t)event,
+		.end = row->end,
+	};
+	ret->label = cold->label;
+	ret->name_len = put_text(ret, 0, ask_name(t, i, cold), CLIENT_NAME_MAX);
+	ret->server_len = 0;
+	if (server && server->kind != SERVER_HOST && cold->connected_us)
+		ret->server_len = put_text(ret, ret->name_len, server->key, 511);
+	return offsetof(struct record_message, texts) + ret->name_len + ret->server_len;
+}
+
+bool accesslog_read(const void *data, size_t len, const struct world *world, char *texts,
+		    struct record *ret)
+{
+	struct record_message m;
+
+	if (len < offsetof(struct record_message, texts) || len > sizeof(m))
+		return false;
+	memcpy(&m, data, len);
+	if (offsetof(struct record_message, texts) + m.name_len + m.server_len != len)
+		return false;
+	memcpy(texts, m.texts, m.name_len);
+	texts[m.name_len] = '\0';
+	memcpy(texts + m.name_len + 1, m.texts + m.name_len, m.server_len);
+	texts[m.name_len + 1 + m.server_len] = '\0';
+	*ret = m.record;
+	ret->rule = labels_text(&world->labels, m.label);
+	ret->name = texts;
+	ret->server_text = texts + m.name_len + 1;
+	return true;
+}

@@ -1,0 +1,38 @@
+/*
+ * accesslog.h - the access record of a row, on its way from the worker to whoever writes it.
+ */
+#ifndef PROXY_ACCESSLOG_H
+#define PROXY_ACCESSLOG_H
+
+#include "base/log.h"
+#include "base/record.h"
+#include "config/config.h"
+#include "proxy/world.h"
+
+/* What stands in a trio's ring. */
+enum message_type { MESSAGE_RECORD = 1, MESSAGE_LINE = 2 };
+
+struct record_message {
+	struct record record; /* its pointers mean nothing here */
+	uint32_t label;
+	uint16_t name_len, server_len;
+	char texts[CLIENT_NAME_MAX + 512]; /* the client's name, the server's text; no NULs */
+};
+
+struct line_message {
+	int64_t wall_us;
+	uint32_t level; /* enum log_level */
+	char text[2048]; /* no NUL */
+};
+
+/* Fills the message for a row that is ending; returns its length. server: of its pool, NULL if it never
+ * got so far. */
+size_t accesslog_fill(struct trio *t, uint32_t row, const struct server *server,
+		      enum record_event event, struct record_message *ret);
+
+/* Reads a message that came out of a ring. name and server_text (room for sizeof(texts) together) are
+ * copied to `texts`, to which the record then points. false: it is none. */
+bool accesslog_read(const void *data, size_t len, const struct world *world, char *texts,
+		    struct record *ret);
+
+#endif

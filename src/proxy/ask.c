@@ -1,0 +1,64 @@
+#include "proxy/ask.h"
+
+#include <errno.h>
+#include "os/sock.h"
+
+static struct question_slot *slot_of(struct step_env *env, const struct row *row)
+{
+	return &trio_slots(env->trio)[row_index(env->trio, row)];
+}
+
+static void prepare_slot(struct step_env *env, struct row *row, struct row_cold *cold)
+{
+	struct question_slot *slot = slot_of(env, row);
+
+	slot->pid = 0;
+	slot->answered = 0;
+	slot->status = 0;
+	slot->name[0] = '\0';
+	barrier();
+	slot->serial = ++cold->question_count << 32 | row->serial;
+	barrier();
+	cold->question = slot->serial;
+}
+
+int ask_send(struct step_env *env, struct row *row, struct row_cold *cold,
+	     enum question_kind kind, const int *fds, size_t n_fds)
+{
+	struct question q = {
+		.kind = kind,
+		.row = row_index(env->trio, row),
+		.generation = cold->generation,
+		.section = cold->section,
+		.server = cold->server_index,
+		.local = cold->local,
+		.client = cold->client,
+	};
+
+	if (cold->question == 0)
+		prepare_slot(env, row, cold);
+	q.serial = cold->question;
+	if (env->trio->spawner_fd < 0)
+		return -ENOTCONN;
+	return sock_send_message(env->trio->spawner_fd, &q, sizeof(q), fds, n_fds);
+}
+
+void ask_kill(struct step_env *env, struct row *row, struct row_cold *cold)
+{
+	struct question q = {.kind = ASK_KILL,
+			     .row = row_index(env->trio, row),
+			     .serial = cold->question};
+
+	if (cold->question && env->trio->spawner_fd >= 0)
+		sock_send_message(env->trio->spawner_fd, &q, sizeof(q), NULL, 0);
+}
+
+const char *ask_name(struct trio *t, uint32_t row, const struct row_cold *cold)
+{
+	struct question_slot *slot = &trio_slots(t)[row];
+
+	if (cold->question_count == 0)
+		return "";
+	slot->name[CLIENT_NAME_MAX - 1] = '\0';
+	return slot->name;
+}

@@ -1,0 +1,38 @@
+/*
+ * dial.h - one server: its addresses, at most two attempts at a time, the next after 250 ms or as soon as
+ * one failed (RFC 8305, section 5), families in turn (section 4).
+ */
+#ifndef PROXY_DIAL_H
+#define PROXY_DIAL_H
+
+#include "proxy/step.h"
+
+enum dial_outcome { DIAL_CONNECTED, DIAL_FAILED, DIAL_TIMEOUT };
+
+struct dial {
+	struct step_env *env;
+	struct row *row;
+	struct row_cold *cold;
+	void (*done)(void *arg, enum dial_outcome outcome);
+	void *arg;
+	const struct target *target; /* its addresses */
+	const char *unix_path;       /* instead; must stay valid while dialling */
+	const struct addr *source;   /* AF_UNSPEC: none; likewise */
+	uint16_t port;
+	uint16_t next;               /* address to try next */
+	int64_t deadline_ms;         /* 0: none */
+	int64_t next_at_ms;
+	struct addr addr[2];         /* of the attempts in fd[SERVER], fd[SECOND] */
+	int error;                   /* of the last attempt that failed; positive errno */
+	struct timer timer;
+};
+
+/* On DIAL_CONNECTED row->fd[SERVER] is the connected socket, registered with ROW_EVENTS | EPOLLOUT,
+ * and cold->server its address. Otherwise no descriptor is left, and d->error says why. done() may be
+ * called before this returns. */
+void dial_start(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
+		void (*done)(void *arg, enum dial_outcome outcome), void *arg);
+void dial_event(struct dial *d, enum side side, uint32_t events);
+void dial_cancel(struct dial *d);
+
+#endif

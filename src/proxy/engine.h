@@ -1,0 +1,96 @@
+/*
+ * engine.h - the data plane of one worker: everything that its connections share.
+ *
+ * A worker process has one, and so has a process that serves a single connection for inetd. It is
+ * told its configuration, its listeners and its channel to the spawner from outside, and knows neither
+ * where they come from nor where records go.
+ */
+#ifndef PROXY_ENGINE_H
+#define PROXY_ENGINE_H
+
+#include "proxy/accesslog.h"
+#include "proxy/limits.h"
+#include "proxy/ruleset.h"
+#include "proxy/step.h"
+
+struct session;
+
+struct listener {
+	uint32_t id;     /* the supervisor's */
+	int fd;
+	bool armed;
+};
+
+struct engine_setup {
+	struct trio *trio;
+	struct world *world;
+	struct trio *const *trios;  /* of all workers, for limits */
+	uint32_t n_trios;
+	const int *rearm_fds;       /* eventfd of each worker; NULL: it is alone */
+	struct epoll_event *events; /* NULL: private */
+	int n_events;
+	bool inherited;             /* serves a socket that others hold, too */
+	/* A record or a line for the log (types as in accesslog.h). */
+	void (*message)(void *arg, enum message_type type, const void *data, size_t len);
+	void *arg;
+};
+
+struct engine {
+	struct loop loop;
+	struct step_env env;
+	struct world *world;
+	struct limits limits;
+	struct ruleset *rules;      /* NULL: none yet */
+	struct session *sessions;   /* one for each row; private, untouched until used */
+	uint32_t *free_rows;        /* stack */
+	uint32_t n_free;
+	uint32_t *ready, *ready_now; /* rows with more to do */
+	uint32_t n_ready;
+	uint32_t n_resolving;       /* sessions that wait for a name */
+	uint32_t serial;
+	struct listener *listeners; /* TRIO_LISTENERS */
+	uint32_t n_listeners;
+	bool want_accept;           /* listeners are to be armed (not quitting, not full) */
+	bool paused;                /* out of descriptors */
+	bool paused_told;           /* the log knows */
+	struct timer rearm_timer;
+	struct watch rearm_watch;
+	struct watch channel;
+	void (*idle)(void *arg);    /* called when the last connection has ended; may be NULL */
+	void *idle_arg;
+	struct engine_setup setup;
+};
+
+/* epfd -1: a new one. Rows must all be FREE. Returns 0 or -errno. */
+int engine_init(struct engine *e, const struct engine_setup *setup, int epfd);
+
+/* Takes over the rules; the old ones are freed. Connections that are not established yet go on by the
+ * new ones. */
+void engine_set_rules(struct engine *e, struct ruleset *rules);
+/* The channel to the spawner (trio->spawner_fd is set to it); the one before is closed. */
+void engine_set_channel(struct engine *e, int fd);
+/* Servers have got addresses: those who wait look again. */
+void engine_targets_changed(struct engine *e);
+
+/* Listeners: listener.c. Accepting begins with engine_accept(e, true). */
+void engine_accept(struct engine *e, bool want);
+int engine_add_listener(struct engine *e, uint32_t id, int fd);
+/* Accepts what is still in its queue, then closes it. */
+void engine_drop_listener(struct engine *e, uint32_t id);
+/* Arms or disarms all, as the share of this worker says. */
+void engine_balance(struct engine *e);
+
+/* Serves a connection. local: where it was accepted; section NULL: found by local. The descriptor is
+ * the engine's from now on. false: no row was free, or nothing is configured there (closed). */
+bool engine_serve(struct engine *e, int fd, const struct addr *local, const struct addr *client,
+		  const struct section *section);
+uint32_t engine_live(const struct engine *e);
+/* Ends all connections: with a reset, `end` as the reason. */
+void engine_end_all(struct engine *e, enum end end);
+
+/* Inside proxy/: */
+void engine_again(struct engine *e, uint32_t row);
+/* A row was freed. */
+void engine_row_freed(struct engine *e, uint32_t row);
+
+#endif

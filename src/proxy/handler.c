@@ -1,0 +1,145 @@
+#include "proxy/handler.h"
+
+#include <unistd.h>
+#include "base/log.h"
+#include "os/proc.h"
+#include "os/sock.h"
+#include "program/question.h"
+#include "proxy/ask.h"
+
+#define START_LIMIT_MS 20000 /* a name is looked up first (5 s), the spawner may be replaced */
+
+/* Bytes in both directions, as the kernel counted them. */
+static void count_bytes(struct handler *h)
+{
+	struct tcp_facts facts;
+
+	if (sock_facts(h->row->fd[CLIENT], &facts) < 0)
+		return; /* no TCP: unknown */
+	h->row->flow[CLIENT].moved = facts.bytes_received - (tcp_fin_received(facts.state) ? 1 : 0);
+	h->row->flow[SERVER].moved = facts.bytes_acked;
+}
+
+static void finish(struct handler *h, enum handler_outcome outcome)
+{
+	timer_clear(h->env->loop, &h->timer);
+	count_bytes(h);
+	h->cold->question = 0;
+	h->done(h->arg, outcome);
+}
+
+static void tick(void *arg);
+
+static void ask(struct handler *h)
+{
+	int fds[1] = {h->row->fd[CLIENT]};
+	int64_t at = h->deadline_ms;
+
+	h->asked = ask_send(h->env, h->row, h->cold, ASK_HANDLER, fds, 1) == 0;
+	if (!h->asked && h->env->loop->now_ms + ASK_RETRY_MS < at)
+		at = h->env->loop->now_ms + ASK_RETRY_MS;
+	timer_set(h->env->loop, &h->timer, at, tick, h);
+}
+
+/* While it runs: is anything going on? */
+static void look_for_life(struct handler *h)
+{
+	uint64_t before = h->bytes;
+
+	count_bytes(h);
+	h->bytes = h->row->flow[CLIENT].moved + h->row->flow[SERVER].moved;
+	if (h->bytes == before) {
+		ask_kill(h->env, h->row, h->cold);
+		finish(h, HANDLER_IDLE);
+		return;
+	}
+	timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, tick, h);
+}
+
+static void tick(void *arg)
+{
+	struct handler *h = arg;
+
+	if (h->row->state == ROW_HANDLER) {
+		look_for_life(h);
+	} else if (h->env->loop->now_ms >= h->deadline_ms) {
+		char client[ADDR_TEXT_MAX];
+
+		log_error("starting a handler for %s: the spawner did not answer in time",
+			  addr_format_port(&h->cold->client, client));
+		ask_kill(h->env, h->row, h->cold);
+		finish(h, HANDLER_FAILED);
+	} else {
+		ask(h);
+	}
+}
+
+void handler_start(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
+		   void (*done)(void *arg, enum handler_outcome outcome), void *arg)
+{
+	*h = (struct handler){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
+	h->deadline_ms = env->loop->now_ms + START_LIMIT_MS;
+	row->state = ROW_STARTING;
+	/* from now on its events are the program's */
+	loop_remove(env->loop, row->fd[CLIENT]);
+	ask(h);
+}
+
+static void started(struct handler *h, int pidfd)
+{
+	h->row->fd[SECOND] = pidfd;
+	h->row->state = ROW_HANDLER;
+	timer_clear(h->env->loop, &h->timer);
+	if (h->cold->timeout_ms) {
+		count_bytes(h);
+		h->bytes = h->row->flow[CLIENT].moved + h->row->flow[SERVER].moved;
+		timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, tick,
+			  h);
+	}
+	loop_add(h->env->loop, pidfd, EPOLLIN, row_token(h->env->trio, h->row, SECOND));
+}
+
+void handler_answer(struct handler *h, uint32_t kind, int pidfd)
+{
+	if (kind == ANSWER_STALE) {
+		ask(h);
+	} else if (kind == ANSWER_STARTED && pidfd >= 0 && h->row->state == ROW_STARTING) {
+		started(h, pidfd);
+		return;
+	} else if (h->row->state == ROW_STARTING) {
+		finish(h, HANDLER_FAILED);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+}
+
+void handler_event(struct handler *h)
+{
+	if (h->row->fd[SECOND] >= 0 && proc_pidfd_dead(h->row->fd[SECOND]))
+		finish(h, HANDLER_EXITED);
+}
+
+void handler_spawner_lost(struct handler *h)
+{
+	int32_t pid = trio_slots(h->env->trio)[row_index(h->env->trio, h->row)].pid;
+
+	if (h->row->state != ROW_STARTING)
+		return;
+	if (pid > 0) {
+		int pidfd = proc_pidfd(pid);
+
+		if (pidfd >= 0)
+			started(h, pidfd);
+		else
+			finish(h, HANDLER_EXITED);
+		return;
+	}
+	h->asked = false;
+	timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + ASK_RETRY_MS, tick, h);
+}
+
+void handler_cancel(struct handler *h)
+{
+	timer_clear(h->env->loop, &h->timer);
+	count_bytes(h);
+}

@@ -1,0 +1,27 @@
+/*
+ * parting.h - a client that was denied is given time to take the banner: the rest of it, then a FIN; what
+ * the client still sends is thrown away, because closing over unread input would send a reset that
+ * destroys the banner on its way.
+ */
+#ifndef PROXY_PARTING_H
+#define PROXY_PARTING_H
+
+#include "proxy/step.h"
+
+struct parting {
+	struct step_env *env;
+	struct row *row;
+	void (*done)(void *arg);
+	void *arg;
+	struct timer timer;
+	int64_t since_ms; /* the last byte was taken, or the FIN was sent */
+	bool shut;
+	bool client_done; /* it has ended its stream */
+};
+
+void parting_start(struct parting *l, struct step_env *env, struct row *row, void (*done)(void *arg),
+		  void *arg);
+void parting_event(struct parting *l, uint32_t events);
+void parting_cancel(struct parting *l);
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * relay.h - two sockets, two directions, and the truth about the end of each.
+ *
+ * docs/relay-states.md draws what happens; its table is the list of the tests. The rules:
+ *   a FIN is passed on as a FIN, behind all data, each direction by itself;
+ *   a reset is passed on as a reset, behind all data, when the receiver has acknowledged that data;
+ *   what can no longer be delivered is read and thrown away, so that its sender does not hang.
+ */
+#ifndef PROXY_RELAY_H
+#define PROXY_RELAY_H
+
+#include "base/record.h"
+#include "proxy/step.h"
+
+enum relay_outcome {
+	RELAY_CLOSE, /* both streams ended: close */
+	RELAY_ABORT, /* both sides are to get a reset */
+};
+
+struct relay {
+	struct step_env *env;
+	struct row *row;
+	struct row_cold *cold;
+	void (*done)(void *arg, enum relay_outcome outcome);
+	void (*again)(void *arg); /* more to do: call relay_run in the next turn */
+	void *arg;
+	struct timer timer;
+	uint64_t moved, delivered; /* at the last look, to see whether a slow reader acknowledges */
+	int64_t wait_ms;        /* between looks while something is unacknowledged */
+	bool readable[2];       /* by side: it may have input */
+	bool writable[2];       /* it may take output */
+	bool watched[2];        /* EPOLLOUT is asked for */
+	bool urgent[2];         /* urgent data was seen: no splice */
+	bool looked;
+	bool half_close_planned;
+	bool over;              /* done() was called */
+};
+
+/* row->fd[CLIENT] and fd[SERVER] are connected and registered with ROW_EVENTS (and EPOLLOUT where
+ * server_watched). Starts to move bytes at once. */
+void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
+		 bool server_watched, void (*done)(void *arg, enum relay_outcome outcome),
+		 void (*again)(void *arg), void *arg);
+void relay_event(struct relay *r, enum side side, uint32_t events);
+void relay_run(struct relay *r);
+void relay_cancel(struct relay *r);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * route.h - which server of a pool a connection goes to next.
+ *
+ * In turn, by weight; one that failed lately only when no other is left; a backup only when all others
+ * have failed; never a disabled one, one that was tried already, or one at its limit.
+ */
+#ifndef PROXY_ROUTE_H
+#define PROXY_ROUTE_H
+
+#include "proxy/limits.h"
+#include "proxy/ruleset.h"
+
+enum route_result {
+	ROUTE_FOUND,
+	ROUTE_ALL_TRIED, /* or all disabled */
+	ROUTE_ALL_FULL,  /* at least one would do, but for its limit */
+};
+
+#define ROUTE_POOL_MAX 64 /* servers of a pool that are told apart when they fail */
+
+/* tried: a bit for each server of the pool that failed for this connection. On ROUTE_FOUND *ret is its
+ * index, and the connection is counted under its limit key. */
+enum route_result route_next(const struct ruleset *rules, const struct section *s,
+			     struct world *world, struct limits *limits, uint64_t tried,
+			     int64_t now_ms, uint32_t *ret);
+
+#endif

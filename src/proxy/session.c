@@ -1,0 +1,512 @@
+#include "proxy/session.h"
+
+#include <string.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "os/sock.h"
+#include "proxy/ask.h"
+#include "proxy/route.h"
+
+/*
+ * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
+ *                                      \-> handler -----------------------> end
+ */
+
+static void enter_access(struct session *s, const struct section *section);
+static void enter_route(struct session *s);
+
+static const struct section *section_of(struct session *s)
+{
+	return &s->engine->rules->config->sections[s->cold->section];
+}
+
+static const struct server *server_of(struct session *s)
+{
+	const struct section *section = section_of(s);
+
+	return s->cold->server_index < section->n_servers ? &section->servers[s->cold->server_index]
+							  : NULL;
+}
+
+static int64_t now_ms(struct session *s)
+{
+	return s->engine->loop.now_ms;
+}
+
+/* ---- accepted ---- */
+
+/* What an established connection needs of its section, copied: a reload keeps no old rules alive. */
+static void copy_section(struct session *s, const struct section *section)
+{
+	struct row_cold *cold = s->cold;
+
+	cold->section = section->index;
+	cold->generation = s->engine->rules->generation;
+	cold->label = s->engine->rules->labels[section->index];
+	cold->timeout_ms = section->timeout_ms;
+	cold->half_close_timeout_ms = section->half_close_timeout_ms;
+	cold->keepalive_ms = section->keepalive_ms;
+}
+
+void session_start(struct session *s, const struct section *section)
+{
+	copy_section(s, section);
+	enter_access(s, section);
+}
+
+/* ---- access: rules, limits, program ---- */
+
+static bool within_limits(struct session *s, const struct section *section)
+{
+	struct engine *e = s->engine;
+	struct row_cold *cold = s->cold;
+	struct { uint16_t port; struct addr net; } client = {0};
+
+	cold->limit[LIMIT_GLOBAL] = limit_key(LIMIT_GLOBAL, "", 0);
+	if (!limits_take(&e->limits, cold->limit[LIMIT_GLOBAL], e->rules->config->max_connections)) {
+		cold->limit[LIMIT_GLOBAL] = 0;
+		return false;
+	}
+	cold->limit[LIMIT_SERVICE] = e->rules->service_keys[section->service];
+	if (!limits_take(&e->limits, cold->limit[LIMIT_SERVICE], section->max_connections)) {
+		cold->limit[LIMIT_SERVICE] = 0;
+		return false;
+	}
+	if (section->max_connections_per_client == 0)
+		return true;
+	client.port = e->rules->config->services[section->service].ports[0].first;
+	client.net = addr_client_network(&cold->client);
+	cold->limit[LIMIT_CLIENT] = limit_key(LIMIT_CLIENT, &client, sizeof(client));
+	if (!limits_take(&e->limits, cold->limit[LIMIT_CLIENT], section->max_connections_per_client)) {
+		cold->limit[LIMIT_CLIENT] = 0;
+		return false;
+	}
+	return true;
+}
+
+static void parting_done(void *arg)
+{
+	session_end(arg, END_DENIED, BY_CLOSE);
+}
+
+static void verdict_done(void *arg, enum verdict_outcome outcome)
+{
+	struct session *s = arg;
+
+	if (outcome == VERDICT_DENIED) {
+		s->row->end = END_DENIED;
+		parting_start(&s->parting, &s->engine->env, s->row, parting_done, s);
+		return;
+	}
+	s->row->flags |= ROWFLAG_GRANTED;
+	enter_route(s);
+}
+
+static void enter_access(struct session *s, const struct section *section)
+{
+	if (!access_check(&section->access, &s->cold->client).let_in) {
+		session_end(s, END_DENIED, BY_RESET);
+		return;
+	}
+	if (!within_limits(s, section)) {
+		session_end(s, END_LIMIT, BY_RESET);
+		return;
+	}
+	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
+	if (section->acp)
+		verdict_start(&s->verdict, &s->engine->env, s->row, s->cold, section->acp_timeout_ms,
+			      verdict_done, s);
+	else
+		enter_route(s);
+}
+
+/* ---- route: which server; again after each that failed ---- */
+
+static void give_server_back(struct session *s)
+{
+	limits_give(&s->engine->limits, s->cold->limit[LIMIT_SERVER]);
+	s->cold->limit[LIMIT_SERVER] = 0;
+}
+
+/* This server will not do. `end` is what the record says if no other does. */
+static void server_failed(struct session *s, enum end end)
+{
+	uint32_t i = s->cold->server_index;
+
+	s->cold->tried |= 1ULL << (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1);
+	s->cold->last_failure = (uint8_t)end;
+	give_server_back(s);
+}
+
+static void enter_dial(struct session *s);
+static void enter_handler(struct session *s);
+
+static void enter_route(struct session *s)
+{
+	const struct section *section = section_of(s);
+	struct engine *e = s->engine;
+	enum route_result result;
+
+	if (s->row->deadline_ms == 0 && section->connect_timeout_ms)
+		s->row->deadline_ms = now_ms(s) + 3 * section->connect_timeout_ms;
+	result = route_next(e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s),
+			    &s->cold->server_index);
+	if (result == ROUTE_FOUND) {
+		const struct pool *pool = &e->rules->pools[section->index];
+
+		s->cold->limit[LIMIT_SERVER] = pool->limit_keys[s->cold->server_index];
+		s->cold->target = pool->targets[s->cold->server_index];
+		if (section->servers[s->cold->server_index].kind == SERVER_PROGRAM)
+			enter_handler(s);
+		else
+			enter_dial(s);
+		return;
+	}
+	session_end(s, s->cold->last_failure	 ? (enum end)s->cold->last_failure
+		       : result == ROUTE_ALL_FULL ? END_LIMIT
+						  : END_CONNECT_FAILED,
+		    BY_RESET);
+}
+
+/* ---- resolve: the server's name has no answer yet ---- */
+
+static void leave_resolve(struct session *s)
+{
+	timer_clear(&s->engine->loop, &s->timer);
+	s->engine->n_resolving--;
+}
+
+static void name_does_not_resolve(struct session *s)
+{
+	char client[ADDR_TEXT_MAX];
+
+	log_error("connecting %s to %s: the name does not resolve",
+		  addr_format_port(&s->cold->client, client), server_of(s)->key);
+	server_failed(s, END_UNRESOLVED);
+	enter_route(s);
+}
+
+static void resolve_timeout(void *arg)
+{
+	struct session *s = arg;
+
+	leave_resolve(s);
+	name_does_not_resolve(s);
+}
+
+static void enter_resolve(struct session *s, int64_t time_ms)
+{
+	s->row->state = ROW_RESOLVE;
+	s->engine->n_resolving++;
+	timer_set(&s->engine->loop, &s->timer, now_ms(s) + time_ms, resolve_timeout, s);
+}
+
+void session_targets_changed(struct session *s)
+{
+	const struct target *t = &s->engine->world->targets.list[s->cold->target];
+
+	if (s->row->state != ROW_RESOLVE || atomic_load(&t->state) == TARGET_UNKNOWN)
+		return;
+	leave_resolve(s);
+	if (atomic_load(&t->state) == TARGET_UNRESOLVED)
+		name_does_not_resolve(s);
+	else
+		enter_dial(s);
+}
+
+/* ---- dial ---- */
+
+static void relay_done(void *arg, enum relay_outcome outcome)
+{
+	struct session *s = arg;
+
+	session_end(s, s->row->end ? (enum end)s->row->end : END_LOST,
+		    outcome == RELAY_CLOSE ? BY_CLOSE : BY_RESET);
+}
+
+static void relay_again(void *arg)
+{
+	struct session *s = arg;
+
+	engine_again(s->engine, s->index);
+}
+
+static void dial_done(void *arg, enum dial_outcome outcome)
+{
+	struct session *s = arg;
+	struct target *t = &s->engine->world->targets.list[s->cold->target];
+
+	if (outcome == DIAL_CONNECTED) {
+		target_worked(t);
+		s->cold->connected_us = clock_mono_us();
+		s->row->deadline_ms = 0;
+		relay_start(&s->relay, &s->engine->env, s->row, s->cold, true, relay_done,
+			    relay_again, s);
+		return;
+	}
+	char client[ADDR_TEXT_MAX];
+
+	log_error("connecting %s to %s: %s", addr_format_port(&s->cold->client, client),
+		  server_of(s)->key, strerror(s->dial.error));
+	target_failed(t, now_ms(s));
+	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
+	enter_route(s);
+}
+
+/* When the present server must have answered; false: the client has waited long enough already. */
+static bool dial_deadline(struct session *s, int64_t *ret)
+{
+	int64_t limit = section_of(s)->connect_timeout_ms;
+	int64_t last = s->row->deadline_ms;
+
+	*ret = limit ? now_ms(s) + limit : 0;
+	if (last && (!*ret || last < *ret))
+		*ret = last;
+	return !last || now_ms(s) < last;
+}
+
+static void enter_dial(struct session *s)
+{
+	const struct section *section = section_of(s);
+	const struct server *server = server_of(s);
+	const struct target *t;
+	int64_t deadline;
+
+	if (!dial_deadline(s, &deadline)) {
+		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+		return;
+	}
+	if (s->cold->target == TARGET_NONE) {
+		name_does_not_resolve(s);
+		return;
+	}
+	t = &s->engine->world->targets.list[s->cold->target];
+	if (atomic_load(&t->state) == TARGET_UNRESOLVED) {
+		name_does_not_resolve(s);
+		return;
+	}
+	if (atomic_load(&t->state) == TARGET_UNKNOWN) {
+		enter_resolve(s, deadline ? deadline - now_ms(s) : 10000);
+		return;
+	}
+	memset(&s->dial, 0, sizeof(s->dial));
+	s->dial.target = t;
+	s->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
+	if (server->kind == SERVER_UNIX)
+		s->row->flags |= ROWFLAG_SERVER_UNIX;
+	else
+		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
+	s->dial.source = &section->source;
+	s->dial.port = server->port ? server->port : s->cold->local.port;
+	s->dial.deadline_ms = deadline;
+	dial_start(&s->dial, &s->engine->env, s->row, s->cold, dial_done, s);
+}
+
+/* ---- handler ---- */
+
+static void handler_done(void *arg, enum handler_outcome outcome)
+{
+	struct session *s = arg;
+
+	switch (outcome) {
+	case HANDLER_EXITED:
+		session_end(s, END_HANDLER_EXIT, BY_CLOSE);
+		break;
+	case HANDLER_FAILED:
+		session_end(s, END_CONNECT_FAILED, BY_RESET);
+		break;
+	case HANDLER_IDLE:
+		session_end(s, END_IDLE_TIMEOUT, BY_RESET);
+		break;
+	}
+}
+
+static void enter_handler(struct session *s)
+{
+	s->cold->connected_us = clock_mono_us();
+	handler_start(&s->handler, &s->engine->env, s->row, s->cold, handler_done, s);
+}
+
+/* ---- what comes from outside ---- */
+
+/* The client is gone before it was connected to a server. Bytes that it sent before are still for the
+ * server, so only one that has said nothing is dropped at once. */
+static void client_gone_early(struct session *s)
+{
+	if (sock_take_error(s->row->fd[CLIENT]) != 0)
+		s->row->flags |= ROWFLAG_CLIENT_RESET;
+	if (s->row->flags & ROWFLAG_CLIENT_RESET && sock_unread(s->row->fd[CLIENT]) <= 0)
+		session_end(s, END_CLIENT_RESET, BY_RESET);
+}
+
+void session_event(struct session *s, enum side side, uint32_t events)
+{
+	switch (s->row->state) {
+	case ROW_VERDICT:
+		if (side == CLIENT && events & EPOLLERR)
+			client_gone_early(s);
+		else
+			verdict_event(&s->verdict);
+		break;
+	case ROW_RESOLVE:
+		if (side == CLIENT && events & EPOLLERR)
+			client_gone_early(s);
+		break;
+	case ROW_CONNECTING:
+		if (side == CLIENT && events & EPOLLERR)
+			client_gone_early(s);
+		else if (side != CLIENT)
+			dial_event(&s->dial, side, events);
+		break;
+	case ROW_RELAY:
+	case ROW_RESETTING:
+	case ROW_CLOSING:
+		if (side == CLIENT || side == SERVER)
+			relay_event(&s->relay, side, events);
+		break;
+	case ROW_HANDLER:
+		if (side == SECOND)
+			handler_event(&s->handler);
+		break;
+	case ROW_LINGER:
+		if (side == CLIENT)
+			parting_event(&s->parting, events);
+		break;
+	default:
+		break;
+	}
+}
+
+void session_run(struct session *s)
+{
+	if (s->row->state == ROW_RELAY || s->row->state == ROW_RESETTING ||
+	    s->row->state == ROW_CLOSING)
+		relay_run(&s->relay);
+}
+
+void session_answer(struct session *s, uint32_t kind, int fd)
+{
+	if (s->row->state == ROW_STARTING) {
+		handler_answer(&s->handler, kind, fd);
+		return;
+	}
+	if (s->row->state == ROW_VERDICT)
+		verdict_answer(&s->verdict, kind);
+	if (fd >= 0)
+		close(fd);
+}
+
+void session_spawner_lost(struct session *s)
+{
+	if (s->row->state == ROW_VERDICT)
+		verdict_spawner_lost(&s->verdict);
+	else if (s->row->state == ROW_STARTING)
+		handler_spawner_lost(&s->handler);
+}
+
+void session_rules_changed(struct session *s)
+{
+	const struct section *section;
+
+	switch (s->row->state) {
+	case ROW_VERDICT:
+	case ROW_RESOLVE:
+	case ROW_CONNECTING:
+	case ROW_STARTING:
+		break;
+	default:
+		return; /* needs no rules any more */
+	}
+	section = ruleset_find(s->engine->rules, &s->cold->local);
+	if (!section) {
+		session_end(s, END_LOST, BY_RESET);
+		return;
+	}
+	copy_section(s, section);
+	if (s->row->state == ROW_RESOLVE)
+		leave_resolve(s);
+	else if (s->row->state == ROW_CONNECTING)
+		dial_cancel(&s->dial);
+	else
+		return; /* the spawner still knows the rules under which it was asked */
+	give_server_back(s);
+	s->cold->tried = 0;
+	enter_route(s);
+}
+
+/* ---- the end ---- */
+
+static void cancel_step(struct session *s)
+{
+	switch (s->row->state) {
+	case ROW_VERDICT:
+		verdict_cancel(&s->verdict);
+		break;
+	case ROW_RESOLVE:
+		leave_resolve(s);
+		break;
+	case ROW_CONNECTING:
+		dial_cancel(&s->dial);
+		break;
+	case ROW_RELAY:
+	case ROW_RESETTING:
+	case ROW_CLOSING:
+		relay_cancel(&s->relay);
+		break;
+	case ROW_STARTING:
+	case ROW_HANDLER:
+		handler_cancel(&s->handler);
+		break;
+	case ROW_LINGER:
+		parting_cancel(&s->parting);
+		break;
+	default:
+		break;
+	}
+}
+
+static void write_record(struct session *s)
+{
+	struct record_message m;
+	size_t len = accesslog_fill(s->engine->env.trio, s->index, server_of(s), RECORD_CLOSE, &m);
+
+	s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
+}
+
+static void close_all(struct session *s, enum manner manner)
+{
+	struct row *row = s->row;
+
+	for (int i = 0; i < 3; i++) {
+		/* close first, forget later: a successor adopts accepted sockets that no row knows */
+		if (row->fd[i] < 0)
+			continue;
+		if (manner == BY_RESET && i != SECOND)
+			sock_reset_on_close(row->fd[i]);
+		close(row->fd[i]);
+		row->fd[i] = -1;
+	}
+	for (int i = 0; i < 2; i++)
+		pipepool_discard(&row->flow[i].pipe_read, &row->flow[i].pipe_write);
+}
+
+void session_end(struct session *s, enum end end, enum manner manner)
+{
+	struct engine *e = s->engine;
+	struct row *row = s->row;
+
+	cancel_step(s);
+	row->end = (uint8_t)end;
+	write_record(s);
+	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_CLOSING;
+	barrier();
+	close_all(s, manner);
+	for (int i = 0; i < LIMIT_KINDS; i++) {
+		limits_give(&e->limits, s->cold->limit[i]);
+		s->cold->limit[i] = 0;
+	}
+	barrier();
+	row->state = ROW_FREE;
+	engine_row_freed(e, s->index);
+}

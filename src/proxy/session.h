@@ -1,0 +1,47 @@
+/*
+ * session.h - the life of a connection, in order. Read session.c from top to bottom.
+ */
+#ifndef PROXY_SESSION_H
+#define PROXY_SESSION_H
+
+#include "proxy/dial.h"
+#include "proxy/engine.h"
+#include "proxy/handler.h"
+#include "proxy/parting.h"
+#include "proxy/relay.h"
+#include "proxy/verdict.h"
+
+/* Private: a cache. What must outlive the worker stands in the row. */
+struct session {
+	struct engine *engine;
+	struct row *row;
+	struct row_cold *cold;
+	uint32_t index;
+	bool queued; /* on the ready list */
+	struct timer timer; /* while it waits for a name */
+	union {
+		struct verdict verdict;
+		struct dial dial;
+		struct relay relay;
+		struct handler handler;
+		struct parting parting;
+	};
+};
+
+/* The row is filled, nothing is decided. May end before it returns. */
+void session_start(struct session *s, const struct section *section);
+void session_event(struct session *s, enum side side, uint32_t events);
+void session_run(struct session *s); /* it had asked to be called again */
+/* kind: enum answer_kind; fd: what came with it, or -1 (owned from now on). */
+void session_answer(struct session *s, uint32_t kind, int fd);
+void session_spawner_lost(struct session *s);
+void session_targets_changed(struct session *s);
+/* The rules have changed, and this connection still needs some. */
+void session_rules_changed(struct session *s);
+
+/* How the two sides learn that it is over. */
+enum manner { BY_CLOSE, BY_RESET };
+/* The one door out. */
+void session_end(struct session *s, enum end end, enum manner manner);
+
+#endif

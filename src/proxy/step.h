@@ -1,0 +1,43 @@
+/*
+ * step.h - what every step of a connection's life works with.
+ *
+ * A step is a struct embedded in the session, with X_start(x, ..., done, arg), X_event() or
+ * X_resume(), and X_cancel(). It works on its row, and calls done(arg, outcome) once, last thing it
+ * does: the session may reuse its memory at once. Steps do not know the session, nor each other.
+ */
+#ifndef PROXY_STEP_H
+#define PROXY_STEP_H
+
+#include "event/loop.h"
+#include "proxy/pipepool.h"
+#include "proxy/targets.h"
+#include "takeover/table.h"
+
+#define SCRATCH_SIZE (64 * 1024)
+
+enum { LOOP_KIND_ROW = 1, LOOP_KIND_LISTENER = 2 };
+
+struct step_env {
+	struct loop *loop;
+	struct trio *trio;
+	struct targets *targets;
+	struct pipepool pool;
+	char *scratch;        /* SCRATCH_SIZE bytes; nothing is in it between two calls */
+	bool inherited;       /* the client's socket is not ours alone: its flags must stay */
+};
+
+static inline uint32_t row_index(struct trio *t, const struct row *r)
+{
+	return (uint32_t)(r - trio_row(t, 0));
+}
+
+/* The token of one of a row's descriptors: serial (24 bits), index, side. */
+static inline uint64_t row_token(struct trio *t, const struct row *r, enum side side)
+{
+	return loop_token(LOOP_KIND_ROW, (uint64_t)(r->serial & 0xffffff) << 32 |
+						 (uint64_t)row_index(t, r) << 2 | (uint64_t)side);
+}
+
+#define ROW_EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+
+#endif

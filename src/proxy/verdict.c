@@ -1,0 +1,114 @@
+#include "proxy/verdict.h"
+
+#include "base/log.h"
+#include "os/pipe.h"
+#include "program/question.h"
+#include "proxy/ask.h"
+#include "proxy/flow.h"
+
+#define GRACE_MS 5000 /* beyond the program's own limit, which the spawner watches */
+
+static void finish(struct verdict *v, enum verdict_outcome outcome)
+{
+	timer_clear(v->env->loop, &v->timer);
+	v->cold->question = 0;
+	v->done(v->arg, outcome);
+}
+
+static void tick(void *arg);
+
+static void plan(struct verdict *v)
+{
+	int64_t at = v->asked ? v->deadline_ms : v->env->loop->now_ms + ASK_RETRY_MS;
+
+	timer_set(v->env->loop, &v->timer, at < v->deadline_ms ? at : v->deadline_ms, tick, v);
+}
+
+static void ask(struct verdict *v)
+{
+	int fds[1] = {v->row->flow[SERVER].pipe_write};
+
+	v->asked = ask_send(v->env, v->row, v->cold, ASK_ACCESS, fds, 1) == 0;
+	plan(v);
+}
+
+static void tick(void *arg)
+{
+	struct verdict *v = arg;
+
+	if (v->env->loop->now_ms >= v->deadline_ms) {
+		char client[ADDR_TEXT_MAX];
+
+		log_error("asking the access program about %s: no answer in time: denied",
+			  addr_format_port(&v->cold->client, client));
+		ask_kill(v->env, v->row, v->cold);
+		finish(v, VERDICT_DENIED);
+		return;
+	}
+	ask(v);
+}
+
+void verdict_event(struct verdict *v)
+{
+	struct flow_row *flow = &v->row->flow[SERVER];
+
+	/* like a drain, but an empty pipe stays: the program may print more */
+	while (pipe_filled(flow->pipe_read) > 0)
+		if (pipe_splice(flow->pipe_read, v->row->fd[CLIENT], PIPEPOOL_SIZE) <= 0)
+			break;
+}
+
+void verdict_start(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,
+		   int64_t time_ms, void (*done)(void *arg, enum verdict_outcome outcome), void *arg)
+{
+	struct flow_row *flow = &row->flow[SERVER];
+	int ends[2];
+	int rc;
+
+	*v = (struct verdict){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
+	v->deadline_ms = env->loop->now_ms + time_ms + GRACE_MS;
+	row->state = ROW_VERDICT;
+	rc = pipe_new(ends, 0);
+	if (rc < 0) {
+		char client[ADDR_TEXT_MAX];
+
+		log_error("asking the access program about %s: no pipe (error %d): denied",
+			  addr_format_port(&cold->client, client), -rc);
+		finish(v, VERDICT_DENIED);
+		return;
+	}
+	flow->pipe_foreign = 1;
+	flow->pipe_write = ends[1];
+	flow->pipe_read = ends[0];
+	loop_add(env->loop, flow->pipe_read, EPOLLIN | EPOLLET, row_token(env->trio, row, BANNER));
+	ask(v);
+}
+
+void verdict_answer(struct verdict *v, uint32_t kind)
+{
+	if (kind == ANSWER_STALE) {
+		ask(v);
+		return;
+	}
+	finish(v, kind == ANSWER_GRANTED ? VERDICT_GRANTED : VERDICT_DENIED);
+}
+
+void verdict_spawner_lost(struct verdict *v)
+{
+	struct question_slot *slot = &trio_slots(v->env->trio)[row_index(v->env->trio, v->row)];
+
+	v->asked = false;
+	if (slot->answered)
+		verdict_answer(v, slot->answered);
+	else if (slot->pid != 0)
+		finish(v, VERDICT_DENIED);
+	else
+		plan(v);
+}
+
+void verdict_cancel(struct verdict *v)
+{
+	timer_clear(v->env->loop, &v->timer);
+	ask_kill(v->env, v->row, v->cold);
+	v->cold->question = 0;
+}
