@@ -31,7 +31,8 @@ struct cmdline {
 	bool service_log_default;   /* no log target was named: the caller uses its default */
 	struct addr explain_client; /* RUN_EXPLAIN; port 0 if not given */
 	struct addr explain_local;  /* family AF_UNSPEC: any address; port set */
-	/* kept so that a reload applies the same options to the file again */
+	char *cwd;                  /* at start: relative names are meant from here */
+	/* copies, kept so that a reload applies the same options to the file again */
 	int argc;
 	char **argv;
 };

@@ -120,32 +120,30 @@ bool text_parse_bool(const char *text, bool *ret)
 	return true;
 }
 
+/* Seconds with a point, without zeros behind it. */
+static void format_seconds(int64_t ms, char *buf)
+{
+	size_t len = (size_t)snprintf(buf, TEXT_TIME_MAX, "%lld.%03lld", (long long)(ms / 1000),
+	                              (long long)(ms % 1000));
+
+	while (buf[len - 1] == '0')
+		buf[--len] = '\0';
+	if (buf[len - 1] == '.')
+		buf[len - 1] = '\0';
+}
+
 const char *text_format_time(int64_t ms, char *buf)
 {
-	char form[TEXT_TIME_MAX];
-
-	buf[0] = '\0';
+	format_seconds(ms, buf);
 	for (size_t i = 0; i < ARRAY_LEN(time_units); i++) {
 		const struct unit *u = &time_units[i];
+		char form[TEXT_TIME_MAX];
 
-		if (ms % u->factor == 0)
-			snprintf(form, sizeof(form), "%lld%s", (long long)(ms / u->factor),
-			         u->name);
-		else if (u->factor == 1000)
-			snprintf(form, sizeof(form), "%lld.%03lld", (long long)(ms / 1000),
-			         (long long)(ms % 1000));
-		else
+		if (ms % u->factor)
 			continue;
-		if (strchr(form, '.')) {
-			size_t len = strlen(form);
-
-			while (form[len - 1] == '0')
-				form[--len] = '\0';
-			if (u->name[0])
-				continue;
-		}
-		if (!buf[0] || strlen(form) < strlen(buf))
-			snprintf(buf, TEXT_TIME_MAX, "%s", form);
+		snprintf(form, sizeof(form), "%lld%s", (long long)(ms / u->factor), u->name);
+		if (strlen(form) < strlen(buf))
+			memcpy(buf, form, sizeof(form));
 	}
 	return buf;
 }
@@ -186,7 +184,7 @@ static size_t distance(const char *a, size_t na, const char *b, size_t nb)
 const char *text_nearest(const char *word, const char *const *words)
 {
 	size_t len = strlen(word);
-	size_t best = len < 3 ? 2 : len / 3 + 2; /* one more than what is near enough */
+	size_t best = (len < 6 ? 1 : len / 3) + 1; /* one more than what is near enough */
 	const char *nearest = NULL;
 
 	if (len == 0 || len > WORD_MAX)

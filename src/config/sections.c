@@ -31,7 +31,7 @@ static const char *range_parse(const struct parser *p, char *text, struct port_r
 			return NULL;
 	}
 	if (strchr(text, ','))
-		return "is no port: several ports are separated by blanks";
+		return "is no port: several ports are several words, or several -b";
 	if (strchr(text, ':'))
 		return "is no port: an address stands in an \"interface\" line behind it";
 	if (all_digits(text))
