@@ -1,5 +1,6 @@
 #include "program/contract.h"
 
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,8 +82,7 @@ static void put_ucspi_end(struct env *e, const char *prefix, const struct addr *
  */
 static void put_ucspi(struct env *e, const struct program_client *c)
 {
-	char text[ADDR_TEXT_MAX];
-	const char *interface;
+	char interface[IF_NAMESIZE];
 
 	if (!is_inet(&c->client) || !is_inet(&c->local))
 		return;
@@ -97,9 +97,8 @@ static void put_ucspi(struct env *e, const struct program_client *c)
 	put_ucspi_end(e, "TCP6REMOTE", &c->client);
 	if (*c->name)
 		env_set(e, "", "TCP6REMOTEHOST", c->name);
-	interface = strchr(addr_format(&c->client, text), '%');
-	if (interface)
-		env_set(e, "", "TCP6INTERFACE", interface + 1);
+	if (c->client.scope && if_indextoname(c->client.scope, interface))
+		env_set(e, "", "TCP6INTERFACE", interface);
 }
 
 /* What is not known is not set: there is no address behind a pipe. */

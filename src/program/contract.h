@@ -1,6 +1,6 @@
 /*
  * contract.h - what a program finds: its environment. (Descriptors and exit codes:
- * tcpproxy-programs(7).) Pure text, no system call.
+ * tcpproxy-programs(7).) Text only; but the interface of a link-local client is asked from the kernel.
  */
 #ifndef PROGRAM_CONTRACT_H
 #define PROGRAM_CONTRACT_H
