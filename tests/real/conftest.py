@@ -40,7 +40,8 @@ def start(folder):
 @pytest.fixture
 def proxy(start, folder):
     """proxy(ARG...): tcpproxy in front of something, on a free port of 127.0.0.1; returns the port.
-    proxy(config=TEXT) runs a configuration file, in which {port} stands for the port."""
+    proxy(config=TEXT) runs a configuration file, in which {port} stands for the port.
+    proxy.running holds the processes."""
     if not servers.TCPPROXY.exists():
         pytest.fail(f"{servers.TCPPROXY} is not built")
     running = []
@@ -58,6 +59,7 @@ def proxy(start, folder):
         running.append(program)
         return port
 
+    start_proxy.running = running
     yield start_proxy
     for program in running:
         assert program.stop() == 0, "tcpproxy did not end cleanly"

@@ -1,43 +1,14 @@
 """The protocols the README names, each with a real server and a real client through the proxy."""
 
-import hashlib
-import os
-import subprocess
 import warnings
 
 import servers
+from clients import curl, digest, run, send_mail, some_file
 from servers import command, unpacked
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # Debian 12 has it
     import nntplib
-
-
-def run(*argv, **options):
-    """A client; what it says is in the failure's message."""
-    done = subprocess.run([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, timeout=60, **options)
-    output = done.stdout.decode(errors="replace")
-    assert done.returncode == 0, f"{argv[0]} ended with {done.returncode}:\n{output}"
-    return output
-
-
-def curl(*args):
-    return run(command("curl"), "-sS", "--max-time", "20", "--noproxy", "*", *args)
-
-
-def send_mail(port, text, host="127.0.0.1"):
-    return run(command("swaks"), "--server", f"{host}:{port}", "--from", "alice@example.com", "--to",
-               "bob@example.com", "--body", text)
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def some_file(path, size):
-    path.write_bytes(os.urandom(size))
-    return path
 
 
 def test_smtp(start, folder, proxy):
@@ -115,15 +86,6 @@ def test_http(start, folder, proxy):
     assert curl(f"http://127.0.0.1:{port}/small") == "hello\n"
     curl("-o", folder / "got", f"http://127.0.0.1:{port}/big")
     assert digest(folder / "got") == digest(nginx.root / "big")
-
-
-def test_http_load(start, folder, proxy):
-    nginx = servers.Nginx(start, folder)
-    (nginx.root / "small").write_text("hello\n")
-    port = proxy(f"127.0.0.1:{nginx.port}")
-    report = run(command("wrk"), "-t1", "-c32", "-d1s", f"http://127.0.0.1:{port}/small")
-    assert "Socket errors" not in report and "Non-2xx" not in report
-    assert " 0 requests" not in report
 
 
 def test_gopher_as_handler(folder, proxy):

@@ -1,0 +1,78 @@
+"""A real web server under load, and what happens meanwhile."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import servers
+from clients import curl, digest, run, some_file
+from servers import command
+
+
+def test_http_load(start, folder, proxy):
+    nginx = servers.Nginx(start, folder)
+    (nginx.root / "small").write_text("hello\n")
+    port = proxy(f"127.0.0.1:{nginx.port}")
+    report = run(command("wrk"), "-t1", "-c32", "-d1s", f"http://127.0.0.1:{port}/small")
+    assert "Socket errors" not in report and "Non-2xx" not in report
+    assert " 0 requests" not in report
+
+
+def test_http_load_during_reloads(start, folder, proxy):
+    """No client is refused while the configuration is read again and again."""
+    nginx = servers.Nginx(start, folder)
+    (nginx.root / "small").write_text("hello\n")
+    port = proxy(config=f"port {{port}}\ninterface 127.0.0.1\nserver 127.0.0.1:{nginx.port}\n")
+    load = subprocess.Popen([command("wrk"), "-t1", "-c32", "-d2s", "-H", "Connection: close",
+                             f"http://127.0.0.1:{port}/small"], stdout=subprocess.PIPE, text=True)
+    while load.poll() is None:
+        os.kill(proxy.running[0].pid, signal.SIGHUP)
+        try:
+            load.wait(0.1)
+        except subprocess.TimeoutExpired:
+            pass
+    report = load.stdout.read()
+    load.stdout.close()
+    assert load.returncode == 0 and " requests in " in report, report
+    assert "Socket errors" not in report and "Non-2xx" not in report, report
+
+
+def reload(proxy):
+    os.kill(proxy.pid, signal.SIGHUP)
+
+
+def upgrade(proxy):
+    os.kill(proxy.pid, signal.SIGUSR2)
+
+
+def kill_workers(proxy):
+    killed = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (entry / "cmdline").read_text()
+            session = int((entry / "stat").read_text().rpartition(") ")[2].split()[3])
+        except OSError:
+            continue
+        if session == proxy.pid and title.startswith("tcpproxy: worker"):
+            os.kill(int(entry.name), signal.SIGKILL)
+            killed += 1
+    assert killed > 0
+
+
+@pytest.mark.parametrize("trouble", [reload, upgrade, kill_workers])
+def test_transfer_survives(start, folder, proxy, trouble):
+    """A download under way, and a new client afterwards."""
+    nginx = servers.Nginx(start, folder)
+    some_file(nginx.root / "big", 30_000_000)
+    port = proxy(config=f"port {{port}}\ninterface 127.0.0.1\nserver 127.0.0.1:{nginx.port}\n")
+    url = f"http://127.0.0.1:{port}/big"
+    download = start("curl", [command("curl"), "-sS", "--limit-rate", "15M", "-o", folder / "got", url])
+    servers.wait_for(lambda: (folder / "got").exists() and (folder / "got").stat().st_size > 1_000_000,
+                     "the download is under way")
+    trouble(proxy.running[0])
+    curl("-o", folder / "next", url)
+    servers.wait_for(download.ended, "the download ends")
+    assert digest(folder / "got") == digest(nginx.root / "big") == digest(folder / "next")
