@@ -236,7 +236,9 @@ static struct config *parse_sources(const struct config_source *list, size_t n,
 	struct config_errors more;
 	struct config *c = config_parse_sources(list, n, world, &more);
 
-	errors->list = mem_resize(errors->list, errors->n + more.n + 1, sizeof(*errors->list));
+	if (more.n)
+		errors->list = mem_resize(errors->list, errors->n + more.n,
+					  sizeof(*errors->list));
 	for (size_t i = 0; i < more.n; i++)
 		errors->list[errors->n++] = more.list[i];
 	free(more.list);

@@ -66,20 +66,22 @@ static void need_server(struct parser *p, const struct section *s)
 static void check_servers(struct parser *p)
 {
 	struct config *c = p->c;
+	/* What is missing may stand in a line that was not understood. */
+	bool errors = p->errors->n > 0;
 
 	for (size_t i = 0; i < c->n_services; i++) {
 		struct service *service = &c->services[i];
 		const struct section *root = &c->sections[service->root];
 
 		service->wildcard = root->n_servers > 0;
-		if (p->puzzled[service->root])
+		if (errors && p->puzzled[service->root])
 			continue;
 		if (!service->wildcard && service->n_sections == 0)
 			need_server(p, root);
 		for (size_t j = 0; j < service->n_sections; j++) {
 			const struct section *s = &c->sections[service->first_section + j];
 
-			if (!s->n_servers && !p->puzzled[s->index])
+			if (!s->n_servers && !(errors && p->puzzled[s->index]))
 				need_server(p, s);
 		}
 	}
@@ -247,7 +249,8 @@ void config_check(struct parser *p)
 	check_servers(p);
 	check_sockets(p);
 	check_duplicates(p);
-	if (c->standalone && c->n_services == 0 && !p->puzzled_globally && p->last.file)
+	if (c->standalone && c->n_services == 0 && p->last.file &&
+	    !(p->errors->n && p->puzzled_globally))
 		parse_error_at(p, &p->last,
 		               "no port is opened: a \"port\" and a \"server\" line are missing");
 	if (p->errors->n)

@@ -173,12 +173,6 @@ size_t config_ports(const struct config *c, uint16_t **ret);
 
 /* ---- match.c: which section serves, and whom ---- */
 
-/* The present addresses of this host's interfaces, for sections by name. */
-struct interface_address {
-	char name[16];
-	struct addr addr;
-};
-
 /* The section for a connection that was accepted at `local` (address and port), or NULL: an exact
  * address beats the longer network beats the shorter beats a name beats the service itself. A
  * section without servers is never returned. */

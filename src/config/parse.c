@@ -423,7 +423,8 @@ static void directive_line(struct parser *p, void *arg)
 		service_open(p);
 	else if (set == set_interface && p->level != GLOBAL)
 		interface_open(p);
-	if (set == set_server || set == set_exec || set == set_include)
+	if (set == set_server || set == set_exec || set == set_include ||
+	    (set == set_interface && p->level == GLOBAL))
 		puzzled(p);
 	if (!place_is_right(p, d, words[0].column) || !arguments_fit(p, d))
 		return;
