@@ -3,13 +3,12 @@ import os
 import pwd
 import re
 import signal
-import socket
 import subprocess
 
 import pytest
 
 from lib import processes
-from lib.peers import ask, connect, echo, refused, Service
+from lib.peers import ask, connect, refused
 from lib.ports import free_port, free_ports, listeners, listening
 from lib.waiting import wait_for
 

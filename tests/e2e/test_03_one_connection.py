@@ -13,7 +13,6 @@ from lib import processes
 from lib.peers import (KIB, MIB, connect, data, delivered, expect, expect_fin, expect_reset, fin, is_reset,
                        kill_connection, play, read_all, read_exactly, reset, send, tcp_pair, together, wait)
 from lib.ports import free_port
-from lib.waiting import wait_for
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """The configuration file."""
-import os
 
 import pytest
 
-from lib.peers import answer, ask, connect, refused
+from lib.peers import answer, ask, refused
 from lib.ports import free_port, free_ports, listeners
 from lib.waiting import wait_for
 

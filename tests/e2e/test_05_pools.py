@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from lib.peers import answer, ask, connect, gets_reset, read_all, read_exactly
+from lib.peers import answer, connect, gets_reset, read_all, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -72,7 +72,7 @@ def test_a_backup_is_used_only_when_all_others_fail(pool, named):
 
 
 def test_the_next_server_is_tried_when_one_refuses(pool, named):
-    port = pool(f"127.0.0.1:{free_port()}", f"127.0.0.2:{free_port()}", named("a"), f"unix:/no/such/socket")
+    port = pool(f"127.0.0.1:{free_port()}", f"127.0.0.2:{free_port()}", named("a"), "unix:/no/such/socket")
     assert counted(port, 20) == {"a": 20}
     assert {r.end for r in pool.proxy.wait_records(20)} == {"server-fin"}
 

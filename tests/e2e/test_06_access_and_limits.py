@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from lib import processes
-from lib.peers import ask, connect, is_reset, read_exactly
+from lib.peers import connect, is_reset, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
 

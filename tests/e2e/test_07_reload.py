@@ -2,13 +2,12 @@
 import os
 import signal
 import threading
-import time
 
 import pytest
 
 from lib import processes
-from lib.peers import answer, ask, connect, gets_reset, read_all, read_exactly, refused
-from lib.ports import free_port, listeners, listening
+from lib.peers import answer, ask, connect, read_all, read_exactly, refused
+from lib.ports import free_port, listening
 from lib.waiting import wait_for
 
 

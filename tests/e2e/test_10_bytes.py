@@ -1,5 +1,4 @@
 """Bytes are never changed, reordered, lost or doubled; a slow reader slows its own sender only; nothing spins."""
-import os
 import socket
 import statistics
 import threading
@@ -8,10 +7,9 @@ import time
 import pytest
 
 from lib import processes
-from lib.peers import (KIB, MIB, close, connect, data, expect, expect_fin, fin, is_reset, play, read_all, read_exactly, send,
-                       together, wait)
+from lib.peers import KIB, MIB, connect, data, expect, expect_fin, fin, read_all, read_exactly, send, together
 from lib.ports import free_port
-from lib.waiting import stays, wait_for
+from lib.waiting import wait_for
 
 
 def cpu(proxy):

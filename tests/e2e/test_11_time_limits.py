@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from lib.peers import (KIB, MIB, connect, data, expect, fin, is_reset, read_all, read_exactly, send)
+from lib.peers import KIB, connect, data, is_reset, read_all, read_exactly
 from lib.ports import free_port
-from lib.waiting import stays, wait_for
+from lib.waiting import wait_for
 
 
 def hears_the_end(s):

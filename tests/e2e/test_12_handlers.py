@@ -1,6 +1,4 @@
 """Handler programs: started for each connection in the way inetd does it."""
-import os
-import signal
 import socket
 import struct
 import time

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from lib.peers import answer, ask, connect, gets_reset, is_reset, read_all
+from lib.peers import answer, connect, is_reset, read_all
 from lib.ports import free_port
 from lib.waiting import wait_for
 

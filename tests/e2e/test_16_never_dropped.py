@@ -1,0 +1,244 @@
+"""kill -9 of any one of our processes costs no established connection and no byte."""
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from lib.peers import (MIB, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send,
+                       together)
+from lib.ports import free_port, listening
+from lib.waiting import wait_for
+
+REPLACED_WITHIN = 4.0
+
+
+def kill(proxy, *pids):
+    proxy.expect_deaths()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def wait_replaced(proxy, *pids):
+    """The tree is whole again, without those."""
+    def whole():
+        tree = proxy.whole()
+        return tree and not set(pids) & {p for members in tree.values() for p in members}
+    wait_for(whole, f"a whole tree without {pids}, not {proxy.tree()}\n{proxy.log()}", REPLACED_WITHIN)
+
+
+@pytest.fixture
+def echoing(start, service):
+    """The port of an echo, and its proxy."""
+    port = free_port()
+    proxy = start("-b", port, "-o", "workers 2", service().spelt)
+    return port, proxy
+
+
+def talk(s, word=b"hello"):
+    s.sendall(word)
+    assert read_exactly(s, len(word)) == word
+
+
+ROLES = ["worker 0", "worker 1", "keeper 0", "keeper 1", "spawner"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_killed_process_is_replaced_and_nobody_notices(echoing, role):
+    port, proxy = echoing
+    clients = [connect(port) for _ in range(20)]
+    for c in clients:
+        talk(c)
+    victim = proxy.role(role)[0]
+    kill(proxy, victim)
+    for c in clients:
+        talk(c, b"during")
+    assert ask(port, b"new") == b"new"
+    wait_replaced(proxy, victim)
+    for c in clients:
+        talk(c, b"after")
+        c.close()
+    proxy.wait_records(21)
+    assert {r.end for r in proxy.records()} == {"client-fin"}
+
+
+def test_either_keeper_may_go(echoing):
+    port, proxy = echoing
+    client = connect(port)
+    for i in (0, 1, 0, 1):
+        victim = proxy.role("keeper 0")[i]
+        kill(proxy, victim)
+        wait_replaced(proxy, victim)
+        talk(client)
+
+
+@pytest.mark.parametrize("pair", [("worker 0", "keeper 0"), ("keeper 0", "keeper 0"), ("worker 0", "worker 1"),
+                                  ("worker 1", "spawner")], ids=" and ".join)
+def test_two_at_once_may_go(echoing, pair):
+    """Any two of a trio, or one of each of two."""
+    port, proxy = echoing
+    clients = [connect(port) for _ in range(20)]
+    for c in clients:
+        talk(c)
+    tree = proxy.tree()
+    victims = []
+    for role in pair:
+        victims.append(next(p for p in tree[f"tcpproxy: {role}"] if p not in victims))
+    kill(proxy, *victims)
+    wait_replaced(proxy, *victims)
+    for c in clients:
+        talk(c)
+    assert ask(port, b"new") == b"new"
+
+
+def test_the_supervisor_may_go_and_relaying_goes_on(echoing, directory):
+    port, proxy = echoing
+    client = connect(port)
+    talk(client)
+    kill(proxy, proxy.pid)
+    proxy.process.wait()
+    time.sleep(1.2)  # the rule of fuser looks back one second
+    talk(client)
+    assert ask(port, b"new") == b"new"
+    worker = proxy.workers()[0]
+    kill(proxy, worker)
+    wait_for(lambda: worker not in proxy.workers() and len(proxy.workers()) == 2, "its successor", REPLACED_WITHIN)
+    talk(client)
+    proxy.kill()
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "tcp6", "unix"])
+def test_not_a_byte_is_lost_while_workers_die(relay, kind, repeat):
+    """Ten transfers both ways, while the workers are killed one after the other; every byte and FIN is checked."""
+    r = relay(kind=kind)
+    stop = threading.Event()
+    r.proxy.expect_deaths()
+
+    def killer():
+        order = random.Random(17)
+        while not stop.is_set():
+            victims = r.proxy.workers()
+            if victims:
+                try:
+                    os.kill(order.choice(victims), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            stop.wait(0.1)
+    n = 3 * MIB
+    slow = {"at_most": 64 * 1024, "every": 0.01}
+    pairs = [r.pair() for _ in range(10)]
+    thread = threading.Thread(target=killer)
+    thread.start()
+    try:
+        play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
+                   server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
+                  for i, (client, server) in enumerate(pairs)])
+    finally:
+        stop.set()
+        thread.join()
+    r.proxy.wait_whole(REPLACED_WITHIN)
+    assert len(r.proxy.wait_records(10)) == 10
+    assert all(rec.up == rec.down == n for rec in r.proxy.records())
+
+
+def test_ends_are_told_after_a_death(relay):
+    """A FIN that had passed is not told twice; one that comes later is told."""
+    r = relay()
+    client, server = r.pair()
+    client.sendall(b"request")
+    client.shutdown(1)
+    assert read_all(server) == b"request"
+    victims = r.proxy.workers()
+    kill(r.proxy, *victims)
+    wait_replaced(r.proxy, *victims)
+    server.sendall(b"answer")
+    server.close()
+    assert read_all(client) == b"answer"
+
+
+def test_handlers_outlive_workers_and_spawner(start, directory):
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "echo here; read x; echo bye $x"))
+    with connect(port) as s:
+        assert read_exactly(s, 5) == b"here\n"
+        victims = [*proxy.workers(), *proxy.role("spawner")]
+        kill(proxy, *victims)
+        wait_replaced(proxy, *victims)
+        s.sendall(b"me\n")
+        assert read_all(s) == b"bye me\n"
+    assert ask(port, b"you\n") == b"here\nbye you\n"
+
+
+def test_no_client_is_refused_while_workers_die(echoing):
+    port, proxy = echoing
+    end = time.monotonic() + 2
+    last = 0.0
+    while time.monotonic() < end:
+        if time.monotonic() - last > 0.2:
+            kill(proxy, *proxy.workers()[:1])
+            last = time.monotonic()
+        assert ask(port, b"hello") == b"hello"
+
+
+def test_after_many_deaths_it_still_stops_clean(echoing):
+    port, proxy = echoing
+    for _ in range(5):
+        for role in ("worker 0", "keeper 0", "spawner", "keeper 1", "worker 1"):
+            victims = proxy.role(role)[:1]
+            kill(proxy, *victims)
+            wait_replaced(proxy, *victims)
+    assert ask(port, b"hello") == b"hello"
+    proxy.stop()
+
+
+def test_limits_are_right_after_a_death(start, service):
+    """What a dead worker had counted is given back when its clients end."""
+    port = free_port()
+    proxy = start("-b", port, "-o", "max-connections 4", service().spelt)
+    clients = [connect(port) for _ in range(4)]
+    for c in clients:
+        talk(c)
+    victims = proxy.workers()
+    kill(proxy, *victims)
+    wait_replaced(proxy, *victims)
+    for c in clients:
+        talk(c)
+        c.close()
+    proxy.wait_records(4)
+    clients = [connect(port) for _ in range(4)]
+    for c in clients:
+        talk(c)
+        c.close()
+
+
+# -- but who means all of us, gets all of us
+
+
+@pytest.mark.parametrize("round", range(10))
+def test_fuser_k_leaves_nothing_that_serves_the_port(start, service, round):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    ports = subprocess.run([proxy.directory.program, "-z", *proxy.argv], capture_output=True, text=True).stdout.split()
+    assert ports == [str(port)]
+    clients = [connect(port) for _ in range(round)]
+    for c in clients:
+        talk(c)
+    proxy.expect_deaths()
+    subprocess.run(["fuser", "-k", "-n", "tcp", *ports], capture_output=True, timeout=10)
+    wait_for(lambda: not listening(port), "nobody listens", 3)
+    proxy.wait_gone()
+    assert refused(port)
+    proxy.process.wait()
+    for c in clients:
+        c.close()
+
+
+def test_a_killed_group_of_all_our_processes_stays_dead(echoing):
+    port, proxy = echoing
+    kill(proxy, *proxy.pids())
+    proxy.wait_gone()
+    assert refused(port)
+    proxy.process.wait()
