@@ -335,9 +335,11 @@ static void set_server(struct options *o, int argc, char **argv, struct config_e
 	if (optind == argc)
 		return;
 	o->server = argv[optind];
+	o->cut = argc - optind > 1;
 	for (int i = optind; i < argc; i++) {
 		if (!all_digits(argv[i]))
 			continue;
+		o->cut = true;
 		if (o->wait)
 			usage_error(
 			    errors,
@@ -385,7 +387,9 @@ void options_parse(int argc, char **argv, struct options *ret, struct config_err
 		else
 			snprintf(option, sizeof(option), "--explain");
 		if (letter == '?') {
+			/* Whether the next word is its value or the server, nobody knows. */
 			unknown_option(argv, errors);
+			ret->cut = true;
 			continue;
 		}
 		if (letter == ':') {
@@ -394,14 +398,16 @@ void options_parse(int argc, char **argv, struct options *ret, struct config_err
 			return;
 		}
 		/* What follows would be misread. */
-		ret->cut = value_forgotten(option, letter, errors);
-		if (ret->cut)
+		if (value_forgotten(option, letter, errors)) {
+			ret->cut = true;
 			return;
+		}
 		if (ret->mode == MODE_HELP || ret->mode == MODE_VERSION)
 			continue;
 		take_option(ret, letter, argc, argv, errors);
 	}
-	set_server(ret, argc, argv, errors);
+	if (!ret->cut)
+		set_server(ret, argc, argv, errors);
 }
 
 static void texts_free(struct option_text *list, size_t n)

@@ -72,4 +72,6 @@ void directive_suggest(const char *word, struct buf *out)
 	answer = text_nearest(word, words);
 	if (answer)
 		buf_addf(out, "; did you mean \"%s\"?", answer);
+	else
+		buf_adds(out, "; tcpproxy.conf(5) lists them all");
 }

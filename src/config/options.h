@@ -39,7 +39,7 @@ bool directive_is_alias(const struct directive *d);
 /* How a word of another program is said here, or NULL. */
 const char *peer_answer(const char *word);
 
-/* Appends what is meant by `word`, which is no directive: "; did you mean ...?" or nothing. */
+/* Appends what is meant by `word`, which is no directive: "; did you mean ...?". */
 void directive_suggest(const char *word, struct buf *out);
 
 #endif
