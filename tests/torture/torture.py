@@ -51,18 +51,19 @@ class Plan:
         self.number = number
         self.kind = dice.choice(KINDS)
         self.up, self.down = Direction(dice, 2 * number), Direction(dice, 2 * number + 1)
-        self.small = dice.random() < 0.3  # small receive buffers at both ends
+        self.small = dice.random() < 0.3  # the client has a small receive buffer
         self.start = dice.random() * 2
         # who waits with its end for the end of the other
         self.order = dice.choice(["both", "both", "client first", "server first"])
-        # who resets once its own data was acknowledged and the other's was read
-        self.resetter = dice.choices([None, "client", "server"], [6, 1, 1])[0]
+        # who resets once its own data was acknowledged; early: without having read what the other sends
+        self.resetter = dice.choices([None, "client", "server"], [4, 1, 1])[0]
+        self.early = dice.random() < 0.5
         if self.resetter and self.kind == "unix":
             self.resetter = "client"  # a Unix socket cannot
 
     def __str__(self):
         return (f"connection {self.number} ({self.kind}, up {self.up.size}, down {self.down.size}, {self.order}, "
-                f"reset by {self.resetter})")
+                f"reset by {self.resetter}{' early' if self.early else ''})")
 
 
 class Wrong(Exception):
@@ -81,22 +82,32 @@ class Side:
         self.out, self.into = (plan.up, plan.down) if name == "client" else (plan.down, plan.up)
         self.loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()  # we have seen the other's end
+        self.told = False  # a write was answered with the reset; a read will not hear of it again
         s.setblocking(False)
 
-    async def write(self):
+    async def write_data(self):
         octets = memoryview(data(self.out.size, self.out.seed))
         for i in range(0, self.out.size, self.out.chunk):
             await patiently(self.loop.sock_sendall(self.socket, octets[i:i + self.out.chunk]))
             if self.out.pause:
                 await asyncio.sleep(self.out.pause)
-        if self.plan.resetter == self.name:
-            return
-        if self.plan.order == ("server first" if self.name == "client" else "client first") and not self.plan.resetter:
+
+    async def write_until_reset(self):
+        try:
+            await self.write_data()
+        except (ConnectionResetError, BrokenPipeError):
+            if not self.plan.early:
+                raise
+            self.told = True
+
+    async def write_and_end(self):
+        await self.write_data()
+        if self.plan.order == ("server first" if self.name == "client" else "client first"):
             await patiently(self.ended.wait())
         self.socket.shutdown(socket.SHUT_WR)
 
     async def read_data(self):
-        wanted, got = memoryview(data(self.into.size, self.into.seed)), 0
+        wanted, got, pauses = memoryview(data(self.into.size, self.into.seed)), 0, 0
         await asyncio.sleep(self.into.read_delay)
         while got < self.into.size:
             chunk = await patiently(self.loop.sock_recv(self.socket, min(self.into.read_size, self.into.size - got)))
@@ -105,7 +116,8 @@ class Side:
             if chunk != wanted[got:got + len(chunk)]:
                 raise Wrong(f"{self.name}: wrong byte between {got} and {got + len(chunk)}")
             got += len(chunk)
-            if self.into.read_pause and got < MIB:
+            if self.into.read_pause and pauses < 100:
+                pauses += 1
                 await asyncio.sleep(self.into.read_pause)
 
     async def read_end(self, reset):
@@ -117,13 +129,13 @@ class Side:
             raise Wrong(f"{self.name}: a reset instead of a FIN") from None
         if more:
             raise Wrong(f"{self.name}: more bytes than were sent")
-        if reset and self.socket.family != socket.AF_UNIX:
+        if reset and not self.told and self.socket.family != socket.AF_UNIX:
             raise Wrong(f"{self.name}: a FIN instead of a reset")
         self.ended.set()
 
     async def play(self):
         if self.plan.resetter == self.name:
-            await asyncio.gather(self.write(), self.read_data())
+            await asyncio.gather(self.write_data(), *([] if self.plan.early else [self.read_data()]))
             deadline = time.monotonic() + PATIENCE
             while unsent(self.socket):
                 if time.monotonic() > deadline:
@@ -132,18 +144,11 @@ class Side:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif self.plan.resetter:
             # it keeps its own direction open, so that the reset has something to end
-            await asyncio.gather(self.write_only(), self.read_data())
+            await asyncio.gather(self.write_until_reset(), self.read_data())
             await self.read_end(reset=True)
         else:
-            await asyncio.gather(self.write(), self.read_and_end())
+            await asyncio.gather(self.write_and_end(), self.read_and_end())
         self.socket.close()
-
-    async def write_only(self):
-        octets = memoryview(data(self.out.size, self.out.seed))
-        for i in range(0, self.out.size, self.out.chunk):
-            await patiently(self.loop.sock_sendall(self.socket, octets[i:i + self.out.chunk]))
-            if self.out.pause:
-                await asyncio.sleep(self.out.pause)
 
     async def read_and_end(self):
         await self.read_data()
@@ -180,8 +185,6 @@ class Target:
         async with self.lock:
             await patiently(loop.sock_connect(client, ("::1" if plan.kind == "tcp6" else "127.0.0.1", self.port)))
             server, _ = await patiently(loop.sock_accept(self.socket))
-        if plan.small:
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         return client, server
 
 
