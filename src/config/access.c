@@ -83,3 +83,21 @@ void set_access(struct parser *p, const struct directive *d, struct word *args, 
 			network_add(p, l, allow, &args[i]);
 	}
 }
+
+void access_finish(struct parser *p)
+{
+	const struct cidr all = {.net = {.family = AF_UNSPEC}};
+	struct section *s = parse_section(p);
+	const struct section *outer = section_outer(p->c, s);
+	struct access_list *l = &s->access;
+	bool any_allow = false;
+
+	if (!l->rules || (outer && l->rules == outer->access.rules))
+		return;
+	for (size_t i = 0; i < l->n && !any_allow; i++)
+		any_allow = l->rules[i].allow;
+	if (l->n && any_allow == l->any_allow)
+		return;
+	access_add(l, !l->any_allow, &all);
+	l->any_allow = l->rules[l->n - 1].allow;
+}

@@ -10,40 +10,21 @@
 
 /* ---- the last touches ---- */
 
-static void access_finish(struct access_list *l, const struct access_list *outer)
+static void wait_finish(struct section *s)
 {
-	const struct cidr all = {.net = {.family = AF_UNSPEC}};
-	bool any_allow = false;
-
-	if (!l->rules || (outer && l->rules == outer->rules))
-		return;
-	for (size_t i = 0; i < l->n && !any_allow; i++)
-		any_allow = l->rules[i].allow;
-	if (l->n && any_allow == l->any_allow)
-		return;
-	/* Its files are empty. Say in so many words what that means, as the canonical text has to.
-	 */
-	l->rules = mem_resize(l->rules, l->n + 1, sizeof(*l->rules));
-	l->rules[l->n++] = (struct access_rule){.allow = !l->any_allow, .net = all};
-	l->any_allow = !l->any_allow;
-}
-
-static void section_finish(struct config *c, struct section *s)
-{
-	const struct section *outer = section_outer(c, s);
-
-	access_finish(&s->access, outer ? &outer->access : NULL);
 	if (s->wait)
 		s->half_close_timeout_ms = 0;
 }
 
-/* Inner sections before the one they share lists with. */
 static void sections_finish(struct config *c)
 {
 	int64_t stop = c->n_sections ? -1 : c->global.stop_timeout_ms;
 
-	for (size_t i = c->n_sections; i-- > 0;) {
+	wait_finish(&c->global);
+	for (size_t i = 0; i < c->n_sections; i++) {
 		struct section *s = &c->sections[i];
+
+		wait_finish(s);
 
 		if (stop < 0 || s->stop_timeout_ms == 0 || (stop && s->stop_timeout_ms > stop))
 			stop = s->stop_timeout_ms;
@@ -242,9 +223,6 @@ void config_check(struct parser *p)
 {
 	struct config *c = p->c;
 
-	for (size_t i = c->n_sections; i-- > 0;)
-		section_finish(c, &c->sections[i]);
-	section_finish(c, &c->global);
 	sections_finish(c);
 	check_servers(p);
 	check_sockets(p);

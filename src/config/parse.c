@@ -142,6 +142,7 @@ static void service_open(struct parser *p)
 	struct config *c = p->c;
 	struct section *s;
 
+	access_finish(p);
 	p->level = SERVICE;
 	s = section_open(p, &c->global);
 	GROW(c->services, c->n_services, p->cap_services);
@@ -158,6 +159,7 @@ static void interface_open(struct parser *p)
 {
 	struct service *service = &p->c->services[p->c->n_services - 1];
 
+	access_finish(p);
 	p->level = INTERFACE;
 	section_open(p, &p->c->sections[service->root]);
 	service->n_sections++;
@@ -501,6 +503,7 @@ struct config *config_parse_sources(const struct config_source *sources, size_t 
 		parse_lines(&p, &f, sources[i].text, directive_line, NULL);
 		p.last = place_end(&f, sources[i].text);
 	}
+	access_finish(&p);
 	config_check(&p);
 	parser_release(&p);
 	if (errors->n == 0)

@@ -99,6 +99,10 @@ void parse_lines(struct parser *p, struct frame *f, const char *text, line_fn *e
 #include "config/options.def"
 #undef DIRECTIVE
 
+/* access.c: the open section is complete. Lists that came out empty, since their files are, say in so
+ * many words what that means, as the canonical text has to. */
+void access_finish(struct parser *p);
+
 /* check.c: rules across lines. */
 void config_check(struct parser *p);
 

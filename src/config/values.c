@@ -2,7 +2,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <syslog.h>
 
 #include "base/mem.h"
 #include "base/text.h"

@@ -153,6 +153,11 @@ static void empty_lists_mean_what_they_say(void **state)
 	assert_true(access_check(&c->sections[1].access, &client).let_in);
 	assert_false(access_check(&c->sections[2].access, &client).let_in);
 	config_free(c);
+	c = parse_good("allow file:none\nport 80\nserver a:1\ninterface lo\nport 81\nserver a:1\n"
+	               "deny file:none\ninterface lo\n");
+	assert_false(access_check(&c->sections[1].access, &client).let_in);
+	assert_true(access_check(&c->sections[3].access, &client).let_in);
+	config_free(c);
 	fixture_files = NULL;
 }
 
