@@ -213,7 +213,7 @@ def test_a_file_that_includes_itself_is_an_error(directory):
     ("port 25\nserver a.test\nonly_from 10.0.0.0/8\n", "3:1", ["allow"]),
     ("port 25\nserver a.test\nallow 10.0.0.0/33\n", "3:7", []),
     ("port 25\nserver a.test\nallow 10.0.0.1/8x\n", "3:7", []),
-    ("port 25\ninterface 10.0.0.1\nserver a.test\ninterface 10.0.0.1\nserver b.test\n", "4:", ["10.0.0.1"]),
+    ("port 25\ninterface 10.0.0.1\nserver a.test\ninterface 10.0.0.1\nserver b.test\n", "4:", ["25"]),
     ("port 25\nserver a.test\nport 25\nserver b.test\n", "3:", ["25"]),
     ("port 25\nserver \"a.test\n", "2:8", []),
     ("port 0\nserver a.test\n", "1:6", []),

@@ -53,8 +53,8 @@ class Directory:
 
     def run(self, *argv, timeout=PATIENCE, env=None, **more):
         """Runs the program to its end; text in and out."""
-        return subprocess.run([self.program, *map(str, argv)], capture_output=True, text=True, timeout=timeout,
-                              env=self.environment(env), cwd=self.path, **more)
+        return subprocess.run([self.program, *map(str, argv)], capture_output=True, text=True, errors="replace",
+                              timeout=timeout, env=self.environment(env), cwd=self.path, **more)
 
     def remove(self):
         shutil.rmtree(self.path, ignore_errors=True)
@@ -79,6 +79,8 @@ class Proxy:
         self.pid = self.process.pid
         self.born = {}
         self.casualties = False
+        told = re.search(r"^\s*workers (\d+)", "\n".join([self.config, *self.argv]), re.M)
+        self.trios = int(told[1]) if told else len(os.sched_getaffinity(0))
         if wait:
             self.wait_ready()
 
@@ -144,13 +146,11 @@ class Proxy:
     def whole(self):
         """The tree if it is complete: a supervisor, a spawner, and for each worker two keepers."""
         tree = self.tree()
-        n = sum(title.startswith("tcpproxy: worker ") for title in tree)
         wanted = {"tcpproxy: supervisor": 1, "tcpproxy: spawner": 1}
-        for i in range(n):
+        for i in range(self.trios):
             wanted[f"tcpproxy: worker {i}"] = 1
             wanted[f"tcpproxy: keeper {i}"] = 2
-        counts = {title: len(p) for title, p in tree.items()}
-        return tree if n and counts == wanted else None
+        return tree if {title: len(p) for title, p in tree.items()} == wanted else None
 
     def wait_whole(self, timeout=PATIENCE):
         return wait_for(self.whole, f"a complete process tree, not {self.tree()}\n{self.log()}", timeout)
