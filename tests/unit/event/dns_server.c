@@ -14,7 +14,7 @@
 
 struct dns_server {
 	const struct dns_record *zone;
-	int sock, stop;
+	int sock, tcp, stop;
 	struct addr addr;
 	pthread_t thread;
 	unsigned asked; /* questions for DNS_SLOW names */
@@ -87,13 +87,13 @@ static void put_record(struct message *m, const struct dns_record *r)
 }
 
 /* Turns a question into its answer. false: silence. */
-static bool reply(struct dns_server *s, struct message *m)
+static bool reply(struct dns_server *s, struct message *m, bool tcp)
 {
 	char name[256];
 	size_t question_end = take_name(m, name) + 4;
 	unsigned type = (unsigned)m->data[question_end - 4] << 8 | m->data[question_end - 3];
 	unsigned answers = 0;
-	bool known = false;
+	bool known = false, cut = false;
 
 	m->len = question_end;
 	for (const struct dns_record *r = s->zone; r->name; r++) {
@@ -102,34 +102,67 @@ static bool reply(struct dns_server *s, struct message *m)
 		if (r->type == DNS_SILENCE || (r->type == DNS_SLOW && s->asked++ < 2))
 			return false;
 		known = true;
+		cut |= r->type == DNS_BIG && !tcp;
 		if (r->type == (int)type) {
 			put_record(m, r);
 			answers++;
 		}
 	}
-	m->data[2] = 0x81;
+	if (cut) {
+		m->len = question_end;
+		answers = 0;
+	}
+	m->data[2] = cut ? 0x83 : 0x81;
 	m->data[3] = known ? 0x80 : 0x83;
 	memset(m->data + 6, 0, 6);
 	m->data[7] = (uint8_t)answers;
 	return true;
 }
 
+static void serve_udp(struct dns_server *s)
+{
+	struct sockaddr_storage from;
+	socklen_t from_len = sizeof(from);
+	struct message m;
+	ssize_t n = recvfrom(s->sock, m.data, 512, 0, (struct sockaddr *)&from, &from_len);
+
+	if (n < 17)
+		return;
+	m.len = (size_t)n;
+	if (reply(s, &m, false))
+		sendto(s->sock, m.data, m.len, 0, (struct sockaddr *)&from, from_len);
+}
+
+static void serve_tcp(struct dns_server *s)
+{
+	int fd = accept4(s->tcp, NULL, NULL, SOCK_CLOEXEC);
+	struct message m;
+	uint16_t len;
+
+	if (recv(fd, &len, sizeof(len), MSG_WAITALL) == sizeof(len) && ntohs(len) <= 512 &&
+	    recv(fd, m.data, ntohs(len), MSG_WAITALL) == ntohs(len)) {
+		m.len = ntohs(len);
+		CHECK(reply(s, &m, true));
+		len = htons((uint16_t)m.len);
+		CHECK(send(fd, &len, sizeof(len), MSG_NOSIGNAL) == sizeof(len));
+		CHECK(send(fd, m.data, m.len, MSG_NOSIGNAL) == (ssize_t)m.len);
+	}
+	recv(fd, &len, sizeof(len), 0); /* until the other side has read it and closes */
+	close(fd);
+}
+
 static void *serve(void *arg)
 {
 	struct dns_server *s = arg;
-	struct pollfd p[2] = {{.fd = s->sock, .events = POLLIN}, {.fd = s->stop, .events = POLLIN}};
+	struct pollfd p[3] = {{.fd = s->sock, .events = POLLIN},
+	                      {.fd = s->tcp, .events = POLLIN},
+	                      {.fd = s->stop, .events = POLLIN}};
 
-	while (poll(p, 2, -1) >= 0 && !p[1].revents) {
-		struct sockaddr_storage from;
-		socklen_t from_len = sizeof(from);
-		struct message m;
-		ssize_t n = recvfrom(s->sock, m.data, 512, 0, (struct sockaddr *)&from, &from_len);
-
-		if (n < 17)
-			continue;
-		m.len = (size_t)n;
-		if (reply(s, &m))
-			sendto(s->sock, m.data, m.len, 0, (struct sockaddr *)&from, from_len);
+	while (poll(p, 3, -1) >= 0 && !p[2].revents) {
+		if (p[0].revents)
+			serve_udp(s);
+		if (p[1].revents)
+			serve_tcp(s);
 	}
 	return NULL;
 }
@@ -147,6 +180,8 @@ struct dns_server *dns_server_start(const struct dns_record *zone)
 	CHECK(bind(s->sock, (struct sockaddr *)&local, len) == 0);
 	CHECK(getsockname(s->sock, (struct sockaddr *)&local, &len) == 0);
 	addr_from_sockaddr((struct sockaddr *)&local, len, &s->addr);
+	s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(bind(s->tcp, (struct sockaddr *)&local, len) == 0 && listen(s->tcp, 16) == 0);
 	CHECK(pthread_create(&s->thread, NULL, serve, s) == 0);
 	return s;
 }
@@ -163,6 +198,7 @@ void dns_server_stop(struct dns_server *s)
 	CHECK(write(s->stop, &one, sizeof(one)) == sizeof(one));
 	pthread_join(s->thread, NULL);
 	close(s->sock);
+	close(s->tcp);
 	close(s->stop);
 	free(s);
 }

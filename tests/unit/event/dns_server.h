@@ -7,11 +7,19 @@
 #include <stdint.h>
 #include "base/addr.h"
 
-enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_AAAA = 28, DNS_SILENCE = 0, DNS_SLOW = -1 };
+enum dns_type {
+	DNS_A = 1,
+	DNS_PTR = 12,
+	DNS_AAAA = 28,
+	DNS_SILENCE = 0,
+	DNS_SLOW = -1,
+	DNS_BIG = -2
+};
 
 struct dns_record {
 	const char *name;   /* of the question, lower case */
-	enum dns_type type; /* DNS_SILENCE: never answered; DNS_SLOW: not at the first time */
+	enum dns_type type; /* DNS_SILENCE: never answered; DNS_SLOW: not at the first time;
+	                     * DNS_BIG: only by TCP */
 	const char *data;   /* an address, or a name */
 	uint32_t ttl;
 };
