@@ -24,6 +24,12 @@ struct cidr {
 	uint8_t bits;     /* prefix length */
 };
 
+/* An address that this host has, and the interface that has it. */
+struct interface_address {
+	char name[16];
+	struct addr addr;
+};
+
 #define ADDR_TEXT_MAX 80 /* room for any text below, with its NUL */
 
 /* "1.2.3.4", "::1", "[::1]", "fe80::1%eth0"; numbers only, never a look-up.

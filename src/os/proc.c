@@ -105,6 +105,26 @@ pid_t proc_clone_member(int32_t *pid_word)
 			      NULL, 0);
 }
 
+static int compare_ints(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+void proc_close_except(int from, int *keep, size_t n)
+{
+	unsigned next = (unsigned)from;
+
+	qsort(keep, n, sizeof(*keep), compare_ints);
+	for (size_t i = 0; i < n; i++) {
+		if (keep[i] < (int)next)
+			continue;
+		if ((unsigned)keep[i] > next)
+			close_range(next, (unsigned)keep[i] - 1, 0);
+		next = (unsigned)keep[i] + 1;
+	}
+	close_range(next, ~0u, 0);
+}
+
 void proc_oom_score(int score)
 {
 	char text[16];

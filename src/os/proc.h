@@ -3,6 +3,7 @@
 #define OS_PROC_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -24,6 +25,9 @@ int proc_pidfd_signal(int pidfd, int sig);
 /* A new process that shares this one's descriptor table and nothing else (no memory). The kernel
  * stores its pid in *pid_word, which lies in shared memory, before it can run. Returns 0 in the child. */
 pid_t proc_clone_member(int32_t *pid_word);
+
+/* Closes every descriptor from `from` up but these (n of them; sorted by the call). */
+void proc_close_except(int from, int *keep, size_t n);
 
 void proc_oom_score(int score);
 /* The number of the network namespace, 0 if unknown. */

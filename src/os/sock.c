@@ -1,6 +1,7 @@
 #include "os/sock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -57,6 +58,22 @@ int sock_listen(const struct addr *a, int backlog)
 		return rc;
 	}
 	return fd;
+}
+
+void sock_prepare_listener(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags >= 0)
+		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+bool sock_is_dual(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET6 &&
+	       get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
 }
 
 int sock_keepalive(int fd, int64_t idle_ms)

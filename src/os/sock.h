@@ -14,6 +14,11 @@
  * sockets inherit: no delay, urgent data in line. */
 int sock_listen(const struct addr *a, int backlog);
 
+/* Makes a listening socket that somebody else opened like ours. */
+void sock_prepare_listener(int fd);
+/* An IPv6 socket that takes IPv4 clients, too. */
+bool sock_is_dual(int fd);
+
 /* Keepalive: the first probe after idle_ms (at least a second), then 5 probes 30 s apart (or closer
  * together if idle_ms is shorter than that). 0: none. On a listener: inherited by what it accepts. */
 int sock_keepalive(int fd, int64_t idle_ms);

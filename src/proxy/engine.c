@@ -108,7 +108,7 @@ void engine_row_freed(struct engine *e, uint32_t row)
 	e->free_rows[e->n_free++] = row;
 	atomic_store_explicit(&e->env.trio->live, engine_live(e), memory_order_relaxed);
 	atomic_store_explicit(&e->world->live[e->limits.own], engine_live(e), memory_order_relaxed);
-	if (was_full || e->paused)
+	if (was_full || e->paused || atomic_load(&e->world->disarmed[e->limits.own]))
 		engine_balance(e);
 	if (e->idle && engine_live(e) == 0)
 		e->idle(e->idle_arg);

@@ -310,24 +310,25 @@ static bool both_keepers_dead(void)
 	return pid0 == trio()->pid[MEMBER_KEEPER0] && pid1 == trio()->pid[MEMBER_KEEPER1];
 }
 
-bool trio_worker_check(void)
+void trio_worker_check(void)
 {
-	bool had_supervisor = !self.supervisor_gone;
-	bool changed = false;
 	int status;
 
 	note_supervisor();
 	if (somebody_wants_us_gone())
 		end_all();
-	if (is_dead(MEMBER_KEEPER0) || is_dead(MEMBER_KEEPER1)) {
-		changed = true;
-		reap(&status, 0);
-		if (both_keepers_dead()) {
-			note_death(MEMBER_KEEPER0, -1);
-			check_end();
-			atomic_store(&trio()->primary, MEMBER_KEEPER0);
-			start(MEMBER_KEEPER0);
-		}
+	if (!is_dead(MEMBER_KEEPER0) && !is_dead(MEMBER_KEEPER1))
+		return;
+	reap(&status, 0);
+	if (both_keepers_dead()) {
+		note_death(MEMBER_KEEPER0, -1);
+		check_end();
+		atomic_store(&trio()->primary, MEMBER_KEEPER0);
+		start(MEMBER_KEEPER0);
 	}
-	return changed || had_supervisor == self.supervisor_gone;
+}
+
+bool trio_worker_watches_all(void)
+{
+	return !is_dead(MEMBER_KEEPER0) && !is_dead(MEMBER_KEEPER1);
 }

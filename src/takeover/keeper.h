@@ -28,8 +28,10 @@ _Noreturn void trio_run(const struct trio_setup *setup);
 /* For the worker: descriptors to watch (any of them readable: call trio_worker_check). Returns how
  * many were written to fds (room for 3). */
 int trio_worker_pidfds(int *fds);
-/* Looks at keepers and supervisor, replaces or ends as the rules say. Returns true if the descriptors
- * to watch have changed. */
-bool trio_worker_check(void);
+/* Looks at keepers and supervisor, replaces or ends as the rules say. The descriptors to watch may be
+ * others afterwards. */
+void trio_worker_check(void);
+/* Both keepers are watched. If not (one is just being replaced): check again soon. */
+bool trio_worker_watches_all(void);
 
 #endif

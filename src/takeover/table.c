@@ -40,15 +40,33 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 	p->total_size = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
 }
 
-static void init(struct trio *t, const struct trio *p)
+static void forget_descriptors(struct trio *t)
 {
-	memcpy(t, p, sizeof(*t));
 	t->epfd = t->control_fd = t->spawner_fd = t->config_fd = -1;
 	t->wake_fd = t->rearm_fd = -1;
 	t->working_on = -1;
 	memset(t->member_pidfds, 0xff, sizeof(t->member_pidfds));
+}
+
+static void init(struct trio *t, const struct trio *p)
+{
+	memcpy(t, p, sizeof(*t));
+	forget_descriptors(t);
 	ring_init((char *)t + t->ring_offset, TRIO_RING);
 	/* rows stay zero: ROW_FREE; their descriptors are set when they are taken */
+}
+
+void trio_reset(struct trio *t)
+{
+	static struct trio p;
+
+	plan(&p, t->number, t->n_rows);
+	memcpy(t, &p, sizeof(*t));
+	forget_descriptors(t);
+	for (uint32_t i = 0; i < t->n_rows; i++)
+		if (trio_row(t, i)->state != ROW_FREE)
+			memset(trio_row(t, i), 0, sizeof(struct row));
+	atomic_store(&t->reader_waits, 1);
 }
 
 int trio_new(uint32_t number, uint32_t n_rows, struct trio **ret)

@@ -175,6 +175,10 @@ int trio_new(uint32_t number, uint32_t n_rows, struct trio **ret);
 /* The same in private memory, for one process that serves alone. NULL: no memory. */
 struct trio *trio_new_private(uint32_t n_rows);
 
+/* As new: no member, no row, no descriptor. The ring and what it holds stay. For a trio of which nobody
+ * is left. */
+void trio_reset(struct trio *t);
+
 struct row *trio_row(struct trio *t, uint32_t i);
 struct row_cold *trio_cold(struct trio *t, uint32_t i);
 struct question_slot *trio_slots(struct trio *t);

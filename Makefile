@@ -1,0 +1,34 @@
+# A thin face over meson and ninja; see README.md.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+
+.PHONY: all deps run test install clean
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet tcpproxy tcpproxyctl
+
+$(BUILD)/build.ninja:
+	@meson setup $(BUILD) --prefix=$(PREFIX) >/dev/null
+
+deps:
+	@tools/deps.sh all
+
+run:
+	@tools/deps.sh build
+	@tools/deps.sh run
+	@$(MAKE) --no-print-directory all
+	@tools/run-demo.sh
+
+test:
+	@tools/deps.sh all
+	@$(MAKE) --no-print-directory all
+	@tools/test.sh
+
+install: all
+	@meson configure $(BUILD) --prefix=$(PREFIX)
+	@ninja -C $(BUILD) --quiet
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
+
+clean:
+	@rm -rf $(BUILD)

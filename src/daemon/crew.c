@@ -1,0 +1,422 @@
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/spawnd.h"
+#include "daemon/supervisor.h"
+#include "daemon/worker.h"
+#include "os/proc.h"
+#include "os/sock.h"
+#include "os/user.h"
+#include "proxy/accesslog.h"
+#include "takeover/keeper.h"
+
+#define DRAIN_MS       20   /* while records come, look so often instead of being woken for each */
+#define DRAIN_AT_ONCE  2000
+#define SEND_WAIT_MS   1000
+#define RESPAWN_MS     500  /* a spawner that dies at once is not started again sooner */
+#define TRIO_FIXED_FDS 48   /* descriptors of a trio that are no connection's: see rows_per_trio */
+
+/* ---- the log of a trio ---- */
+
+static void log_message(struct crew *c, uint32_t type, const void *data, size_t len)
+{
+	struct supervisor *s = c->supervisor;
+	static struct line_message line;
+
+	if (type == MESSAGE_RECORD) {
+		char texts[sizeof(((struct record_message *)0)->texts) + 2];
+		struct record r;
+
+		if (accesslog_read(data, len, s->world, texts, &r))
+			logger_record(s->logger, &r);
+	} else if (type == MESSAGE_LINE && len > offsetof(struct line_message, text) &&
+		   len < sizeof(line)) {
+		memcpy(&line, data, len);
+		line.text[len - offsetof(struct line_message, text)] = '\0';
+		logger_line(s->logger, line.level > LOG_LEVEL_DEBUG ? LOG_LEVEL_ERROR : line.level,
+			    line.text, line.wall_us);
+	}
+}
+
+void crew_drain(struct crew *c)
+{
+	const void *data;
+	uint32_t type;
+	size_t len;
+	uint64_t lost;
+
+	for (int n = 0; n < DRAIN_AT_ONCE && ring_peek(c->ring, TRIO_RING, &type, &data, &len); n++) {
+		log_message(c, type, data, len);
+		ring_drop(c->ring, TRIO_RING);
+	}
+	lost = ring_take_lost(c->ring);
+	if (lost)
+		log_error("worker %u: %llu log lines are lost: they came faster than they could be "
+			  "written",
+			  c->number, (unsigned long long)lost);
+}
+
+static void log_deaths(struct crew *c)
+{
+	static const char *const names[] = {"keeper", "keeper", "worker"};
+	unsigned n = atomic_load(&c->trio->n_deaths);
+
+	if (n - c->deaths_seen > TRIO_DEATHS)
+		c->deaths_seen = n - TRIO_DEATHS;
+	for (; c->deaths_seen != n; c->deaths_seen++) {
+		struct trio_death d = c->trio->deaths[c->deaths_seen % TRIO_DEATHS];
+		const char *who = d.member < MEMBERS ? names[d.member] : "member";
+
+		if (c->supervisor->stopping)
+			continue;
+		if (d.status >= 0 && WIFSIGNALED(d.status))
+			log_error("%s %u (pid %d) was killed by signal %d (%s) and is replaced", who,
+				  c->number, d.pid, WTERMSIG(d.status), strsignal(WTERMSIG(d.status)));
+		else
+			log_error("%s %u (pid %d) has died and is replaced", who, c->number, d.pid);
+	}
+}
+
+static void drain_tick(void *arg)
+{
+	struct crew *c = arg;
+	bool more = !ring_empty(c->ring);
+
+	crew_drain(c);
+	log_deaths(c);
+	if (more) {
+		timer_set(&c->supervisor->loop, &c->drain_timer,
+			  c->supervisor->loop.now_ms + DRAIN_MS, drain_tick, c);
+		return;
+	}
+	/* from here on wake us; what came between the look and this is looked at once more */
+	atomic_store(&c->trio->reader_waits, 1);
+	if (!ring_empty(c->ring))
+		crew_drain(c);
+}
+
+static void woken(void *arg, uint32_t events)
+{
+	struct crew *c = arg;
+	uint64_t count;
+
+	if (read(c->wake_fd, &count, sizeof(count)) < 0)
+		return;
+	drain_tick(c);
+}
+
+/* ---- talking to a worker ---- */
+
+/* The buffer of the socket is much larger than anything we say at a time; a worker that is stopped is
+ * waited for a moment, no longer. */
+void crew_send(struct crew *c, const struct wire *w, const int *fds, size_t n_fds)
+{
+	int rc;
+
+	if (c->control.fd < 0)
+		return;
+	rc = sock_send_message(c->control.fd, w, sizeof(*w), fds, n_fds);
+	if (rc == -EAGAIN) {
+		struct pollfd p = {.fd = c->control.fd, .events = POLLOUT};
+
+		poll(&p, 1, SEND_WAIT_MS);
+		rc = sock_send_message(c->control.fd, w, sizeof(*w), fds, n_fds);
+	}
+	if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET)
+		log_error("telling worker %u something: %s", c->number, strerror(-rc));
+}
+
+void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size_t n_fds)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		crew_send(&s->crews[i], w, fds, n_fds);
+}
+
+static void crew_lost(struct crew *c);
+
+static void control_event(void *arg, uint32_t events)
+{
+	struct crew *c = arg;
+
+	for (;;) {
+		struct wire w;
+		int len = sock_recv_message(c->control.fd, &w, sizeof(w), NULL, NULL);
+
+		if (len == 0 || len == -ECONNRESET) {
+			int fd = c->control.fd;
+
+			watch_remove(&c->supervisor->loop, &c->control);
+			close(fd);
+			crew_lost(c);
+			return;
+		}
+		if (len < 0)
+			return;
+		if (len == sizeof(w) && w.type == WIRE_IDLE) {
+			c->idle = true;
+			supervisor_check_idle(c->supervisor);
+		}
+	}
+}
+
+/* ---- starting a trio ---- */
+
+static struct worker_setup worker_setup;
+
+/* In the child: nothing of the supervisor's stays but what a trio needs. */
+static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor_pidfd)
+{
+	struct supervisor *s = c->supervisor;
+	int keep[WORLD_WORKERS + 4];
+	size_t n = 0;
+	struct rlimit limit;
+
+	keep[n++] = control_fd;
+	keep[n++] = supervisor_pidfd;
+	keep[n++] = c->wake_fd;
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		keep[n++] = s->rearm_fds[i];
+	proc_close_except(3, keep, n);
+	user_drop_capabilities();
+	getrlimit(RLIMIT_NOFILE, &limit);
+	proc_size_table((unsigned)limit.rlim_cur);
+	c->trio->control_fd = control_fd;
+	c->trio->wake_fd = c->wake_fd;
+	c->trio->rearm_fd = s->rearm_fds[c->number];
+	worker_setup = (struct worker_setup){.trio = c->trio,
+					     .world = s->world,
+					     .trios = s->trios,
+					     .n_trios = s->n_crews,
+					     .rearm_fds = s->rearm_fds};
+	trio_run(&(struct trio_setup){.trio = c->trio,
+				      .supervisor_pidfd = supervisor_pidfd,
+				      .worker = worker_run,
+				      .arg = &worker_setup});
+}
+
+static int crew_start(struct crew *c)
+{
+	struct supervisor *s = c->supervisor;
+	int pair[2], pidfd, rc;
+	pid_t pid;
+
+	rc = sock_message_pair(pair);
+	if (rc < 0)
+		return rc;
+	pidfd = proc_pidfd(getpid());
+	pid = pidfd < 0 ? -1 : fork();
+	if (pid == 0)
+		become_trio(c, pair[1], pidfd);
+	rc = pid < 0 ? -errno : 0;
+	close(pair[1]);
+	if (pidfd >= 0)
+		close(pidfd);
+	if (rc < 0) {
+		close(pair[0]);
+		return rc;
+	}
+	watch_add(&s->loop, &c->control, pair[0], EPOLLIN, control_event, c);
+	crew_send(c, &(struct wire){.type = WIRE_RULES, .generation = s->generation}, &s->rules_fd, 1);
+	supervisor_send_listeners(s, c, &s->sockets, NULL);
+	return 0;
+}
+
+/* All three members are gone at once, and with them every socket. What can be done is said. */
+static void lost_record(struct crew *c, uint32_t i)
+{
+	struct record_message m;
+
+	trio_row(c->trio, i)->end = END_LOST;
+	log_message(c, MESSAGE_RECORD, &m, accesslog_fill(c->trio, i, NULL, RECORD_CLOSE, &m));
+}
+
+static void crew_lost(struct crew *c)
+{
+	struct supervisor *s = c->supervisor;
+	uint32_t lost = 0;
+
+	crew_drain(c);
+	if (s->stopping) {
+		supervisor_check_stopped(s);
+		return;
+	}
+	for (uint32_t i = 0; i < c->trio->n_rows; i++)
+		if (trio_row(c->trio, i)->state != ROW_FREE) {
+			lost_record(c, i);
+			lost++;
+		}
+	log_error("worker %u and both its keepers have died at once: %u connections are lost; starting "
+		  "again",
+		  c->number, lost);
+	trio_reset(c->trio);
+	atomic_store(&s->world->live[c->number], 0);
+	atomic_store(&s->world->disarmed[c->number], 0);
+	c->deaths_seen = 0;
+	if (crew_start(c) < 0)
+		log_error("worker %u cannot be started again", c->number);
+	else
+		spawner_start(s); /* its channels are new for all */
+}
+
+/* Rows of one trio: three descriptors each, besides listeners and the fixed ones. */
+static uint32_t rows_per_trio(const struct supervisor *s)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	return trio_rows_for(limit.rlim_cur, (uint32_t)s->sockets.n + TRIO_FIXED_FDS + s->n_crews);
+}
+
+static int crew_init(struct crew *c, struct supervisor *s, uint32_t number)
+{
+	int memfd;
+
+	*c = (struct crew){.supervisor = s, .number = number};
+	c->control.fd = -1;
+	memfd = trio_new(number, rows_per_trio(s), &c->trio);
+	if (memfd < 0)
+		return memfd;
+	close(memfd); /* mapped in all who need it */
+	c->ring = trio_ring(c->trio);
+	s->trios[number] = c->trio;
+	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->rearm_fds[number] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (c->wake_fd < 0 || s->rearm_fds[number] < 0)
+		return -errno;
+	atomic_store(&c->trio->reader_waits, 1);
+	return watch_add(&s->loop, &c->wake, c->wake_fd, EPOLLIN, woken, c);
+}
+
+int crews_start(struct supervisor *s)
+{
+	int rc = 0;
+
+	s->crews = mem_alloc(s->n_crews * sizeof(*s->crews));
+	atomic_store(&s->world->n_workers, s->n_crews);
+	for (uint32_t i = 0; i < s->n_crews && rc == 0; i++)
+		rc = crew_init(&s->crews[i], s, i);
+	for (uint32_t i = 0; i < s->n_crews && rc == 0; i++)
+		rc = crew_start(&s->crews[i]);
+	return rc;
+}
+
+bool crews_gone(const struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		if (s->crews[i].control.fd >= 0)
+			return false;
+	return true;
+}
+
+void crews_kill(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++) {
+		struct crew *c = &s->crews[i];
+
+		for (int m = 0; m < MEMBERS && c->control.fd >= 0; m++)
+			if (c->trio->pid[m] > 0)
+				kill(c->trio->pid[m], SIGKILL);
+	}
+}
+
+/* ---- the spawner ---- */
+
+static void spawner_event(void *arg, uint32_t events)
+{
+	struct supervisor *s = arg;
+
+	for (;;) {
+		struct {
+			struct wire wire;
+			struct line_message line;
+		} m;
+		int len = sock_recv_message(s->spawner_control.fd, &m, sizeof(m), NULL, NULL);
+
+		if (len <= 0) {
+			if (len != -EAGAIN && len != -EINTR) {
+				int fd = s->spawner_control.fd;
+
+				watch_remove(&s->loop, &s->spawner_control);
+				close(fd);
+			}
+			return;
+		}
+		if ((size_t)len > offsetof(__typeof__(m), line.text) && m.wire.type == WIRE_LINE &&
+		    s->n_crews > 0)
+			log_message(&s->crews[0], MESSAGE_LINE, &m.line,
+				    (size_t)len - offsetof(__typeof__(m), line));
+	}
+}
+
+static _Noreturn void become_spawner(struct supervisor *s, int control_fd)
+{
+	struct spawnd_setup setup = {.trios = s->trios,
+				     .n_trios = s->n_crews,
+				     .control_fd = control_fd,
+				     .nofile = s->nofile_before,
+				     .umask = s->umask_before};
+	sigset_t none;
+
+	proc_title("tcpproxy: spawner");
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
+					    sig == SIGUSR1 || sig == SIGUSR2
+				    ? SIG_IGN
+				    : SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	proc_close_except(3, &control_fd, 1);
+	user_drop_capabilities();
+	_exit(spawnd_run(&setup));
+}
+
+static void give_channels(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++) {
+		struct wire w = {.type = WIRE_CHANNEL, .generation = i};
+		int pair[2];
+
+		if (sock_message_pair(pair) < 0)
+			continue;
+		sock_send_message(s->spawner_control.fd, &w, sizeof(w), &pair[0], 1);
+		crew_send(&s->crews[i], &w, &pair[1], 1);
+		close(pair[0]);
+		close(pair[1]);
+	}
+}
+
+int spawner_start(struct supervisor *s)
+{
+	struct wire rules = {.type = WIRE_RULES, .generation = s->generation};
+	int pair[2];
+	int rc;
+
+	if (s->spawner_pid > 0 && s->spawner_control.fd >= 0) {
+		give_channels(s); /* it runs: only the channels are made anew */
+		return 0;
+	}
+	rc = sock_message_pair(pair);
+	if (rc < 0)
+		return rc;
+	s->spawner_pid = fork();
+	if (s->spawner_pid == 0)
+		become_spawner(s, pair[1]);
+	rc = s->spawner_pid < 0 ? -errno : 0;
+	close(pair[1]);
+	if (rc < 0) {
+		close(pair[0]);
+		return rc;
+	}
+	s->spawner_started_ms = s->loop.now_ms;
+	watch_add(&s->loop, &s->spawner_control, pair[0], EPOLLIN, spawner_event, s);
+	sock_send_message(pair[0], &rules, sizeof(rules), &s->rules_fd, 1);
+	give_channels(s);
+	return 0;
+}

@@ -1,0 +1,360 @@
+#include "daemon/single.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/logger.h"
+#include "daemon/names.h"
+#include "daemon/pump.h"
+#include "os/netlink.h"
+#include "os/proc.h"
+#include "os/sock.h"
+#include "os/systemd.h"
+#include "os/user.h"
+#include "program/spawner.h"
+#include "proxy/engine.h"
+
+enum exit_code { SERVED = 0, NOT_CONFIGURED = 1, NO_START = 2, DENIED = 3, UNREACHABLE = 4 };
+
+#define ROWS 2 /* one is used */
+
+static struct single {
+	struct engine engine;
+	struct trio *trio;
+	struct trio *trios[1];
+	struct world *world;
+	struct config *config;
+	struct logger *logger;
+	struct names *names;
+	struct resolver *resolver;
+	struct spawner *spawner;
+	struct interface_address *ifs;
+	size_t n_ifs;
+	struct addr local, client;
+	enum exit_code code;
+} self;
+
+/* ---- the log and the exit code ---- */
+
+static enum exit_code code_of(enum end end)
+{
+	switch (end) {
+	case END_DENIED:
+	case END_LIMIT:
+		return DENIED;
+	case END_CONNECT_FAILED:
+	case END_CONNECT_TIMEOUT:
+	case END_UNRESOLVED:
+		return UNREACHABLE;
+	default:
+		return SERVED;
+	}
+}
+
+static void take_message(void *arg, enum message_type type, const void *data, size_t len)
+{
+	char texts[sizeof(((struct record_message *)0)->texts) + 2];
+	struct record r;
+
+	(void)arg;
+	if (type != MESSAGE_RECORD || !accesslog_read(data, len, self.world, texts, &r))
+		return;
+	self.code = code_of(r.end);
+	logger_record(self.logger, &r);
+}
+
+/* Whatever stderr is: if it is the client's socket, nothing may be written there. */
+static bool stderr_is_client(void)
+{
+	struct stat client, err;
+
+	return fstat(2, &err) == 0 && S_ISSOCK(err.st_mode) && fstat(0, &client) == 0 &&
+	       client.st_dev == err.st_dev && client.st_ino == err.st_ino;
+}
+
+static int start_log(void)
+{
+	struct log_target fallback = {.kind = LOG_TO_SYSLOG, .facility = LOG_DAEMON};
+	const struct config *c = self.config;
+	struct buf why = BUF_INIT;
+
+	self.logger = logger_new(c->n_logs ? c->logs : &fallback, c->n_logs ? c->n_logs : 1, NULL,
+				 &why);
+	if (!self.logger) {
+		log_error("%s", why.s);
+		buf_release(&why);
+		return NO_START;
+	}
+	log_set_sink(logger_sink, self.logger);
+	return 0;
+}
+
+/* ---- the user ---- */
+
+static int give_up_root(void)
+{
+	struct identity id;
+	char why[160];
+	int rc;
+
+	if (geteuid() != 0)
+		return 0;
+	if (!user_lookup(self.config->user ? self.config->user : "nobody", self.config->group, &id,
+			 why, sizeof(why))) {
+		log_error("%s", why);
+		return NO_START;
+	}
+	rc = user_become(&id, NULL, 0);
+	if (rc < 0) {
+		log_error("cannot become user %s: %s", id.user, strerror(-rc));
+		return NO_START;
+	}
+	return 0;
+}
+
+/* ---- the connection ---- */
+
+/* stdin and stdout are one socket (as from inetd), or they are anything else. */
+static bool same_socket(void)
+{
+	struct stat in, out;
+
+	return fstat(0, &in) == 0 && fstat(1, &out) == 0 && S_ISSOCK(in.st_mode) &&
+	       in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+}
+
+static bool is_stream_socket(int fd)
+{
+	int type = 0;
+	socklen_t len = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_STREAM &&
+	       !sock_is_listening(fd);
+}
+
+/* The descriptor to be relayed. Whatever is no stream socket gets a socket pair and two pumps. */
+static int take_connection(void)
+{
+	int fd;
+
+	if (same_socket() && is_stream_socket(0)) {
+		fd = dup(0);
+		if (fd < 0 || sock_local(fd, &self.local) < 0 || sock_peer(fd, &self.client) < 0) {
+			/* the client is gone already, or it is a pair without names */
+			if (fd < 0)
+				return -errno;
+		}
+		return fd;
+	}
+	return pump_start(0, 1);
+}
+
+/* From here on only our copy holds the client: its end is told when we close. */
+static void release_standard_streams(bool keep_stderr)
+{
+	int null = open("/dev/null", O_RDWR);
+
+	if (null < 0)
+		return;
+	dup2(null, 0);
+	dup2(null, 1);
+	if (!keep_stderr)
+		dup2(null, 2);
+	if (null > 2)
+		close(null);
+}
+
+static const struct section *find_section(bool any_port)
+{
+	if (any_port)
+		return &self.config->sections[0];
+	return config_find(self.config, &self.local, self.ifs, self.n_ifs);
+}
+
+/* With Accept=yes systemd passes the connection as descriptor 3, too: it must not hold it open. */
+static void close_passed_sockets(void)
+{
+	int n = systemd_listen_fds();
+
+	for (int fd = SYSTEMD_FIRST_FD; fd < SYSTEMD_FIRST_FD + n; fd++)
+		close(fd);
+}
+
+static void discard_line(void *arg, enum log_level level, const char *line)
+{
+	(void)arg;
+	(void)level;
+	(void)line;
+}
+
+/* ---- the parts of the daemon, in one process ---- */
+
+static void names_changed(void *arg)
+{
+	(void)arg;
+	engine_targets_changed(&self.engine);
+}
+
+static void ended(void *arg)
+{
+	(void)arg;
+	self.engine.loop.stop = true;
+}
+
+static int start_engine(void)
+{
+	struct engine_setup setup = {.n_trios = 1,
+				     .trios = self.trios,
+				     .n_events = 16,
+				     .inherited = true,
+				     .message = take_message};
+	int rc;
+
+	self.world = world_new_private();
+	self.trio = trio_new_private(ROWS);
+	if (!self.world || !self.trio)
+		return -ENOMEM;
+	self.trios[0] = self.trio;
+	setup.world = self.world;
+	setup.trio = self.trio;
+	rc = engine_init(&self.engine, &setup, -1);
+	if (rc < 0)
+		return rc;
+	self.engine.idle = ended;
+	rc = names_new(&self.engine.loop, &self.world->targets, names_changed, NULL, &self.names);
+	if (rc == 0)
+		rc = names_set_config(self.names, self.config);
+	return rc;
+}
+
+static int start_spawner(void)
+{
+	struct spawner_setup setup = {.loop = &self.engine.loop};
+	int pair[2];
+	int rc = resolver_new(&self.engine.loop, self.config->resolvers, self.config->n_resolvers,
+			      &self.resolver);
+
+	if (rc < 0)
+		return rc;
+	setup.resolver = self.resolver;
+	getrlimit(RLIMIT_NOFILE, &setup.nofile);
+	setup.umask = umask(0);
+	umask((mode_t)setup.umask);
+	rc = spawner_new(&setup, &self.spawner);
+	if (rc == 0)
+		rc = sock_message_pair(pair);
+	if (rc < 0)
+		return rc;
+	engine_set_channel(&self.engine, pair[0]);
+	return spawner_add_channel(self.spawner, pair[1], trio_slots(self.trio), ROWS, NULL, NULL);
+}
+
+/* The rules, by the same way as in the daemon: packed and loaded. */
+static int load_rules(void)
+{
+	struct config *c = self.config;
+	uint32_t *labels = calloc(c->n_sections + 1, sizeof(*labels));
+	struct buf block = BUF_INIT;
+	struct ruleset *rules;
+
+	for (size_t i = 0; i < c->n_sections && labels; i++)
+		labels[i] = labels_add(&self.world->labels, c->sections[i].origin);
+	if (!labels)
+		return -ENOMEM;
+	ruleset_pack(c, labels, self.ifs, (uint32_t)self.n_ifs, &block);
+	free(labels);
+	rules = ruleset_load(block.s, block.len, 1, &self.world->targets);
+	if (rules && self.spawner)
+		spawner_set_config(self.spawner, ruleset_unpack_config(block.s, block.len), 1);
+	buf_release(&block);
+	if (!rules)
+		return -EINVAL;
+	engine_set_rules(&self.engine, rules);
+	return 0;
+}
+
+static bool needs_programs(const struct section *s)
+{
+	for (size_t i = 0; i < s->n_servers; i++)
+		if (s->servers[i].kind == SERVER_PROGRAM)
+			return true;
+	return s->acp != NULL;
+}
+
+/* A program that was started keeps the client; we wait for it, so that whoever waits for us waits
+ * for both. */
+static void wait_for_programs(void)
+{
+	while (self.spawner && spawner_running(self.spawner) > 0)
+		if (loop_turn(&self.engine.loop, 100) < 0)
+			break;
+}
+
+static int serve(int fd, const struct section *section)
+{
+	uint32_t index = section->index;
+	int rc = start_engine();
+
+	if (rc == 0 && needs_programs(section))
+		rc = start_spawner();
+	if (rc == 0)
+		rc = load_rules();
+	if (rc < 0) {
+		log_error("cannot start: %s", strerror(-rc));
+		return NO_START;
+	}
+	self.code = UNREACHABLE;
+	if (engine_serve(&self.engine, fd, &self.local, &self.client,
+			 &self.engine.rules->config->sections[index]) &&
+	    engine_live(&self.engine) > 0)
+		loop_run(&self.engine.loop);
+	pump_finish();
+	wait_for_programs();
+	return self.code;
+}
+
+int single_run(struct config *config, bool any_port)
+{
+	const struct section *section;
+	char where[ADDR_TEXT_MAX];
+	bool quiet;
+	int fd, rc;
+
+	self.config = config;
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);
+	quiet = stderr_is_client();
+	if (quiet)
+		log_set_sink(discard_line, NULL);
+	close_passed_sockets();
+	rc = start_log();
+	if (rc == 0)
+		rc = give_up_root();
+	if (rc != 0)
+		return rc;
+	fd = take_connection();
+	if (fd < 0) {
+		log_error("cannot serve what stdin and stdout are: %s", strerror(-fd));
+		return NO_START;
+	}
+	self.n_ifs = netlink_addresses(&self.ifs);
+	section = find_section(any_port);
+	if (!section) {
+		log_error("serving one connection: nothing is configured for %s",
+			  addr_format_port(&self.local, where));
+		close(fd);
+		return NOT_CONFIGURED;
+	}
+	release_standard_streams(!quiet);
+	return serve(fd, section);
+}

@@ -1,0 +1,151 @@
+#include "daemon/spawnd.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/wire.h"
+#include "os/shm.h"
+#include "program/spawner.h"
+#include "proxy/accesslog.h"
+#include "proxy/ruleset.h"
+
+static struct spawnd {
+	const struct spawnd_setup *setup;
+	struct loop loop;
+	struct watch control;
+	struct resolver *resolver;
+	struct spawner *spawner;
+	unsigned channels;
+} self;
+
+/* A line for the log goes to the supervisor; nobody waits for it. */
+static void put_line(void *arg, enum log_level level, const char *line)
+{
+	struct {
+		struct wire wire;
+		struct line_message line;
+	} m = {.wire.type = WIRE_LINE};
+	size_t len = strnlen(line, sizeof(m.line.text));
+
+	(void)arg;
+	m.line.wall_us = clock_wall_us();
+	m.line.level = level;
+	memcpy(m.line.text, line, len);
+	sock_send_message(self.setup->control_fd, &m,
+			  offsetof(__typeof__(m), line.text) + len, NULL, 0);
+}
+
+static void stopped(void *arg)
+{
+	(void)arg;
+	self.loop.stop = true;
+}
+
+/* Nobody is left who could ask or tell: programs that run have their clients themselves. */
+static void end_if_alone(void)
+{
+	if (self.channels == 0 && self.control.fd < 0)
+		self.loop.stop = true;
+}
+
+static void channel_gone(void *arg)
+{
+	(void)arg;
+	self.channels--;
+	end_if_alone();
+}
+
+/* Resolvers are asked as the configuration says; it may say so anew at each reload. */
+static void set_resolver(const struct config *c)
+{
+	if (self.resolver)
+		return;
+	if (resolver_new(&self.loop, c->resolvers, c->n_resolvers, &self.resolver) < 0)
+		log_error("the spawner cannot look up names of clients");
+}
+
+static void take_rules(int fd, uint64_t generation)
+{
+	const void *block;
+	struct config *c = NULL;
+	size_t len;
+
+	if (shm_map_sealed(fd, &block, &len) == 0) {
+		c = ruleset_unpack_config(block, len);
+		munmap((void *)block, len);
+	}
+	close(fd);
+	if (!c) {
+		log_error("the spawner cannot read the configuration that came from the supervisor");
+		return;
+	}
+	set_resolver(c);
+	if (!self.spawner) {
+		struct spawner_setup s = {.loop = &self.loop,
+					  .resolver = self.resolver,
+					  .nofile = self.setup->nofile,
+					  .umask = self.setup->umask};
+
+		if (spawner_new(&s, &self.spawner) < 0)
+			_exit(1);
+	}
+	spawner_set_config(self.spawner, c, generation);
+}
+
+static void take_channel(int fd, uint64_t number)
+{
+	struct trio *t;
+
+	if (number >= self.setup->n_trios || !self.spawner) {
+		close(fd);
+		return;
+	}
+	t = self.setup->trios[number];
+	if (spawner_add_channel(self.spawner, fd, trio_slots(t), t->n_rows, channel_gone, NULL) == 0)
+		self.channels++;
+}
+
+static void control_event(void *arg, uint32_t events)
+{
+	(void)arg;
+	for (;;) {
+		struct wire w;
+		int fd = -1;
+		size_t n_fds = 1;
+		int len = sock_recv_message(self.control.fd, &w, sizeof(w), &fd, &n_fds);
+
+		if (len == 0) {
+			watch_remove(&self.loop, &self.control);
+			end_if_alone();
+			return;
+		}
+		if (len < 0)
+			return;
+		if (len == sizeof(w) && w.type == WIRE_RULES && n_fds == 1)
+			take_rules(fd, w.generation);
+		else if (len == sizeof(w) && w.type == WIRE_CHANNEL && n_fds == 1)
+			take_channel(fd, w.generation);
+		else if (n_fds == 1)
+			close(fd);
+		if (w.type == WIRE_STOP && self.spawner)
+			spawner_stop(self.spawner, stopped, NULL);
+		else if (w.type == WIRE_STOP)
+			stopped(NULL);
+	}
+}
+
+int spawnd_run(const struct spawnd_setup *setup)
+{
+	memset(&self, 0, sizeof(self));
+	self.setup = setup;
+	if (loop_init(&self.loop, -1, NULL, 64) < 0)
+		return 1;
+	log_set_sink(put_line, NULL);
+	if (watch_add(&self.loop, &self.control, setup->control_fd, EPOLLIN, control_event, NULL) < 0)
+		return 1;
+	loop_run(&self.loop);
+	return 0;
+}

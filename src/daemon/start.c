@@ -1,0 +1,288 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "daemon/supervisor.h"
+#include "os/netlink.h"
+#include "os/proc.h"
+#include "os/systemd.h"
+
+#define NOFILE_CAP     1048576
+#define EXIT_NO_START  2
+#define OOM_SCORE      (-500) /* the keepers' memory is tiny; what they hold is everybody's connections */
+
+/* ---- -D: the foreground process waits for the verdict ---- */
+
+static int report_fd = -1;
+
+static void redirect_standard_streams(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; fd <= 2 && null >= 0; fd++)
+		dup2(null, fd);
+	if (null > 2)
+		close(null);
+}
+
+static _Noreturn void wait_for_child(int fd, pid_t pid)
+{
+	unsigned char code = EXIT_NO_START;
+	int status;
+
+	if (read(fd, &code, 1) == 1)
+		_exit(code);
+	if (waitpid(pid, &status, 0) == pid && WIFEXITED(status))
+		_exit(WEXITSTATUS(status) ? WEXITSTATUS(status) : EXIT_NO_START);
+	_exit(EXIT_NO_START);
+}
+
+static int go_to_background(void)
+{
+	int pipe_ends[2];
+	pid_t pid;
+
+	if (pipe2(pipe_ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid < 0)
+		return -errno;
+	if (pid > 0) {
+		close(pipe_ends[1]);
+		wait_for_child(pipe_ends[0], pid);
+	}
+	close(pipe_ends[0]);
+	report_fd = pipe_ends[1];
+	setsid();
+	return 0;
+}
+
+void supervisor_ready(struct supervisor *s)
+{
+	if (s->setup->daemon && report_fd >= 0) {
+		redirect_standard_streams();
+		if (write(report_fd, "\0", 1) < 0)
+			log_warning("the process that started us is gone");
+		close(report_fd);
+		report_fd = -1;
+	}
+	systemd_notify("READY=1");
+}
+
+/* ---- the log ---- */
+
+static int open_log(void *arg, const char *path)
+{
+	struct supervisor *s = arg;
+
+	return files_open_log(&s->files, path);
+}
+
+static int start_log(struct supervisor *s)
+{
+	struct log_target fallback = {.kind = s->setup->daemon ? LOG_TO_SYSLOG : LOG_TO_STDERR,
+				      .facility = LOG_DAEMON};
+	struct logger_world world = {.arg = s, .open_file = open_log};
+	const struct config *c = s->config;
+	struct buf why = BUF_INIT;
+
+	s->logger = logger_new(c->n_logs ? c->logs : &fallback, c->n_logs ? c->n_logs : 1, &world,
+			       &why);
+	if (!s->logger) {
+		log_error("%s", why.s);
+		buf_release(&why);
+		return EXIT_NO_START;
+	}
+	return 0;
+}
+
+/* ---- the pidfile ---- */
+
+static int write_pidfile(struct supervisor *s)
+{
+	const char *path = s->config->pidfile;
+	FILE *f;
+
+	if (!path)
+		return 0;
+	f = fopen(path, "we");
+	if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f) != 0) {
+		log_error("cannot write the pidfile %s: %s", path, strerror(errno));
+		return EXIT_NO_START;
+	}
+	s->pidfile = mem_strdup(path);
+	return 0;
+}
+
+/* ---- the user ---- */
+
+static void add_directory(char ***list, size_t *n, const char *path)
+{
+	char *copy = mem_strdup(path);
+	char *directory = dirname(copy);
+
+	*list = mem_resize(*list, *n + 1, sizeof(char *));
+	(*list)[(*n)++] = mem_strdup(directory);
+	free(copy);
+}
+
+/* Where files of root's may have to be touched later. */
+static size_t private_directories(const struct supervisor *s, char ***ret)
+{
+	const struct config *c = s->config;
+	size_t n = 0;
+
+	*ret = NULL;
+	for (char **f = c->files; f && *f; f++)
+		add_directory(ret, &n, *f);
+	for (size_t i = 0; i < c->n_logs; i++)
+		if (c->logs[i].kind == LOG_TO_FILE)
+			add_directory(ret, &n, c->logs[i].path);
+	if (c->pidfile)
+		add_directory(ret, &n, c->pidfile);
+	return n;
+}
+
+static void start_files(struct supervisor *s, const struct identity *id)
+{
+	char **directories;
+	size_t n = private_directories(s, &directories);
+
+	if (n > 0 && !files_start(&s->files, id, directories, n))
+		log_warning("this kernel has no landlock, so the right to read and write files of root is "
+			    "given up: removing the pidfile, reopening logs and reloading work only "
+			    "where %s may do it",
+			    id->user[0] ? id->user : "the service's user");
+	for (size_t i = 0; i < n; i++)
+		free(directories[i]);
+	free(directories);
+}
+
+static bool find_identity(const struct config *c, struct identity *id)
+{
+	char why[160];
+
+	if (user_lookup(c->user ? c->user : "nobody", c->group, id, why, sizeof(why)))
+		return true;
+	log_error("%s", why);
+	return false;
+}
+
+static int give_up_root(struct supervisor *s)
+{
+	const int keep[] = {CAP_NET_BIND_SERVICE};
+	/* a file may be reloaded with a new low port in it; what -b opened never changes */
+	size_t n_keep = s->setup->config_path ? 1 : 0;
+	struct identity id;
+	int rc;
+
+	if (geteuid() != 0) {
+		if (s->config->user || s->config->group)
+			log_warning("not started by root: running as who we are, not as \"user\" and "
+				    "\"group\" say");
+		return 0;
+	}
+	if (!find_identity(s->config, &id))
+		return EXIT_NO_START;
+	proc_oom_score(OOM_SCORE);
+	start_files(s, &id);
+	rc = user_become(&id, keep, n_keep);
+	if (rc < 0) {
+		log_error("cannot become user %s: %s", id.user, strerror(-rc));
+		return EXIT_NO_START;
+	}
+	log_info("running as user %s (uid %u, gid %u)%s%s", id.user, (unsigned)id.uid,
+		 (unsigned)id.gid, n_keep ? ", keeping CAP_NET_BIND_SERVICE for ports of a reload" : "",
+		 s->files.fd >= 0 ? ", CAP_DAC_OVERRIDE in a process confined to our files" : "");
+	return 0;
+}
+
+/* ---- the sockets ---- */
+
+static void log_lines(char *lines)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(lines, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		log_error("%s", line);
+}
+
+static int open_sockets(struct supervisor *s)
+{
+	struct sockets passed = {0};
+	struct buf why = BUF_INIT;
+	int n = systemd_listen_fds();
+	bool ok;
+
+	sockets_adopt(&passed, SYSTEMD_FIRST_FD, n);
+	s->n_ifs = netlink_addresses(&s->ifs);
+	ok = sockets_open(&passed, s->config, s->ifs, s->n_ifs, &s->sockets, &why);
+	if (!ok)
+		log_lines(why.s);
+	buf_release(&why);
+	sockets_close(&passed, ok ? &s->sockets : NULL);
+	if (!ok)
+		return EXIT_NO_START;
+	if (s->sockets.n == 0) {
+		log_error("nothing to listen on: no interface has an address that the configuration "
+			  "names (ip addr)");
+		return EXIT_NO_START;
+	}
+	sockets_tune(&s->sockets, s->config, s->ifs, s->n_ifs);
+	return 0;
+}
+
+/* ---- everything ---- */
+
+static void open_missing_streams(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+}
+
+int supervisor_start(struct supervisor *s)
+{
+	int rc;
+
+	open_missing_streams();
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL); /* an inherited "ignore" would take the exit codes away */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	s->umask_before = umask(027);
+	umask(s->umask_before);
+	proc_raise_nofile(NOFILE_CAP, &s->nofile_before);
+	rc = open_sockets(s);
+	if (rc == 0 && geteuid() == 0) {
+		struct identity id;
+
+		rc = find_identity(s->config, &id) ? 0 : EXIT_NO_START;
+	}
+	if (rc == 0 && s->setup->daemon && go_to_background() < 0) {
+		log_error("cannot go to the background: %s", strerror(errno));
+		rc = EXIT_NO_START;
+	}
+	if (rc == 0)
+		rc = start_log(s);
+	if (rc == 0)
+		rc = write_pidfile(s);
+	if (rc == 0)
+		rc = give_up_root(s);
+	return rc;
+}

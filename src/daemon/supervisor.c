@@ -1,0 +1,295 @@
+#include "daemon/supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "os/proc.h"
+#include "os/systemd.h"
+
+#define EXIT_NO_START  2
+#define KILL_AFTER_MS  3000 /* whoever has not ended by itself; programs have had 2 s by then */
+#define RESPAWN_MS     500
+
+/* ---- stopping ---- */
+
+static void kill_the_rest(void *arg)
+{
+	struct supervisor *s = arg;
+
+	crews_kill(s);
+	if (s->spawner_pid > 0)
+		kill(s->spawner_pid, SIGKILL);
+	timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + 200, kill_the_rest, s);
+}
+
+void supervisor_stop(struct supervisor *s)
+{
+	struct wire w = {.type = WIRE_STOP};
+
+	if (s->stopping)
+		return;
+	s->stopping = true;
+	systemd_notify("STOPPING=1");
+	log_info("stopping");
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		atomic_store(&s->crews[i].trio->stopping, 1);
+	crews_send(s, &w, NULL, 0);
+	if (s->spawner_control.fd >= 0)
+		sock_send_message(s->spawner_control.fd, &w, sizeof(w), NULL, 0);
+	timer_clear(&s->loop, &s->spawner_timer);
+	timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + KILL_AFTER_MS, kill_the_rest, s);
+	supervisor_check_stopped(s);
+}
+
+void supervisor_check_stopped(struct supervisor *s)
+{
+	if (s->stopping && s->spawner_pid <= 0 && crews_gone(s))
+		s->loop.stop = true;
+}
+
+static void patience_is_over(void *arg)
+{
+	struct supervisor *s = arg;
+
+	log_warning("stop-timeout: ending the connections that are left");
+	supervisor_stop(s);
+}
+
+static void quit(struct supervisor *s)
+{
+	struct wire w = {.type = WIRE_QUIT};
+
+	if (s->quitting || s->stopping)
+		return;
+	s->quitting = true;
+	log_info("graceful stop: no new connections, waiting for the old ones to end");
+	crews_send(s, &w, NULL, 0);
+	sockets_close(&s->sockets, NULL);
+	if (s->config->stop_timeout_ms)
+		timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + s->config->stop_timeout_ms,
+			  patience_is_over, s);
+}
+
+void supervisor_check_idle(struct supervisor *s)
+{
+	bool all = s->quitting;
+
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		all = all && s->crews[i].idle;
+	if (all)
+		supervisor_stop(s);
+}
+
+/* ---- children ---- */
+
+static void start_spawner_again(void *arg)
+{
+	struct supervisor *s = arg;
+
+	if (spawner_start(s) < 0)
+		timer_set(&s->loop, &s->spawner_timer, s->loop.now_ms + RESPAWN_MS,
+			  start_spawner_again, s);
+}
+
+static void spawner_died(struct supervisor *s, int status)
+{
+	int64_t wait_until = s->spawner_started_ms + RESPAWN_MS;
+
+	s->spawner_pid = 0;
+	if (s->spawner_control.fd >= 0) {
+		int fd = s->spawner_control.fd;
+
+		watch_remove(&s->loop, &s->spawner_control);
+		close(fd);
+	}
+	if (s->stopping) {
+		supervisor_check_stopped(s);
+		return;
+	}
+	if (WIFSIGNALED(status))
+		log_error("the spawner was killed by signal %d and is replaced", WTERMSIG(status));
+	else
+		log_error("the spawner has ended and is replaced");
+	if (wait_until > s->loop.now_ms)
+		timer_set(&s->loop, &s->spawner_timer, wait_until, start_spawner_again, s);
+	else
+		start_spawner_again(s);
+}
+
+static void reap(struct supervisor *s)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == s->spawner_pid)
+			spawner_died(s, status);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(void *arg, int sig)
+{
+	struct supervisor *s = arg;
+
+	switch (sig) {
+	case SIGTERM:
+	case SIGINT:
+		supervisor_stop(s);
+		break;
+	case SIGQUIT:
+		quit(s);
+		break;
+	case SIGHUP:
+		if (s->quitting || s->stopping)
+			break;
+		supervisor_reload(s);
+		break;
+	case SIGUSR1:
+		logger_reopen(s->logger);
+		break;
+	case SIGUSR2:
+		log_error("upgrade: replacing the program without a stop is not yet supported: "
+			  "nothing has changed");
+		break;
+	case SIGCHLD:
+		reap(s);
+		break;
+	}
+}
+
+/* ---- the names of servers ---- */
+
+static void names_changed(void *arg)
+{
+	struct supervisor *s = arg;
+
+	crews_send(s, &(struct wire){.type = WIRE_TARGETS}, NULL, 0);
+}
+
+/* ---- what it says when it begins ---- */
+
+static void describe_pool(const struct section *section, struct buf *out)
+{
+	for (size_t i = 0; i < section->n_servers; i++)
+		buf_addf(out, "%s%s", i ? ", " : "", section->servers[i].key);
+}
+
+static void say_section(const struct service *service, const struct section *section)
+{
+	struct buf line = BUF_INIT;
+	char net[ADDR_TEXT_MAX];
+
+	buf_adds(&line, service->n_ports > 1 || service->ports[0].first != service->ports[0].last
+				? "listening on ports"
+				: "listening on port");
+	for (size_t i = 0; i < service->n_ports; i++) {
+		buf_addf(&line, " %u", service->ports[i].first);
+		if (service->ports[i].last != service->ports[i].first)
+			buf_addf(&line, "-%u", service->ports[i].last);
+	}
+	if (section->kind == INTERFACE_NONE)
+		buf_adds(&line, " on every address");
+	else
+		buf_addf(&line, " on %s",
+			 section->kind == INTERFACE_NAME ? section->name
+							 : cidr_format(&section->net, net));
+	buf_adds(&line, ", leading to ");
+	describe_pool(section, &line);
+	log_info("%s", line.s);
+	buf_release(&line);
+}
+
+static void say_services(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_services; i++) {
+		const struct service *service = &c->services[i];
+
+		if (c->sections[service->root].n_servers > 0 && service->wildcard)
+			say_section(service, &c->sections[service->root]);
+		for (uint32_t k = 0; k < service->n_sections; k++)
+			say_section(service, &c->sections[service->first_section + k]);
+	}
+}
+
+/* ---- the life ---- */
+
+static uint32_t worker_count(const struct config *c)
+{
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	long n = c->workers ? (long)c->workers : cores;
+
+	return n < 1 ? 1 : n > WORLD_WORKERS ? WORLD_WORKERS : (uint32_t)n;
+}
+
+static int start_children(struct supervisor *s)
+{
+	static const int list[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
+				   SIGUSR1, SIGUSR2, SIGCHLD, 0};
+	int memfd = world_new(&s->world);
+	int rc = memfd < 0 ? memfd : loop_init(&s->loop, -1, NULL, 64);
+
+	if (rc < 0)
+		return rc;
+	close(memfd); /* mapped in all who need it */
+	rc = names_new(&s->loop, &s->world->targets, names_changed, s, &s->names);
+	if (rc == 0)
+		rc = names_set_config(s->names, s->config);
+	if (rc == 0)
+		rc = supervisor_pack_rules(s);
+	if (rc == 0)
+		rc = signals_watch(&s->loop, &s->signals, list, on_signal, s);
+	s->n_crews = worker_count(s->config);
+	if (rc == 0)
+		rc = crews_start(s);
+	if (rc == 0)
+		rc = spawner_start(s);
+	return rc;
+}
+
+static void clean_up(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		crew_drain(&s->crews[i]);
+	if (s->pidfile) {
+		int rc = files_unlink(&s->files, s->pidfile);
+
+		if (rc < 0 && rc != -ENOENT)
+			log_warning("cannot remove the pidfile %s: %s", s->pidfile, strerror(-rc));
+	}
+	files_stop(&s->files);
+	while (waitpid(-1, NULL, 0) > 0) /* the helper for files, and who was adopted: all are ending */
+		;
+}
+
+int supervisor_run(const struct supervisor_setup *setup)
+{
+	static struct supervisor s;
+	int rc;
+
+	s = (struct supervisor){.setup = setup, .config = setup->config, .rules_fd = -1};
+	s.files.fd = -1;
+	s.spawner_control.fd = -1;
+	proc_title("tcpproxy: supervisor");
+	rc = supervisor_start(&s);
+	if (rc != 0)
+		return rc;
+	log_set_sink(logger_sink, s.logger);
+	say_services(s.config);
+	rc = start_children(&s);
+	if (rc < 0) {
+		log_error("cannot start: %s", strerror(-rc));
+		rc = EXIT_NO_START;
+		supervisor_stop(&s);
+	} else {
+		supervisor_ready(&s);
+	}
+	loop_run(&s.loop);
+	clean_up(&s);
+	return rc;
+}

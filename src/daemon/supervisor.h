@@ -1,0 +1,116 @@
+/*
+ * supervisor.h - the process that was started: parses, binds, resolves, starts the others and watches
+ * them, reloads, writes the log. It reads no byte of any client, and none needs it to go on.
+ *
+ *   start.c       from the command line to a running daemon: sockets, pidfile, user
+ *   crew.c        the trios: starting them, what they say, their deaths
+ *   reload.c      a new configuration, taken whole or not at all
+ *   supervisor.c  the loop: signals, children, stopping
+ */
+#ifndef DAEMON_SUPERVISOR_H
+#define DAEMON_SUPERVISOR_H
+
+#include <sys/resource.h>
+#include "config/config.h"
+#include "daemon/files.h"
+#include "daemon/logger.h"
+#include "daemon/names.h"
+#include "daemon/sockets.h"
+#include "daemon/wire.h"
+#include "event/loop.h"
+#include "event/signals.h"
+#include "proxy/world.h"
+
+struct supervisor;
+
+/* What the command line amounts to. */
+struct supervisor_setup {
+	struct config *config;      /* the supervisor's from now on */
+	const char *config_path;    /* absolute; NULL: no file */
+	bool daemon;                /* -D */
+	/* For a reload: the file once more, read through `world`, with the same options. NULL: *errors says
+	 * why. */
+	struct config *(*reload)(void *arg, const struct config_world *world,
+				 struct config_errors *errors);
+	void *arg;
+	const struct config_world *world; /* the plain one */
+};
+
+/* A trio, as the supervisor sees it. */
+struct crew {
+	struct supervisor *supervisor;
+	uint32_t number;
+	struct trio *trio;
+	struct ring *ring;
+	int wake_fd;
+	struct watch wake;
+	struct watch control;
+	struct timer drain_timer;
+	unsigned deaths_seen;
+	bool idle;          /* WIRE_IDLE came */
+};
+
+struct supervisor {
+	const struct supervisor_setup *setup;
+	struct config *config;
+	uint64_t generation;
+	struct loop loop;
+	struct signals signals;
+	struct logger *logger;
+	struct files files;
+	struct sockets sockets;
+	struct interface_address *ifs;
+	size_t n_ifs;
+	struct world *world;
+	struct names *names;
+	int rules_fd;              /* sealed memfd of the present generation */
+
+	struct crew *crews;
+	uint32_t n_crews;
+	struct trio *trios[WORLD_WORKERS];
+	int rearm_fds[WORLD_WORKERS];
+
+	pid_t spawner_pid;
+	struct watch spawner_control;
+	int64_t spawner_started_ms;
+	struct timer spawner_timer;
+
+	struct rlimit nofile_before;
+	unsigned umask_before;
+	char *pidfile;             /* NULL: none was written */
+	bool quitting, stopping;
+	struct timer stop_timer;
+	struct watch ready_pipe;
+};
+
+/* Serves until it is told to stop. Returns the exit code. */
+int supervisor_run(const struct supervisor_setup *setup);
+
+/* start.c: everything up to (not including) the first child. 0, or the exit code. */
+int supervisor_start(struct supervisor *s);
+/* It runs: tells whoever waits (the foreground process of -D, systemd). */
+void supervisor_ready(struct supervisor *s);
+
+/* crew.c */
+int crews_start(struct supervisor *s);
+void crew_send(struct crew *c, const struct wire *w, const int *fds, size_t n_fds);
+void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size_t n_fds);
+void crew_drain(struct crew *c);         /* what stands in its ring goes to the log */
+void crews_kill(struct supervisor *s);
+bool crews_gone(const struct supervisor *s);
+int spawner_start(struct supervisor *s); /* and gives every worker a channel to it */
+
+/* reload.c */
+void supervisor_reload(struct supervisor *s);
+/* Packs s->config into s->rules_fd as the next generation. 0 or -errno. */
+int supervisor_pack_rules(struct supervisor *s);
+/* Sends listeners of `now` that `before` (NULL: none) lacks, to one crew or to all (NULL). */
+void supervisor_send_listeners(struct supervisor *s, struct crew *to, const struct sockets *now,
+			       const struct sockets *before);
+
+/* supervisor.c */
+void supervisor_stop(struct supervisor *s);
+void supervisor_check_stopped(struct supervisor *s);
+void supervisor_check_idle(struct supervisor *s);
+
+#endif

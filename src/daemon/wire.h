@@ -1,0 +1,34 @@
+/*
+ * wire.h - what the supervisor tells a worker or the spawner, and what they answer: one message of
+ * SOCK_SEQPACKET each, descriptors beside it.
+ */
+#ifndef DAEMON_WIRE_H
+#define DAEMON_WIRE_H
+
+#include <stdint.h>
+#include "os/sock.h"
+
+enum wire_type {
+	/* to a worker */
+	WIRE_RULES = 1, /* fd: sealed memfd (ruleset.h); generation. Also to the spawner. */
+	WIRE_LISTEN,    /* n fds, ids: serve these too */
+	WIRE_UNLISTEN,  /* n ids: no longer */
+	WIRE_CHANNEL,   /* fd: to the spawner. To the spawner: fd of trio `generation`. */
+	WIRE_TARGETS,   /* servers have got addresses */
+	WIRE_QUIT,      /* accept nothing more; WIRE_IDLE when the last connection has ended */
+	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
+	/* from a worker */
+	WIRE_IDLE,
+	WIRE_FAILED,    /* n: WIRE_RULES could not be loaded */
+	/* from the spawner: lines for the log (struct line_message) */
+	WIRE_LINE,
+};
+
+struct wire {
+	uint32_t type;
+	uint32_t n;
+	uint64_t generation;
+	uint32_t ids[SOCK_MAX_FDS];
+};
+
+#endif

@@ -1,0 +1,324 @@
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "daemon/wire.h"
+#include "os/sandbox.h"
+#include "os/shm.h"
+#include "takeover/keeper.h"
+#include "takeover/recover.h"
+
+#define MEMBERS_AGAIN_MS 20 /* a keeper that is just being replaced cannot be watched yet */
+
+static struct worker {
+	struct engine engine;
+	struct trio *trio;
+	struct watch control;
+	struct watch members[3]; /* keepers and supervisor */
+	struct timer members_timer;
+	bool quitting;
+} worker;
+
+/* ---- the log: through the ring, to the supervisor ---- */
+
+static void wake_reader(void)
+{
+	if (atomic_exchange(&worker.trio->reader_waits, 0) &&
+	    write(worker.trio->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
+		errno = 0; /* an eventfd that is full has woken it already */
+}
+
+static void put_message(void *arg, enum message_type type, const void *data, size_t len)
+{
+	(void)arg;
+	ring_put(trio_ring(worker.trio), type, data, len);
+	wake_reader();
+}
+
+static void put_line(void *arg, enum log_level level, const char *line)
+{
+	struct line_message m = {.wall_us = clock_wall_us(), .level = level};
+	size_t len = strnlen(line, sizeof(m.text));
+
+	memcpy(m.text, line, len);
+	put_message(arg, MESSAGE_LINE, &m, offsetof(struct line_message, text) + len);
+}
+
+/* ---- rules ---- */
+
+static void load_rules(int fd, uint64_t generation)
+{
+	struct ruleset *rules = NULL;
+	const void *block;
+	size_t len;
+
+	if (shm_map_sealed(fd, &block, &len) == 0) {
+		rules = ruleset_load(block, len, generation, &worker.engine.world->targets);
+		munmap((void *)block, len);
+	}
+	if (!rules) {
+		log_error("worker %u: the configuration that came from the supervisor cannot be read",
+			  worker.trio->number);
+		return;
+	}
+	engine_set_rules(&worker.engine, rules);
+}
+
+static void take_rules(int fd, uint64_t generation)
+{
+	int old = worker.trio->config_fd;
+
+	/* recorded first: a successor finds the one or the other */
+	worker.trio->config_fd = fd;
+	worker.trio->config_generation = generation;
+	if (old >= 0)
+		close(old);
+	load_rules(fd, generation);
+}
+
+/* ---- listeners ---- */
+
+static void take_listener(uint32_t id, int fd)
+{
+	for (int i = 0; i < TRIO_LISTENERS; i++) {
+		struct trio_listener *l = &worker.trio->listeners[i];
+
+		if (atomic_load(&l->id) != 0)
+			continue;
+		l->fd = fd;
+		atomic_store(&l->id, id);
+		engine_add_listener(&worker.engine, id, fd);
+		return;
+	}
+	close(fd);
+	log_error("worker %u: more than %d listening addresses", worker.trio->number,
+		  TRIO_LISTENERS);
+}
+
+static void drop_listener(uint32_t id)
+{
+	engine_drop_listener(&worker.engine, id);
+	for (int i = 0; i < TRIO_LISTENERS; i++)
+		if (atomic_load(&worker.trio->listeners[i].id) == id)
+			atomic_store(&worker.trio->listeners[i].id, 0);
+}
+
+/* ---- what the supervisor says ---- */
+
+static void say(enum wire_type type)
+{
+	struct wire w = {.type = type};
+
+	if (worker.control.fd >= 0)
+		sock_send_message(worker.control.fd, &w, sizeof(w), NULL, 0);
+}
+
+static void now_idle(void *arg)
+{
+	(void)arg;
+	if (worker.quitting)
+		say(WIRE_IDLE);
+}
+
+static void quit(void)
+{
+	worker.quitting = true;
+	atomic_store(&worker.trio->quitting, 1);
+	engine_accept(&worker.engine, false);
+	for (int i = 0; i < TRIO_LISTENERS; i++) {
+		uint32_t id = atomic_load(&worker.trio->listeners[i].id);
+
+		if (id != 0)
+			drop_listener(id);
+	}
+	if (engine_live(&worker.engine) == 0)
+		now_idle(NULL);
+}
+
+static void obey(const struct wire *w, int *fds, size_t n_fds)
+{
+	size_t used = 0;
+
+	switch (w->type) {
+	case WIRE_RULES:
+		if (n_fds == 1)
+			take_rules(fds[used++], w->generation);
+		break;
+	case WIRE_LISTEN:
+		for (; used < n_fds && used < w->n; used++)
+			take_listener(w->ids[used], fds[used]);
+		break;
+	case WIRE_UNLISTEN:
+		for (uint32_t i = 0; i < w->n && i < SOCK_MAX_FDS; i++)
+			drop_listener(w->ids[i]);
+		break;
+	case WIRE_CHANNEL:
+		if (n_fds == 1)
+			engine_set_channel(&worker.engine, fds[used++]);
+		break;
+	case WIRE_TARGETS:
+		engine_targets_changed(&worker.engine);
+		break;
+	case WIRE_QUIT:
+		quit();
+		break;
+	case WIRE_STOP:
+		engine_accept(&worker.engine, false);
+		engine_end_all(&worker.engine, END_STOPPED);
+		worker.engine.loop.stop = true;
+		break;
+	default:
+		break;
+	}
+	while (used < n_fds)
+		close(fds[used++]);
+}
+
+static void control_event(void *arg, uint32_t events)
+{
+	(void)arg;
+	for (int n = 0; n < 64 && !worker.engine.loop.stop; n++) {
+		struct wire w;
+		int fds[SOCK_MAX_FDS];
+		size_t n_fds = SOCK_MAX_FDS;
+		int len = sock_recv_message(worker.control.fd, &w, sizeof(w), fds, &n_fds);
+
+		if (len == sizeof(w)) {
+			obey(&w, fds, n_fds);
+			continue;
+		}
+		for (size_t i = 0; i < n_fds; i++)
+			close(fds[i]);
+		if (len == 0) {
+			/* the supervisor is gone: relaying and accepting go on without it */
+			watch_remove(&worker.engine.loop, &worker.control);
+			return;
+		}
+		if (len < 0)
+			return;
+	}
+}
+
+/* ---- the other members ---- */
+
+static void watch_members(void);
+
+static void members_changed(void *arg)
+{
+	(void)arg;
+	trio_worker_check();
+	watch_members();
+}
+
+static void member_event(void *arg, uint32_t events)
+{
+	members_changed(arg);
+}
+
+static void watch_members(void)
+{
+	struct loop *loop = &worker.engine.loop;
+	int fds[3];
+	int n = trio_worker_pidfds(fds);
+
+	for (int i = 0; i < 3; i++) {
+		watch_remove(loop, &worker.members[i]);
+		if (i < n)
+			watch_add(loop, &worker.members[i], fds[i], EPOLLIN, member_event, NULL);
+	}
+	if (!trio_worker_watches_all())
+		timer_set(loop, &worker.members_timer, loop->now_ms + MEMBERS_AGAIN_MS,
+			  members_changed, NULL);
+}
+
+/* ---- birth ---- */
+
+/* What a predecessor had in hand is ended: its connections' records are written, its sockets closed. */
+static void lost_row(void *arg, uint32_t i)
+{
+	struct record_message m;
+	size_t len;
+
+	(void)arg;
+	trio_row(worker.trio, i)->end = END_LOST;
+	len = accesslog_fill(worker.trio, i, NULL, RECORD_CLOSE, &m);
+	put_message(NULL, MESSAGE_RECORD, &m, len);
+}
+
+static void take_up(const struct worker_setup *setup)
+{
+	struct trio *t = worker.trio;
+
+	if (atomic_load(&t->starts) > 1) {
+		struct limits own = {.trios = setup->trios,
+				     .n_trios = setup->n_trios,
+				     .own = t->number};
+
+		recover_end_rows(t, lost_row, NULL);
+		limits_clear(&own);
+		atomic_store(&setup->world->live[t->number], 0);
+		atomic_store(&setup->world->disarmed[t->number], 0);
+	}
+	if (t->epfd >= 0)
+		close(t->epfd);
+	t->epfd = -1;
+}
+
+static void start_engine(const struct worker_setup *setup)
+{
+	struct engine_setup engine = {
+		.trio = setup->trio,
+		.world = setup->world,
+		.trios = setup->trios,
+		.n_trios = setup->n_trios,
+		.rearm_fds = setup->rearm_fds,
+		.events = setup->trio->events,
+		.n_events = TRIO_EVENTS,
+		.message = put_message,
+	};
+	struct trio *t = setup->trio;
+
+	CHECK(engine_init(&worker.engine, &engine, -1) == 0);
+	t->epfd = worker.engine.loop.epfd;
+	worker.engine.idle = now_idle;
+	if (t->config_fd >= 0)
+		load_rules(t->config_fd, t->config_generation);
+	if (t->spawner_fd >= 0)
+		engine_set_channel(&worker.engine, t->spawner_fd);
+	engine_accept(&worker.engine, !atomic_load(&t->quitting));
+	for (int i = 0; i < TRIO_LISTENERS; i++)
+		if (atomic_load(&t->listeners[i].id) != 0)
+			engine_add_listener(&worker.engine, atomic_load(&t->listeners[i].id),
+					    t->listeners[i].fd);
+	worker.quitting = atomic_load(&t->quitting);
+}
+
+void worker_run(void *arg)
+{
+	const struct worker_setup *setup = arg;
+	const char *missing;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.trio = setup->trio;
+	worker.control.fd = -1;
+	log_set_sink(put_line, NULL);
+	missing = sandbox_worker();
+	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
+		log_warning("workers run without %s: this kernel does not have it", missing);
+	take_up(setup);
+	start_engine(setup);
+	watch_members();
+	if (worker.trio->control_fd >= 0)
+		watch_add(&worker.engine.loop, &worker.control, worker.trio->control_fd, EPOLLIN,
+			  control_event, NULL);
+	atomic_store(&worker.trio->ready, worker.trio->pid[MEMBER_WORKER]);
+	now_idle(NULL);
+	loop_run(&worker.engine.loop);
+}
