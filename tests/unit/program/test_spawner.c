@@ -741,6 +741,18 @@ static void test_gone_while_a_name_is_looked_up(void **state)
 	assert_string_equal(f->slots[2].name, "");
 	close(client);
 
+	/* killed, while the name server answers */
+	client = client_pair(&program_end);
+	q = make_question(f, ASK_HANDLER, 3);
+	ask(f, &q, program_end);
+	loop_turn(&f->loop, 20);
+	q.kind = ASK_KILL;
+	assert_int_equal(sock_send_message(f->sock, &q, sizeof(q), NULL, 0), 0);
+	answer_to(f, &q, ANSWER_FAILED);
+	no_answer(f);
+	assert_int_equal(f->slots[3].pid, 0);
+	close(client);
+
 	client = client_pair(&program_end);
 	ask_silent(f, ASK_HANDLER, 1, program_end);
 	loop_turn(&f->loop, 20);
