@@ -139,31 +139,31 @@ static void interface_add(struct sources *s, const struct bind *b, const struct 
 	}
 }
 
-/* One service for all -b of the same port: first its own section, then those of the addresses. */
-static void service_add(struct sources *s, struct bind *binds, size_t n, const struct options *o)
+/* The next -b of the same port that names an address, or none. */
+static struct bind *next_bind(struct bind *binds, size_t n, const char *port, bool address)
 {
-	bool wildcard = false;
-
-	bind_line(s, &binds[0], "port", binds[0].port);
-	texts_add(s, o->service, o->n_service);
 	for (size_t i = 0; i < n; i++) {
-		if (strcmp(binds[i].port, binds[0].port) || binds[i].host)
-			continue;
-		if (!wildcard) {
-			servers_add(s, o);
-			wildcard = true;
-		} else {
-			/* Said again, and refused as a second service of this port. */
-			bind_line(s, &binds[i], "port", binds[i].port);
-			servers_add(s, o);
-		}
-		binds[i].done = true;
+		if (!binds[i].done && !binds[i].host == !address && !strcmp(binds[i].port, port))
+			return &binds[i];
 	}
-	for (size_t i = 0; i < n; i++) {
-		if (strcmp(binds[i].port, binds[0].port) || !binds[i].host)
-			continue;
-		interface_add(s, &binds[i], o);
-		binds[i].done = true;
+	return NULL;
+}
+
+/* One service for all -b of the same port: first its own section, then those of the addresses. */
+static void service_add(struct sources *s, struct bind *binds, size_t n, const char *port,
+                        const struct options *o)
+{
+	struct bind *b = next_bind(binds, n, port, false);
+
+	bind_line(s, b ? b : next_bind(binds, n, port, true), "port", port);
+	texts_add(s, o->service, o->n_service);
+	if (b) {
+		servers_add(s, o);
+		b->done = true;
+	}
+	while ((b = next_bind(binds, n, port, true))) {
+		interface_add(s, b, o);
+		b->done = true;
 	}
 }
 
@@ -176,7 +176,7 @@ static void binds_add(struct sources *s, const struct options *o, struct config_
 		n += bind_parse(o->binds[i], &binds[n], errors);
 	for (size_t i = 0; i < n; i++) {
 		if (!binds[i].done)
-			service_add(s, &binds[i], n - i, o);
+			service_add(s, binds, n, binds[i].port, o);
 	}
 	for (size_t i = 0; i < n; i++) {
 		free(binds[i].host);
@@ -237,8 +237,7 @@ static struct config *parse_sources(const struct config_source *list, size_t n,
 	struct config *c = config_parse_sources(list, n, world, &more);
 
 	if (more.n)
-		errors->list = mem_resize(errors->list, errors->n + more.n,
-					  sizeof(*errors->list));
+		errors->list = mem_resize(errors->list, errors->n + more.n, sizeof(*errors->list));
 	for (size_t i = 0; i < more.n; i++)
 		errors->list[errors->n++] = more.list[i];
 	free(more.list);

@@ -1,4 +1,4 @@
-/* check.c - rules across lines, and the last touches to sections that are complete. */
+/* check.c - rules across lines, and what follows from all of them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 /* More listening sockets than a process can have descriptors. */
 #define SOCKETS_MAX 1048576
 
-/* ---- the last touches ---- */
+/* ---- what follows from the whole ---- */
 
 static void wait_finish(struct section *s)
 {

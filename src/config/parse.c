@@ -299,25 +299,55 @@ static void include_file(struct parser *p, const char *path, uint32_t column)
 	free(text);
 }
 
+/* What the user wrote is a pattern; the directory it starts from is none. */
+static char *include_pattern(struct parser *p, const char *word)
+{
+	struct buf pattern = BUF_INIT;
+	char *directory;
+
+	if (*word == '/')
+		return mem_strdup(word);
+	directory = parse_path(p, "");
+	for (const char *s = directory; *s; s++) {
+		if (strchr("*?[\\", *s))
+			buf_addc(&pattern, '\\');
+		buf_addc(&pattern, *s);
+	}
+	buf_adds(&pattern, word);
+	free(directory);
+	return buf_detach(&pattern);
+}
+
+static void include_glob(struct parser *p, const struct word *w)
+{
+	char *pattern, **found;
+
+	if (!p->world || !p->world->glob) {
+		parse_error(p, w->column, "there is no way to look for files here");
+		return;
+	}
+	pattern = include_pattern(p, w->text);
+	found = p->world->glob(p->world->arg, pattern);
+	for (size_t i = 0; found && found[i]; i++)
+		include_file(p, found[i], w->column);
+	words_free(found);
+	free(pattern);
+}
+
 void set_include(struct parser *p, const struct directive *d, struct word *args, size_t n)
 {
-	char *path = parse_path(p, args[0].text);
-	uint32_t column = args[0].column;
+	char *path;
 
 	if (!*args[0].text) {
-		parse_error(p, column, "\"include\" takes the name of a file, not an empty word");
-	} else if (!strpbrk(path, "*?[")) {
-		include_file(p, path, column);
-	} else if (!p->world || !p->world->glob) {
-		parse_error(p, column, "there is no way to look for files here");
+		parse_error(p, args[0].column,
+		            "\"include\" takes the name of a file, not an empty word");
+	} else if (strpbrk(args[0].text, "*?[")) {
+		include_glob(p, &args[0]);
 	} else {
-		char **found = p->world->glob(p->world->arg, path);
-
-		for (size_t i = 0; found && found[i]; i++)
-			include_file(p, found[i], column);
-		words_free(found);
+		path = parse_path(p, args[0].text);
+		include_file(p, path, args[0].column);
+		free(path);
 	}
-	free(path);
 }
 
 /* ---- directives ---- */

@@ -5,6 +5,7 @@ TCPPROXY names the binary; else it is build/tcpproxy.
 
 import os
 import pathlib
+import pty
 import random
 import re
 import socket
@@ -226,6 +227,35 @@ def test_explain(args, code, words):
     assert r.returncode == code, text
     for w in words:
         assert w in text
+
+
+def test_rules_of_the_command_line_have_names():
+    args = ["-b", "127.0.0.1:80", "-b", "80", "-b", "*:81", "a", "--explain", "1.2.3.4"]
+    assert "rule: -b:80 (port 80)" in run(*args, "80").stdout.decode()
+    assert "rule: -b:*:81 (port 81)" in run(*args, "81").stdout.decode()
+    assert "rule: -b:127.0.0.1:80 (" in run(*args, "127.0.0.1:80").stdout.decode()
+
+
+def test_a_directory_with_the_letters_of_a_pattern(tmp_path):
+    odd = tmp_path / "a[b]*"
+    odd.mkdir()
+    (odd / "t.conf").write_text("port 80\ninclude x.inc\ninclude y*.inc\n")
+    (odd / "x.inc").write_text("server a:1\n")
+    (odd / "y1.inc").write_text("server b:1\n")
+    r = run("-C", "-f", str(odd / "t.conf"))
+    assert r.stdout == b"port 80\n\tserver a:1\n\tserver b:1\n", r.stderr
+    (odd / "x.inc").unlink()
+    assert run("-C", "-f", str(odd / "t.conf")).returncode == 1
+
+
+def test_a_terminal_is_told_that_it_is_relayed():
+    # A closed port: the connection itself does not matter here.
+    ours, theirs = pty.openpty()
+    r = subprocess.run([TCPPROXY, "127.0.0.1:1"], stdin=theirs, stdout=subprocess.PIPE,
+                       stderr=subprocess.PIPE, check=False, timeout=20)
+    os.close(ours)
+    os.close(theirs)
+    assert b"tcpproxy: without -b, this terminal is relayed to 127.0.0.1:1" in r.stderr
 
 
 def test_help_and_version():

@@ -29,8 +29,9 @@ static void the_most_exact_section(void **state)
 {
 	struct config *c = parse_good("port 80\nserver own\n"
 	                              "interface eth0\nserver name\n"
-	                              "interface 10.1.2.0/24\nserver longer\n"
 	                              "interface 10.0.0.0/8\nserver shorter\n"
+	                              "interface 10.1.2.0/24\nserver longer\n"
+	                              "interface 10.1.0.0/16\nserver between\n"
 	                              "interface 10.1.2.3\nserver exact\n"
 	                              "port 81\ninterface lo\nserver lo\n"
 	                              "port 82-84\ninterface 0.0.0.0\nserver any4\n"
