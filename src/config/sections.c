@@ -10,26 +10,31 @@
 
 /* ---- port ---- */
 
+/* FIRST-LAST; the name of a port may have a '-' in it, too. */
+static bool range_split(const struct parser *p, char *text, struct port_range *ret)
+{
+	for (char *dash = strchr(text, '-'); dash; dash = strchr(dash + 1, '-')) {
+		bool ok;
+
+		*dash = '\0';
+		ok = port_parse(p->world, text, &ret->first) &&
+		     port_parse(p->world, dash + 1, &ret->last);
+		*dash = '-';
+		if (ok)
+			return true;
+	}
+	return false;
+}
+
 static const char *range_parse(const struct parser *p, char *text, struct port_range *ret)
 {
-	char *dash;
-
 	if (port_parse(p->world, text, &ret->first)) {
 		ret->last = ret->first;
 		return NULL;
 	}
-	dash = strchr(text, '-');
-	if (dash) {
-		bool ok;
-
-		*dash = '\0';
-		ok = port_parse(NULL, text, &ret->first) && port_parse(NULL, dash + 1, &ret->last);
-		*dash = '-';
-		if (ok && ret->first > ret->last)
-			return "is a range that runs backwards: write FIRST-LAST";
-		if (ok)
-			return NULL;
-	}
+	if (range_split(p, text, ret))
+		return ret->first <= ret->last ? NULL
+		                               : "is a range that runs backwards: write FIRST-LAST";
 	if (strchr(text, ','))
 		return "is no port: several ports are several words, or several -b";
 	if (strchr(text, ':'))

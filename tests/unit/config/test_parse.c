@@ -93,7 +93,7 @@ static void servers(void **state)
 	                              "server [::1]:smtp weight=3 backup max=7 disabled\n"
 	                              "server 10.0.0.1\n"
 	                              "server unix:run/x.sock\n"
-	                              "port http-alt\nexec ./h -x \"a b\"\n"
+	                              "port 8070-http-alt\nexec ./h -x \"a b\"\n"
 	                              "port 9\nserver /bin/cat -u\n");
 	const struct server *s = c->sections[0].servers;
 
@@ -107,6 +107,8 @@ static void servers(void **state)
 	assert_int_equal(s[1].port, 0);
 	assert_int_equal(s[2].kind, SERVER_UNIX);
 	assert_string_equal(s[2].path, "/etc/run/x.sock");
+	assert_int_equal(c->services[1].ports[0].first, 8070);
+	assert_int_equal(c->services[1].ports[0].last, 8080);
 	s = c->sections[1].servers;
 	assert_int_equal(s->kind, SERVER_PROGRAM);
 	assert_string_equal(s->path, "/etc/h");
