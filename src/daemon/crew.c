@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -185,6 +186,7 @@ static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor
 		keep[n++] = s->rearm_fds[i];
 	proc_close_except(3, keep, n);
 	user_drop_capabilities();
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	proc_size_table((unsigned)limit.rlim_cur);
 	c->trio->control_fd = control_fd;

@@ -85,10 +85,11 @@ static bool stderr_is_client(void)
 static int start_log(void)
 {
 	struct log_target fallback = {.kind = LOG_TO_SYSLOG, .facility = LOG_DAEMON};
+	const struct logger_world world = {0};
 	const struct config *c = self.config;
 	struct buf why = BUF_INIT;
 
-	self.logger = logger_new(c->n_logs ? c->logs : &fallback, c->n_logs ? c->n_logs : 1, NULL,
+	self.logger = logger_new(c->n_logs ? c->logs : &fallback, c->n_logs ? c->n_logs : 1, &world,
 				 &why);
 	if (!self.logger) {
 		log_error("%s", why.s);

@@ -51,12 +51,14 @@ def test_bytes_in_one_direction_are_life_for_both(relay, sender):
 
 def test_what_a_slow_reader_acknowledges_is_life(relay4):
     """Everything is in our kernel's buffers, the sender has long ended; the reader goes on."""
-    client, server = relay4("-t", "0.6").pair(small=True)
-    server.sendall(data(256 * KIB))
-    got = 0
-    while got < 256 * KIB:
-        time.sleep(0.02)
-        got += len(client.recv(4096))
+    client, server = relay4("-t", "0.8").pair(small=True, receive=64 * KIB)
+    server.sendall(data(768 * KIB))
+    with Timer() as t:
+        got = 0
+        while got < 768 * KIB:
+            time.sleep(0.05)
+            got += len(client.recv(16 * KIB))
+    assert t.seconds > 1.6
     assert is_reset(client)
 
 

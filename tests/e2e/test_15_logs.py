@@ -204,7 +204,8 @@ def test_a_full_pipe_as_stderr_stops_no_client(start, service):
     except BlockingIOError:
         pass
     os.set_blocking(writer, True)
-    proxy = start("-b", port, service().spelt, wrap=["sh", "-c", f'exec "$@" 2>&{writer}', "sh"], pass_fds=[writer])
+    proxy = start("-b", port, service().spelt, wrap=["sh", "-c", 'exec "$@" 2>&9 9>&-', "sh"], pass_fds=[9],
+                  preexec_fn=lambda: os.dup2(writer, 9))
     os.close(writer)
     for _ in range(50):
         assert ask(port, b"hello") == b"hello"

@@ -142,10 +142,11 @@ def say(text):
     return serve
 
 
-def connect(port, host="127.0.0.1", small=False, source=None, timeout=PATIENCE):
+def connect(port, host="127.0.0.1", small=False, source=None, timeout=PATIENCE, receive=4096):
+    """A client. `small`: with a receive buffer of only `receive` bytes."""
     s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     if small:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     s.settimeout(timeout)
     if source:
         s.bind((source, 0))
@@ -164,6 +165,8 @@ def refused(port, host="127.0.0.1"):
         return False
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # somebody did a moment ago
+        return False
 
 
 # -- looking at a socket
@@ -216,10 +219,11 @@ def is_reset(s):
         return True
 
 
-def gets_reset(port, host="127.0.0.1"):
-    """A new client is answered with a reset, not with a clean end of stream."""
+def gets_reset(port, host="127.0.0.1", **more):
+    """A new client is answered with a reset, not with a clean end of stream. A quick one is heard of already by
+    connect()."""
     try:
-        with connect(port, host) as s:
+        with connect(port, host, **more) as s:
             return is_reset(s)
     except ConnectionResetError:
         return True
