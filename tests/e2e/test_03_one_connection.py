@@ -175,7 +175,11 @@ def test_HUP_INT_and_TERM_simply_end_it(inetd, server, number):
     s = target.accept()
     p.send_signal(number)
     p.wait(4)
-    assert is_reset(client) and is_reset(s)
+    for peer in (client, s):
+        try:
+            assert read_all(peer) == b""
+        except ConnectionResetError:
+            pass
 
 
 def test_ignored_signals_are_not_obeyed_from_the_caller(inetd, server):
