@@ -185,6 +185,8 @@ static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		keep[n++] = s->rearm_fds[i];
 	proc_close_except(3, keep, n);
+	/* a fault of the program is still told where there is somebody to read it */
+	proc_null_streams(s->setup->daemon ? 2 : 1);
 	user_drop_capabilities();
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	getrlimit(RLIMIT_NOFILE, &limit);
@@ -236,7 +238,8 @@ static void lost_record(struct crew *c, uint32_t i)
 	struct record_message m;
 
 	trio_row(c->trio, i)->end = END_LOST;
-	log_message(c, MESSAGE_RECORD, &m, accesslog_fill(c->trio, i, NULL, RECORD_CLOSE, &m));
+	log_message(c, MESSAGE_RECORD, &m,
+		    accesslog_fill(c->trio, c->supervisor->world, i, RECORD_CLOSE, &m));
 }
 
 static void crew_lost(struct crew *c)
@@ -375,6 +378,7 @@ static _Noreturn void become_spawner(struct supervisor *s, int control_fd)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	proc_close_except(3, &control_fd, 1);
+	proc_null_streams(s->setup->daemon ? 2 : 1);
 	user_drop_capabilities();
 	_exit(spawnd_run(&setup));
 }

@@ -76,6 +76,7 @@ static _Noreturn void be_helper(int fd, const struct identity *identity, char *c
 				    ? SIG_IGN
 				    : SIG_DFL);
 	proc_close_except(3, &fd, 1);
+	proc_null_streams(2);
 	if (landlock_confine(directories, n) == 0 && user_become(identity, keep, 1) == 0 &&
 	    user_raise(CAP_DAC_OVERRIDE, true) == 0)
 		serve(fd);

@@ -16,6 +16,7 @@
 #include "daemon/logger.h"
 #include "daemon/names.h"
 #include "daemon/pump.h"
+#include "event/signals.h"
 #include "os/netlink.h"
 #include "os/proc.h"
 #include "os/sock.h"
@@ -42,6 +43,8 @@ static struct single {
 	size_t n_ifs;
 	struct addr local, client;
 	enum exit_code code;
+	struct signals signals;
+	int signal; /* that ended it; 0: none */
 } self;
 
 /* ---- the log and the exit code ---- */
@@ -212,6 +215,40 @@ static void ended(void *arg)
 	self.engine.loop.stop = true;
 }
 
+/* HUP, INT and TERM simply end it; but what we cut short ends with a reset, never with a FIN that would
+ * make half a stream look whole. */
+static const int ending_signals[] = {SIGHUP, SIGINT, SIGTERM, 0};
+
+static void on_signal(void *arg, int sig)
+{
+	(void)arg;
+	self.signal = sig;
+	engine_end_all(&self.engine, END_STOPPED);
+	self.engine.loop.stop = true;
+}
+
+/* Before any thread is started: the mask is theirs, too. */
+static void hold_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (const int *sig = ending_signals; *sig; sig++)
+		sigaddset(&set, *sig);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+static _Noreturn void die_of_signal(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, self.signal);
+	raise(self.signal);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	_exit(128 + self.signal);
+}
+
 static int start_engine(void)
 {
 	struct engine_setup setup = {.n_trios = 1,
@@ -232,6 +269,9 @@ static int start_engine(void)
 	if (rc < 0)
 		return rc;
 	self.engine.idle = ended;
+	rc = signals_watch(&self.engine.loop, &self.signals, ending_signals, on_signal, NULL);
+	if (rc < 0)
+		return rc;
 	rc = names_new(&self.engine.loop, &self.world->targets, names_changed, NULL, &self.names);
 	if (rc == 0)
 		rc = names_set_config(self.names, self.config);
@@ -294,8 +334,15 @@ static bool needs_programs(const struct section *s)
 
 /* A program that was started keeps the client; we wait for it, so that whoever waits for us waits
  * for both. */
+static void programs_ended(void *arg)
+{
+	(void)arg;
+}
+
 static void wait_for_programs(void)
 {
+	if (self.spawner && self.signal)
+		spawner_stop(self.spawner, programs_ended, NULL);
 	while (self.spawner && spawner_running(self.spawner) > 0)
 		if (loop_turn(&self.engine.loop, 100) < 0)
 			break;
@@ -319,8 +366,11 @@ static int serve(int fd, const struct section *section)
 			 &self.engine.rules->config->sections[index]) &&
 	    engine_live(&self.engine) > 0)
 		loop_run(&self.engine.loop);
-	pump_finish();
+	if (!self.signal)
+		pump_finish();
 	wait_for_programs();
+	if (self.signal)
+		die_of_signal();
 	return self.code;
 }
 
@@ -334,6 +384,7 @@ int single_run(struct config *config, bool any_port)
 	self.config = config;
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL);
+	hold_signals();
 	quiet = stderr_is_client();
 	if (quiet)
 		log_set_sink(discard_line, NULL);

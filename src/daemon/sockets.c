@@ -62,15 +62,32 @@ void sockets_adopt(struct sockets *s, int first, int n)
 	}
 }
 
-static int open_one(const struct addr *a)
+/* Sockets of ours on the same port: a wildcard that is to be followed by an address, or the other way
+ * round. */
+static bool share_port(const struct sockets *s, uint16_t port, bool share)
 {
+	bool any = false;
+
+	for (size_t i = 0; i < s->n; i++)
+		if (s->list[i].addr.port == port) {
+			sock_share_port(s->list[i].fd, share);
+			any = true;
+		}
+	return any;
+}
+
+static int open_one(const struct addr *a, const struct sockets *old)
+{
+	bool share = share_port(old, a->port, true);
 	int fd;
 
 	if (a->port < 1024)
 		user_raise(CAP_NET_BIND_SERVICE, true);
-	fd = sock_listen(a, BACKLOG);
+	fd = sock_listen(a, BACKLOG, share);
 	if (a->port < 1024)
 		user_raise(CAP_NET_BIND_SERVICE, false);
+	if (share)
+		share_port(old, a->port, false);
 	return fd;
 }
 
@@ -105,7 +122,7 @@ bool sockets_open(const struct sockets *old, const struct config *c,
 				add(next, &have->addr, have->fd, have->id);
 			continue;
 		}
-		fd = open_one(&wanted[i]);
+		fd = open_one(&wanted[i], old);
 		if (fd >= 0) {
 			add(next, &wanted[i], fd, ++next->last_id);
 		} else if (fd != -EAFNOSUPPORT || !addr_is_wildcard(&wanted[i])) {
@@ -139,4 +156,12 @@ void sockets_tune(const struct sockets *s, const struct config *c,
 		if (section)
 			sock_keepalive(s->list[i].fd, section->keepalive_ms);
 	}
+}
+
+void sockets_give(const struct sockets *s, uid_t uid)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (fchown(s->list[i].fd, uid, (gid_t)-1) < 0)
+			log_warning("a listening socket stays root's: a reload cannot move it between "
+				    "an address and all addresses");
 }

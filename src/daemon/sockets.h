@@ -4,6 +4,7 @@
 #ifndef DAEMON_SOCKETS_H
 #define DAEMON_SOCKETS_H
 
+#include <sys/types.h>
 #include "base/buf.h"
 #include "config/config.h"
 
@@ -31,6 +32,8 @@ bool sockets_open(const struct sockets *old, const struct config *c,
 		  struct buf *why);
 /* Closes the sockets of `old` that are not in `kept` (NULL: all), and frees its list. */
 void sockets_close(struct sockets *old, const struct sockets *kept);
+/* The sockets belong to this user from now on: only then may others of his share their ports. */
+void sockets_give(const struct sockets *s, uid_t uid);
 /* Sets what accepted sockets inherit, as their sections say. */
 void sockets_tune(const struct sockets *s, const struct config *c,
 		  const struct interface_address *ifs, size_t n_ifs);

@@ -26,16 +26,6 @@
 
 static int report_fd = -1;
 
-static void redirect_standard_streams(void)
-{
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
-	for (int fd = 0; fd <= 2 && null >= 0; fd++)
-		dup2(null, fd);
-	if (null > 2)
-		close(null);
-}
-
 static _Noreturn void wait_for_child(int fd, pid_t pid)
 {
 	unsigned char code = EXIT_NO_START;
@@ -71,7 +61,7 @@ static int go_to_background(void)
 void supervisor_ready(struct supervisor *s)
 {
 	if (s->setup->daemon && report_fd >= 0) {
-		redirect_standard_streams();
+		proc_null_streams(2);
 		if (write(report_fd, "\0", 1) < 0)
 			log_warning("the process that started us is gone");
 		close(report_fd);
@@ -197,6 +187,7 @@ static int give_up_root(struct supervisor *s)
 		return EXIT_NO_START;
 	proc_oom_score(OOM_SCORE);
 	start_files(s, &id);
+	sockets_give(&s->sockets, id.uid);
 	rc = user_become(&id, keep, n_keep);
 	if (rc < 0) {
 		log_error("cannot become user %s: %s", id.user, strerror(-rc));

@@ -246,9 +246,8 @@ static void lost_row(void *arg, uint32_t i)
 	struct record_message m;
 	size_t len;
 
-	(void)arg;
 	trio_row(worker.trio, i)->end = END_LOST;
-	len = accesslog_fill(worker.trio, i, NULL, RECORD_CLOSE, &m);
+	len = accesslog_fill(worker.trio, arg, i, RECORD_CLOSE, &m);
 	put_message(NULL, MESSAGE_RECORD, &m, len);
 }
 
@@ -261,7 +260,7 @@ static void take_up(const struct worker_setup *setup)
 				     .n_trios = setup->n_trios,
 				     .own = t->number};
 
-		recover_end_rows(t, lost_row, NULL);
+		recover_end_rows(t, lost_row, setup->world);
 		limits_clear(&own);
 		atomic_store(&setup->world->live[t->number], 0);
 		atomic_store(&setup->world->disarmed[t->number], 0);

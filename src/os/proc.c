@@ -105,6 +105,16 @@ pid_t proc_clone_member(int32_t *pid_word)
 			      NULL, 0);
 }
 
+void proc_null_streams(int last)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int fd = 0; fd <= last && null >= 0; fd++)
+		dup2(null, fd);
+	if (null > last)
+		close(null);
+}
+
 static int compare_ints(const void *a, const void *b)
 {
 	return *(const int *)a - *(const int *)b;

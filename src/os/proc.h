@@ -26,6 +26,9 @@ int proc_pidfd_signal(int pidfd, int sig);
  * stores its pid in *pid_word, which lies in shared memory, before it can run. Returns 0 in the child. */
 pid_t proc_clone_member(int32_t *pid_word);
 
+/* Puts /dev/null on descriptors 0..last. */
+void proc_null_streams(int last);
+
 /* Closes every descriptor from `from` up but these (n of them; sorted by the call). */
 void proc_close_except(int from, int *keep, size_t n);
 

@@ -26,6 +26,11 @@ static int get_int(int fd, int level, int option)
 	return getsockopt(fd, level, option, &value, &len) < 0 ? -errno : value;
 }
 
+void sock_share_port(int fd, bool share)
+{
+	set_int(fd, SOL_SOCKET, SO_REUSEPORT, share);
+}
+
 static int bind_and_listen(int fd, const struct addr *a, int backlog)
 {
 	struct sockaddr_storage sa;
@@ -45,14 +50,17 @@ static int bind_and_listen(int fd, const struct addr *a, int backlog)
 	return 0;
 }
 
-int sock_listen(const struct addr *a, int backlog)
+int sock_listen(const struct addr *a, int backlog, bool share)
 {
 	int fd = socket(a->family, SOCK_STREAM | NEW_SOCKET, 0);
 	int rc;
 
 	if (fd < 0)
 		return -errno;
+	sock_share_port(fd, share);
 	rc = bind_and_listen(fd, a, backlog);
+	if (share)
+		sock_share_port(fd, false);
 	if (rc < 0) {
 		close(fd);
 		return rc;

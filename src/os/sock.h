@@ -12,7 +12,10 @@
 
 /* A listening TCP socket. An address that this host does not have is bound all the same. Accepted
  * sockets inherit: no delay, urgent data in line. */
-int sock_listen(const struct addr *a, int backlog);
+int sock_listen(const struct addr *a, int backlog, bool share);
+/* While two sockets of one user both share their port, one may be bound to an address and the other to
+ * the wildcard: for the moment in which the one follows the other. */
+void sock_share_port(int fd, bool share);
 
 /* Makes a listening socket that somebody else opened like ours. */
 void sock_prepare_listener(int fd);

@@ -15,7 +15,7 @@ static uint16_t put_text(struct record_message *m, uint16_t at, const char *text
 	return (uint16_t)n;
 }
 
-size_t accesslog_fill(struct trio *t, uint32_t i, const struct server *server,
+size_t accesslog_fill(struct trio *t, const struct world *world, uint32_t i,
 		      enum record_event event, struct record_message *ret)
 {
 	const struct row *row = trio_row(t, i);
@@ -38,8 +38,10 @@ size_t accesslog_fill(struct trio *t, uint32_t i, const struct server *server,
 	ret->label = cold->label;
 	ret->name_len = put_text(ret, 0, ask_name(t, i, cold), CLIENT_NAME_MAX);
 	ret->server_len = 0;
-	if (server && server->kind != SERVER_HOST && cold->connected_us)
-		ret->server_len = put_text(ret, ret->name_len, server->key, 511);
+	if (cold->connected_us && cold->target < TARGETS_MAX && cold->server.family != AF_INET &&
+	    cold->server.family != AF_INET6) /* a Unix socket, a program: as it was spelt */
+		ret->server_len = put_text(ret, ret->name_len,
+					   world->targets.list[cold->target].key, 511);
 	return offsetof(struct record_message, texts) + ret->name_len + ret->server_len;
 }
 

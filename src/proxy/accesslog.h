@@ -25,9 +25,8 @@ struct line_message {
 	char text[2048]; /* no NUL */
 };
 
-/* Fills the message for a row that is ending; returns its length. server: of its pool, NULL if it never
- * got so far. */
-size_t accesslog_fill(struct trio *t, uint32_t row, const struct server *server,
+/* Fills the message for a row; returns its length. */
+size_t accesslog_fill(struct trio *t, const struct world *world, uint32_t row,
 		      enum record_event event, struct record_message *ret);
 
 /* Reads a message that came out of a ring. name and server_text (room for sizeof(texts) together) are

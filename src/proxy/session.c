@@ -469,7 +469,7 @@ static void cancel_step(struct session *s)
 static void write_record(struct session *s)
 {
 	struct record_message m;
-	size_t len = accesslog_fill(s->engine->env.trio, s->index, server_of(s), RECORD_CLOSE, &m);
+	size_t len = accesslog_fill(s->engine->env.trio, s->engine->world, s->index, RECORD_CLOSE, &m);
 
 	s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
 }
