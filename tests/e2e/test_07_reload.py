@@ -27,7 +27,7 @@ def reload(proxy, config):
 def wait_answer(port, text, host="127.0.0.1"):
     def it_is():
         try:
-            return answer(port, host) == text
+            return ask(port, host=host) == text
         except OSError:
             return False
     wait_for(it_is, f"{text} from port {port}")

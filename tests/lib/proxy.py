@@ -132,7 +132,9 @@ class Proxy:
         """{title: [pid, ...]} of all our processes."""
         found = {}
         for pid in self.pids():
-            found.setdefault(processes.title(pid), []).append(pid)
+            title = processes.title(pid)
+            if title.startswith("tcpproxy: "):  # else one that a script has started
+                found.setdefault(title, []).append(pid)
         return {title: sorted(p) for title, p in found.items()}
 
     def role(self, name):
@@ -196,7 +198,7 @@ class Proxy:
         begin = time.monotonic()
         if self.process.poll() is None:
             if self.born and not self.casualties:
-                assert self.tree() == self.born, f"processes were replaced:\n{self.log()}"
+                wait_for(lambda: self.tree() == self.born, f"processes were replaced:\n{self.log()}", 1)
             self.signal(signal.SIGTERM)
         code = self.wait_exit()
         self.wait_gone(max(0.1, STOPS_WITHIN - (time.monotonic() - begin)))

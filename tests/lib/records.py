@@ -7,6 +7,7 @@ ENDS = ["client-fin", "server-fin", "client-reset", "server-reset", "denied", "c
         "unresolved", "idle-timeout", "half-close-timeout", "limit", "killed", "stopped", "handler-exit", "poisoned",
         "lost"]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:[+-]\d\d:\d\d|Z)"
+_PAIR = re.compile(r'([a-z]+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)')  # a value with a space is quoted
 _TEXT = re.compile(rf"({TIME}) (open|close|interval) (id=.*)$")
 
 
@@ -28,8 +29,7 @@ def parse_text(line):
     m = _TEXT.search(line)
     if not m:
         return None
-    pairs = [part.split("=", 1) for part in m[3].split(" ")]
-    return Record(m[1], m[2], pairs)
+    return Record(m[1], m[2], [(key, value.strip('"')) for key, value in _PAIR.findall(m[3])])
 
 
 def parse_json(line):

@@ -192,7 +192,7 @@ def test_a_device_that_comes_later(net, inside):
     """A tunnel, say: not there at start; a reload finds it."""
     proxy = inside(f"port 25\ninterface tun7\n{SAY.format('tunnel')}port 26\n{SAY.format('other')}")
     assert net.out(answer, 26, "10.9.0.1") == b"other\n"
-    ip("link", "add", "tun7", "type", "dummy", netns=net.inside)
+    ip("link", "add", "tun7", "type", "veth", "peer", "name", "tun8", netns=net.inside)
     net.add("10.7.0.1/24", "tun7")
     ip("link", "set", "tun7", "up", netns=net.inside)
     proxy.signal(1)

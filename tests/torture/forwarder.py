@@ -2,7 +2,7 @@
 """A forwarder in the plainest way, one thread for each direction, with faults to order. The tests show with it
 that they notice them.
 
-usage: forwarder.py PORT HOST:PORT|unix:PATH [wrong-byte|lost-reset|early-end|lost-tail]
+usage: forwarder.py PORT HOST:PORT|unix:PATH [wrong-byte|lost-reset|early-end]
 """
 import fcntl
 import random
@@ -60,8 +60,6 @@ class Connection:
             while chunk := source.recv(65536):
                 if self.fault == "wrong-byte" and random.random() < 0.01:
                     chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
-                if self.fault == "lost-tail" and moved > 65536 and len(chunk) < 65536:
-                    chunk = chunk[:-1]
                 sink.sendall(chunk)
                 moved += len(chunk)
                 if self.fault == "early-end" and moved > 200_000:

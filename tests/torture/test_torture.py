@@ -16,7 +16,7 @@ SEED = int(os.environ.get("SEED", "1"))
 @pytest.mark.slow
 @pytest.mark.limit(180)
 def test_500_connections_every_byte_every_end_and_flat_memory():
-    failures, growth = asyncio.run(torture(seed=SEED, connections=500, rounds=2))
+    failures, growth = asyncio.run(torture(seed=SEED, connections=500, rounds=5))
     assert not failures, failures[:10]
     assert all(g < 4 * MIB for g in growth), growth
 
@@ -30,7 +30,6 @@ def test_a_faithful_forwarder_passes():
     ("wrong-byte", "wrong byte"),
     ("lost-reset", "a FIN instead of a reset"),
     ("early-end", "end after"),
-    ("lost-tail", "end after"),
 ])
 @pytest.mark.limit(120)
 def test_it_notices(fault, words):

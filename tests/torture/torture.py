@@ -196,10 +196,13 @@ async def run_plan(plan, target, failures):
         failures.append(f"{plan}: not connected: {e!r}")
         return
     sides = Side(plan, "client", client), Side(plan, "server", server)
-    outcome = await asyncio.gather(*(s.play() for s in sides), return_exceptions=True)
-    for s, result in zip(sides, outcome):
-        if result is not None:
-            failures.append(f"{plan}: {s.name}: {result!r}")
+    tasks = [asyncio.create_task(s.play()) for s in sides]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    for task in pending:  # its peer has failed: it would wait in vain
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    failures += [f"{plan}: {task.exception()!r}" for task in done if task.exception()]
+    for s in sides:
         s.socket.close()
 
 
