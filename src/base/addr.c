@@ -124,8 +124,8 @@ bool cidr_parse(const char *text, struct cidr *ret)
 static const char *format(const struct addr *a, char *buf, bool bracket, bool port)
 {
 	char ip[INET6_ADDRSTRLEN] = "";
-	char scope[IF_NAMESIZE + 12] = "";
-	char behind[8] = "";
+	char scope[16] = "";
+	char behind[16] = "";
 	bool v6 = a->family == AF_INET6;
 
 	if (a->family == AF_UNSPEC || a->family == AF_UNIX) {

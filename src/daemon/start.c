@@ -193,9 +193,10 @@ static int give_up_root(struct supervisor *s)
 		log_error("cannot become user %s: %s", id.user, strerror(-rc));
 		return EXIT_NO_START;
 	}
-	log_info("running as user %s (uid %u, gid %u)%s%s", id.user, (unsigned)id.uid,
-		 (unsigned)id.gid, n_keep ? ", keeping CAP_NET_BIND_SERVICE for ports of a reload" : "",
-		 s->files.fd >= 0 ? ", CAP_DAC_OVERRIDE in a process confined to our files" : "");
+	s->identity = mem_printf(
+		"running as user %s (uid %u, gid %u)%s%s", id.user, (unsigned)id.uid, (unsigned)id.gid,
+		n_keep ? ", keeping CAP_NET_BIND_SERVICE for ports of a reload" : "",
+		s->files.fd >= 0 ? ", CAP_DAC_OVERRIDE in a process confined to our files" : "");
 	return 0;
 }
 

@@ -280,6 +280,8 @@ int supervisor_run(const struct supervisor_setup *setup)
 	if (rc != 0)
 		return rc;
 	log_set_sink(logger_sink, s.logger);
+	if (s.identity)
+		log_info("%s", s.identity);
 	say_services(s.config);
 	rc = start_children(&s);
 	if (rc < 0) {

@@ -77,6 +77,7 @@ struct supervisor {
 
 	struct rlimit nofile_before;
 	unsigned umask_before;
+	char *identity;            /* whom we became, for the log; NULL: nobody else */
 	char *pidfile;             /* NULL: none was written */
 	bool quitting, stopping;
 	struct timer stop_timer;

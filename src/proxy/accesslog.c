@@ -5,6 +5,12 @@
 #include "base/clock.h"
 #include "proxy/ask.h"
 
+/* A program without its arguments, so that the value has no space in it. */
+static size_t server_text_len(const char *key)
+{
+	return key[0] == '/' ? strcspn(key, " ") : strlen(key);
+}
+
 static uint16_t put_text(struct record_message *m, uint16_t at, const char *text, size_t max)
 {
 	size_t n = text ? strlen(text) : 0;
@@ -40,8 +46,9 @@ size_t accesslog_fill(struct trio *t, const struct world *world, uint32_t i,
 	ret->server_len = 0;
 	if (cold->connected_us && cold->target < TARGETS_MAX && cold->server.family != AF_INET &&
 	    cold->server.family != AF_INET6) /* a Unix socket, a program: as it was spelt */
-		ret->server_len = put_text(ret, ret->name_len,
-					   world->targets.list[cold->target].key, 511);
+		ret->server_len = put_text(
+			ret, ret->name_len, world->targets.list[cold->target].key,
+			server_text_len(world->targets.list[cold->target].key));
 	return offsetof(struct record_message, texts) + ret->name_len + ret->server_len;
 }
 

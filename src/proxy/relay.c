@@ -357,8 +357,10 @@ static void look_for_life(struct relay *r)
 {
 	uint64_t moved = r->row->flow[CLIENT].moved + r->row->flow[SERVER].moved;
 	uint64_t now_delivered = delivered(r);
+	bool comparable = r->looked && moved == r->moved;
 
-	if (r->looked && moved == r->moved && now_delivered != r->delivered)
+	/* the first look at what is under way has nothing to compare with: it is taken for life */
+	if (comparable ? now_delivered != r->delivered : under_way(r))
 		r->row->active_ms = r->env->loop->now_ms;
 	r->looked = true;
 	r->moved = moved;

@@ -29,6 +29,14 @@ static const struct server *server_of(struct session *s)
 							  : NULL;
 }
 
+/* For log lines; buf holds ADDR_TEXT_MAX. */
+static const char *client_text(struct session *s, char *buf)
+{
+	if (s->cold->client.family == AF_UNSPEC || s->cold->client.family == AF_UNIX)
+		return "the client";
+	return addr_format_port(&s->cold->client, buf);
+}
+
 static int64_t now_ms(struct session *s)
 {
 	return s->engine->loop.now_ms;
@@ -182,7 +190,7 @@ static void name_does_not_resolve(struct session *s)
 	char client[ADDR_TEXT_MAX];
 
 	log_error("connecting %s to %s: the name does not resolve",
-		  addr_format_port(&s->cold->client, client), server_of(s)->key);
+		  client_text(s, client), server_of(s)->key);
 	server_failed(s, END_UNRESOLVED);
 	enter_route(s);
 }
@@ -247,7 +255,7 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 	}
 	char client[ADDR_TEXT_MAX];
 
-	log_error("connecting %s to %s: %s", addr_format_port(&s->cold->client, client),
+	log_error("connecting %s to %s: %s", client_text(s, client),
 		  server_of(s)->key, strerror(s->dial.error));
 	target_failed(t, now_ms(s));
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
