@@ -20,7 +20,7 @@ policy=/usr/sbin/policy-rc.d
 build="gcc libc6-dev make meson ninja-build pkg-config libc-ares-dev libcap-dev libseccomp-dev libjansson-dev
 	libcmocka-dev"
 run="curl netcat-openbsd iproute2"
-test="python3 python3-pytest mandoc psmisc procps socat systemd clang libclang-rt-14-dev netbase libnss-wrapper
+test="python3 python3-pytest python3-pytest-xdist mandoc psmisc procps socat systemd clang libclang-rt-14-dev netbase libnss-wrapper
 	openssh-client openssh-sftp-server openssl swaks smbclient wrk ipsvd ucspi-tcp"
 unpack="exim4-daemon-light dovecot-core dovecot-pop3d sn samba nginx gophernicus openssh-server xinetd
 	openbsd-inetd"

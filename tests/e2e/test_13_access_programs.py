@@ -5,7 +5,7 @@ import time
 import pytest
 
 from lib import processes
-from lib.peers import ask, connect, is_reset, read_all, read_exactly
+from lib.peers import ask, connect, gets_reset, read_all, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -156,8 +156,7 @@ def test_rules_and_limits_come_before_the_program(start, directory, service):
     os.chmod(directory.path, 0o777)
     acp = directory.script("acp", f"touch {ran}")
     proxy = start("-b", port, "-a", acp, "-o", "deny all", service().spelt)
-    with connect(port) as s:
-        assert is_reset(s)
+    assert gets_reset(port)
     proxy.wait_record()
     assert not os.path.exists(ran)
 

@@ -249,6 +249,7 @@ def test_a_syslog_that_comes_back_is_found_again(start, service, syslog, directo
     start("-b", port, "-l", "syslog:daemon", service().spelt, wrap=wrap)
     assert ask(port, b"x") == b"x"
     s.recv(65536)
+    s.close()
     os.unlink(directory / "log.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as again:
         again.bind(directory / "log.sock")

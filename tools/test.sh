@@ -1,0 +1,62 @@
+#!/bin/sh
+# Every test there is; `make test` calls it after building. The last line is the sum over all kinds:
+# "N passed, N failed, N skipped".
+#
+#   BUILD      where the program was built (default: build)
+#   SANITIZED  where it is built once more with AddressSanitizer and UBSan (default: BUILD-sanitized)
+#              (and a third time, by clang, in BUILD-clang)
+#   JOBS       tests at a time (default: 3)
+set -u
+cd "$(dirname "$0")/.."
+BUILD=${BUILD:-build}
+SANITIZED=${SANITIZED:-$BUILD-sanitized}
+JOBS=${JOBS:-3}
+RESULTS=$BUILD/results
+mkdir -p "$RESULTS"
+rm -f "$RESULTS"/*.xml
+PYTEST="/usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short -r fEs"
+
+broken=0 # a step that breaks before it can count is one failure
+step() { # title, command...
+	printf '\n== %s\n' "$1"
+	shift
+	"$@"
+}
+
+build() { # directory, meson options...
+	directory=$1
+	shift
+	[ -f "$directory/build.ninja" ] || meson setup "$directory" "$@" >"$RESULTS/setup.log" 2>&1 || return 1
+	ninja -C "$directory" --quiet
+}
+
+step 'building with warnings as errors, and with sanitizers' true
+build "$BUILD" || broken=1
+CC=clang build "$BUILD-clang" --werror || broken=1
+build "$SANITIZED" --werror --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false || broken=1
+
+for which in "$BUILD" "$SANITIZED"; do
+	step "unit tests in $which" /usr/bin/python3 tools/run-unit.py "$which" "$RESULTS" || broken=1
+done
+
+run_pytest() { # name, program, arguments...
+	name=$1
+	program=$2
+	shift 2
+	TCPPROXY=$program $PYTEST --junitxml="$RESULTS/$name.xml" "$@"
+	rc=$?
+	[ $rc -le 1 ] || [ $rc -eq 5 ] || broken=1
+}
+
+step 'configuration texts and messages' run_pytest golden "$BUILD/tcpproxy" -n "$JOBS" tests/golden
+step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" tests/lint tests/man
+step 'end to end' run_pytest e2e "$BUILD/tcpproxy" -n "$JOBS" tests/e2e
+step 'network namespaces' run_pytest net "$BUILD/tcpproxy" tests/net
+step 'real servers and clients' run_pytest real "$BUILD/tcpproxy" tests/real
+step 'torture' run_pytest torture "$BUILD/tcpproxy" tests/torture
+step 'streams, programs and torture under sanitizers' run_pytest sanitized "$SANITIZED/tcpproxy" -n "$JOBS" \
+	tests/e2e/test_03_one_connection.py tests/e2e/test_07_reload.py tests/e2e/test_09_ends_of_streams.py \
+	tests/e2e/test_10_bytes.py tests/e2e/test_12_handlers.py tests/e2e/test_13_access_programs.py \
+	tests/torture
+
+exec /usr/bin/python3 tools/sum-results.py "$RESULTS" $broken
