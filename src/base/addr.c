@@ -21,6 +21,11 @@ static void set_v6(struct addr *a, const uint8_t ip[16])
 	}
 }
 
+static bool is_link_local(const struct addr *a)
+{
+	return a->family == AF_INET6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+}
+
 /* The index of an IPv6 scope: a number, or an interface that is present. 0: neither. */
 static uint32_t parse_scope(const char *text)
 {
@@ -28,7 +33,7 @@ static uint32_t parse_scope(const char *text)
 	unsigned long n = strtoul(text, &end, 10);
 
 	if (*text >= '0' && *text <= '9' && *end == '\0')
-		return (uint32_t)n;
+		return n <= UINT32_MAX ? (uint32_t)n : 0;
 	return if_nametoindex(text);
 }
 
@@ -63,6 +68,8 @@ bool addr_parse(const char *text, struct addr *ret)
 	if (inet_pton(AF_INET6, copy, ip) != 1)
 		return false;
 	set_v6(&a, ip);
+	if (!is_link_local(&a))
+		a.scope = 0; /* as the kernel tells it: with one it would match no connection */
 	*ret = a;
 	return true;
 }
@@ -138,7 +145,7 @@ static const char *format(const struct addr *a, char *buf, bool bracket, bool po
 	if (port)
 		snprintf(behind, sizeof(behind), ":%u", a->port);
 	snprintf(buf, ADDR_TEXT_MAX, "%s%s%s%s%s", v6 && bracket ? "[" : "", ip, scope,
-		 v6 && bracket ? "]" : "", behind);
+	         v6 && bracket ? "]" : "", behind);
 	return buf;
 }
 
@@ -208,7 +215,7 @@ void addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *r
 
 		set_v6(ret, in6->sin6_addr.s6_addr);
 		ret->port = ntohs(in6->sin6_port);
-		if (ret->family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+		if (is_link_local(ret))
 			ret->scope = in6->sin6_scope_id;
 	} else if (sa->sa_family == AF_UNIX) {
 		ret->family = AF_UNIX;
