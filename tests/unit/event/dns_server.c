@@ -167,21 +167,35 @@ static void *serve(void *arg)
 	return NULL;
 }
 
-struct dns_server *dns_server_start(const struct dns_record *zone)
+/* One port for both, which the kernel chooses for the one and somebody may have for the other. */
+static bool bind_both(struct dns_server *s)
 {
-	struct dns_server *s = mem_alloc(sizeof(*s));
 	struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(local);
 
-	s->zone = zone;
-	s->stop = eventfd(0, EFD_CLOEXEC);
 	s->sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	CHECK(s->stop >= 0 && s->sock >= 0);
+	s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(s->sock >= 0 && s->tcp >= 0);
 	CHECK(bind(s->sock, (struct sockaddr *)&local, len) == 0);
 	CHECK(getsockname(s->sock, (struct sockaddr *)&local, &len) == 0);
 	addr_from_sockaddr((struct sockaddr *)&local, len, &s->addr);
-	s->tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(bind(s->tcp, (struct sockaddr *)&local, len) == 0 && listen(s->tcp, 16) == 0);
+	if (bind(s->tcp, (struct sockaddr *)&local, len) == 0 && listen(s->tcp, 16) == 0)
+		return true;
+	close(s->sock);
+	close(s->tcp);
+	return false;
+}
+
+struct dns_server *dns_server_start(const struct dns_record *zone)
+{
+	struct dns_server *s = mem_alloc(sizeof(*s));
+	int tries = 0;
+
+	s->zone = zone;
+	s->stop = eventfd(0, EFD_CLOEXEC);
+	CHECK(s->stop >= 0);
+	while (!bind_both(s))
+		CHECK(++tries < 100);
 	CHECK(pthread_create(&s->thread, NULL, serve, s) == 0);
 	return s;
 }
