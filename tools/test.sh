@@ -41,7 +41,7 @@ done
 
 run_pytest() { # name, program, arguments...
 	name=$1
-	program=$2
+	program=$(realpath "$2")
 	shift 2
 	TCPPROXY=$program $PYTEST --junitxml="$RESULTS/$name.xml" "$@"
 	rc=$?

@@ -191,6 +191,7 @@ static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	proc_size_table((unsigned)limit.rlim_cur);
+	c->trio->table_size = (uint32_t)limit.rlim_cur;
 	c->trio->control_fd = control_fd;
 	c->trio->wake_fd = c->wake_fd;
 	c->trio->rearm_fd = s->rearm_fds[c->number];

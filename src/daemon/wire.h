@@ -19,7 +19,6 @@ enum wire_type {
 	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
 	/* from a worker */
 	WIRE_IDLE,
-	WIRE_FAILED,    /* n: WIRE_RULES could not be loaded */
 	/* from the spawner: lines for the log (struct line_message) */
 	WIRE_LINE,
 };

@@ -29,11 +29,18 @@ _Noreturn static void child_fail(int report_fd, int err)
 /* What an ignored signal of ours would do to a program: a handler that never dies of SIGPIPE. */
 static void child_reset_signals(void)
 {
-	struct sigaction sa = {.sa_handler = SIG_DFL};
+	/* The kernel's struct, all zero: SIG_DFL. Not through libc, which keeps its hands off the two
+	 * signals it uses itself; but make(1), say, hands them on ignored. */
+	static const struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		unsigned long mask;
+	} sa;
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
-		sigaction(sig, &sa, NULL);
+		syscall(SYS_rt_sigaction, sig, &sa, NULL, sizeof(sa.mask));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

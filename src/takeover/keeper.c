@@ -46,6 +46,15 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+static void note_supervisor(void)
+{
+	if (self.supervisor_gone || !proc_pidfd_dead(setup.supervisor_pidfd))
+		return;
+	self.supervisor_gone = true;
+	if (atomic_load(&trio()->supervisor_died_ms) == 0)
+		atomic_store(&trio()->supervisor_died_ms, clock_mono_ms());
+}
+
 static void begin_role(int member)
 {
 	int32_t *mine = trio()->member_pidfds[member];
@@ -61,7 +70,7 @@ static void begin_role(int member)
 			close(fd);
 		self.pidfd[i] = -1;
 	}
-	self.supervisor_gone = proc_pidfd_dead(setup.supervisor_pidfd);
+	note_supervisor(); /* it may have died before we were: that counts all the same */
 }
 
 /* ---- watching ---- */
@@ -103,15 +112,6 @@ static void note_death(int member, int status)
 	atomic_store(&t->member_died_ms, clock_mono_ms());
 	if (t->wake_fd >= 0 && write(t->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
 		errno = 0; /* nobody there to be woken */
-}
-
-static void note_supervisor(void)
-{
-	if (self.supervisor_gone || !proc_pidfd_dead(setup.supervisor_pidfd))
-		return;
-	self.supervisor_gone = true;
-	if (atomic_load(&trio()->supervisor_died_ms) == 0)
-		atomic_store(&trio()->supervisor_died_ms, clock_mono_ms());
 }
 
 static bool somebody_wants_us_gone(void)

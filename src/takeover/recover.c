@@ -1,6 +1,5 @@
 #include "takeover/recover.h"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "os/sock.h"
@@ -53,11 +52,7 @@ static bool recorded(const struct trio *t, int fd)
 /* Workers make sockets and pipes; keepers make only other kinds, so theirs are never touched. */
 static void sweep(struct trio *t)
 {
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
-	for (int fd = 3; fd < (int)limit.rlim_cur; fd++) {
+	for (int fd = 3; fd < (int)t->table_size; fd++) {
 		struct stat st;
 
 		if (fstat(fd, &st) < 0)

@@ -141,6 +141,7 @@ struct trio {
 	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset;
 	uint64_t total_size;
 	uint32_t limit_slots;      /* a power of two */
+	uint32_t table_size;       /* descriptors that the common table may hold */
 
 	/* members: pids stored by the kernel at clone */
 	int32_t pid[MEMBERS];
