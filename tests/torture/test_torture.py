@@ -22,7 +22,8 @@ def test_500_connections_every_byte_every_end_and_flat_memory():
 
 
 def test_a_faithful_forwarder_passes():
-    failures, _ = asyncio.run(torture(seed=SEED, connections=60, command=f"{FORWARDER} {{port}} {{target}}"))
+    """It is a plain one: a reset that a write hears of is lost on the thread that reads."""
+    failures, _ = asyncio.run(torture(seed=SEED, connections=60, early=False, command=f"{FORWARDER} {{port}} {{target}}"))
     assert not failures, failures[:10]
 
 

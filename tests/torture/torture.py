@@ -247,9 +247,9 @@ class Subject:
             self.proxy.kill()
 
 
-async def torture(seed=1, connections=500, seconds=60, command=None, rounds=1):
+async def torture(seed=1, connections=500, seconds=60, command=None, rounds=1, early=True):
     """Returns a list of what went wrong, and the growth of each worker's memory in bytes from the end of the
-    first round to the end of the last."""
+    first round to the end of the last. Without `early`, resets come only after all data of both sides."""
     dice = random.Random(seed)
     directory = Directory()
     targets = {kind: Target(kind, directory) for kind in KINDS}
@@ -258,6 +258,8 @@ async def torture(seed=1, connections=500, seconds=60, command=None, rounds=1):
     try:
         for i in range(rounds):
             plans = [Plan(dice, n) for n in range(i * connections, (i + 1) * connections)]
+            for p in plans:
+                p.early &= early
             failures += await run_all(plans, targets, seconds)
             if i == 0:
                 first = subject.memory()
