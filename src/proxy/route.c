@@ -23,13 +23,14 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			     int64_t now_ms, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
+	atomic_uint *turns = &world->turns[s->index % WORLD_TURNS];
 	uint32_t turn = 0;
 	bool full = false;
 
 	if (p->n == 0)
 		return ROUTE_ALL_TRIED;
-	if (p->n > 1 && tried == 0)
-		turn = atomic_fetch_add(&world->turns[s->index % WORLD_TURNS], 1) % p->n_turns;
+	if (p->n > 1)
+		turn = atomic_fetch_add(turns, 1) % p->n_turns;
 	for (enum rank rank = RANK_GOOD; rank < RANKS; rank++)
 		for (uint32_t n = 0; n < p->n_turns; n++) {
 			uint32_t i = p->turns[(turn + n) % p->n_turns];
@@ -43,6 +44,10 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			if (rank_of(server, t, now_ms) != rank)
 				continue;
 			if (limits_take(limits, p->limit_keys[i], server->max)) {
+				/* who was passed over has had its turn: else the next in line
+				 * would get that share on top of its own */
+				if (n > 0)
+					atomic_fetch_add(turns, n);
 				*ret = i;
 				return ROUTE_FOUND;
 			}
