@@ -1,0 +1,510 @@
+/* The ways to move bytes, each through the same cases, and the pipes behind one of them. */
+#include "fixture.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "os/pipe.h"
+#include "os/sock.h"
+#include "proxy/flow.h"
+
+#define LARGE (3 * 1024 * 1024 + 17)
+
+/* How bytes are moved, between what. */
+struct way {
+	const char *name;
+	enum flow_stop (*move)(struct flow_io *io);
+	enum pair_kind source, dest;
+};
+
+static const struct way *way; /* of the test at hand */
+static struct stage stage;
+static struct flow_io io;
+static struct peer source, dest; /* the far ends */
+static int near_source, near_dest;
+static char pattern[LARGE];
+
+static void open_pairs(int size)
+{
+	int far;
+
+	make_pair(way->source, size, &near_source, &far);
+	peer_init(&source, far, pattern, 0);
+	make_pair(way->dest, size, &near_dest, &far);
+	peer_init(&dest, far, NULL, 0);
+	io = (struct flow_io){
+	    .source = near_source,
+	    .dest = near_dest,
+	    .row = &stage.row->flow[CLIENT],
+	    .source_tcp = way->source == PAIR_TCP,
+	    .scratch = stage.env.scratch,
+	    .scratch_len = SCRATCH_SIZE,
+	    .pool = &stage.env.pool,
+	    .budget = SIZE_MAX / 2,
+	};
+}
+
+static int setup(void **state)
+{
+	way = *state;
+	stage_init(&stage);
+	fill_pattern(pattern, sizeof(pattern));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct flow_row *row = &stage.row->flow[CLIENT];
+
+	peer_release(&source);
+	peer_release(&dest);
+	close(near_source);
+	close(near_dest);
+	pipepool_discard(&row->pipe_read, &row->pipe_write);
+	stage_release(&stage);
+	return 0;
+}
+
+static void assert_nothing_parked(void)
+{
+	assert_int_equal(io.row->pipe_read, -1);
+	assert_int_equal(io.row->pipe_write, -1);
+}
+
+/* Both far ends at work, until the flow stops for this reason. */
+static void move_until(enum flow_stop wanted)
+{
+	int64_t bound = clock_mono_ms() + 10000;
+	enum flow_stop stop;
+
+	do {
+		peer_step(&source);
+		stop = way->move(&io);
+		peer_step(&dest);
+		if (clock_mono_ms() > bound)
+			fail_msg("%s: stops with %d, not %d; %zu bytes came", way->name, stop,
+			         wanted, dest.in_len);
+	} while (stop != wanted);
+}
+
+static void receive_all(size_t n)
+{
+	int64_t bound = clock_mono_ms() + 10000;
+
+	while (dest.in_len < n && clock_mono_ms() < bound)
+		peer_step(&dest);
+	assert_received(&dest, n);
+}
+
+/* ---- the cases ---- */
+
+static void all_bytes_in_order(void **state)
+{
+	open_pairs(0);
+	source.out_len = LARGE;
+	source.fin = true;
+	move_until(FLOW_END);
+	receive_all(LARGE);
+	assert_int_equal(io.row->moved, LARGE);
+	assert_true(io.progress);
+	assert_false(dest.eof); /* to pass on the end is not the flow's */
+	assert_nothing_parked();
+}
+
+static void through_small_buffers(void **state)
+{
+	open_pairs(4096);
+	source.out_len = LARGE / 8;
+	source.fin = true;
+	move_until(FLOW_END);
+	receive_all(LARGE / 8);
+	assert_int_equal(io.row->moved, LARGE / 8);
+	assert_nothing_parked();
+}
+
+static void nothing_there_is_empty(void **state)
+{
+	open_pairs(0);
+	assert_int_equal(way->move(&io), FLOW_EMPTY);
+	assert_false(io.progress);
+	assert_int_equal(io.moved, 0);
+	assert_nothing_parked();
+	assert_int_equal(send(source.fd, pattern, 1, 0), 1);
+	while (sock_unread(near_source) == 0)
+		;
+	move_until(FLOW_EMPTY);
+	receive_all(1);
+	assert_nothing_parked();
+}
+
+static void a_full_destination(void **state)
+{
+	open_pairs(4096);
+	source.out_len = LARGE;
+	dest.reading = false;
+	move_until(FLOW_FULL);
+	assert_true(io.row->moved < LARGE / 2);
+	dest.reading = true;
+	source.fin = true;
+	move_until(FLOW_END);
+	receive_all(LARGE);
+	assert_nothing_parked();
+}
+
+static void a_destination_that_is_gone(void **state)
+{
+	open_pairs(0);
+	source.out_len = LARGE;
+	sock_reset_on_close(dest.fd);
+	close(dest.fd);
+	dest.fd = -1;
+	move_until(FLOW_DEST_ERROR);
+	assert_true(io.error == EPIPE || io.error == ECONNRESET);
+	pipepool_discard(&io.row->pipe_read, &io.row->pipe_write);
+	/* what still comes is thrown away, to the end */
+	source.fin = true;
+	while (flow_discard(&io) != FLOW_END)
+		peer_step(&source);
+	assert_int_equal(source.sent, LARGE);
+	assert_int_equal(source.send_error, 0);
+}
+
+static void a_fin_without_data(void **state)
+{
+	open_pairs(0);
+	source.fin = true;
+	move_until(FLOW_END);
+	assert_int_equal(io.row->moved, 0);
+	assert_false(io.progress);
+	assert_nothing_parked();
+}
+
+static void a_fin_behind_what_the_destination_cannot_take(void **state)
+{
+	open_pairs(4096);
+	source.out_len = 2000;
+	source.fin = true;
+	dest.reading = false;
+	assert_true(send(near_dest, pattern, 1, MSG_DONTWAIT) == 1);
+	while (send(near_dest, pattern, 4096, MSG_DONTWAIT) > 0)
+		;
+	move_until(FLOW_FULL);
+	dest.reading = true;
+	move_until(FLOW_END); /* only when all has gone */
+	assert_int_equal(io.row->moved, 2000);
+	assert_nothing_parked();
+}
+
+static void a_reset_of_the_source(void **state)
+{
+	open_pairs(0);
+	source.out_len = 100000;
+	source.reset = true;
+	source.reading = false;
+	if (way->source == PAIR_UNIX) /* unread at its close: that is a reset there */
+		assert_int_equal(send(near_source, "x", 1, 0), 1);
+	while (source.fd >= 0 && source.sent < source.out_len)
+		peer_step(&source);
+	if (way->source == PAIR_UNIX) {
+		close(source.fd);
+		source.fd = -1;
+	}
+	move_until(FLOW_SOURCE_ERROR);
+	assert_int_equal(io.error, ECONNRESET);
+	receive_all(100000); /* what came before it is delivered */
+	assert_int_equal(io.row->moved, 100000);
+	assert_nothing_parked();
+}
+
+/* No more than the budget is moved by much, and nothing is lost at its edge. */
+static void a_budget_ends_the_call(void **state)
+{
+	size_t most = 0;
+
+	open_pairs(0);
+	source.out_len = LARGE;
+	source.fin = true;
+	for (enum flow_stop stop = FLOW_BUDGET; stop != FLOW_END;) {
+		peer_step(&source);
+		io.budget = 10000;
+		io.moved = 0;
+		stop = way->move(&io);
+		if (stop == FLOW_BUDGET)
+			assert_true(io.moved >= 10000);
+		if (io.moved > most)
+			most = io.moved;
+		peer_step(&dest);
+	}
+	assert_true(most > 0 && most < 10000 + PIPEPOOL_SIZE * 2);
+	receive_all(LARGE);
+	io.budget = 0;
+	assert_int_equal(way->move(&io), FLOW_BUDGET);
+}
+
+/* One byte at a time fills a pipe's slots long before its bytes. */
+static void many_small_segments(void **state)
+{
+	open_pairs(0);
+	dest.reading = false;
+	for (int i = 0; i < 3000; i++) {
+		assert_int_equal(send(source.fd, pattern + i, 1, 0), 1);
+		if (i % 100 == 0)
+			way->move(&io);
+	}
+	while (io.row->moved < 3000)
+		way->move(&io);
+	dest.reading = true;
+	move_until(FLOW_EMPTY);
+	receive_all(3000);
+	assert_nothing_parked();
+}
+
+static void urgent_data_keeps_its_place(void **state)
+{
+	open_pairs(0);
+	assert_int_equal(send(source.fd, pattern, 1000, 0), 1000);
+	assert_int_equal(send(source.fd, pattern + 1000, 1, MSG_OOB), 1);
+	assert_int_equal(send(source.fd, pattern + 1001, 999, 0), 999);
+	assert_int_equal(send(source.fd, pattern + 2000, 1, MSG_OOB), 1);
+	source.fin = true;
+	move_until(FLOW_END);
+	receive_all(2001);
+}
+
+/* ---- discard and drain ---- */
+
+static void discarding(void **state)
+{
+	open_pairs(0);
+	assert_int_equal(flow_discard(&io), FLOW_EMPTY);
+	source.out_len = LARGE;
+	source.fin = true;
+	for (;;) {
+		enum flow_stop stop;
+
+		peer_step(&source);
+		io.budget = 100000;
+		stop = flow_discard(&io);
+		if (stop == FLOW_END)
+			break;
+		assert_true(stop == FLOW_EMPTY || stop == FLOW_BUDGET);
+	}
+	assert_int_equal(io.row->moved, LARGE);
+	peer_step(&dest);
+	assert_int_equal(dest.in_len, 0);
+}
+
+static void discarding_up_to_a_reset(void **state)
+{
+	open_pairs(0);
+	source.out_len = 1000;
+	source.reset = true;
+	while (source.fd >= 0)
+		peer_step(&source);
+	assert_int_equal(flow_discard(&io), FLOW_SOURCE_ERROR);
+	assert_int_equal(io.error, ECONNRESET);
+	assert_int_equal(io.row->moved, 1000);
+}
+
+static void park(size_t n)
+{
+	assert_int_equal(pipepool_take(io.pool, &io.row->pipe_read, &io.row->pipe_write), 0);
+	assert_int_equal(write(io.row->pipe_write, pattern, n), n);
+}
+
+static void draining_gives_the_pipe_back(void **state)
+{
+	open_pairs(0);
+	assert_int_equal(flow_drain(&io), FLOW_EMPTY); /* nothing parked */
+	assert_false(io.progress);
+	park(60000);
+	assert_int_equal(flow_drain(&io), FLOW_EMPTY);
+	assert_true(io.progress);
+	assert_nothing_parked();
+	assert_int_equal(io.pool->n, 1);
+	receive_all(60000);
+}
+
+static void draining_into_a_full_destination(void **state)
+{
+	open_pairs(4096);
+	park(60000);
+	assert_int_equal(flow_drain(&io), FLOW_FULL);
+	assert_true(io.row->pipe_read >= 0);
+	while (flow_drain(&io) != FLOW_EMPTY)
+		peer_step(&dest);
+	assert_nothing_parked();
+	receive_all(60000);
+}
+
+static void a_program_s_pipe_is_closed_not_kept(void **state)
+{
+	open_pairs(0);
+	park(100);
+	io.row->pipe_foreign = 1;
+	assert_int_equal(flow_drain(&io), FLOW_EMPTY);
+	assert_nothing_parked();
+	assert_int_equal(io.row->pipe_foreign, 0);
+	assert_int_equal(io.pool->n, 0);
+	receive_all(100);
+}
+
+static void draining_to_nobody(void **state)
+{
+	open_pairs(0);
+	close(dest.fd);
+	dest.fd = -1;
+	park(60000);
+	for (enum flow_stop stop = FLOW_EMPTY; stop != FLOW_DEST_ERROR;) {
+		if (io.row->pipe_read < 0)
+			park(60000);
+		stop = flow_drain(&io);
+		assert_true(stop != FLOW_FULL);
+	}
+	assert_true(io.error == EPIPE || io.error == ECONNRESET);
+}
+
+/* ---- the pool ---- */
+
+static void pipes_are_used_again(void **state)
+{
+	struct pipepool pool = {0};
+	int32_t r, w, first;
+	int before = open_fds();
+
+	assert_int_equal(pipepool_take(&pool, &r, &w), 0);
+	assert_true(pipe_room(r) >= 65536);
+	first = r;
+	pipepool_give(&pool, &r, &w);
+	assert_int_equal(r, -1);
+	assert_int_equal(w, -1);
+	assert_int_equal(pipepool_take(&pool, &r, &w), 0);
+	assert_int_equal(r, first);
+	assert_int_equal(pool.n, 0);
+	pipepool_discard(&r, &w);
+	assert_int_equal(r, -1);
+	pipepool_discard(&r, &w); /* none */
+	assert_int_equal(open_fds(), before);
+}
+
+static void a_pool_is_bounded(void **state)
+{
+	struct pipepool pool = {0};
+	int32_t ends[PIPEPOOL_MAX + 8][2];
+	int before = open_fds();
+
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		assert_int_equal(pipepool_take(&pool, &ends[i][0], &ends[i][1]), 0);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		pipepool_give(&pool, &ends[i][0], &ends[i][1]);
+	assert_int_equal(pool.n, PIPEPOOL_MAX);
+	assert_int_equal(open_fds(), before + PIPEPOOL_MAX * 2);
+	pipepool_release(&pool);
+	assert_int_equal(open_fds(), before);
+}
+
+static void out_of_descriptors(void **state)
+{
+	struct pipepool pool = {0};
+	struct rlimit limit, none;
+	int32_t r = -1, w = -1;
+	int rc;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc = pipepool_take(&pool, &r, &w);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(rc, -EMFILE);
+	assert_int_equal(pool.refused, 1);
+	assert_int_equal(r, -1);
+}
+
+/* Without a pipe splice says so, and nothing is lost: the other way goes on. */
+static void without_a_pipe(void **state)
+{
+	struct rlimit limit, none;
+	enum flow_stop stop;
+
+	open_pairs(0);
+	source.out_len = 5000;
+	source.fin = true;
+	peer_step(&source);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	stop = flow_splice(&io);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(stop, FLOW_NO_PIPE);
+	while (flow_peek(&io) != FLOW_END)
+		;
+	receive_all(5000);
+}
+
+static const struct way ways[] = {
+    {"peek, TCP to TCP", flow_peek, PAIR_TCP, PAIR_TCP},
+    {"peek, Unix to TCP", flow_peek, PAIR_UNIX, PAIR_TCP},
+    {"splice, TCP to TCP", flow_splice, PAIR_TCP, PAIR_TCP},
+    {"splice, TCP to Unix", flow_splice, PAIR_TCP, PAIR_UNIX},
+    {"splice, Unix to TCP", flow_splice, PAIR_UNIX, PAIR_TCP},
+    {"splice, Unix to Unix", flow_splice, PAIR_UNIX, PAIR_UNIX},
+};
+
+static struct CMUnitTest tests[128];
+static size_t n_tests;
+
+static void add(const char *name, const struct way *w, CMUnitTestFunction fn)
+{
+	tests[n_tests++] = (struct CMUnitTest){.name = mem_printf("%s: %s", w->name, name),
+	                                       .test_func = fn,
+	                                       .setup_func = setup,
+	                                       .teardown_func = teardown,
+	                                       .initial_state = (void *)w};
+}
+
+#define ADD(way, test) add(#test, way, test)
+
+int main(void)
+{
+	const struct CMUnitTest pool[] = {
+	    cmocka_unit_test(pipes_are_used_again),
+	    cmocka_unit_test(a_pool_is_bounded),
+	    cmocka_unit_test(out_of_descriptors),
+	};
+	int failed;
+
+	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+		const struct way *w = &ways[i];
+
+		ADD(w, all_bytes_in_order);
+		ADD(w, through_small_buffers);
+		ADD(w, nothing_there_is_empty);
+		ADD(w, a_full_destination);
+		ADD(w, a_destination_that_is_gone);
+		ADD(w, a_fin_without_data);
+		ADD(w, a_fin_behind_what_the_destination_cannot_take);
+		ADD(w, a_reset_of_the_source);
+		ADD(w, a_budget_ends_the_call);
+		ADD(w, many_small_segments);
+		if (w->move == flow_peek && w->source == PAIR_TCP)
+			ADD(w, urgent_data_keeps_its_place);
+	}
+	ADD(&ways[0], discarding);
+	ADD(&ways[0], discarding_up_to_a_reset);
+	ADD(&ways[0], draining_gives_the_pipe_back);
+	ADD(&ways[0], draining_into_a_full_destination);
+	ADD(&ways[0], a_program_s_pipe_is_closed_not_kept);
+	ADD(&ways[0], draining_to_nobody);
+	ADD(&ways[0], without_a_pipe);
+	signal(SIGPIPE, SIG_IGN); /* splice has no MSG_NOSIGNAL; our processes ignore it */
+	failed = _cmocka_run_group_tests("flow", tests, n_tests, NULL, NULL);
+	for (size_t i = 0; i < n_tests; i++)
+		free((char *)tests[i].name);
+	return failed + cmocka_run_group_tests_name("pipepool", pool, NULL, NULL);
+}

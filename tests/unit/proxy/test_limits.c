@@ -1,0 +1,161 @@
+#include "fixture.h"
+
+#include <sys/mman.h>
+#include "base/mem.h"
+#include "proxy/limits.h"
+
+static struct trio *trios[2];
+static struct limits a, b; /* of two workers */
+
+static int setup(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		trios[i] = trio_new_private(16); /* 128 words */
+		assert_non_null(trios[i]);
+	}
+	a = (struct limits){.trios = trios, .n_trios = 2, .own = 0};
+	b = (struct limits){.trios = trios, .n_trios = 2, .own = 1};
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	for (int i = 0; i < 2; i++)
+		munmap(trios[i], trios[i]->total_size);
+	return 0;
+}
+
+static uint64_t key_of(uint32_t n)
+{
+	return limit_key(LIMIT_CLIENT, &n, sizeof(n));
+}
+
+static uint32_t used_words(struct trio *t)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < t->limit_slots; i++)
+		n += trio_limits(t)[i] != 0;
+	return n;
+}
+
+static void keys_are_told_apart(void **state)
+{
+	uint32_t n = 1;
+
+	assert_true(limit_key(LIMIT_CLIENT, &n, sizeof(n)) !=
+	            limit_key(LIMIT_SERVER, &n, sizeof(n)));
+	assert_true(limit_key(LIMIT_GLOBAL, NULL, 0) != 0);
+	assert_true(key_of(1) != key_of(2));
+	assert_true(key_of(1) == key_of(1));
+}
+
+static void what_is_taken_can_be_given_back(void **state)
+{
+	uint64_t key = key_of(1), other = key_of(2);
+
+	assert_true(limits_take(&a, key, 2));
+	assert_true(limits_take(&a, key, 2));
+	assert_false(limits_take(&a, key, 2));
+	assert_int_equal(limits_count(&a, key), 2); /* who was refused does not count */
+	assert_true(limits_take(&a, other, 1));
+	assert_false(limits_take(&a, other, 1));
+	limits_give(&a, key);
+	assert_true(limits_take(&a, key, 2));
+	assert_true(limits_take(&a, key, 0)); /* no limit: counted all the same */
+	assert_int_equal(limits_count(&a, key), 3);
+	for (int i = 0; i < 3; i++)
+		limits_give(&a, key);
+	limits_give(&a, other);
+	limits_give(&a, other); /* nothing there to give */
+	limits_give(&a, 0);
+	assert_int_equal(limits_count(&a, key), 0);
+	assert_int_equal(limits_count(&a, other), 0);
+	assert_int_equal(used_words(trios[0]), 0);
+}
+
+static void a_limit_holds_over_all_workers(void **state)
+{
+	uint64_t key = key_of(1);
+
+	assert_true(limits_take(&a, key, 3));
+	assert_true(limits_take(&b, key, 3));
+	assert_true(limits_take(&b, key, 3));
+	assert_false(limits_take(&a, key, 3));
+	assert_false(limits_take(&b, key, 3));
+	assert_int_equal(limits_count(&a, key), 3);
+	assert_int_equal(limits_count(&b, key), 3);
+	limits_give(&a, key);
+	limits_give(&a, key); /* only the owner of a table writes it: the other's stay */
+	assert_int_equal(limits_count(&a, key), 2);
+	assert_true(limits_take(&a, key, 3));
+	limits_clear(&b);
+	assert_int_equal(limits_count(&a, key), 1);
+	limits_clear(&a);
+	assert_int_equal(used_words(trios[0]) + used_words(trios[1]), 0);
+}
+
+/* Keys come and go by the thousands, with no more in use at a time than the rows could hold: none
+ * is ever refused or forgotten, and in the end no word is left. */
+static void thousands_of_keys_come_and_go(void **state)
+{
+	enum { IN_USE = 16 * LIMIT_KINDS };
+	static uint32_t held[IN_USE];
+	uint32_t next = 1;
+
+	srandom(4711);
+	memset(held, 0, sizeof(held));
+	for (int step = 0; step < 50000; step++) {
+		uint32_t i = (uint32_t)random() % IN_USE;
+
+		if (held[i]) {
+			assert_int_equal(limits_count(&a, key_of(held[i])), 1);
+			limits_give(&a, key_of(held[i]));
+			assert_int_equal(limits_count(&a, key_of(held[i])), 0);
+			held[i] = 0;
+		} else {
+			held[i] = next++;
+			assert_true(limits_take(&a, key_of(held[i]), 1));
+			assert_false(limits_take(&a, key_of(held[i]), 1));
+		}
+	}
+	assert_true(next > 10000);
+	for (uint32_t i = 0; i < IN_USE; i++) {
+		if (held[i])
+			assert_int_equal(limits_count(&a, key_of(held[i])), 1);
+		limits_give(&a, held[i] ? key_of(held[i]) : 0);
+	}
+	assert_int_equal(used_words(trios[0]), 0);
+}
+
+/* A full table refuses what is limited, and nothing else. */
+static void a_full_table_is_no_reason_to_crash(void **state)
+{
+	uint32_t n = trios[0]->limit_slots;
+
+	for (uint32_t i = 1; i <= n; i++)
+		assert_true(limits_take(&a, key_of(i), 1));
+	assert_int_equal(used_words(trios[0]), n);
+	assert_false(limits_take(&a, key_of(n + 1), 1));
+	assert_true(limits_take(&a, key_of(n + 1), 0));
+	limits_give(&a, key_of(n + 1));
+	limits_give(&a, key_of(1));
+	assert_true(limits_take(&a, key_of(n + 1), 1)); /* the word serves another key */
+	assert_int_equal(limits_count(&a, key_of(1)), 0);
+	assert_int_equal(limits_count(&a, key_of(n + 1)), 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(keys_are_told_apart),
+	    TEST(what_is_taken_can_be_given_back),
+	    TEST(a_limit_holds_over_all_workers),
+	    TEST(thousands_of_keys_come_and_go),
+	    TEST(a_full_table_is_no_reason_to_crash),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,484 @@
+/* The shared targets and labels, rulesets, and the choice of a server. */
+#include "fixture.h"
+
+#include <sys/mman.h>
+#include "base/mem.h"
+#include "proxy/route.h"
+
+static struct world *world;
+static struct trio *trio;
+static struct limits limits;
+static struct ruleset *rules;
+static int64_t now_ms = 1000000;
+
+static int setup(void **state)
+{
+	world = world_new_private();
+	trio = trio_new_private(16);
+	assert_non_null(world);
+	assert_non_null(trio);
+	limits = (struct limits){.trios = &trio, .n_trios = 1};
+	rules = NULL;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	ruleset_free(rules);
+	ruleset_free(NULL);
+	munmap(trio, trio->total_size);
+	munmap(world, sizeof(*world));
+	return 0;
+}
+
+static struct config *parse(const char *text)
+{
+	struct config_world nothing = {0};
+	struct config_errors errors = {NULL, 0};
+	struct config *c = config_parse("", text, &nothing, &errors);
+
+	if (!c)
+		fail_msg("%s", errors.list[0].message);
+	return c;
+}
+
+static void pack(const char *text, struct buf *block)
+{
+	static const struct interface_address ifs[] = {
+	    {.name = "lo", .addr = {.family = AF_INET, .ip = {127, 0, 0, 1}}},
+	    {.name = "lo", .addr = {.family = AF_INET6, .ip = {[15] = 1}}},
+	};
+	struct config *c = parse(text);
+	uint32_t *labels = mem_alloc(c->n_sections * sizeof(*labels));
+
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+
+		labels[i] = labels_add(&world->labels, s->origin);
+		for (size_t n = 0; n < s->n_servers; n++)
+			targets_add(&world->targets, &s->servers[n]);
+	}
+	ruleset_pack(c, labels, ifs, ARRAY_LEN(ifs), block);
+	free(labels);
+	config_free(c);
+}
+
+static void load(const char *text)
+{
+	struct buf block = BUF_INIT;
+
+	pack(text, &block);
+	rules = ruleset_load(block.s, block.len, 5, &world->targets);
+	buf_release(&block);
+	assert_non_null(rules);
+}
+
+/* ---- targets and labels ---- */
+
+static void add_server(const char *key, const char *ip, uint32_t *ret)
+{
+	struct server s = {.kind = SERVER_HOST, .key = (char *)key};
+
+	if (ip)
+		assert_true(addr_parse(ip, &s.addr));
+	*ret = targets_add(&world->targets, &s);
+}
+
+static void targets_are_known_by_their_spelling(void **state)
+{
+	struct targets *t = &world->targets;
+	struct addr got[TARGET_ADDRS];
+	uint32_t name, number, again;
+
+	add_server("mail:25", NULL, &name);
+	add_server("10.0.0.1:25", "10.0.0.1", &number);
+	add_server("mail:25", NULL, &again);
+	assert_int_equal(again, name);
+	assert_int_equal(targets_find(t, "10.0.0.1:25"), number);
+	assert_int_equal(targets_find(t, "mail"), TARGET_NONE);
+	assert_int_equal(t->list[name].state, TARGET_UNKNOWN);
+	assert_int_equal(t->list[number].state, TARGET_RESOLVED);
+	assert_int_equal(target_addrs(&t->list[number], got), 1);
+	assert_int_equal(got[0].ip[0], 10);
+}
+
+static void the_last_good_answer_stays(void **state)
+{
+	struct addr addrs[TARGET_ADDRS + 4] = {{0}}, got[TARGET_ADDRS];
+	struct target *t;
+	uint32_t i;
+
+	for (size_t n = 0; n < ARRAY_LEN(addrs); n++)
+		addrs[n] = (struct addr){.family = AF_INET, .ip = {10, 0, 0, (uint8_t)n}};
+	add_server("mail:25", NULL, &i);
+	t = &world->targets.list[i];
+	target_set_addrs(t, NULL, 0);
+	assert_int_equal(t->state, TARGET_UNRESOLVED);
+	target_set_addrs(t, addrs + 1, 2);
+	assert_int_equal(t->state, TARGET_RESOLVED);
+	target_set_addrs(t, NULL, 0);
+	assert_int_equal(t->state, TARGET_RESOLVED);
+	assert_int_equal(target_addrs(t, got), 2);
+	assert_int_equal(got[1].ip[3], 2);
+	target_set_addrs(t, addrs, ARRAY_LEN(addrs)); /* more than fit */
+	assert_int_equal(target_addrs(t, got), TARGET_ADDRS);
+	atomic_fetch_add(&t->sequence, 1); /* the writer died in the middle: still an answer */
+	assert_int_equal(target_addrs(t, got), TARGET_ADDRS);
+}
+
+static void a_full_table_of_targets_says_so(void **state)
+{
+	char key[32];
+	uint32_t i;
+
+	for (uint32_t n = 0; n < TARGETS_MAX; n++) {
+		snprintf(key, sizeof(key), "host%u", n);
+		world->targets.list[n].key[0] = '\0';
+		memcpy(world->targets.list[n].key, key, strlen(key) + 1);
+	}
+	atomic_store(&world->targets.n, TARGETS_MAX);
+	add_server("one-more", NULL, &i);
+	assert_int_equal(i, TARGET_NONE);
+	add_server("host4095", NULL, &i);
+	assert_int_equal(i, TARGETS_MAX - 1);
+}
+
+static void one_that_failed_is_avoided_for_a_while(void **state)
+{
+	struct target *t;
+	uint32_t i;
+
+	add_server("mail:25", NULL, &i);
+	t = &world->targets.list[i];
+	assert_false(target_is_avoided(t, now_ms));
+	target_failed(t, now_ms);
+	assert_true(target_is_avoided(t, now_ms + TARGET_AVOID_MS - 1));
+	assert_false(target_is_avoided(t, now_ms + TARGET_AVOID_MS));
+	target_worked(t);
+	assert_false(target_is_avoided(t, now_ms));
+}
+
+static void labels_keep_their_numbers(void **state)
+{
+	struct labels *l = &world->labels;
+	char longer[LABEL_MAX * 2];
+	uint32_t first = labels_add(l, "/etc/a.conf:1"), second = labels_add(l, "/etc/a.conf:2"), n;
+
+	assert_int_not_equal(first, second);
+	assert_int_equal(labels_add(l, "/etc/a.conf:1"), first);
+	assert_string_equal(labels_text(l, second), "/etc/a.conf:2");
+	assert_null(labels_text(l, LABEL_NONE));
+	assert_null(labels_text(l, second + 1));
+	memset(longer, 'x', sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	n = labels_add(l, longer);
+	assert_int_equal(strlen(labels_text(l, n)), LABEL_MAX - 1);
+	assert_int_equal(labels_add(l, longer), n);
+	atomic_store(&l->n, WORLD_LABELS);
+	assert_int_equal(labels_add(l, "one more"), LABEL_NONE);
+}
+
+/* ---- rulesets ---- */
+
+static const char seed[] = "max-connections 99\n"
+                           "port 25 2525\n"
+                           "interface 127.0.0.1\n"
+                           "server 10.0.0.1\n"
+                           "interface 10.0.0.0/8\n"
+                           "server 10.0.0.2:26 weight=3\n"
+                           "port 110\n"
+                           "server pop3.example\n";
+
+static void a_block_holds_the_whole_configuration(void **state)
+{
+	struct addr local = {.family = AF_INET, .port = 25, .ip = {127, 0, 0, 1}};
+	struct buf before = BUF_INIT, after = BUF_INIT;
+	struct config *c = parse(seed);
+	const struct section *s;
+
+	load(seed);
+	config_print(c, &before);
+	config_print(rules->config, &after);
+	assert_string_equal(before.s, after.s);
+	assert_int_equal(rules->generation, 5);
+	assert_int_equal(rules->n_ifs, 2);
+	assert_string_equal(rules->ifs[1].name, "lo");
+	s = ruleset_find(rules, &local);
+	assert_non_null(s);
+	assert_string_equal(s->servers[0].key, "10.0.0.1");
+	assert_string_equal(labels_text(&world->labels, rules->labels[s->index]),
+	                    c->sections[s->index].origin);
+	local.ip[0] = 11;
+	assert_null(ruleset_find(rules, &local));
+	assert_true(rules->service_keys[0] != rules->service_keys[1]);
+	buf_release(&before);
+	buf_release(&after);
+	config_free(c);
+}
+
+static void assert_refused(const char *block, size_t len)
+{
+	/* exactly as long as it is, so that a sanitizer sees a byte read beyond */
+	char *copy = malloc(len + !len);
+
+	memcpy(copy, block, len);
+	if (ruleset_load(copy, len, 1, &world->targets))
+		fail_msg("a spoiled block of %zu bytes was taken", len);
+	free(copy);
+}
+
+static void spoiled_blocks_are_refused(void **state)
+{
+	struct buf block = BUF_INIT;
+	char *bad;
+
+	pack(seed, &block);
+	for (size_t len = 0; len < block.len; len++)
+		assert_refused(block.s, len);
+	bad = malloc(block.len + 1);
+	for (size_t i = 0; i < 24; i++) { /* magic, length, numbers */
+		memcpy(bad, block.s, block.len);
+		bad[i] ^= 0x41;
+		assert_refused(bad, block.len);
+		bad[i] = (char)0xff;
+		assert_refused(bad, block.len);
+	}
+	memcpy(bad, block.s, block.len);
+	bad[24] = '}'; /* a text that is no configuration */
+	assert_refused(bad, block.len);
+	memcpy(bad, block.s, block.len);
+	bad[block.len] = 0;
+	assert_refused(bad, block.len + 1); /* something behind it */
+	free(bad);
+	buf_release(&block);
+}
+
+/* Lengths that overflow when they are added up. */
+static void lengths_that_wrap_around_are_refused(void **state)
+{
+	struct {
+		uint64_t magic, text_len;
+		uint32_t n_sections, n_ifs;
+		char text[8];
+	} block;
+	struct buf good = BUF_INIT;
+
+	pack(seed, &good);
+	memcpy(&block, good.s, sizeof(block));
+	block.text_len = UINT64_MAX - 15;
+	assert_refused((char *)&block, sizeof(block));
+	block.text_len = 8;
+	block.n_sections = 0x40000000; /* times four: 0 in 32 bits */
+	block.n_ifs = 0;
+	block.text[7] = '\0';
+	assert_refused((char *)&block, sizeof(block));
+	buf_release(&good);
+}
+
+/* ---- the choice ---- */
+
+static char order[256];
+
+/* The servers that n connections get, by the last digit of their names. */
+static const char *sequence(size_t n)
+{
+	memset(order, 0, sizeof(order));
+	for (size_t i = 0; i < n; i++) {
+		uint32_t server;
+
+		switch (route_next(rules, &rules->config->sections[0], world, &limits, 0, now_ms,
+		                   &server)) {
+		case ROUTE_FOUND: {
+			const char *key = rules->config->sections[0].servers[server].key;
+
+			order[i] = key[strlen(key) - 1];
+			break;
+		}
+		case ROUTE_ALL_TRIED:
+			order[i] = '-';
+			break;
+		case ROUTE_ALL_FULL:
+			order[i] = '!';
+			break;
+		}
+	}
+	return order;
+}
+
+/* The servers that one connection gets when each of them fails. */
+static const char *failures(void)
+{
+	uint64_t tried = 0;
+	size_t n = 0;
+	uint32_t server;
+
+	memset(order, 0, sizeof(order));
+	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms,
+	                  &server) == ROUTE_FOUND) {
+		const struct server *s = &rules->config->sections[0].servers[server];
+
+		assert_false(tried >> server & 1);
+		order[n++] = s->key[strlen(s->key) - 1];
+		tried |= 1ULL << server;
+		limits_give(&limits, rules->pools[0].limit_keys[server]);
+		if (n == 64)
+			break;
+	}
+	return order;
+}
+
+static struct target *target_of(const char *key)
+{
+	uint32_t i = targets_find(&world->targets, key);
+
+	assert_int_not_equal(i, TARGET_NONE);
+	return &world->targets.list[i];
+}
+
+static void servers_take_turns(void **state)
+{
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	assert_string_equal(sequence(7), "1231231");
+}
+
+static void servers_take_turns_by_weight(void **state)
+{
+	load("port 25\nserver h1 weight=5\nserver h2 weight=1\nserver h3 weight=1\n");
+	assert_string_equal(sequence(14), "11213111121311");
+}
+
+static void a_heavy_pool_keeps_its_proportions(void **state)
+{
+	unsigned n[3] = {0};
+
+	load("port 25\nserver h0 weight=1000\nserver h1 weight=1000\nserver h2 weight=2\n");
+	for (int i = 0; i < 2002; i++)
+		n[sequence(1)[0] - '0']++;
+	assert_int_equal(n[0], 1000);
+	assert_int_equal(n[1], 1000);
+	assert_int_equal(n[2], 2);
+}
+
+static void the_next_one_after_a_failure(void **state)
+{
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	assert_string_equal(failures(), "123");
+	assert_string_equal(failures(),
+	                    "231"); /* not always the first one, which had all the load */
+	assert_string_equal(failures(), "312");
+}
+
+static void a_backup_comes_after_all_others(void **state)
+{
+	load("port 25\nserver h1 backup\nserver h2\nserver h3\n");
+	assert_string_equal(sequence(4), "2323");
+	assert_int_equal(failures()[2], '1');
+}
+
+static void one_that_failed_is_tried_last(void **state)
+{
+	load("port 25\nserver h1\nserver h2\nserver h3\nserver h4 backup\n");
+	target_failed(target_of("h2"), now_ms);
+	for (int i = 0; i < 12; i++)
+		assert_int_not_equal(sequence(1)[0], '2');
+	assert_int_equal(failures()[2], '2');
+	assert_int_equal(order[3], '4'); /* a backup even later */
+	target_failed(target_of("h1"), now_ms);
+	target_failed(target_of("h3"), now_ms);
+	assert_int_equal(strspn(sequence(6), "123"), 6); /* all failed: they are all there is */
+	assert_null(strchr(order, '4'));
+	now_ms += TARGET_AVOID_MS;
+	assert_non_null(strchr(sequence(4), '2'));
+}
+
+static void a_disabled_one_is_never_chosen(void **state)
+{
+	load("port 25\nserver h1\nserver h2 disabled\nserver h3\n");
+	assert_null(strchr(sequence(10), '2'));
+	assert_int_equal(strlen(failures()), 2);
+}
+
+static void all_disabled(void **state)
+{
+	load("port 25\nserver h1 disabled\nserver h2 disabled\n");
+	assert_string_equal(sequence(2), "--");
+}
+
+static void a_full_one_is_passed_over(void **state)
+{
+	struct pool *p;
+
+	load("port 25\nserver h1 max=1\nserver h2 max=3\n");
+	p = &rules->pools[0];
+	assert_string_equal(sequence(6), "1222!!");
+	limits_give(&limits, p->limit_keys[0]);
+	assert_string_equal(sequence(2), "1!");
+	assert_int_equal(limits_count(&limits, p->limit_keys[0]), 1);
+	assert_int_equal(limits_count(&limits, p->limit_keys[1]), 3);
+}
+
+static void full_or_tried(void **state)
+{
+	uint32_t server;
+
+	load("port 25\nserver h1\nserver h2 max=1\n");
+	assert_string_equal(sequence(2), "12");
+	/* h1 failed for this connection, h2 would do, but for its limit */
+	assert_int_equal(
+	    route_next(rules, &rules->config->sections[0], world, &limits, 1, now_ms, &server),
+	    ROUTE_ALL_FULL);
+	assert_int_equal(
+	    route_next(rules, &rules->config->sections[0], world, &limits, 3, now_ms, &server),
+	    ROUTE_ALL_TRIED);
+}
+
+/* Servers beyond the 64th share a bit: the choice must end all the same. */
+static void a_pool_larger_than_the_bits(void **state)
+{
+	struct buf text = BUF_INIT;
+	uint64_t tried = 0;
+	uint32_t server;
+	int n = 0;
+
+	buf_adds(&text, "port 25\n");
+	for (int i = 0; i < 80; i++)
+		buf_addf(&text, "server host%d\n", i);
+	load(text.s);
+	buf_release(&text);
+	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms,
+	                  &server) == ROUTE_FOUND) {
+		tried |= 1ULL << (server < 63 ? server : 63);
+		n++;
+	}
+	assert_int_equal(n, 64);
+	assert_true(tried == UINT64_MAX);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(targets_are_known_by_their_spelling),
+	    TEST(the_last_good_answer_stays),
+	    TEST(a_full_table_of_targets_says_so),
+	    TEST(one_that_failed_is_avoided_for_a_while),
+	    TEST(labels_keep_their_numbers),
+	    TEST(a_block_holds_the_whole_configuration),
+	    TEST(spoiled_blocks_are_refused),
+	    TEST(lengths_that_wrap_around_are_refused),
+	    TEST(servers_take_turns),
+	    TEST(servers_take_turns_by_weight),
+	    TEST(a_heavy_pool_keeps_its_proportions),
+	    TEST(the_next_one_after_a_failure),
+	    TEST(a_backup_comes_after_all_others),
+	    TEST(one_that_failed_is_tried_last),
+	    TEST(a_disabled_one_is_never_chosen),
+	    TEST(all_disabled),
+	    TEST(a_full_one_is_passed_over),
+	    TEST(full_or_tried),
+	    TEST(a_pool_larger_than_the_bits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
