@@ -1,0 +1,711 @@
+/* The end of each stream, told truthfully: two real connections with the relay between them. */
+#include "fixture.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "os/sock.h"
+#include "proxy/relay.h"
+
+#define LARGE (4 * 1024 * 1024 + 17)
+#define SOME  100000
+
+struct sides {
+	const char *name;
+	enum pair_kind client, server;
+};
+
+static const struct sides *sides; /* of the test at hand */
+static struct stage stage;
+static struct relay relay;
+static struct peer client, server;
+static bool again, over;
+static enum relay_outcome outcome;
+static uint32_t turns;
+static char pattern[LARGE];
+
+/* As a session does it: one door out. */
+static void on_done(void *arg, enum relay_outcome result)
+{
+	struct row *row = stage.row;
+
+	assert_false(over);
+	over = true;
+	outcome = result;
+	for (enum side s = CLIENT; s <= SERVER; s++) {
+		struct flow_row *flow = &row->flow[s];
+
+		if (result == RELAY_CLOSE)
+			assert_int_equal(flow->pipe_read, -1);
+		else
+			sock_reset_on_close(row->fd[s]);
+		close(row->fd[s]);
+		row->fd[s] = -1;
+		pipepool_discard(&flow->pipe_read, &flow->pipe_write);
+	}
+	row->state = ROW_FREE;
+}
+
+static void on_again(void *arg)
+{
+	again = true;
+}
+
+static void run_again(void *arg)
+{
+	turns++;
+	if (again && !over) {
+		again = false;
+		relay_run(&relay);
+	}
+	stage.loop.busy = again && !over;
+}
+
+static void row_event(void *arg, uint64_t number, uint32_t events)
+{
+	assert_int_equal(number >> 32, stage.row->serial);
+	assert_int_equal((number >> 2) & 0xffffff, row_index(stage.trio, stage.row));
+	if (!over)
+		relay_event(&relay, (enum side)(number & 3), events);
+}
+
+static void open_sides(int size)
+{
+	struct row *row = stage.row;
+	int far;
+
+	make_pair(sides->client, size, &row->fd[CLIENT], &far);
+	peer_init(&client, far, pattern, 0);
+	make_pair(sides->server, size, &row->fd[SERVER], &far);
+	peer_init(&server, far, pattern, 0);
+	row->flags = (uint8_t)((sides->client == PAIR_UNIX ? ROWFLAG_CLIENT_UNIX : 0) |
+	                       (sides->server == PAIR_UNIX ? ROWFLAG_SERVER_UNIX : 0));
+	stage.loop.after = run_again;
+	loop_handle(&stage.loop, LOOP_KIND_ROW, row_event, NULL);
+	for (enum side s = CLIENT; s <= SERVER; s++)
+		assert_int_equal(loop_add(&stage.loop, row->fd[s],
+		                          ROW_EVENTS | (s == SERVER ? (uint32_t)EPOLLOUT : 0),
+		                          row_token(stage.trio, row, s)),
+		                 0);
+}
+
+static void start(void)
+{
+	stage.loop.now_ms = clock_mono_ms();
+	stage.cold->connected_us = clock_mono_us();
+	relay_start(&relay, &stage.env, stage.row, stage.cold, true, on_done, on_again, NULL);
+}
+
+static int setup(void **state)
+{
+	sides = *state;
+	again = over = false;
+	turns = 0;
+	stage_init(&stage);
+	fill_pattern(pattern, sizeof(pattern));
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	if (!over) {
+		relay_cancel(&relay);
+		over = true;
+		for (enum side s = CLIENT; s <= SERVER; s++) {
+			struct flow_row *flow = &stage.row->flow[s];
+
+			close(stage.row->fd[s]);
+			pipepool_discard(&flow->pipe_read, &flow->pipe_write);
+		}
+	}
+	peer_release(&client);
+	peer_release(&server);
+	stage_release(&stage);
+	return 0;
+}
+
+static void step_peers(void *arg)
+{
+	peer_step(&client);
+	peer_step(&server);
+}
+
+#define GO_ON_UNTIL(condition) UNTIL(&stage, step_peers, NULL, condition)
+
+static bool ended(const struct peer *p)
+{
+	return p->eof || p->error;
+}
+
+/* Both peers have seen their ends, and the relay is over. */
+static void finish(enum relay_outcome wanted, enum end end)
+{
+	GO_ON_UNTIL(over && (client.fd < 0 || ended(&client)) && (server.fd < 0 || ended(&server)));
+	assert_int_equal(outcome, wanted);
+	assert_string_equal(end_name(stage.row->end), end_name(end));
+}
+
+/* Some turns in which nothing may happen. */
+static void nothing_more_happens(void)
+{
+	for (int i = 0; i < 20; i++) {
+		step_peers(NULL);
+		loop_turn(&stage.loop, 1);
+	}
+	assert_false(over);
+}
+
+/* ---- FIN ---- */
+
+static void client_ends_first(void **state)
+{
+	open_sides(0);
+	client.out_len = SOME;
+	client.fin = true;
+	start();
+	GO_ON_UNTIL(server.eof);
+	assert_received(&server, SOME);
+	nothing_more_happens(); /* the other direction is its own */
+	assert_false(client.eof);
+	server.out_len = LARGE;
+	server.fin = true;
+	finish(RELAY_CLOSE, END_CLIENT_FIN);
+	assert_received(&client, LARGE);
+	assert_true(client.eof && server.eof);
+	assert_int_equal(stage.row->flow[CLIENT].moved, SOME);
+	assert_int_equal(stage.row->flow[SERVER].moved, LARGE);
+}
+
+static void server_ends_first(void **state)
+{
+	open_sides(0);
+	server.out_len = SOME;
+	server.fin = true;
+	start();
+	GO_ON_UNTIL(client.eof);
+	assert_received(&client, SOME);
+	nothing_more_happens();
+	client.out_len = LARGE;
+	client.fin = true;
+	finish(RELAY_CLOSE, END_SERVER_FIN);
+	assert_received(&server, LARGE);
+	assert_true(client.eof && server.eof);
+}
+
+static void a_fin_without_data_each_way(void **state)
+{
+	open_sides(0);
+	client.fin = true;
+	start();
+	GO_ON_UNTIL(server.eof);
+	assert_false(over);
+	server.fin = true;
+	finish(RELAY_CLOSE, END_CLIENT_FIN);
+	assert_int_equal(client.in_len + server.in_len, 0);
+}
+
+/* The client had ended before the relay began. */
+static void a_fin_that_came_before(void **state)
+{
+	open_sides(0);
+	client.out_len = 1000;
+	client.fin = true;
+	peer_step(&client);
+	server.out_len = 1000;
+	server.fin = true;
+	peer_step(&server);
+	start();
+	finish(RELAY_CLOSE, END_CLIENT_FIN);
+	assert_received(&server, 1000);
+	assert_received(&client, 1000);
+}
+
+/* Both have shut down with data still queued everywhere: it is flushed before anything is closed.
+ */
+static void both_half_closed_flush(void **state)
+{
+	open_sides(4096);
+	client.out_len = server.out_len = LARGE / 4;
+	client.fin = server.fin = true;
+	client.reading = server.reading = false;
+	start();
+	nothing_more_happens();
+	client.reading = server.reading = true;
+	client.read_at_once = server.read_at_once = 20000;
+	GO_ON_UNTIL(over && ended(&client) && ended(&server));
+	assert_int_equal(outcome, RELAY_CLOSE);
+	assert_received(&client, LARGE / 4);
+	assert_received(&server, LARGE / 4);
+	assert_true(client.eof && server.eof);
+}
+
+/* An early answer: the server answers, half-closes and reads on only later. */
+static void an_early_answer(void **state)
+{
+	open_sides(32768);
+	client.out_len = LARGE;
+	client.fin = true;
+	server.out_len = SOME;
+	server.fin = true;
+	server.reading = false;
+	start();
+	GO_ON_UNTIL(client.eof);
+	assert_received(&client, SOME);
+	assert_true(client.sent < LARGE);
+	server.reading = true;
+	finish(RELAY_CLOSE, END_SERVER_FIN);
+	assert_received(&server, LARGE);
+}
+
+static void both_ways_at_once(void **state)
+{
+	open_sides(0);
+	client.out_len = server.out_len = LARGE;
+	client.fin = server.fin = true;
+	client.read_at_once = 50000;
+	start();
+	GO_ON_UNTIL(over && ended(&client) && ended(&server));
+	assert_int_equal(outcome, RELAY_CLOSE);
+	assert_received(&client, LARGE);
+	assert_received(&server, LARGE);
+}
+
+/* What one peer does not read is not taken from the other, and costs no turns. */
+static void a_slow_reader_slows_its_sender(void **state)
+{
+	open_sides(32768);
+	client.out_len = LARGE;
+	client.fin = true;
+	server.reading = false;
+	start();
+	GO_ON_UNTIL(turns > 5 && !again);
+	nothing_more_happens();
+	assert_true(client.sent < LARGE);
+	turns = 0;
+	for (int i = 0; i < 3; i++) /* nobody reads or writes: it sleeps */
+		loop_turn(&stage.loop, 20);
+	assert_true(turns <= 3);
+	server.reading = true;
+	server.fin = true;
+	finish(RELAY_CLOSE, END_SERVER_FIN);
+	assert_received(&server, LARGE);
+}
+
+static void urgent_data(void **state)
+{
+	open_sides(0);
+	start();
+	assert_int_equal(send(client.fd, pattern, 500, 0), 500);
+	GO_ON_UNTIL(server.in_len == 500);
+	assert_int_equal(send(client.fd, pattern + 500, 3, MSG_OOB), 3);
+	assert_int_equal(send(client.fd, pattern + 503, 497, 0), 497);
+	client.fin = server.fin = true;
+	GO_ON_UNTIL(over && ended(&client) && ended(&server));
+	assert_received(&server, 1000);
+	assert_int_equal(outcome, RELAY_CLOSE);
+}
+
+/* ---- resets (TCP) ---- */
+
+static void client_resets(void **state)
+{
+	open_sides(0);
+	start();
+	client.reset = true;
+	finish(RELAY_ABORT, END_CLIENT_RESET);
+	assert_int_equal(server.error, ECONNRESET);
+	assert_received(&server, 0);
+}
+
+static void server_resets(void **state)
+{
+	open_sides(0);
+	start();
+	server.reset = true;
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_int_equal(client.error, ECONNRESET);
+	assert_received(&client, 0);
+}
+
+/* What came before the reset is delivered, then the reset: also to one who reads late. */
+static void client_resets_behind_data(void **state)
+{
+	open_sides(0);
+	client.out_len = SOME;
+	client.reset = true;
+	server.reading = false;
+	start();
+	GO_ON_UNTIL(client.fd < 0);
+	for (int i = 0; i < 10; i++)
+		loop_turn(&stage.loop, 1);
+	server.reading = true;
+	finish(RELAY_ABORT, END_CLIENT_RESET);
+	assert_received(&server, SOME);
+	if (sides->server == PAIR_UNIX)
+		assert_true(server.eof); /* it cannot carry more */
+	else
+		assert_int_equal(server.error, ECONNRESET);
+}
+
+static void server_resets_behind_data(void **state)
+{
+	open_sides(0);
+	server.out_len = SOME;
+	server.reset = true;
+	client.reading = false;
+	start();
+	GO_ON_UNTIL(server.fd < 0);
+	for (int i = 0; i < 10; i++)
+		loop_turn(&stage.loop, 1);
+	client.reading = true;
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_received(&client, SOME);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+/* Data and reset were there before the relay looked for the first time. */
+static void a_reset_that_came_before(void **state)
+{
+	open_sides(0);
+	server.out_len = 1000;
+	server.reset = true;
+	while (server.fd >= 0)
+		peer_step(&server);
+	start();
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_received(&client, 1000);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+/* The receiver's buffers are full when the reset comes: it waits until all is acknowledged. */
+static void a_reset_waits_for_a_slow_reader(void **state)
+{
+	open_sides(0);
+	server.out_len = 300000;
+	server.reset = true;
+	client.read_at_once = 4096;
+	start();
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_received(&client, 300000);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+/* The stuck upload is thrown away, and the client learns of it. */
+static void server_resets_under_an_upload(void **state)
+{
+	open_sides(0);
+	client.out_len = LARGE;
+	server.reading = false;
+	start();
+	GO_ON_UNTIL(turns > 10 && !again && client.sent > 0);
+	sock_reset_on_close(server.fd);
+	close(server.fd);
+	server.fd = -1;
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+/* A reset takes nothing back of the direction that had ended. */
+static void client_resets_after_its_own_fin(void **state)
+{
+	open_sides(0);
+	client.out_len = SOME;
+	client.fin = true;
+	start();
+	GO_ON_UNTIL(stage.row->flow[CLIENT].flags & FLOW_SHUT);
+	client.reset = true;
+	GO_ON_UNTIL(over && ended(&server));
+	assert_received(&server, SOME);
+	assert_true(server.eof);
+	assert_int_equal(outcome, RELAY_ABORT);
+	assert_int_equal(stage.row->end, END_CLIENT_FIN);
+}
+
+static void server_resets_after_its_own_fin(void **state)
+{
+	open_sides(0);
+	server.out_len = SOME;
+	server.fin = true;
+	start();
+	GO_ON_UNTIL(stage.row->flow[SERVER].flags & FLOW_SHUT);
+	server.reset = true;
+	GO_ON_UNTIL(over && ended(&client));
+	assert_received(&client, SOME);
+	assert_true(client.eof);
+	assert_int_equal(stage.row->end, END_SERVER_FIN);
+}
+
+/* The client half-closes and waits for its answer, which is cut by a reset. */
+static void server_resets_after_the_client_s_fin(void **state)
+{
+	open_sides(0);
+	client.out_len = 1000;
+	client.fin = true;
+	start();
+	GO_ON_UNTIL(server.eof);
+	server.out_len = SOME;
+	server.reset = true;
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_received(&client, SOME);
+	assert_int_equal(client.error, ECONNRESET);
+	assert_received(&server, 1000);
+}
+
+static void both_reset(void **state)
+{
+	open_sides(0);
+	start();
+	sock_reset_on_close(client.fd);
+	sock_reset_on_close(server.fd);
+	close(client.fd);
+	close(server.fd);
+	client.fd = server.fd = -1;
+	GO_ON_UNTIL(over);
+	assert_int_equal(outcome, RELAY_ABORT);
+}
+
+/* The kernel's own reset: a server that closes with input unread. Its answer gets through. */
+static void server_closes_with_input_unread(void **state)
+{
+	open_sides(0);
+	server.reading = false;
+	client.out_len = SOME;
+	start();
+	GO_ON_UNTIL(sock_unread(server.fd) > 0);
+	server.out_len = 1000;
+	GO_ON_UNTIL(server.sent == 1000 && sock_unsent(server.fd) == 0);
+	close(server.fd);
+	server.fd = -1;
+	finish(RELAY_ABORT, END_SERVER_RESET);
+	assert_received(&client, 1000);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+/* A Unix server's reset is told to a TCP client as one. */
+static void a_unix_server_s_reset(void **state)
+{
+	server_closes_with_input_unread(state);
+}
+
+/* ---- time limits ---- */
+
+static void half_close_limit(void **state)
+{
+	int64_t since;
+
+	open_sides(0);
+	stage.cold->half_close_timeout_ms = 100;
+	start();
+	since = clock_mono_ms();
+	while (clock_mono_ms() < since + 200) { /* holds only after a FIN */
+		step_peers(NULL);
+		loop_turn(&stage.loop, 20);
+	}
+	assert_false(over);
+	client.fin = true;
+	GO_ON_UNTIL(server.eof);
+	since = clock_mono_ms();
+	finish(RELAY_ABORT, END_HALF_CLOSE_TIMEOUT);
+	assert_true(clock_mono_ms() - since >= 80);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+static void no_half_close_limit(void **state)
+{
+	int64_t since = clock_mono_ms();
+
+	open_sides(0);
+	client.fin = true;
+	start();
+	while (clock_mono_ms() < since + 100) {
+		step_peers(NULL);
+		loop_turn(&stage.loop, 10);
+	}
+	assert_false(over);
+	assert_int_equal(stage.loop.n_timers, 0); /* nothing to wait for */
+	server.fin = true;
+	finish(RELAY_CLOSE, END_CLIENT_FIN);
+}
+
+static void idle_limit(void **state)
+{
+	int64_t since;
+
+	open_sides(0);
+	stage.cold->timeout_ms = 150;
+	since = clock_mono_ms();
+	start();
+	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
+	assert_true(clock_mono_ms() - since >= 149);
+	assert_int_equal(client.error, ECONNRESET);
+	assert_int_equal(server.error, ECONNRESET);
+}
+
+static void idle_limit_after_a_fin(void **state)
+{
+	open_sides(0);
+	stage.cold->timeout_ms = 100;
+	stage.cold->half_close_timeout_ms = 60000;
+	client.fin = true;
+	start();
+	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
+	assert_int_equal(client.error, ECONNRESET);
+}
+
+/* Bytes in one direction keep both alive; when they cease, it ends. */
+static void bytes_either_way_are_life(void **state)
+{
+	int64_t since;
+
+	open_sides(0);
+	stage.cold->timeout_ms = 400;
+	start();
+	since = clock_mono_ms();
+	while (clock_mono_ms() < since + 1000) {
+		size_t before = client.in_len;
+
+		server.out_len++;
+		GO_ON_UNTIL(client.in_len > before);
+		loop_turn(&stage.loop, 20);
+		assert_false(over);
+	}
+	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
+}
+
+/* All has been taken from the server; what the client acknowledges of it is life. */
+static void acknowledgements_are_life(void **state)
+{
+	int64_t since, next = 0;
+
+	open_sides(0);
+	stage.cold->timeout_ms = 400;
+	server.out_len = 1000000;
+	client.reading = false;
+	client.read_at_once = 16384;
+	start();
+	since = clock_mono_ms();
+	while (client.in_len < 1000000 && clock_mono_ms() < since + 10000) {
+		client.reading = clock_mono_ms() >= next;
+		if (client.reading)
+			next = clock_mono_ms() + 20;
+		step_peers(NULL);
+		loop_turn(&stage.loop, 5);
+		if (over)
+			fail_msg("ended after %zu bytes, %d ms", client.in_len,
+			         (int)(clock_mono_ms() - since));
+	}
+	assert_received(&client, 1000000);
+	assert_true(clock_mono_ms() - since > 1000);
+	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
+}
+
+/* A reader that takes nothing at all does not live for ever on what is queued for it. */
+static void a_reader_that_is_stuck_is_idle(void **state)
+{
+	int64_t since;
+
+	open_sides(0);
+	stage.cold->timeout_ms = 200;
+	server.out_len = LARGE;
+	client.reading = false;
+	start();
+	since = clock_mono_ms();
+	GO_ON_UNTIL(over);
+	assert_int_equal(outcome, RELAY_ABORT);
+	assert_int_equal(stage.row->end, END_IDLE_TIMEOUT);
+	assert_true(clock_mono_ms() - since < 2000);
+}
+
+/* A client that never acknowledges what came before a reset: bounded, too. */
+static void a_reset_waits_only_so_long(void **state)
+{
+	open_sides(0);
+	stage.cold->half_close_timeout_ms = 200;
+	server.out_len = LARGE;
+	client.reading = false;
+	start();
+	GO_ON_UNTIL(turns > 10 && !again && server.sent > 0);
+	sock_reset_on_close(server.fd);
+	close(server.fd);
+	server.fd = -1;
+	GO_ON_UNTIL(over);
+	assert_int_equal(outcome, RELAY_ABORT);
+	assert_int_equal(stage.row->end, END_SERVER_RESET);
+}
+
+static const struct sides kinds[] = {
+    {"TCP", PAIR_TCP, PAIR_TCP},
+    {"TCP to Unix", PAIR_TCP, PAIR_UNIX},
+    {"Unix to TCP", PAIR_UNIX, PAIR_TCP},
+    {"Unix", PAIR_UNIX, PAIR_UNIX},
+};
+
+static struct CMUnitTest tests[128];
+static size_t n_tests;
+
+static void add(const char *name, const struct sides *s, CMUnitTestFunction fn)
+{
+	tests[n_tests++] = (struct CMUnitTest){.name = mem_printf("%s: %s", s->name, name),
+	                                       .test_func = fn,
+	                                       .setup_func = setup,
+	                                       .teardown_func = teardown,
+	                                       .initial_state = (void *)s};
+}
+
+#define ADD(kind, test) add(#test, kind, test)
+
+static void add_tests(void)
+{
+	const struct sides *tcp = &kinds[0];
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		ADD(&kinds[i], client_ends_first);
+		ADD(&kinds[i], server_ends_first);
+		ADD(&kinds[i], a_fin_without_data_each_way);
+		ADD(&kinds[i], a_fin_that_came_before);
+		ADD(&kinds[i], both_half_closed_flush);
+		ADD(&kinds[i], an_early_answer);
+		ADD(&kinds[i], both_ways_at_once);
+		ADD(&kinds[i], a_slow_reader_slows_its_sender);
+	}
+	ADD(tcp, urgent_data);
+	ADD(&kinds[1], urgent_data);
+	ADD(tcp, client_resets);
+	ADD(tcp, server_resets);
+	ADD(&kinds[1], client_resets_behind_data);
+	ADD(tcp, client_resets_behind_data);
+	ADD(tcp, server_resets_behind_data);
+	ADD(tcp, a_reset_that_came_before);
+	ADD(tcp, a_reset_waits_for_a_slow_reader);
+	ADD(tcp, server_resets_under_an_upload);
+	ADD(tcp, client_resets_after_its_own_fin);
+	ADD(tcp, server_resets_after_its_own_fin);
+	ADD(tcp, server_resets_after_the_client_s_fin);
+	ADD(tcp, both_reset);
+	ADD(tcp, server_closes_with_input_unread);
+	ADD(&kinds[1], a_unix_server_s_reset);
+	ADD(tcp, half_close_limit);
+	ADD(tcp, no_half_close_limit);
+	ADD(tcp, idle_limit);
+	ADD(tcp, idle_limit_after_a_fin);
+	ADD(tcp, bytes_either_way_are_life);
+	ADD(tcp, acknowledgements_are_life);
+	ADD(&kinds[2], acknowledgements_are_life);
+	ADD(tcp, a_reader_that_is_stuck_is_idle);
+	ADD(tcp, a_reset_waits_only_so_long);
+}
+
+int main(void)
+{
+	int failed;
+
+	signal(SIGPIPE, SIG_IGN);
+	add_tests();
+	failed = _cmocka_run_group_tests("relay", tests, n_tests, NULL, NULL);
+	for (size_t i = 0; i < n_tests; i++)
+		free((char *)tests[i].name);
+	return failed;
+}
