@@ -185,7 +185,9 @@ static void run_direction(struct relay *r, enum side s)
 
 static bool half_closed(const struct relay *r)
 {
-	return (r->row->flow[CLIENT].flags | r->row->flow[SERVER].flags) & (FLOW_EOF | FLOW_RESET);
+	/* a side that was reset has ended, too, even while what came before cannot be delivered */
+	return was_reset(r, CLIENT) || was_reset(r, SERVER) ||
+	       (r->row->flow[CLIENT].flags | r->row->flow[SERVER].flags) & (FLOW_EOF | FLOW_RESET);
 }
 
 /* Side `to` can take nothing any more: what is parked for it is dropped, what still comes is read
