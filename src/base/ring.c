@@ -174,3 +174,8 @@ bool ring_empty(const struct ring *r)
 	return atomic_load_explicit(&r->head, memory_order_acquire) ==
 	       atomic_load_explicit(&r->tail, memory_order_relaxed);
 }
+
+uint64_t ring_head(const struct ring *r)
+{
+	return atomic_load_explicit(&r->head, memory_order_relaxed);
+}

@@ -23,6 +23,9 @@ struct ring *ring_init(void *mem, size_t capacity);
  * capacity/4 bytes. */
 bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len);
 
+/* Writer: how much was ever put, in bytes: it has grown after a successful ring_put(). */
+uint64_t ring_head(const struct ring *r);
+
 /* Reader. It gives the capacity from its own memory, because the writer can spoil what is shared:
  * nothing outside the ring is ever read.
  * ring_peek: the oldest message, or false. *data stays valid until ring_drop() and is aligned to 8

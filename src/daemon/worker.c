@@ -1,6 +1,7 @@
 #include "daemon/worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #include "os/sandbox.h"
 #include "os/shm.h"
 #include "takeover/keeper.h"
-#include "takeover/recover.h"
 
 #define MEMBERS_AGAIN_MS 20 /* a keeper that is just being replaced cannot be watched yet */
 
@@ -87,14 +87,22 @@ static void take_rules(int fd, uint64_t generation)
 
 static void take_listener(uint32_t id, int fd)
 {
-	for (int i = 0; i < TRIO_LISTENERS; i++) {
-		struct trio_listener *l = &worker.trio->listeners[i];
+	int slot = -1;
 
-		if (atomic_load(&l->id) != 0)
-			continue;
-		l->fd = fd;
-		atomic_store(&l->id, id);
-		engine_add_listener(&worker.engine, id, fd);
+	for (int i = TRIO_LISTENERS - 1; i >= 0; i--) {
+		uint32_t had = atomic_load(&worker.trio->listeners[i].id);
+
+		if (had == id) { /* said twice, because the one who was told first has died */
+			close(fd);
+			return;
+		}
+		if (had == 0)
+			slot = i;
+	}
+	if (slot >= 0) {
+		worker.trio->listeners[slot].fd = fd;
+		atomic_store(&worker.trio->listeners[slot].id, id);
+		engine_add_listener(&worker.engine, (uint32_t)slot, id, fd);
 		return;
 	}
 	close(fd);
@@ -188,14 +196,19 @@ static void control_event(void *arg, uint32_t events)
 		struct wire w;
 		int fds[SOCK_MAX_FDS];
 		size_t n_fds = SOCK_MAX_FDS;
-		int len = sock_recv_message(worker.control.fd, &w, sizeof(w), fds, &n_fds);
+		int len = sock_peek_message(worker.control.fd, &w, sizeof(w), fds, &n_fds);
 
 		if (len == sizeof(w)) {
+			/* looked at, obeyed, then dropped: a successor is told again what we die of. All of it
+			 * may be done twice. */
 			obey(&w, fds, n_fds);
+			sock_drop_message(worker.control.fd);
 			continue;
 		}
 		for (size_t i = 0; i < n_fds; i++)
 			close(fds[i]);
+		if (len > 0)
+			sock_drop_message(worker.control.fd);
 		if (len == 0) {
 			/* the supervisor is gone: relaying and accepting go on without it */
 			watch_remove(&worker.engine.loop, &worker.control);
@@ -240,34 +253,21 @@ static void watch_members(void)
 
 /* ---- birth ---- */
 
-/* What a predecessor had in hand is ended: its connections' records are written, its sockets closed. */
-static void lost_row(void *arg, uint32_t i)
+/* A worker that dies of its own fault, not of somebody's SIGKILL, says so to its successor. */
+static void on_fault(int sig)
 {
-	struct record_message m;
-	size_t len;
-
-	trio_row(worker.trio, i)->end = END_LOST;
-	len = accesslog_fill(worker.trio, arg, i, RECORD_CLOSE, &m);
-	put_message(NULL, MESSAGE_RECORD, &m, len);
+	if (worker.trio)
+		atomic_store(&worker.trio->fault, sig);
+	raise(sig); /* the default is in force again (SA_RESETHAND) */
 }
 
-static void take_up(const struct worker_setup *setup)
+static void mark_faults(void)
 {
-	struct trio *t = worker.trio;
+	static const int faults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
+	struct sigaction sa = {.sa_handler = on_fault, .sa_flags = SA_RESETHAND | SA_NODEFER};
 
-	if (atomic_load(&t->starts) > 1) {
-		struct limits own = {.trios = setup->trios,
-				     .n_trios = setup->n_trios,
-				     .own = t->number};
-
-		recover_end_rows(t, lost_row, setup->world);
-		limits_clear(&own);
-		atomic_store(&setup->world->live[t->number], 0);
-		atomic_store(&setup->world->disarmed[t->number], 0);
-	}
-	if (t->epfd >= 0)
-		close(t->epfd);
-	t->epfd = -1;
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigaction(faults[i], &sa, NULL);
 }
 
 static void start_engine(const struct worker_setup *setup)
@@ -284,18 +284,21 @@ static void start_engine(const struct worker_setup *setup)
 	};
 	struct trio *t = setup->trio;
 
-	CHECK(engine_init(&worker.engine, &engine, -1) == 0);
+	/* the epoll instance outlives its workers: nothing has to be registered again */
+	CHECK(engine_init(&worker.engine, &engine, t->epfd) == 0);
 	t->epfd = worker.engine.loop.epfd;
 	worker.engine.idle = now_idle;
 	if (t->config_fd >= 0)
 		load_rules(t->config_fd, t->config_generation);
 	if (t->spawner_fd >= 0)
 		engine_set_channel(&worker.engine, t->spawner_fd);
+	if (atomic_load(&t->starts) > 1)
+		engine_take_over(&worker.engine);
 	engine_accept(&worker.engine, !atomic_load(&t->quitting));
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
-			engine_add_listener(&worker.engine, atomic_load(&t->listeners[i].id),
-					    t->listeners[i].fd);
+			engine_add_listener(&worker.engine, (uint32_t)i,
+					    atomic_load(&t->listeners[i].id), t->listeners[i].fd);
 	worker.quitting = atomic_load(&t->quitting);
 }
 
@@ -311,7 +314,7 @@ void worker_run(void *arg)
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
 		log_warning("workers run without %s: this kernel does not have it", missing);
-	take_up(setup);
+	mark_faults();
 	start_engine(setup);
 	watch_members();
 	if (worker.trio->control_fd >= 0)

@@ -130,7 +130,8 @@ static void watch_event(void *arg, uint64_t number, uint32_t events)
 {
 	struct watch *w = (struct watch *)(uintptr_t)number;
 
-	w->fn(w->arg, events);
+	if (w->fn) /* not of a predecessor, or removed */
+		w->fn(w->arg, events);
 }
 
 int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,

@@ -11,6 +11,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* The numbers of net/tcp_states.h, part of the kernel's interface. */
+enum {
+	FIN_WAIT1 = 4,
+	FIN_WAIT2 = 5,
+	TIME_WAIT = 6,
+	CLOSE = 7,
+	CLOSE_WAIT = 8,
+	LAST_ACK = 9,
+	CLOSING = 11
+};
+
 #define NEW_SOCKET (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
 static int set_int(int fd, int level, int option, int value)
@@ -255,10 +266,18 @@ int sock_facts(int fd, struct tcp_facts *ret)
 
 bool tcp_fin_received(uint8_t state)
 {
-	/* the numbers of net/tcp_states.h, part of the kernel's interface */
-	enum { TIME_WAIT = 6, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
-
 	return state == CLOSE_WAIT || state == LAST_ACK || state == CLOSING || state == TIME_WAIT;
+}
+
+bool tcp_fin_sent(uint8_t state)
+{
+	return state == FIN_WAIT1 || state == FIN_WAIT2 || state == CLOSING || state == LAST_ACK ||
+	       state == TIME_WAIT;
+}
+
+bool tcp_closed(uint8_t state)
+{
+	return state == CLOSE;
 }
 
 int sock_send_message(int fd, const void *data, size_t len, const int *fds, size_t n_fds)
@@ -311,7 +330,7 @@ static size_t take_fds(struct msghdr *msg, int *fds, size_t room)
 	return n;
 }
 
-int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
+static int recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds, int flags)
 {
 	union {
 		struct cmsghdr align;
@@ -323,7 +342,7 @@ int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
 			     .msg_control = &control,
 			     .msg_controllen = sizeof(control)};
 	size_t room = n_fds ? *n_fds : 0;
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(fd, &msg, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	if (n < 0) {
 		int error = errno;
@@ -336,6 +355,24 @@ int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
 	if (n_fds)
 		*n_fds = room;
 	return (int)n;
+}
+
+int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
+{
+	return recv_message(fd, data, len, fds, n_fds, 0);
+}
+
+int sock_peek_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
+{
+	return recv_message(fd, data, len, fds, n_fds, MSG_PEEK);
+}
+
+void sock_drop_message(int fd)
+{
+	char byte;
+
+	/* without room for descriptors the kernel drops them with the message */
+	recv(fd, &byte, sizeof(byte), MSG_DONTWAIT);
 }
 
 int sock_message_pair(int ret[2])

@@ -61,12 +61,19 @@ struct tcp_facts {
 int sock_facts(int fd, struct tcp_facts *ret);
 /* The peer's FIN was received (says the state; TCP_CLOSE: not known, false). */
 bool tcp_fin_received(uint8_t state);
+/* Ours was sent, acknowledged or not. */
+bool tcp_fin_sent(uint8_t state);
+bool tcp_closed(uint8_t state);
 
 /* Messages with descriptors over a Unix socket. Sending never blocks (-EAGAIN). Receiving returns the
  * length, 0 at the end, and stores up to *n_fds descriptors (close-on-exec), *n_fds becoming their
  * number; what did not fit is closed. */
 int sock_send_message(int fd, const void *data, size_t len, const int *fds, size_t n_fds);
 int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds);
+/* The same, but the message stays: whoever dies while doing what it says leaves it to his successor.
+ * Its descriptors are new ones each time. sock_drop_message() when it is done. */
+int sock_peek_message(int fd, void *data, size_t len, int *fds, size_t *n_fds);
+void sock_drop_message(int fd);
 /* A connected pair of SOCK_SEQPACKET sockets. */
 int sock_message_pair(int ret[2]);
 #define SOCK_MAX_FDS 64 /* in one message */

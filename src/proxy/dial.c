@@ -46,9 +46,9 @@ static bool next_address(struct dial *d, struct addr *ret)
 	struct addr addrs[TARGET_ADDRS];
 	size_t n = target_addrs(d->target, addrs);
 
-	if (!nth_address(addrs, n, d->next, ret))
+	if (!nth_address(addrs, n, d->cold->dial_next, ret))
 		return false;
-	d->next++;
+	d->cold->dial_next++;
 	ret->port = d->port;
 	return true;
 }
@@ -57,7 +57,7 @@ static bool more_addresses(const struct dial *d)
 {
 	struct addr addrs[TARGET_ADDRS];
 
-	return !d->unix_path && d->next < target_addrs(d->target, addrs);
+	return !d->unix_path && d->cold->dial_next < target_addrs(d->target, addrs);
 }
 
 /* ---- attempts ---- */
@@ -68,8 +68,8 @@ static void drop(struct dial *d, enum side side)
 
 	if (fd < 0)
 		return;
+	d->row->fd[side] = -1; /* forgotten first: what nobody knows is swept */
 	close(fd);
-	d->row->fd[side] = -1;
 }
 
 static void finish(struct dial *d, enum dial_outcome outcome)
@@ -88,15 +88,14 @@ static void win(struct dial *d, enum side side)
 
 	drop(d, side == SERVER ? SECOND : SERVER);
 	if (side == SECOND) {
-		/* the row must never name it twice: a successor would take it for two sockets */
+		/* a successor that finds it in both places knows it by its cookie */
+		row->cookie[SERVER] = row->cookie[SECOND];
 		row->fd[SERVER] = row->fd[SECOND];
 		row->fd[SECOND] = -1;
-		d->addr[0] = d->addr[1];
 		loop_change(d->env->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
 			    row_token(d->env->trio, row, SERVER));
 	}
-	row->cookie[SERVER] = sock_cookie(row->fd[SERVER]);
-	d->cold->server = d->addr[0];
+	d->cold->server = d->addr[side - SERVER];
 	finish(d, DIAL_CONNECTED);
 }
 
@@ -116,8 +115,10 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 		close(fd);
 		return rc;
 	}
-	d->row->fd[side] = fd;
 	d->addr[side - SERVER] = *a;
+	d->row->cookie[side] = sock_cookie(fd);
+	barrier();
+	d->row->fd[side] = fd;
 	return 0;
 }
 
@@ -212,7 +213,8 @@ void dial_start(struct dial *d, struct step_env *env, struct row *row, struct ro
 	d->cold = cold;
 	d->done = done;
 	d->arg = arg;
-	d->next = 0;
+	cold->dial_next = 0;
+	cold->dial_deadline_ms = d->deadline_ms;
 	d->next_at_ms = 0;
 	d->error = 0;
 	row->state = ROW_CONNECTING;
@@ -261,4 +263,44 @@ void dial_cancel(struct dial *d)
 	timer_clear(d->env->loop, &d->timer);
 	drop(d, SERVER);
 	drop(d, SECOND);
+}
+
+/* An attempt of a predecessor: connected, under way, or of no use. */
+static int look_at_old(struct dial *d, enum side side)
+{
+	int fd = d->row->fd[side];
+	struct addr *a = &d->addr[side - SERVER];
+
+	*a = (struct addr){.family = AF_UNIX};
+	if (d->unix_path) /* its peer is known once it is connected */
+		return sock_peer(fd, &(struct addr){0});
+	if (sock_peer(fd, a) < 0)
+		a->family = AF_UNSPEC;
+	return look(fd, false);
+}
+
+void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
+		 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
+{
+	d->env = env;
+	d->row = row;
+	d->cold = cold;
+	d->done = done;
+	d->arg = arg;
+	d->deadline_ms = cold->dial_deadline_ms;
+	d->next_at_ms = 0;
+	for (enum side side = SERVER; side <= SECOND; side++) {
+		int rc = row->fd[side] < 0 ? -EBADF : look_at_old(d, side);
+
+		if (rc == 0) {
+			win(d, side);
+			return;
+		}
+		if (rc != -EINPROGRESS)
+			drop(d, side);
+	}
+	/* whether an address that is no longer being tried had failed is not known: from the beginning */
+	if (row->fd[SERVER] < 0 && row->fd[SECOND] < 0)
+		cold->dial_next = 0;
+	advance(d);
 }

@@ -19,10 +19,9 @@ struct dial {
 	const char *unix_path;       /* instead; must stay valid while dialling */
 	const struct addr *source;   /* AF_UNSPEC: none; likewise */
 	uint16_t port;
-	uint16_t next;               /* address to try next */
 	int64_t deadline_ms;         /* 0: none */
-	int64_t next_at_ms;
 	struct addr addr[2];         /* of the attempts in fd[SERVER], fd[SECOND] */
+	int64_t next_at_ms;
 	int error;                   /* of the last attempt that failed; positive errno */
 	struct timer timer;
 };
@@ -32,6 +31,10 @@ struct dial {
  * called before this returns. */
 void dial_start(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
 		void (*done)(void *arg, enum dial_outcome outcome), void *arg);
+/* Another worker had begun: attempts that are under way go on, the next address is the one that it would
+ * have tried. Fields that are set before dial_start() must be set. done() may be called at once. */
+void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
+		 void (*done)(void *arg, enum dial_outcome outcome), void *arg);
 void dial_event(struct dial *d, enum side side, uint32_t events);
 void dial_cancel(struct dial *d);
 

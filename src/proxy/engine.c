@@ -10,13 +10,21 @@
 #include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/session.h"
+#include "takeover/recover.h"
 
 #define SIDE_BITS  2
 #define INDEX_BITS 30
+#define ADOPT_AT_ONCE 64 /* rows in one turn: the others are served meanwhile */
 
+static void take_up(struct engine *e, uint32_t i);
+static void adopt_some(struct engine *e);
+
+/* The session of a row in use; one of a predecessor's is taken up first. NULL: it ended at that. */
 static struct session *session_of(struct engine *e, uint32_t i)
 {
-	return &e->sessions[i];
+	if (!e->sessions[i].row)
+		take_up(e, i);
+	return trio_row(e->env.trio, i)->state != ROW_FREE ? &e->sessions[i] : NULL;
 }
 
 uint32_t engine_live(const struct engine *e)
@@ -32,6 +40,7 @@ static void row_event(void *arg, uint64_t number, uint32_t events)
 	enum side side = (enum side)(number & 3);
 	uint32_t i = (uint32_t)(number >> SIDE_BITS) & ((1u << INDEX_BITS) - 1);
 	uint32_t serial = (uint32_t)(number >> 32);
+	struct session *s;
 	struct row *row;
 
 	if (i >= e->env.trio->n_rows)
@@ -40,13 +49,15 @@ static void row_event(void *arg, uint64_t number, uint32_t events)
 	if (row->state == ROW_FREE || (row->serial & 0xffffff) != serial)
 		return; /* of a connection that has ended meanwhile */
 	e->env.trio->working_on = (int32_t)i;
-	session_event(session_of(e, i), side, events);
+	s = session_of(e, i);
+	if (s)
+		session_event(s, side, events);
 	e->env.trio->working_on = -1;
 }
 
 void engine_again(struct engine *e, uint32_t row)
 {
-	struct session *s = session_of(e, row);
+	struct session *s = &e->sessions[row];
 
 	if (s->queued)
 		return;
@@ -57,9 +68,12 @@ void engine_again(struct engine *e, uint32_t row)
 static void run_ready(void *arg)
 {
 	struct engine *e = arg;
-	uint32_t n = e->n_ready;
 	uint32_t *list = e->ready;
+	uint32_t n;
 
+	adopt_some(e);
+	n = e->n_ready;
+	e->loop.busy = e->adopted < e->env.trio->n_rows;
 	if (n == 0)
 		return;
 	/* who asks again while we go through the list comes onto the other one */
@@ -67,7 +81,7 @@ static void run_ready(void *arg)
 	e->ready_now = list;
 	e->n_ready = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		struct session *s = session_of(e, list[i]);
+		struct session *s = &e->sessions[list[i]];
 
 		s->queued = false;
 		if (s->row && s->row->state != ROW_FREE) {
@@ -76,7 +90,7 @@ static void run_ready(void *arg)
 			e->env.trio->working_on = -1;
 		}
 	}
-	e->loop.busy = e->n_ready > 0;
+	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->n_rows;
 }
 
 /* ---- rows ---- */
@@ -129,7 +143,7 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 		return false;
 	}
 	row = trio_row(e->env.trio, i);
-	s = session_of(e, i);
+	s = &e->sessions[i];
 	*s = (struct session){.engine = e,
 			      .row = row,
 			      .cold = trio_cold(e->env.trio, i),
@@ -156,16 +170,136 @@ typedef void session_fn(struct session *s);
 
 static void for_each(struct engine *e, session_fn *fn)
 {
-	for (uint32_t i = 0; i < e->env.trio->n_rows && engine_live(e) > 0; i++)
+	for (uint32_t i = 0; i < e->env.trio->n_rows && engine_live(e) > 0; i++) {
+		struct session *s = NULL;
+
 		if (trio_row(e->env.trio, i)->state != ROW_FREE)
-			fn(session_of(e, i));
+			s = session_of(e, i);
+		if (s)
+			fn(s);
+	}
 }
 
 void engine_end_all(struct engine *e, enum end end)
 {
-	for (uint32_t i = 0; i < e->env.trio->n_rows && engine_live(e) > 0; i++)
+	for (uint32_t i = 0; i < e->env.trio->n_rows && engine_live(e) > 0; i++) {
+		struct session *s = NULL;
+
 		if (trio_row(e->env.trio, i)->state != ROW_FREE)
-			session_end(session_of(e, i), end, BY_RESET);
+			s = session_of(e, i);
+		if (s)
+			session_end(s, end, BY_RESET);
+	}
+}
+
+/* ---- taking over from a dead worker ---- */
+
+static void take_up(struct engine *e, uint32_t i)
+{
+	struct session *s = &e->sessions[i];
+
+	*s = (struct session){.engine = e,
+			      .row = trio_row(e->env.trio, i),
+			      .cold = trio_cold(e->env.trio, i),
+			      .index = i,
+			      .queued = s->queued};
+	session_adopt(s);
+}
+
+static void count_limits(struct engine *e, struct row_cold *cold)
+{
+	for (int k = 0; k < LIMIT_KINDS; k++)
+		if (cold->limit[k])
+			limits_take(&e->limits, cold->limit[k], 0);
+}
+
+/* Which rows are free, which are not, and what they count for. */
+static void survey(struct engine *e)
+{
+	struct trio *t = e->env.trio;
+
+	limits_clear(&e->limits);
+	e->n_free = 0;
+	for (uint32_t i = t->n_rows; i-- > 0;) {
+		if (trio_row(t, i)->state == ROW_FREE)
+			e->free_rows[e->n_free++] = i;
+		else
+			count_limits(e, trio_cold(t, i));
+	}
+	atomic_store(&t->live, engine_live(e));
+	atomic_store(&e->world->live[e->limits.own], engine_live(e));
+}
+
+/* Before anything else is said or done: their numbers of descriptors may be used again otherwise, and
+ * whether their records stand in the ring could no longer be told. */
+static void finish_endings(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->env.trio->n_rows; i++) {
+		uint8_t state = trio_row(e->env.trio, i)->state;
+
+		if (state == ROW_ENDING || state == ROW_ABORTING)
+			take_up(e, i);
+	}
+}
+
+/* A worker that dies of a fault while it handles a row, and the next one again: it is the row. */
+static void look_for_poison(struct engine *e)
+{
+	struct trio *t = e->env.trio;
+	int32_t i = t->working_on;
+	struct row_cold *cold;
+	char client[ADDR_TEXT_MAX];
+
+	t->working_on = -1;
+	if (!atomic_exchange(&t->fault, 0) || i < 0 || (uint32_t)i >= t->n_rows ||
+	    trio_row(t, (uint32_t)i)->state == ROW_FREE)
+		return;
+	cold = trio_cold(t, (uint32_t)i);
+	if (++cold->faults < 2)
+		return;
+	log_error("the connection of %s is ended: two workers in a row have died of handling it",
+		  addr_format_port(&cold->client, client));
+	trio_row(t, (uint32_t)i)->end = END_POISONED;
+	trio_row(t, (uint32_t)i)->state = ROW_ABORTING;
+	take_up(e, (uint32_t)i);
+}
+
+static void adopt_client(void *arg, int fd)
+{
+	struct engine *e = arg;
+	struct addr local, client;
+
+	if (sock_local(fd, &local) < 0 || sock_peer(fd, &client) < 0 || !e->rules)
+		close(fd);
+	else
+		engine_serve(e, fd, &local, &client, NULL);
+}
+
+static void adopt_some(struct engine *e)
+{
+	uint32_t n = e->env.trio->n_rows;
+
+	for (int done = 0; e->adopted < n && done < ADOPT_AT_ONCE; e->adopted++) {
+		uint32_t i = e->adopted;
+
+		if (e->sessions[i].row || trio_row(e->env.trio, i)->state == ROW_FREE)
+			continue;
+		e->env.trio->working_on = (int32_t)i;
+		take_up(e, i);
+		e->env.trio->working_on = -1;
+		done++;
+	}
+}
+
+void engine_take_over(struct engine *e)
+{
+	survey(e);
+	finish_endings(e);
+	look_for_poison(e);
+	recover_descriptors(e->env.trio, adopt_client, e);
+	e->adopted = 0;
+	loop_replay(&e->loop); /* who had events first */
+	e->loop.busy = true;
 }
 
 /* ---- rules and names ---- */
@@ -191,6 +325,7 @@ void engine_targets_changed(struct engine *e)
 static void take_answer(struct engine *e, const struct answer *a, int fd)
 {
 	struct row *row = a->row < e->env.trio->n_rows ? trio_row(e->env.trio, a->row) : NULL;
+	struct session *s;
 
 	if (!row || row->state == ROW_FREE || a->serial == 0 ||
 	    trio_cold(e->env.trio, a->row)->question != a->serial) {
@@ -198,7 +333,11 @@ static void take_answer(struct engine *e, const struct answer *a, int fd)
 			close(fd);
 		return;
 	}
-	session_answer(session_of(e, a->row), a->kind, fd);
+	s = session_of(e, a->row);
+	if (s)
+		session_answer(s, a->kind, fd);
+	else if (fd >= 0)
+		close(fd);
 }
 
 static void channel_event(void *arg, uint32_t events)
@@ -209,10 +348,16 @@ static void channel_event(void *arg, uint32_t events)
 		struct answer a;
 		int fd = -1;
 		size_t n_fds = 1;
-		int len = sock_recv_message(e->channel.fd, &a, sizeof(a), &fd, &n_fds);
+		int channel = e->channel.fd;
+		int len = sock_peek_message(channel, &a, sizeof(a), &fd, &n_fds);
 
-		if (len == sizeof(a)) {
-			take_answer(e, &a, n_fds == 1 ? fd : -1);
+		if (len > 0) {
+			/* looked at, acted on, then dropped: whoever dies in between leaves it there */
+			if (len == sizeof(a))
+				take_answer(e, &a, n_fds == 1 ? fd : -1);
+			else if (n_fds == 1)
+				close(fd);
+			sock_drop_message(channel);
 			continue;
 		}
 		if (len == -EAGAIN || len == -EINTR)
@@ -276,6 +421,7 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	for (uint32_t i = 0; i < n; i++)
 		e->free_rows[i] = n - 1 - i; /* the first row on top */
 	e->n_free = n;
+	e->adopted = n;
 	e->serial = (uint32_t)clock_mono_ms(); /* not those of a predecessor */
 	loop_handle(&e->loop, LOOP_KIND_ROW, row_event, e);
 	return 0;

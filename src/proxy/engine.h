@@ -48,8 +48,9 @@ struct engine {
 	uint32_t n_ready;
 	uint32_t n_resolving;       /* sessions that wait for a name */
 	uint32_t serial;
+	uint32_t adopted;           /* rows below this number are taken up; n_rows: all */
 	struct listener *listeners; /* TRIO_LISTENERS */
-	uint32_t n_listeners;
+	uint32_t n_listeners;       /* slots in use are below this */
 	bool want_accept;           /* listeners are to be armed (not quitting, not full) */
 	bool paused;                /* out of descriptors */
 	bool paused_told;           /* the log knows */
@@ -61,20 +62,25 @@ struct engine {
 	struct engine_setup setup;
 };
 
-/* epfd -1: a new one. Rows must all be FREE. Returns 0 or -errno. */
+/* epfd -1: a new one. Returns 0 or -errno. */
 int engine_init(struct engine *e, const struct engine_setup *setup, int epfd);
 
 /* Takes over the rules; the old ones are freed. Connections that are not established yet go on by the
  * new ones. */
 void engine_set_rules(struct engine *e, struct ruleset *rules);
+/* After engine_init(), rules and channel, before listeners: takes up every connection that a predecessor left
+ * in the trio's table. What was being ended is ended at once; the others are verified and put right when their
+ * first event comes, or in the background. */
+void engine_take_over(struct engine *e);
 /* The channel to the spawner (trio->spawner_fd is set to it); the one before is closed. */
 void engine_set_channel(struct engine *e, int fd);
 /* Servers have got addresses: those who wait look again. */
 void engine_targets_changed(struct engine *e);
 
-/* Listeners: listener.c. Accepting begins with engine_accept(e, true). */
+/* Listeners: listener.c. Accepting begins with engine_accept(e, true). slot: below TRIO_LISTENERS, the same for a
+ * successor. */
 void engine_accept(struct engine *e, bool want);
-int engine_add_listener(struct engine *e, uint32_t id, int fd);
+int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, int fd);
 /* Accepts what is still in its queue, then closes it. */
 void engine_drop_listener(struct engine *e, uint32_t id);
 /* Arms or disarms all, as the share of this worker says. */

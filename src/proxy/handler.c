@@ -143,3 +143,22 @@ void handler_cancel(struct handler *h)
 	timer_clear(h->env->loop, &h->timer);
 	count_bytes(h);
 }
+
+void handler_resume(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
+		    void (*done)(void *arg, enum handler_outcome outcome), void *arg)
+{
+	struct question_slot *slot = &trio_slots(env->trio)[row_index(env->trio, row)];
+
+	if (row->state == ROW_STARTING && slot->pid == 0) {
+		handler_start(h, env, row, cold, done, arg);
+		return;
+	}
+	*h = (struct handler){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
+	h->deadline_ms = env->loop->now_ms + START_LIMIT_MS;
+	if (row->state == ROW_HANDLER && row->fd[SECOND] >= 0)
+		started(h, row->fd[SECOND]);
+	else if (slot->answered == ANSWER_FAILED)
+		finish(h, HANDLER_FAILED);
+	else
+		handler_spawner_lost(h); /* its pidfd may have been lost on the way */
+}

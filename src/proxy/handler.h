@@ -28,6 +28,9 @@ struct handler {
 
 void handler_start(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
 		   void (*done)(void *arg, enum handler_outcome outcome), void *arg);
+/* Another worker had begun: it is being started, or runs. */
+void handler_resume(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
+		    void (*done)(void *arg, enum handler_outcome outcome), void *arg);
 /* The pidfd is readable. */
 void handler_event(struct handler *h);
 /* kind: enum answer_kind; pidfd: of ANSWER_STARTED, owned from now on, else -1. */

@@ -161,17 +161,14 @@ void engine_accept(struct engine *e, bool want)
 	engine_balance(e);
 }
 
-int engine_add_listener(struct engine *e, uint32_t id, int fd)
+int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, int fd)
 {
-	uint32_t i = 0;
-
-	while (i < e->n_listeners && e->listeners[i].fd >= 0)
-		i++;
-	if (i == TRIO_LISTENERS)
+	if (slot >= TRIO_LISTENERS)
 		return -ENOSPC;
-	if (i == e->n_listeners)
-		e->n_listeners++;
-	e->listeners[i] = (struct listener){.id = id, .fd = fd};
+	while (e->n_listeners <= slot)
+		e->listeners[e->n_listeners++].fd = -1;
+	e->listeners[slot] = (struct listener){.id = id, .fd = fd};
+	loop_remove(&e->loop, fd); /* a predecessor may have had it armed */
 	engine_balance(e);
 	return 0;
 }

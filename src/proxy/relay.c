@@ -5,6 +5,7 @@
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
+#include "takeover/position.h"
 
 #define TURN_BUDGET      (1024 * 1024) /* bytes of one direction in one turn */
 #define FIRST_LOOK_MS    1
@@ -77,7 +78,8 @@ static void input_ended(struct relay *r, enum side s)
 {
 	struct flow_row *flow = &r->row->flow[s];
 
-	if (was_reset(r, s) && !fin_in_stream(r, s)) {
+	if ((was_reset(r, s) || (r->resumed && !is_unix(r, s))) && !fin_in_stream(r, s)) {
+		note_reset(r, s);
 		flow->flags |= FLOW_RESET;
 		return;
 	}
@@ -443,9 +445,9 @@ static void tick(void *arg)
 		plan_tick(r);
 }
 
-void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		 bool server_watched, void (*done)(void *arg, enum relay_outcome outcome),
-		 void (*again)(void *arg), void *arg)
+static void init(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
+		 void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg),
+		 void *arg)
 {
 	*r = (struct relay){
 		.env = env,
@@ -456,10 +458,32 @@ void relay_start(struct relay *r, struct step_env *env, struct row *row, struct 
 		.arg = arg,
 		.readable = {true, true},
 		.writable = {true, true},
-		.watched = {false, server_watched},
 	};
-	row->state = ROW_RELAY;
+}
+
+/* What was printed for the client before the server's first byte: sent already, or still parked. */
+static uint64_t banner_bytes(struct relay *r)
+{
+	struct flow_row *down = &r->row->flow[SERVER];
+	struct position client;
+	int parked = down->pipe_read >= 0 ? pipe_filled(down->pipe_read) : 0;
+
+	if (!(r->row->flags & ROWFLAG_GRANTED) || is_unix(r, CLIENT) ||
+	    position_ask(r->row->fd[CLIENT], false, false, &client) < 0)
+		return 0;
+	return client.written + (uint64_t)(parked > 0 ? parked : 0);
+}
+
+void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
+		 bool server_watched, void (*done)(void *arg, enum relay_outcome outcome),
+		 void (*again)(void *arg), void *arg)
+{
+	init(r, env, row, cold, done, again, arg);
+	r->watched[SERVER] = server_watched;
+	cold->base[SERVER] = banner_bytes(r);
 	row->active_ms = env->loop->now_ms;
+	barrier();
+	row->state = ROW_RELAY;
 	plan_tick(r);
 	relay_run(r);
 }
@@ -467,4 +491,72 @@ void relay_start(struct relay *r, struct step_env *env, struct row *row, struct 
 void relay_cancel(struct relay *r)
 {
 	timer_clear(r->env->loop, &r->timer);
+}
+
+/* ---- after a worker's death ---- */
+
+/* Bytes that the destination has, and the source still shows: they were sent, but not yet taken. */
+static void take_what_was_sent(struct relay *r, enum side s, const struct position *from,
+			       const struct position *to)
+{
+	struct flow_row *flow = &r->row->flow[s];
+	uint64_t arrived = to->written - r->cold->base[s];
+	uint64_t sent = arrived > from->consumed ? arrived - from->consumed : 0;
+
+	while (sent > 0) {
+		ssize_t n = recv(r->row->fd[s], NULL, sent, MSG_DONTWAIT | MSG_TRUNC);
+
+		if (n <= 0)
+			break;
+		sent -= (uint64_t)n;
+	}
+	flow->moved = arrived;
+}
+
+/* Puts one direction right. Through a pipe there is nothing to do: bytes are in one place only. */
+static void put_right(struct relay *r, enum side s, const struct position *from,
+		      const struct position *to)
+{
+	struct flow_row *flow = &r->row->flow[s];
+
+	if (flow->pipe_read < 0 || flow->pipe_write < 0)
+		flow->pipe_read = flow->pipe_write = -1;
+	if (flow->flags & (FLOW_EOF | FLOW_RESET | FLOW_DISCARD))
+		return;
+	if (to->closed)
+		note_reset(r, other(s)); /* it never got a FIN from us, so nothing else closed it */
+	else if (flow->pipe_read < 0)
+		take_what_was_sent(r, s, from, to);
+}
+
+static void ask_positions(struct relay *r, struct position *at)
+{
+	for (enum side s = CLIENT; s <= SERVER; s++) {
+		if (position_error_pending(r->row->fd[s]))
+			note_reset(r, s);
+		barrier();
+		position_ask(r->row->fd[s], s == SERVER, was_reset(r, s), &at[s]);
+	}
+}
+
+void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
+		  void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg),
+		  void *arg)
+{
+	struct position at[2] = {{0}, {0}};
+
+	init(r, env, row, cold, done, again, arg);
+	r->resumed = true;
+	if (!is_unix(r, CLIENT) && !is_unix(r, SERVER)) {
+		ask_positions(r, at);
+		put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
+		put_right(r, SERVER, &at[SERVER], &at[CLIENT]);
+	}
+	if (row->state == ROW_RELAY) {
+		plan_tick(r);
+	} else {
+		r->wait_ms = FIRST_LOOK_MS;
+		timer_set(env->loop, &r->timer, env->loop->now_ms, look_again, r);
+	}
+	again(arg);
 }

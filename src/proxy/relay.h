@@ -32,6 +32,7 @@ struct relay {
 	bool watched[2];        /* EPOLLOUT is asked for */
 	bool urgent[2];         /* urgent data was seen: no splice */
 	bool looked;
+	bool resumed;           /* errors may have been taken by a worker that could not note them */
 	bool half_close_planned;
 	bool over;              /* done() was called */
 };
@@ -41,6 +42,11 @@ struct relay {
 void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
 		 bool server_watched, void (*done)(void *arg, enum relay_outcome outcome),
 		 void (*again)(void *arg), void *arg);
+/* Another worker had begun: asks the kernel how far both streams got, puts the row right, and goes on in
+ * the next turn. Both sockets are ours (their cookies match). */
+void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
+		  void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg),
+		  void *arg);
 void relay_event(struct relay *r, enum side side, uint32_t events);
 void relay_run(struct relay *r);
 void relay_cancel(struct relay *r);

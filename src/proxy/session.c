@@ -7,6 +7,7 @@
 #include "os/sock.h"
 #include "proxy/ask.h"
 #include "proxy/route.h"
+#include "takeover/recover.h"
 
 /*
  * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
@@ -274,10 +275,25 @@ static bool dial_deadline(struct session *s, int64_t *ret)
 	return !last || now_ms(s) < last;
 }
 
-static void enter_dial(struct session *s)
+/* Everything that a dial needs and no row has. */
+static void prepare_dial(struct session *s)
 {
 	const struct section *section = section_of(s);
 	const struct server *server = server_of(s);
+
+	memset(&s->dial, 0, sizeof(s->dial));
+	s->dial.target = &s->engine->world->targets.list[s->cold->target];
+	s->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
+	s->dial.source = &section->source;
+	s->dial.port = server->port ? server->port : s->cold->local.port;
+	if (server->kind == SERVER_UNIX)
+		s->row->flags |= ROWFLAG_SERVER_UNIX;
+	else
+		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
+}
+
+static void enter_dial(struct session *s)
+{
 	const struct target *t;
 	int64_t deadline;
 
@@ -298,15 +314,7 @@ static void enter_dial(struct session *s)
 		enter_resolve(s, deadline ? deadline - now_ms(s) : 10000);
 		return;
 	}
-	memset(&s->dial, 0, sizeof(s->dial));
-	s->dial.target = t;
-	s->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
-	if (server->kind == SERVER_UNIX)
-		s->row->flags |= ROWFLAG_SERVER_UNIX;
-	else
-		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
-	s->dial.source = &section->source;
-	s->dial.port = server->port ? server->port : s->cold->local.port;
+	prepare_dial(s);
 	s->dial.deadline_ms = deadline;
 	dial_start(&s->dial, &s->engine->env, s->row, s->cold, dial_done, s);
 }
@@ -443,6 +451,117 @@ void session_rules_changed(struct session *s)
 	enter_route(s);
 }
 
+/* ---- after a worker's death ---- */
+
+/* Descriptors that are not what the row means (closed, and their numbers used again) are forgotten. */
+static void forget_strangers(struct session *s)
+{
+	struct row *row = s->row;
+
+	if (row->fd[SERVER] >= 0 && row->fd[SERVER] == row->fd[SECOND])
+		row->fd[SECOND] = -1;
+	for (enum side side = CLIENT; side <= SECOND; side++)
+		if (!(side == SECOND && row->state == ROW_HANDLER) && !recover_is_ours(row, side))
+			row->fd[side] = -1;
+}
+
+static void register_again(struct session *s)
+{
+	struct row *row = s->row;
+
+	/* it may have died before the client was registered at all; if it was, this changes nothing */
+	if (row->state != ROW_HANDLER && row->state != ROW_STARTING)
+		loop_add(&s->engine->loop, row->fd[CLIENT], ROW_EVENTS,
+			 row_token(s->engine->env.trio, row, CLIENT));
+	if (row->fd[SERVER] >= 0)
+		loop_add(&s->engine->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
+			 row_token(s->engine->env.trio, row, SERVER));
+}
+
+/* The rules that it was accepted under may be gone. */
+static bool has_rules(struct session *s)
+{
+	const struct section *section;
+
+	if (s->cold->generation == s->engine->rules->generation)
+		return true;
+	section = ruleset_find(s->engine->rules, &s->cold->local);
+	if (!section)
+		return false;
+	copy_section(s, section);
+	s->cold->tried = 0;
+	return true;
+}
+
+static void adopt_by_state(struct session *s)
+{
+	struct step_env *env = &s->engine->env;
+
+	switch (s->row->state) {
+	case ROW_RELAY:
+	case ROW_RESETTING:
+	case ROW_CLOSING:
+		relay_resume(&s->relay, env, s->row, s->cold, relay_done, relay_again, s);
+		break;
+	case ROW_STARTING:
+	case ROW_HANDLER:
+		handler_resume(&s->handler, env, s->row, s->cold, handler_done, s);
+		break;
+	case ROW_LINGER:
+		parting_start(&s->parting, env, s->row, parting_done, s);
+		break;
+	case ROW_VERDICT:
+		verdict_resume(&s->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
+			       verdict_done, s);
+		break;
+	case ROW_CONNECTING:
+		prepare_dial(s);
+		dial_resume(&s->dial, env, s->row, s->cold, dial_done, s);
+		break;
+	case ROW_RESOLVE:
+		give_server_back(s);
+		enter_route(s);
+		break;
+	default: /* ROW_ACCEPTED: nothing was decided, nothing counted that is not in the row */
+		for (int i = 0; i < LIMIT_KINDS; i++) {
+			limits_give(&s->engine->limits, s->cold->limit[i]);
+			s->cold->limit[i] = 0;
+		}
+		enter_access(s, section_of(s));
+		break;
+	}
+}
+
+static bool needs_server(const struct row *row)
+{
+	return row->state == ROW_RELAY || row->state == ROW_RESETTING || row->state == ROW_CLOSING;
+}
+
+static bool needs_rules(const struct row *row)
+{
+	return row->state == ROW_ACCEPTED || row->state == ROW_VERDICT || row->state == ROW_RESOLVE ||
+	       row->state == ROW_CONNECTING;
+}
+
+void session_adopt(struct session *s)
+{
+	struct row *row = s->row;
+
+	forget_strangers(s);
+	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
+		session_end(s, (enum end)row->end,
+			    row->state == ROW_ABORTING ? BY_RESET : BY_CLOSE);
+		return;
+	}
+	if (row->fd[CLIENT] < 0 || (needs_server(row) && row->fd[SERVER] < 0) ||
+	    (needs_rules(row) && !has_rules(s))) {
+		session_end(s, END_LOST, BY_RESET);
+		return;
+	}
+	register_again(s);
+	adopt_by_state(s);
+}
+
 /* ---- the end ---- */
 
 static void cancel_step(struct session *s)
@@ -474,12 +593,25 @@ static void cancel_step(struct session *s)
 	}
 }
 
+/* Once, whoever dies in between: if the ring has grown since the mark, it is in there. */
 static void write_record(struct session *s)
 {
+	struct trio *t = s->engine->env.trio;
 	struct record_message m;
-	size_t len = accesslog_fill(s->engine->env.trio, s->engine->world, s->index, RECORD_CLOSE, &m);
+	size_t len;
 
-	s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
+	if (s->row->flags & ROWFLAG_RECORDED)
+		return;
+	if (s->cold->ring_mark == 0) {
+		s->cold->ring_mark = ring_head(trio_ring(t)) + 1;
+		barrier();
+	}
+	if (s->cold->ring_mark == ring_head(trio_ring(t)) + 1) {
+		len = accesslog_fill(t, s->engine->world, s->index, RECORD_CLOSE, &m);
+		s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
+	}
+	barrier();
+	s->row->flags |= ROWFLAG_RECORDED;
 }
 
 static void close_all(struct session *s, enum manner manner)
@@ -506,8 +638,10 @@ void session_end(struct session *s, enum end end, enum manner manner)
 
 	cancel_step(s);
 	row->end = (uint8_t)end;
+	barrier();
+	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_ENDING;
+	barrier();
 	write_record(s);
-	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_CLOSING;
 	barrier();
 	close_all(s, manner);
 	for (int i = 0; i < LIMIT_KINDS; i++) {

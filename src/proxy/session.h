@@ -28,6 +28,9 @@ struct session {
 	};
 };
 
+/* A row of a predecessor: verified, put right, and gone on with in whatever state it was. May end before it
+ * returns. */
+void session_adopt(struct session *s);
 /* The row is filled, nothing is decided. May end before it returns. */
 void session_start(struct session *s, const struct section *section);
 void session_event(struct session *s, enum side side, uint32_t events);

@@ -112,3 +112,26 @@ void verdict_cancel(struct verdict *v)
 	ask_kill(v->env, v->row, v->cold);
 	v->cold->question = 0;
 }
+
+void verdict_resume(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,
+		    int64_t time_ms, void (*done)(void *arg, enum verdict_outcome outcome),
+		    void *arg)
+{
+	struct question_slot *slot = &trio_slots(env->trio)[row_index(env->trio, row)];
+
+	if (row->flow[SERVER].pipe_read < 0 || row->flow[SERVER].pipe_write < 0 ||
+	    cold->question == 0) {
+		/* nothing was asked yet */
+		row->flow[SERVER].pipe_read = row->flow[SERVER].pipe_write = -1;
+		verdict_start(v, env, row, cold, time_ms, done, arg);
+		return;
+	}
+	*v = (struct verdict){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
+	v->deadline_ms = env->loop->now_ms + time_ms + GRACE_MS;
+	loop_add(env->loop, row->flow[SERVER].pipe_read, EPOLLIN | EPOLLET,
+		 row_token(env->trio, row, BANNER));
+	if (slot->answered)
+		verdict_answer(v, slot->answered);
+	else
+		ask(v); /* the spawner does not start the same question twice */
+}

@@ -24,6 +24,10 @@ struct verdict {
 /* time_ms: the program's limit. */
 void verdict_start(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,
 		   int64_t time_ms, void (*done)(void *arg, enum verdict_outcome outcome), void *arg);
+/* Another worker had asked, or was about to. */
+void verdict_resume(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,
+		    int64_t time_ms, void (*done)(void *arg, enum verdict_outcome outcome),
+		    void *arg);
 /* The client can take more, or the program has printed something. */
 void verdict_event(struct verdict *v);
 /* kind: enum answer_kind. */

@@ -1,79 +1,103 @@
 #include "takeover/recover.h"
 
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/mem.h"
 #include "os/sock.h"
 
-static void close_socket(struct row *row, enum side side)
-{
-	int fd = row->fd[side];
+/* A gap of so many unused numbers behind the last one that is known ends the search: the kernel always
+ * gives out the lowest, so what was made last stands in front of it. */
+#define LONGEST_GAP 65536
 
-	if (fd >= 0 && sock_cookie(fd) == row->cookie[side] && row->cookie[side] != 0) {
-		sock_reset_on_close(fd);
-		close(fd);
-	}
-	row->fd[side] = -1;
+struct known {
+	uint8_t *bits;
+	uint32_t size; /* in descriptors */
+	uint32_t last;
+};
+
+static void note(struct known *k, int fd)
+{
+	if (fd < 0 || (uint32_t)fd >= k->size)
+		return;
+	k->bits[fd / 8] |= (uint8_t)(1 << fd % 8);
+	if ((uint32_t)fd > k->last)
+		k->last = (uint32_t)fd;
 }
 
-static void close_pipe_end(int32_t *end)
+static bool is_known(const struct known *k, uint32_t fd)
 {
-	struct stat st;
-	int fd = *end;
-
-	*end = -1;
-	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
-		close(fd);
+	return k->bits[fd / 8] >> fd % 8 & 1;
 }
 
-static void end_row(struct row *row)
+static void note_row(struct known *k, const struct row *row)
 {
-	row->state = ROW_ABORTING;
-	close_socket(row, CLIENT);
-	close_socket(row, SERVER);
-	row->fd[SECOND] = -1; /* a second attempt to connect is swept */
+	for (int i = 0; i < 3; i++)
+		note(k, row->fd[i]);
 	for (int i = 0; i < 2; i++) {
-		close_pipe_end(&row->flow[i].pipe_read);
-		close_pipe_end(&row->flow[i].pipe_write);
+		/* half a pair is of no use: it is empty, and made anew */
+		if (row->flow[i].pipe_read < 0 || row->flow[i].pipe_write < 0)
+			continue;
+		note(k, row->flow[i].pipe_read);
+		note(k, row->flow[i].pipe_write);
 	}
-	barrier();
-	row->state = ROW_FREE;
 }
 
-static bool recorded(const struct trio *t, int fd)
+static void note_all(struct known *k, struct trio *t)
 {
-	if (fd == t->control_fd || fd == t->spawner_fd)
-		return true;
+	note(k, t->control_fd);
+	note(k, t->spawner_fd);
 	for (int i = 0; i < TRIO_LISTENERS; i++)
-		if (atomic_load(&t->listeners[i].id) != 0 && t->listeners[i].fd == fd)
+		if (atomic_load(&t->listeners[i].id) != 0)
+			note(k, t->listeners[i].fd);
+	for (uint32_t i = 0; i < t->n_rows; i++)
+		if (trio_row(t, i)->state != ROW_FREE)
+			note_row(k, trio_row(t, i));
+}
+
+/* A socket of ours that was dialled has a local port of the kernel's choice, or is in a row already. */
+static bool is_accepted_client(const struct trio *t, int fd)
+{
+	struct addr local, peer;
+
+	if (sock_is_listening(fd) || sock_local(fd, &local) < 0 || sock_peer(fd, &peer) < 0)
+		return false;
+	for (int i = 0; i < TRIO_LISTENERS; i++) {
+		struct addr a;
+
+		if (atomic_load(&t->listeners[i].id) == 0 ||
+		    sock_local(t->listeners[i].fd, &a) < 0 || a.port != local.port)
+			continue;
+		if (addr_is_wildcard(&a) || addr_same_host(&a, &local))
 			return true;
+	}
 	return false;
 }
 
-/* Workers make sockets and pipes; keepers make only other kinds, so theirs are never touched. */
-static void sweep(struct trio *t)
+void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg)
 {
-	for (int fd = 3; fd < (int)t->table_size; fd++) {
+	struct known k = {.size = t->table_size};
+
+	k.bits = mem_alloc(k.size / 8 + 1);
+	note_all(&k, t);
+	for (uint32_t fd = 3; fd < k.size && fd < k.last + LONGEST_GAP; fd++) {
 		struct stat st;
 
-		if (fstat(fd, &st) < 0)
+		if (is_known(&k, fd) || fstat((int)fd, &st) < 0)
 			continue;
-		if ((S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)) && !recorded(t, fd))
-			close(fd);
+		/* keepers make only other kinds, so theirs are never touched */
+		if (S_ISFIFO(st.st_mode))
+			close((int)fd);
+		else if (S_ISSOCK(st.st_mode) && is_accepted_client(t, (int)fd))
+			adopt(arg, (int)fd);
+		else if (S_ISSOCK(st.st_mode))
+			close((int)fd);
 	}
+	free(k.bits);
 }
 
-void recover_end_rows(struct trio *t, void (*told)(void *arg, uint32_t row), void *arg)
+bool recover_is_ours(const struct row *row, enum side side)
 {
-	for (uint32_t i = 0; i < t->n_rows; i++) {
-		struct row *row = trio_row(t, i);
-
-		if (row->state == ROW_FREE)
-			continue;
-		if (row->state == ROW_HANDLER && row->fd[SECOND] >= 0)
-			close(row->fd[SECOND]);
-		told(arg, i);
-		end_row(row);
-	}
-	atomic_store(&t->live, 0);
-	sweep(t);
+	return row->fd[side] >= 0 && row->cookie[side] != 0 &&
+	       sock_cookie(row->fd[side]) == row->cookie[side];
 }

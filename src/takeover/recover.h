@@ -1,12 +1,17 @@
-/* recover.h - what a new worker does about what its predecessor left. */
+/*
+ * recover.h - the descriptors that a dead worker left: which does nobody know?
+ */
 #ifndef TAKEOVER_RECOVER_H
 #define TAKEOVER_RECOVER_H
 
 #include "takeover/table.h"
 
-/* Ends every row that is in use: told(arg, row) first, then its sockets get a reset and are closed, its
- * pipes closed, the row freed. A socket is touched only if its cookie is the row's. Then closes every
- * socket and pipe of the table that nobody has recorded. Opens no descriptor. */
-void recover_end_rows(struct trio *t, void (*told)(void *arg, uint32_t row), void *arg);
+/* Looks at every socket and pipe of the trio's table that neither a row nor the trio itself has recorded.
+ * A client that had just been accepted - connected, at the address of a listener - is handed to
+ * adopt(arg, fd); everything else is closed. Opens no descriptor, and must run before any is opened. */
+void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg);
+
+/* Is this still the socket that the row means? */
+bool recover_is_ours(const struct row *row, enum side side);
 
 #endif

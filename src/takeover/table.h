@@ -35,7 +35,8 @@ enum row_state {
 	ROW_RESETTING,  /* one side is gone; the other is reset once what came before is acknowledged */
 	ROW_LINGER,     /* denied; the banner is under way */
 	ROW_CLOSING,    /* both streams ended; the last bytes are being acknowledged */
-	ROW_ABORTING,   /* both sides get a reset */
+	ROW_ENDING,     /* it is over: its record is being written, its descriptors closed */
+	ROW_ABORTING,   /* likewise, and both sides get a reset */
 };
 
 /* SECOND: another attempt to connect, or a program's pidfd. BANNER: the pipe behind an access program. */
@@ -65,7 +66,7 @@ enum row_flag {
 	ROWFLAG_SERVER_UNIX = 8,
 	ROWFLAG_KEEPALIVE_SET = 16, /* on the server's socket */
 	ROWFLAG_GRANTED = 32,     /* the access program said yes */
-	ROWFLAG_NO_SERVER = 64,   /* none was found: the record says so by `end` */
+	ROWFLAG_RECORDED = 64,    /* its access record is in the ring */
 };
 
 struct row {
@@ -76,7 +77,7 @@ struct row {
 	uint32_t serial;   /* of this use of the row */
 	int32_t fd[3];     /* enum side; -1: none */
 	uint32_t pad2;
-	uint64_t cookie[2]; /* of fd[CLIENT], fd[SERVER] */
+	uint64_t cookie[3]; /* of each socket in fd[]; a pidfd has none */
 	int64_t active_ms;  /* monotonic: when a byte last moved */
 	struct flow_row flow[2]; /* by source: flow[CLIENT] is up, flow[SERVER] is down */
 	int64_t deadline_ms; /* monotonic; 0: none. What it means is said by the state */
@@ -104,11 +105,14 @@ struct row_cold {
 	int64_t keepalive_ms;
 	uint64_t question;      /* serial of the question under way; 0: none */
 	uint64_t question_count;
-	uint64_t acked[2];      /* last seen acknowledged count of each side, for the idle timer */
+	uint64_t base[2];       /* bytes of our own in front of the stream from this side: a banner */
+	uint64_t ring_mark;     /* where the ring stood before the record was put into it */
+	int64_t dial_deadline_ms; /* monotonic; 0: none */
+	uint16_t dial_next;     /* address of the target to try next */
 	uint64_t tried;         /* servers of the pool that failed, by index (the first 64) */
 	uint8_t last_failure;   /* enum end: how the last of them failed */
-	uint8_t pad[7];
-	uint64_t reserved[2];
+	uint8_t faults;         /* workers in a row that died of handling this row */
+	uint8_t pad[4];
 };
 
 #define TRIO_MAGIC     0x7463707072303031ULL
@@ -165,6 +169,7 @@ struct trio {
 	atomic_uint reader_waits;  /* the supervisor sleeps: a write to wake_fd is wanted */
 	atomic_uint quitting;      /* no new connections; the supervisor waits for live == 0 */
 	int32_t working_on;        /* the row in hand, -1: none */
+	atomic_int fault;          /* the worker dies of a fault of its own, not of a SIGKILL */
 
 	atomic_uint live;          /* rows in use */
 	struct trio_listener listeners[TRIO_LISTENERS];
