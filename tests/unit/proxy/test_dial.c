@@ -1,0 +1,535 @@
+/* Reaching one server: its addresses in order, two attempts at a time, a time limit. */
+#include "fixture.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "os/sock.h"
+#include "proxy/dial.h"
+
+enum { ESTABLISHED = 1 }; /* a state of tcp_info */
+
+static struct stage stage;
+static struct dial dial;
+static struct target *target;
+static struct addr no_source;
+static bool over;
+static enum dial_outcome outcome;
+
+static void on_done(void *arg, enum dial_outcome result)
+{
+	assert_false(over);
+	over = true;
+	outcome = result;
+}
+
+static void row_event(void *arg, uint64_t number, uint32_t events)
+{
+	if (!over)
+		dial_event(&dial, (enum side)(number & 3), events);
+}
+
+static int setup(void **state)
+{
+	over = false;
+	stage_init(&stage);
+	loop_handle(&stage.loop, LOOP_KIND_ROW, row_event, NULL);
+	target = calloc(1, sizeof(*target));
+	memset(&dial, 0, sizeof(dial));
+	dial.target = target;
+	dial.source = &no_source;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	if (!over)
+		dial_cancel(&dial);
+	if (stage.row->fd[SERVER] >= 0)
+		close(stage.row->fd[SERVER]);
+	assert_int_equal(stage.row->fd[SECOND], -1);
+	free(target);
+	stage_release(&stage);
+	return 0;
+}
+
+static struct addr address(const char *text)
+{
+	struct addr a;
+
+	assert_true(addr_parse(text, &a));
+	return a;
+}
+
+/* A listening socket at this address; port 0: any, which dial.port becomes. */
+static int listen_at(const char *text)
+{
+	struct addr a = address(text);
+	int fd;
+
+	a.port = dial.port;
+	fd = sock_listen(&a, 5, false);
+	assert_true(fd >= 0);
+	assert_int_equal(sock_local(fd, &a), 0);
+	dial.port = a.port;
+	return fd;
+}
+
+/* A port at which nobody listens: one that was free a moment ago. */
+static void nobody_listens(void)
+{
+	close(listen_at("127.0.0.1"));
+}
+
+/* An address whose queue is full: a caller is not answered at all. */
+struct black_hole {
+	int listener;
+	int callers[8];
+	int n;
+};
+
+static void open_black_hole(struct black_hole *h, const char *text)
+{
+	struct addr a;
+	struct tcp_facts facts = {.state = ESTABLISHED};
+
+	h->n = 0;
+	h->listener = listen_at(text);
+	assert_int_equal(listen(h->listener, 0), 0);
+	assert_int_equal(sock_local(h->listener, &a), 0);
+	while (facts.state == ESTABLISHED) {
+		int fd = sock_new_tcp(a.family);
+
+		assert_true(h->n < 8);
+		h->callers[h->n++] = fd;
+		assert_int_equal(sock_connect(fd, &a), -EINPROGRESS);
+		assert_int_equal(sock_facts(fd, &facts), 0);
+	}
+}
+
+static void close_black_hole(struct black_hole *h)
+{
+	while (h->n > 0)
+		close(h->callers[--h->n]);
+	close(h->listener);
+}
+
+static void set_addresses(const char *const *texts, size_t n)
+{
+	struct addr addrs[TARGET_ADDRS];
+
+	for (size_t i = 0; i < n; i++)
+		addrs[i] = address(texts[i]);
+	target_set_addrs(target, addrs, n);
+}
+
+#define ADDRESSES(...)                                                                             \
+	set_addresses((const char *[]){__VA_ARGS__},                                               \
+	              sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *))
+
+static void start(void)
+{
+	stage.loop.now_ms = clock_mono_ms();
+	dial_start(&dial, &stage.env, stage.row, stage.cold, on_done, NULL);
+}
+
+static void nothing(void *arg)
+{
+}
+
+static void finish(enum dial_outcome wanted)
+{
+	UNTIL(&stage, nothing, NULL, over);
+	assert_int_equal(outcome, wanted);
+	assert_int_equal(stage.row->fd[SECOND], -1);
+	if (wanted != DIAL_CONNECTED)
+		assert_int_equal(stage.row->fd[SERVER], -1);
+}
+
+/* The socket works, it is the row's, and the record names this address. */
+static void assert_connected(int listener, const char *text)
+{
+	struct addr wanted = address(text);
+	struct pollfd p = {.fd = listener, .events = POLLIN};
+	int fd = stage.row->fd[SERVER], conn;
+	char byte = 0;
+
+	assert_true(fd >= 0);
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	conn = sock_accept(listener, NULL);
+	assert_true(conn >= 0);
+	assert_int_equal(send(conn, "y", 1, 0), 1);
+	p.fd = fd;
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(recv(fd, &byte, 1, 0), 1);
+	assert_int_equal(byte, 'y');
+	assert_true(addr_same_host(&stage.cold->server, &wanted));
+	assert_int_equal(stage.cold->server.port, dial.port);
+	assert_true(stage.row->cookie[SERVER] == sock_cookie(fd));
+	close(conn);
+}
+
+static void connects(void **state)
+{
+	int listener = listen_at("127.0.0.1");
+
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "127.0.0.1");
+	close(listener);
+}
+
+static void refused(void **state)
+{
+	nobody_listens();
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+}
+
+static void no_address_at_all(void **state)
+{
+	dial.port = 25;
+	start();
+	finish(DIAL_FAILED);
+}
+
+static void an_address_that_cannot_be_reached(void **state)
+{
+	dial.port = 25;
+	ADDRESSES("255.255.255.255"); /* fails inside connect() */
+	start();
+	finish(DIAL_FAILED);
+	assert_int_not_equal(dial.error, 0);
+}
+
+/* The next address is tried at once, not after the delay between attempts. */
+static void the_second_after_the_first_refused(void **state)
+{
+	int listener = listen_at("127.0.0.2");
+	int64_t since = clock_mono_ms();
+
+	ADDRESSES("127.0.0.1", "255.255.255.255", "127.0.0.2");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_true(clock_mono_ms() - since < 250);
+	assert_connected(listener, "127.0.0.2");
+	close(listener);
+}
+
+static void the_second_while_the_first_is_silent(void **state)
+{
+	struct black_hole hole;
+	int64_t since, took;
+	int listener;
+
+	open_black_hole(&hole, "127.0.0.1");
+	listener = listen_at("127.0.0.2");
+	ADDRESSES("127.0.0.1", "127.0.0.2");
+	since = clock_mono_ms();
+	start();
+	finish(DIAL_CONNECTED);
+	took = clock_mono_ms() - since;
+	assert_true(took >= 249 && took < 2000);
+	assert_connected(listener, "127.0.0.2");
+	close(listener);
+	close_black_hole(&hole);
+}
+
+/* Never more than two at a time: the third is reached only when one of them has ended. */
+static void two_at_a_time(void **state)
+{
+	struct black_hole first, second;
+	int64_t since = clock_mono_ms();
+	int listener;
+
+	open_black_hole(&first, "127.0.0.1");
+	open_black_hole(&second, "127.0.0.2");
+	listener = listen_at("127.0.0.3");
+	ADDRESSES("127.0.0.1", "127.0.0.2", "127.0.0.3");
+	dial.deadline_ms = clock_mono_ms() + 700;
+	start();
+	finish(DIAL_TIMEOUT);
+	assert_int_equal(dial.error, ETIMEDOUT);
+	assert_true(clock_mono_ms() - since >= 699);
+	assert_int_equal(sock_accept(listener, NULL), -EAGAIN);
+	close(listener);
+	close_black_hole(&first);
+	close_black_hole(&second);
+}
+
+/* The first answers after the second was begun: the second is let go. */
+static void the_first_answers_late(void **state)
+{
+	struct black_hole first, second;
+
+	open_black_hole(&first, "127.0.0.1");
+	open_black_hole(&second, "127.0.0.2");
+	ADDRESSES("127.0.0.1", "127.0.0.2");
+	start();
+	UNTIL(&stage, nothing, NULL, stage.row->fd[SERVER] >= 0 && stage.row->fd[SECOND] >= 0);
+	assert_int_equal(listen(first.listener, 20), 0); /* room for one that knocks again */
+	finish(DIAL_CONNECTED);
+	assert_int_equal(stage.cold->server.ip[3], 1);
+	close_black_hole(&first);
+	close_black_hole(&second);
+}
+
+static void a_deadline(void **state)
+{
+	struct black_hole hole;
+	int64_t since = clock_mono_ms();
+
+	open_black_hole(&hole, "127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	dial.deadline_ms = clock_mono_ms() + 100;
+	start();
+	assert_false(over);
+	finish(DIAL_TIMEOUT);
+	assert_int_equal(dial.error, ETIMEDOUT);
+	assert_true(clock_mono_ms() - since >= 100);
+	close_black_hole(&hole);
+}
+
+static void cancelled(void **state)
+{
+	struct black_hole hole;
+
+	open_black_hole(&hole, "127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	start();
+	assert_true(stage.row->fd[SERVER] >= 0);
+	dial_cancel(&dial);
+	assert_int_equal(stage.row->fd[SERVER], -1);
+	assert_false(over);
+	close_black_hole(&hole);
+}
+
+/* All of them would answer; the first is silent, so the second attempt shows who comes next. */
+static void families_take_turns(void **state)
+{
+	struct black_hole hole;
+	int listener, other;
+
+	open_black_hole(&hole, "127.0.0.1");
+	listener = listen_at("::1");
+	other = listen_at("127.0.0.2");
+	ADDRESSES("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "::1");
+	close(listener);
+	close(other);
+	close_black_hole(&hole);
+}
+
+static void the_first_address_s_family_comes_first(void **state)
+{
+	int six, four;
+
+	six = listen_at("::1");
+	four = listen_at("127.0.0.1");
+	ADDRESSES("::1", "127.0.0.1");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_connected(six, "::1");
+	close(six);
+	close(four);
+}
+
+/* All of a family come, also when the other is used up. */
+static void every_address_is_tried(void **state)
+{
+	int listener = listen_at("127.0.0.4");
+
+	ADDRESSES("::1", "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "127.0.0.4");
+	close(listener);
+}
+
+/* It accepted, answered and reset before we looked: it was there, and its answer is to be had. */
+static void a_server_that_is_gone_at_once(void **state)
+{
+	struct pollfd p = {.events = POLLIN};
+	int listener = listen_at("127.0.0.1"), conn;
+	char buf[8];
+
+	ADDRESSES("127.0.0.1");
+	start();
+	p.fd = listener;
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	conn = sock_accept(listener, NULL);
+	assert_int_equal(send(conn, "bye", 3, 0), 3);
+	while (sock_unsent(conn) > 0)
+		;
+	sock_reset_on_close(conn);
+	close(conn);
+	finish(DIAL_CONNECTED);
+	assert_int_equal(recv(stage.row->fd[SERVER], buf, sizeof(buf), 0), 3);
+	assert_int_equal(recv(stage.row->fd[SERVER], buf, sizeof(buf), 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(listener);
+}
+
+static void a_banner_and_fin_at_once(void **state)
+{
+	struct pollfd p = {.events = POLLIN};
+	int listener = listen_at("127.0.0.1"), conn;
+	char buf[8];
+
+	ADDRESSES("127.0.0.1");
+	start();
+	p.fd = listener;
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	conn = sock_accept(listener, NULL);
+	assert_int_equal(send(conn, "bye", 3, 0), 3);
+	close(conn);
+	finish(DIAL_CONNECTED);
+	assert_int_equal(recv(stage.row->fd[SERVER], buf, sizeof(buf), 0), 3);
+	assert_int_equal(recv(stage.row->fd[SERVER], buf, sizeof(buf), 0), 0);
+	close(listener);
+}
+
+static void a_source_address(void **state)
+{
+	struct addr source = address("127.0.0.9"), local;
+	int listener = listen_at("127.0.0.1");
+
+	dial.source = &source;
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_int_equal(sock_local(stage.row->fd[SERVER], &local), 0);
+	assert_true(addr_same_host(&local, &source));
+	assert_connected(listener, "127.0.0.1");
+	close(listener);
+}
+
+static void a_source_that_this_host_does_not_have(void **state)
+{
+	struct addr source = address("192.0.2.1");
+	int listener = listen_at("127.0.0.1");
+
+	dial.source = &source;
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, EADDRNOTAVAIL);
+	close(listener);
+}
+
+/* ---- Unix sockets ---- */
+
+static char path[64];
+
+static int listen_unix(int backlog)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	int fd = sock_new_unix();
+
+	snprintf(path, sizeof(path), "/tmp/test-dial-%d.sock", getpid());
+	unlink(path);
+	memcpy(sun.sun_path, path, strlen(path));
+	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	assert_int_equal(listen(fd, backlog), 0);
+	dial.unix_path = path;
+	return fd;
+}
+
+static void a_unix_socket_connects_at_once(void **state)
+{
+	int listener = listen_unix(5);
+
+	start();
+	assert_true(over); /* before dial_start() returned */
+	assert_int_equal(outcome, DIAL_CONNECTED);
+	assert_int_equal(stage.cold->server.family, AF_UNIX);
+	close(listener);
+	unlink(path);
+}
+
+static void a_unix_socket_that_nobody_serves(void **state)
+{
+	close(listen_unix(5));
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+	unlink(path);
+	over = false;
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ENOENT);
+}
+
+static void a_unix_socket_whose_queue_is_full(void **state)
+{
+	int listener = listen_unix(0), first = sock_new_unix(), conn;
+
+	assert_int_equal(sock_connect_unix(first, path), 0);
+	dial.deadline_ms = clock_mono_ms() + 5000;
+	start();
+	for (int i = 0; i < 5; i++)
+		loop_turn(&stage.loop, 10);
+	assert_false(over);
+	conn = sock_accept(listener, NULL);
+	assert_true(conn >= 0);
+	finish(DIAL_CONNECTED);
+	close(conn);
+	close(first);
+	close(listener);
+	unlink(path);
+}
+
+static void a_full_queue_and_a_deadline(void **state)
+{
+	int listener = listen_unix(0), first = sock_new_unix();
+
+	assert_int_equal(sock_connect_unix(first, path), 0);
+	dial.deadline_ms = clock_mono_ms() + 60;
+	start();
+	finish(DIAL_TIMEOUT);
+	close(first);
+	close(listener);
+	unlink(path);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(connects),
+	    TEST(refused),
+	    TEST(no_address_at_all),
+	    TEST(an_address_that_cannot_be_reached),
+	    TEST(the_second_after_the_first_refused),
+	    TEST(the_second_while_the_first_is_silent),
+	    TEST(two_at_a_time),
+	    TEST(the_first_answers_late),
+	    TEST(a_deadline),
+	    TEST(cancelled),
+	    TEST(families_take_turns),
+	    TEST(the_first_address_s_family_comes_first),
+	    TEST(every_address_is_tried),
+	    TEST(a_server_that_is_gone_at_once),
+	    TEST(a_banner_and_fin_at_once),
+	    TEST(a_source_address),
+	    TEST(a_source_that_this_host_does_not_have),
+	    TEST(a_unix_socket_connects_at_once),
+	    TEST(a_unix_socket_that_nobody_serves),
+	    TEST(a_unix_socket_whose_queue_is_full),
+	    TEST(a_full_queue_and_a_deadline),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
