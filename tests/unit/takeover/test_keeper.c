@@ -1,0 +1,497 @@
+/*
+ * A trio of real processes. The test is what they would have above them in life: it starts a
+ * process that stands for the supervisor, and the first keeper; it adopts whoever loses its parent,
+ * so it can tell when all are gone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "os/proc.h"
+#include "takeover/keeper.h"
+
+#define GENERATIONS 200
+#define ROUNDS      30
+#define BOUND_MS    10000
+
+/* What workers tell, in memory that the test shares with them. */
+struct told {
+	atomic_int worker; /* pid of the one that serves */
+	atomic_int watches_all;
+	atomic_uintptr_t frame; /* where its stack stood */
+	atomic_int pipe_read;   /* opened by the first worker */
+	atomic_int byte;        /* what a later one read from that pipe; -1: could not */
+	atomic_int finish;      /* the worker shall return */
+};
+
+static struct trio *trio;
+static struct told *told;
+static int trio_fd;
+static pid_t supervisor;
+static int supervisor_pidfd;
+
+static void tiny_worker(void *arg)
+{
+	char here = 0;
+
+	atomic_store(&told->frame, (uintptr_t)&here);
+	if (atomic_load(&told->pipe_read) < 0) {
+		int ends[2] = {-1, -1};
+
+		if (pipe(ends) == 0 && write(ends[1], "a", 1) == 1)
+			atomic_store(&told->pipe_read, ends[0]);
+	} else if (atomic_load(&told->byte) == 0) {
+		atomic_store(&told->byte,
+		             read(atomic_load(&told->pipe_read), &here, 1) == 1 ? here : -1);
+	}
+	while (!atomic_load(&told->finish)) {
+		struct pollfd p[3];
+		int fds[3], n = trio_worker_pidfds(fds);
+
+		for (int i = 0; i < n; i++)
+			p[i] = (struct pollfd){.fd = fds[i], .events = POLLIN};
+		atomic_store(&told->watches_all, trio_worker_watches_all());
+		atomic_store(&told->worker, getpid());
+		poll(p, (nfds_t)n, trio_worker_watches_all() ? 100 : 5);
+		trio_worker_check();
+	}
+}
+
+static void start_supervisor(void)
+{
+	supervisor = fork();
+	if (supervisor == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	supervisor_pidfd = proc_pidfd(supervisor);
+	assert_true(supervisor_pidfd >= 0);
+}
+
+static void start_trio(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int keep[] = {proc_pidfd(supervisor)};
+		struct trio_setup s = {
+		    .trio = trio, .supervisor_pidfd = keep[0], .worker = tiny_worker};
+
+		proc_close_except(3, keep, 1);
+		trio_run(&s);
+	}
+	assert_true(pid > 0);
+}
+
+static int setup(void **state)
+{
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	trio_fd = trio_new(0, 4, &trio);
+	assert_true(trio_fd >= 0);
+	told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_ptr_not_equal(told, MAP_FAILED);
+	memset(told, 0, sizeof(*told));
+	atomic_store(&told->pipe_read, -1);
+	start_supervisor();
+	start_trio();
+	return 0;
+}
+
+static void nap(void)
+{
+	poll(NULL, 0, 1);
+}
+
+/* True when every process below the test, the supervisor included, has ended. */
+static bool all_gone(void)
+{
+	int status;
+
+	while (waitpid(-1, &status, WNOHANG) > 0)
+		;
+	return waitpid(-1, &status, WNOHANG) < 0 && errno == ECHILD;
+}
+
+static int teardown(void **state)
+{
+	int64_t bound = clock_mono_ms() + BOUND_MS;
+
+	atomic_store(&trio->stopping, 1);
+	kill(supervisor, SIGKILL);
+	while (!all_gone() && clock_mono_ms() < bound) {
+		for (int i = 0; i < MEMBERS; i++)
+			if (trio->pid[i] > 0)
+				kill(trio->pid[i], SIGKILL);
+		nap();
+	}
+	assert_true(all_gone());
+	close(supervisor_pidfd);
+	munmap(told, sizeof(*told));
+	munmap(trio, trio->total_size);
+	close(trio_fd);
+	return 0;
+}
+
+/* ---- waiting for states ---- */
+
+#define WAIT_FOR(condition)                                                                        \
+	do {                                                                                       \
+		int64_t bound_ = clock_mono_ms() + BOUND_MS;                                       \
+		while (!(condition)) {                                                             \
+			if (clock_mono_ms() > bound_)                                              \
+				fail_msg("never came true: %s (keepers %d %d worker %d)",          \
+				         #condition, trio->pid[0], trio->pid[1], trio->pid[2]);    \
+			nap();                                                                     \
+		}                                                                                  \
+	} while (0)
+
+/* State letter of a process; 0: there is none. */
+static char state_of(pid_t pid)
+{
+	char path[64], text[256] = "";
+	char *behind;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = '\0';
+	fclose(f);
+	behind = strrchr(text, ')');
+	return behind ? behind[2] : 0;
+}
+
+static bool alive(pid_t pid)
+{
+	char c = pid > 0 ? state_of(pid) : 0;
+
+	return c && c != 'Z' && c != 'X';
+}
+
+/* Three living processes, and a worker that watches both keepers. */
+static bool whole(void)
+{
+	pid_t worker = trio->pid[MEMBER_WORKER];
+
+	waitpid(-1, NULL, WNOHANG); /* those that we adopted */
+	for (int i = 0; i < MEMBERS; i++)
+		if (!alive(trio->pid[i]))
+			return false;
+	return atomic_load(&told->worker) == worker && atomic_load(&told->watches_all) &&
+	       worker == trio->pid[MEMBER_WORKER];
+}
+
+static void kill_member(int member)
+{
+	if (trio->pid[member] > 0)
+		kill(trio->pid[member], SIGKILL);
+}
+
+static int open_in(pid_t pid)
+{
+	char path[64];
+	int n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	d = opendir(path);
+	if (!d)
+		return -1;
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n - 2;
+}
+
+/* ---- tests ---- */
+
+static void a_trio_is_three_processes(void **state)
+{
+	WAIT_FOR(whole());
+	assert_int_not_equal(trio->pid[0], trio->pid[1]);
+	assert_int_not_equal(trio->pid[1], trio->pid[2]);
+	assert_int_equal(trio->starts, 1);
+	assert_int_equal(trio->n_deaths, 0); /* nobody died at the start */
+	assert_int_equal(trio->primary, MEMBER_KEEPER0);
+}
+
+/* Kills these members, waits until the trio is whole and they are others; many times. */
+static void kill_and_wait(unsigned members)
+{
+	WAIT_FOR(whole());
+	for (int round = 0; round < ROUNDS; round++) {
+		pid_t old[MEMBERS];
+
+		memcpy(old, trio->pid, sizeof(old));
+		for (int i = 0; i < MEMBERS; i++)
+			if (members >> i & 1)
+				kill(old[i], SIGKILL);
+		for (int i = 0; i < MEMBERS; i++)
+			if (members >> i & 1)
+				WAIT_FOR(trio->pid[i] != old[i]);
+		WAIT_FOR(whole());
+		for (int i = 0; i < MEMBERS; i++)
+			if (!(members >> i & 1))
+				assert_int_equal(trio->pid[i], old[i]); /* nobody else died */
+	}
+	assert_true(trio->n_deaths >= ROUNDS);
+}
+
+static void a_worker_is_replaced(void **state)
+{
+	kill_and_wait(1 << MEMBER_WORKER);
+	assert_int_equal(trio->starts, ROUNDS + 1);
+}
+
+static void the_first_keeper_is_replaced(void **state)
+{
+	kill_and_wait(1 << MEMBER_KEEPER0);
+}
+
+static void the_second_keeper_is_replaced(void **state)
+{
+	kill_and_wait(1 << MEMBER_KEEPER1);
+}
+
+static void both_keepers_are_replaced(void **state)
+{
+	kill_and_wait(1 << MEMBER_KEEPER0 | 1 << MEMBER_KEEPER1);
+}
+
+static void a_worker_and_the_first_keeper_are_replaced(void **state)
+{
+	kill_and_wait(1 << MEMBER_WORKER | 1 << MEMBER_KEEPER0);
+}
+
+static void a_worker_and_the_second_keeper_are_replaced(void **state)
+{
+	kill_and_wait(1 << MEMBER_WORKER | 1 << MEMBER_KEEPER1);
+}
+
+/* One after the other at any instant, while the last death is still being seen to. One always
+ * lives: the next is killed only when the one before it has been replaced. */
+static void at_any_instant(void **state)
+{
+	WAIT_FOR(whole());
+	srandom(4711);
+	for (int round = 0; round < ROUNDS * 4; round++) {
+		int member = (int)(random() % MEMBERS);
+		pid_t old = trio->pid[member];
+
+		kill_member(member);
+		WAIT_FOR(trio->pid[member] != old);
+	}
+	WAIT_FOR(whole());
+}
+
+/* The descriptor table belongs to all three. */
+static void descriptors_outlive_a_worker(void **state)
+{
+	WAIT_FOR(whole());
+	assert_true(atomic_load(&told->pipe_read) >= 0);
+	kill_member(MEMBER_WORKER);
+	WAIT_FOR(atomic_load(&told->byte) != 0);
+	assert_int_equal(told->byte, 'a');
+	WAIT_FOR(whole());
+}
+
+/* Generation after generation starts from the same stack, with the same number of descriptors. */
+static void generations_leak_nothing(void **state)
+{
+	uintptr_t frame;
+	int n;
+
+	WAIT_FOR(whole());
+	frame = atomic_load(&told->frame);
+	n = open_in(trio->pid[MEMBER_WORKER]);
+	assert_true(n > 0);
+	for (int i = 0; i < GENERATIONS; i++) {
+		/* always the one that acts, so that each keeper was cloned by the one before */
+		int member = atomic_load(&trio->primary);
+		pid_t old = trio->pid[member];
+
+		kill_member(member);
+		WAIT_FOR(trio->pid[member] != old && atomic_load(&trio->primary) != member);
+	}
+	WAIT_FOR(whole());
+	for (int i = 0; i < 20; i++) {
+		pid_t old = trio->pid[MEMBER_WORKER];
+
+		kill_member(MEMBER_WORKER);
+		WAIT_FOR(trio->pid[MEMBER_WORKER] != old && whole());
+	}
+	assert_true(atomic_load(&told->frame) == frame);
+	WAIT_FOR(open_in(trio->pid[MEMBER_WORKER]) == n);
+}
+
+/* ---- the fuser rule ---- */
+
+static void nobody_is_left(void)
+{
+	WAIT_FOR(all_gone());
+}
+
+static void supervisor_then_worker(void **state)
+{
+	WAIT_FOR(whole());
+	kill(supervisor, SIGKILL);
+	kill_member(MEMBER_WORKER);
+	nobody_is_left();
+}
+
+static void supervisor_then_keeper(void **state)
+{
+	WAIT_FOR(whole());
+	kill(supervisor, SIGKILL);
+	kill_member(MEMBER_KEEPER1);
+	nobody_is_left();
+}
+
+/* The replacement was there already. */
+static void worker_then_supervisor(void **state)
+{
+	pid_t old;
+
+	WAIT_FOR(whole());
+	old = trio->pid[MEMBER_WORKER];
+	kill(old, SIGKILL);
+	WAIT_FOR(trio->pid[MEMBER_WORKER] != old);
+	kill(supervisor, SIGKILL);
+	nobody_is_left();
+}
+
+static void keepers_then_supervisor(void **state)
+{
+	pid_t old;
+
+	WAIT_FOR(whole());
+	old = trio->pid[MEMBER_KEEPER0];
+	kill_member(MEMBER_KEEPER0);
+	kill_member(MEMBER_KEEPER1);
+	WAIT_FOR(trio->pid[MEMBER_KEEPER0] != old);
+	kill(supervisor, SIGKILL);
+	nobody_is_left();
+}
+
+/* Alone it costs nobody his life; and later deaths are deaths as any other. */
+static void a_supervisor_alone(void **state)
+{
+	int64_t since;
+	pid_t old[MEMBERS];
+
+	WAIT_FOR(whole());
+	memcpy(old, trio->pid, sizeof(old));
+	kill(supervisor, SIGKILL);
+	WAIT_FOR(atomic_load(&trio->supervisor_died_ms) != 0);
+	since = clock_mono_ms();
+	WAIT_FOR(clock_mono_ms() > since + 1050); /* the rule's second */
+	assert_memory_equal(old, trio->pid, sizeof(old));
+	assert_true(whole());
+	for (int i = 0; i < MEMBERS; i++) {
+		kill(old[i], SIGKILL);
+		WAIT_FOR(trio->pid[i] != old[i] && whole());
+	}
+}
+
+static void members_die_long_before_the_supervisor(void **state)
+{
+	int64_t since;
+	pid_t old[MEMBERS];
+
+	WAIT_FOR(whole());
+	old[MEMBER_WORKER] = trio->pid[MEMBER_WORKER];
+	kill_member(MEMBER_WORKER);
+	WAIT_FOR(trio->pid[MEMBER_WORKER] != old[MEMBER_WORKER] && whole());
+	since = clock_mono_ms();
+	WAIT_FOR(clock_mono_ms() > since + 1050);
+	memcpy(old, trio->pid, sizeof(old));
+	kill(supervisor, SIGKILL);
+	WAIT_FOR(atomic_load(&trio->supervisor_died_ms) != 0);
+	since = clock_mono_ms();
+	WAIT_FOR(clock_mono_ms() > since + 100);
+	assert_memory_equal(old, trio->pid, sizeof(old));
+	assert_true(whole());
+}
+
+/* ---- the end in order ---- */
+
+static void a_worker_that_returns_ends_all(void **state)
+{
+	WAIT_FOR(whole());
+	atomic_store(&told->finish, 1);
+	WAIT_FOR(!alive(trio->pid[0]) && !alive(trio->pid[1]) && !alive(trio->pid[2]));
+	assert_int_equal(trio->starts, 1);
+	assert_true(alive(supervisor));
+}
+
+static void when_stopping_nobody_is_replaced(void **state)
+{
+	WAIT_FOR(whole());
+	atomic_store(&trio->stopping, 1);
+	kill_member(MEMBER_WORKER);
+	WAIT_FOR(!alive(trio->pid[0]) && !alive(trio->pid[1]) && !alive(trio->pid[2]));
+	assert_int_equal(trio->starts, 1);
+}
+
+/* The supervisor's log is told who died of what. */
+static void deaths_are_noted(void **state)
+{
+	pid_t old;
+
+	WAIT_FOR(whole());
+	old = trio->pid[MEMBER_WORKER];
+	kill(old, SIGSEGV);
+	WAIT_FOR(trio->pid[MEMBER_WORKER] != old && whole());
+	assert_int_equal(trio->n_deaths, 1);
+	assert_int_equal(trio->deaths[0].pid, old);
+	assert_int_equal(trio->deaths[0].member, MEMBER_WORKER);
+	assert_true(WIFSIGNALED(trio->deaths[0].status));
+	assert_int_equal(WTERMSIG(trio->deaths[0].status), SIGSEGV);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(a_trio_is_three_processes),
+	    TEST(a_worker_is_replaced),
+	    TEST(the_first_keeper_is_replaced),
+	    TEST(the_second_keeper_is_replaced),
+	    TEST(both_keepers_are_replaced),
+	    TEST(a_worker_and_the_first_keeper_are_replaced),
+	    TEST(a_worker_and_the_second_keeper_are_replaced),
+	    TEST(at_any_instant),
+	    TEST(descriptors_outlive_a_worker),
+	    TEST(generations_leak_nothing),
+	    TEST(supervisor_then_worker),
+	    TEST(supervisor_then_keeper),
+	    TEST(worker_then_supervisor),
+	    TEST(keepers_then_supervisor),
+	    TEST(a_supervisor_alone),
+	    TEST(members_die_long_before_the_supervisor),
+	    TEST(a_worker_that_returns_ends_all),
+	    TEST(when_stopping_nobody_is_replaced),
+	    TEST(deaths_are_noted),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
