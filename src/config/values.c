@@ -9,7 +9,7 @@
 #include "config/parse.h"
 
 #define COUNT_MAX     1000000000
-#define WORKERS_MAX   256
+#define WORKERS_MAX   128
 #define KEEPALIVE_MAX (32767 * 1000LL) /* what the kernel takes */
 
 static bool read_time(struct parser *p, const struct word *w, int64_t *ret)

@@ -232,7 +232,7 @@ static const struct {
     {"log 8080\n" SERVED, "1:5", "did you mean -b"},
     {"log syslog:foo\n" SERVED, "1:5", "facility"},
     {"log stderr\nlog stderr+json\n" SERVED, "2:5", "already"},
-    {"workers 0\n" SERVED, "1:9", "from 1 to 256"},
+    {"workers 0\n" SERVED, "1:9", "from 1 to 128"},
     {"standalone maybe\n" SERVED, "1:12", "yes nor no"},
     {"resolver foo\n" SERVED, "1:10", "name server"},
     {SERVED "connect-timeout 0\n", "3:17", "above 0"},
