@@ -124,7 +124,8 @@ void proc_close_except(int from, int *keep, size_t n)
 {
 	unsigned next = (unsigned)from;
 
-	qsort(keep, n, sizeof(*keep), compare_ints);
+	if (n > 0)
+		qsort(keep, n, sizeof(*keep), compare_ints);
 	for (size_t i = 0; i < n; i++) {
 		if (keep[i] < (int)next)
 			continue;
