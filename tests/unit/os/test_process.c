@@ -1,0 +1,449 @@
+/* What changes a process for good is tried in a child: memory, descriptors, title, user,
+ * confinement. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "os/landlock.h"
+#include "os/pipe.h"
+#include "os/proc.h"
+#include "os/sandbox.h"
+#include "os/shm.h"
+#include "os/user.h"
+
+/* In a child: ends it with the line as its message. */
+#define EXPECT(condition)                                                                          \
+	do {                                                                                       \
+		if (!(condition)) {                                                                \
+			dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition,       \
+			        errno);                                                            \
+			_exit(1);                                                                  \
+		}                                                                                  \
+	} while (0)
+
+static void in_child(void (*fn)(void))
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		fn();
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+/* ---- shared memory ---- */
+
+static void shared_memory_keeps_its_size(void **state)
+{
+	char *map, *again;
+	int fd = shm_new("test", 10000, (void **)&map);
+
+	assert_true(fd >= 0);
+	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(map[9999], 0);
+	map[9999] = 'x';
+	again = mmap(NULL, 10000, PROT_READ, MAP_SHARED, fd, 0);
+	assert_int_equal(again[9999], 'x');
+	assert_int_equal(ftruncate(fd, 100), -1);
+	assert_int_equal(ftruncate(fd, 100000), -1);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1); /* nor can seals be added */
+	munmap(map, 10000);
+	munmap(again, 10000);
+	close(fd);
+}
+
+static void sealed_memory_never_changes(void **state)
+{
+	int fd = shm_new_sealed("test", "some text", 9);
+	const void *map;
+	size_t len;
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "x", 1, 0), -1);
+	assert_int_equal(ftruncate(fd, 0), -1);
+	assert_ptr_equal(mmap(NULL, 9, PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	assert_int_equal(shm_map_sealed(fd, &map, &len), 0);
+	assert_int_equal(len, 9);
+	assert_memory_equal(map, "some text", 9);
+	munmap((void *)map, len);
+	close(fd);
+	assert_int_equal(shm_map_sealed(fd, &map, &len), -EBADF);
+}
+
+/* What its maker could still change is not believed. */
+static void what_is_not_sealed_is_refused(void **state)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	const void *map;
+	size_t len;
+
+	assert_int_equal(write(fd, "text", 4), 4);
+	assert_int_equal(shm_map_sealed(fd, &map, &len), -EPERM);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(shm_map_sealed(fd, &map, &len), -EPERM);
+	close(fd);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	assert_true(shm_map_sealed(fd, &map, &len) < 0);
+	close(fd);
+}
+
+/* ---- pipes ---- */
+
+static void pipes(void **state)
+{
+	int ends[2], pair[2];
+	char buf[8];
+
+	assert_int_equal(pipe_new(ends, 128 * 1024), 0);
+	assert_true(fcntl(ends[0], F_GETFL) & O_NONBLOCK);
+	assert_true(fcntl(ends[1], F_GETFD) & FD_CLOEXEC);
+	assert_true(pipe_room(ends[0]) >= 65536);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+	assert_int_equal(pipe_splice(pair[0], ends[1], 100), -EAGAIN);
+	assert_int_equal(send(pair[1], "hello", 5, 0), 5);
+	assert_int_equal(pipe_splice(pair[0], ends[1], 100), 5);
+	assert_int_equal(pipe_filled(ends[0]), 5);
+	assert_int_equal(pipe_splice(ends[0], pair[0], 100), 5);
+	assert_int_equal(recv(pair[1], buf, sizeof(buf), 0), 5);
+	close(pair[1]);
+	assert_int_equal(pipe_splice(pair[0], ends[1], 100), 0);
+	close(pair[0]);
+	assert_int_equal(pipe_splice(pair[0], ends[1], 100), -EBADF);
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_equal(pipe_filled(ends[0]), -EBADF);
+	assert_int_equal(pipe_room(ends[0]), -EBADF);
+}
+
+/* ---- processes ---- */
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void closes_all_but_some(void)
+{
+	int keep[] = {12, -1, 7, 30, 7};
+
+	for (int fd = 5; fd < 40; fd++)
+		EXPECT(dup2(2, fd) == fd);
+	proc_close_except(5, keep, 5);
+	for (int fd = 5; fd < 100; fd++)
+		EXPECT(is_open(fd) == (fd == 7 || fd == 12 || fd == 30));
+	EXPECT(is_open(2));
+	proc_close_except(5, NULL, 0);
+	EXPECT(!is_open(7) && !is_open(30) && is_open(2));
+}
+
+static void descriptors_that_are_not_kept(void **state)
+{
+	in_child(closes_all_but_some);
+}
+
+static void points_streams_at_nothing(void)
+{
+	struct stat null, st;
+
+	EXPECT(stat("/dev/null", &null) == 0);
+	proc_null_streams(1);
+	for (int fd = 0; fd < 2; fd++)
+		EXPECT(fstat(fd, &st) == 0 && st.st_rdev == null.st_rdev);
+	close(0);
+	proc_null_streams(0); /* the very one that is missing */
+	EXPECT(is_open(0));
+}
+
+static void standard_streams(void **state)
+{
+	in_child(points_streams_at_nothing);
+}
+
+static char **own_argv;
+static int own_argc;
+
+static void shows_a_title(void)
+{
+	char before[64], text[4096] = "";
+	const char *path = getenv("PATH");
+	int fd, len;
+
+	EXPECT(path != NULL);
+	snprintf(before, sizeof(before), "%.60s", path);
+	proc_title_init(own_argc, own_argv);
+	proc_title("tcpproxy: worker %d", 7);
+	fd = open("/proc/self/cmdline", O_RDONLY);
+	len = (int)read(fd, text, sizeof(text) - 1);
+	EXPECT(len > 0);
+	EXPECT(strcmp(text, "tcpproxy: worker 7") == 0);
+	/* the environment was moved out of the way, not lost */
+	EXPECT(getenv("PATH") && strncmp(getenv("PATH"), before, 60) == 0);
+	proc_title("%s", "short");
+	lseek(fd, 0, SEEK_SET);
+	memset(text, 0, sizeof(text));
+	EXPECT(read(fd, text, sizeof(text) - 1) > 0);
+	EXPECT(strcmp(text, "short") == 0);
+	/* a title longer than its room is cut, and writes nowhere else */
+	{
+		static char longest[200000];
+
+		memset(longest, 'x', sizeof(longest) - 1);
+		proc_title("%s", longest);
+		EXPECT(getenv("PATH") && strncmp(getenv("PATH"), before, 60) == 0);
+	}
+}
+
+static void titles(void **state)
+{
+	in_child(shows_a_title);
+}
+
+static int32_t *pid_word;
+
+static void clones_a_member(void)
+{
+	int status, fd;
+	pid_t pid;
+
+	pid_word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid = proc_clone_member(pid_word);
+	if (pid == 0) {
+		/* the kernel stored it before we could run */
+		_exit(*pid_word == getpid() && dup2(2, 50) == 50 ? 0 : 1);
+	}
+	EXPECT(pid > 0);
+	fd = proc_pidfd(pid);
+	EXPECT(fd >= 0 && fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	EXPECT(waitpid(pid, &status, 0) == pid && status == 0);
+	EXPECT(*pid_word == pid);
+	EXPECT(proc_pidfd_dead(fd));
+	EXPECT(proc_pidfd_signal(fd, SIGTERM) == -ESRCH);
+	EXPECT(proc_pidfd(pid) == -ESRCH);
+	EXPECT(is_open(50)); /* opened by the member */
+}
+
+static void members(void **state)
+{
+	in_child(clones_a_member);
+}
+
+static void a_pidfd_of_the_living(void **state)
+{
+	int fd = proc_pidfd(getpid());
+
+	assert_true(fd >= 0);
+	assert_false(proc_pidfd_dead(fd));
+	assert_int_equal(proc_pidfd_signal(fd, 0), 0);
+	close(fd);
+	assert_true(proc_netns() != 0);
+}
+
+static void raises_limits(void)
+{
+	struct rlimit before, now = {.rlim_cur = 64, .rlim_max = 256};
+
+	EXPECT(setrlimit(RLIMIT_NOFILE, &now) == 0);
+	EXPECT(proc_raise_nofile(128, &before) == 0);
+	EXPECT(before.rlim_cur == 64 && before.rlim_max == 256);
+	EXPECT(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 128);
+	EXPECT(proc_raise_nofile(1u << 20, &before) == 0);
+	EXPECT(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 256);
+	EXPECT(proc_raise_nofile(10, &before) == 0); /* never lowered */
+	EXPECT(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == 256);
+	proc_size_table(200);
+	EXPECT(!is_open(199));
+}
+
+static void limits(void **state)
+{
+	in_child(raises_limits);
+}
+
+/* ---- users ---- */
+
+static void looks_up(const char *user, const char *group, const char *wanted)
+{
+	struct identity id;
+	char why[128] = "";
+
+	if (user_lookup(user, group, &id, why, sizeof(why)) != !wanted)
+		fail_msg("%s: %s", user, why);
+	if (wanted)
+		assert_non_null(strstr(why, wanted));
+}
+
+static void users(void **state)
+{
+	struct identity id;
+	char why[128];
+
+	looks_up("nobody", NULL, NULL);
+	looks_up("65534", "nogroup", NULL);
+	looks_up("4000000000", "4000000000", NULL); /* a number without a name */
+	looks_up("nosuchuser", NULL, "no such user: nosuchuser");
+	looks_up("nobody", "nosuchgroup", "no such group: nosuchgroup");
+	looks_up("root", NULL, "never serves as root");
+	looks_up("0", "nogroup", "never serves as root");
+	looks_up("", NULL, "no such user");
+	looks_up("-1", NULL, "no such user");
+	looks_up("4294967295", NULL, "no such user"); /* means "unchanged" to the kernel */
+	assert_true(user_lookup("nobody", NULL, &id, why, sizeof(why)));
+	assert_int_equal(id.uid, 65534);
+	assert_string_equal(id.user, "nobody");
+}
+
+static void becomes_nobody(void)
+{
+	struct identity id;
+	char why[128];
+	int keep = CAP_NET_BIND_SERVICE;
+	uid_t r, e, s;
+
+	EXPECT(user_lookup("nobody", NULL, &id, why, sizeof(why)));
+	EXPECT(user_become(&id, &keep, 1) == 0);
+	EXPECT(getresuid(&r, &e, &s) == 0 && r == id.uid && e == id.uid && s == id.uid);
+	EXPECT(getgid() == id.gid && getgroups(0, NULL) <= 1);
+	EXPECT(setuid(0) < 0);
+	EXPECT(user_raise(CAP_SYS_ADMIN, true) == -EPERM);
+	EXPECT(user_raise(CAP_NET_BIND_SERVICE, true) == 0);
+	EXPECT(user_raise(CAP_NET_BIND_SERVICE, false) == 0);
+	user_drop_capabilities();
+	EXPECT(user_raise(CAP_NET_BIND_SERVICE, true) == -EPERM);
+}
+
+static void giving_up_root(void **state)
+{
+	if (geteuid() != 0)
+		skip();
+	in_child(becomes_nobody);
+}
+
+/* ---- confinement ---- */
+
+static char directory[] = "/tmp/test-os-XXXXXX";
+
+static void stays_inside(void)
+{
+	char *inside[] = {directory, "/no/such/directory"};
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", directory);
+	EXPECT(landlock_confine(inside, 2) == 0);
+	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	EXPECT(fd >= 0 && write(fd, "x", 1) == 1);
+	EXPECT(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
+	EXPECT(unlink(path) == 0);
+	EXPECT(open("/tmp/test-os-outside", O_CREAT | O_WRONLY, 0600) < 0 && errno == EACCES);
+}
+
+static void stays_out_of_everything(void)
+{
+	EXPECT(landlock_confine(NULL, 0) == 0);
+	EXPECT(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
+	EXPECT(open(directory, O_RDONLY | O_DIRECTORY) < 0 && errno == EACCES);
+	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+}
+
+static void landlock(void **state)
+{
+	if (!landlock_available())
+		skip();
+	assert_non_null(mkdtemp(directory));
+	in_child(stays_inside);
+	in_child(stays_out_of_everything);
+	rmdir(directory);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && HAVE_SECCOMP
+static void is_a_worker(void)
+{
+	int pair[2], ends[2];
+	char byte;
+
+	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	EXPECT(sandbox_worker() == NULL);
+	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	/* what it is for goes on */
+	EXPECT(send(pair[0], "x", 1, 0) == 1 && recv(pair[1], &byte, 1, 0) == 1);
+	EXPECT(pipe_new(ends, 0) == 0);
+	EXPECT(socket(AF_INET, SOCK_STREAM, 0) >= 0);
+	EXPECT(proc_pidfd(getpid()) >= 0);
+	/* and nothing else: these are errors, not deaths */
+	EXPECT(fork() < 0 && errno == EPERM);
+	EXPECT(execl("/bin/true", "true", NULL) < 0 && (errno == EPERM || errno == EACCES));
+	EXPECT(open("/etc/passwd", O_RDONLY) < 0);
+	EXPECT(unlink("/tmp/nothing") < 0 && (errno == EPERM || errno == EACCES));
+	EXPECT(socket(AF_NETLINK, SOCK_RAW, 0) < 0 && errno == EPERM);
+	EXPECT(socket(AF_PACKET, SOCK_RAW, 0) < 0 && errno == EPERM);
+	EXPECT(setuid(1) < 0 && errno == EPERM);
+}
+
+static void its_member_is_replaced(void)
+{
+	int32_t word = 0;
+	int status;
+	pid_t pid;
+
+	EXPECT(sandbox_worker() == NULL);
+	pid = proc_clone_member(&word);
+	if (pid == 0)
+		_exit(7);
+	EXPECT(pid > 0);
+	EXPECT(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
+}
+
+static void sandbox(void **state)
+{
+	in_child(is_a_worker);
+	in_child(its_member_is_replaced);
+}
+#else
+static void sandbox(void **state)
+{
+	skip(); /* there is no filter then */
+}
+#endif
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(shared_memory_keeps_its_size),
+	    cmocka_unit_test(sealed_memory_never_changes),
+	    cmocka_unit_test(what_is_not_sealed_is_refused),
+	    cmocka_unit_test(pipes),
+	    cmocka_unit_test(descriptors_that_are_not_kept),
+	    cmocka_unit_test(standard_streams),
+	    cmocka_unit_test(titles),
+	    cmocka_unit_test(members),
+	    cmocka_unit_test(a_pidfd_of_the_living),
+	    cmocka_unit_test(limits),
+	    cmocka_unit_test(users),
+	    cmocka_unit_test(giving_up_root),
+	    cmocka_unit_test(landlock),
+	    cmocka_unit_test(sandbox),
+	};
+
+	own_argc = argc;
+	own_argv = argv;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
