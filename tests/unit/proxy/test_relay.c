@@ -16,6 +16,7 @@
 struct sides {
 	const char *name;
 	enum pair_kind client, server;
+	unsigned deaths; /* the worker dies in every so many turns; 0: never */
 };
 
 static const struct sides *sides; /* of the test at hand */
@@ -54,9 +55,38 @@ static void on_again(void *arg)
 	again = true;
 }
 
+/* As one who dies between sending and taking: the bytes are in both sockets. */
+static void send_without_taking(enum side from, enum side to)
+{
+	const struct flow_row *flow = &stage.row->flow[from];
+	char buf[3000];
+	ssize_t n;
+
+	if (stage.row->state != ROW_RELAY || flow->flags || flow->pipe_read >= 0)
+		return;
+	n = recv(stage.row->fd[from], buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0)
+		send(stage.row->fd[to], buf, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* A worker's death at a step's edge or in the middle of one; the next has the row, and nothing
+ * else. */
+static void die(void)
+{
+	relay_cancel(&relay);
+	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && turns % 2) {
+		send_without_taking(CLIENT, SERVER);
+		send_without_taking(SERVER, CLIENT);
+	}
+	memset(&relay, 0x5a, sizeof(relay));
+	relay_resume(&relay, &stage.env, stage.row, stage.cold, on_done, on_again, NULL);
+}
+
 static void run_again(void *arg)
 {
 	turns++;
+	if (!over && sides->deaths && turns % sides->deaths == 0)
+		die();
 	if (again && !over) {
 		again = false;
 		relay_run(&relay);
@@ -79,7 +109,7 @@ static void open_sides(int size)
 
 	make_pair(sides->client, size, &row->fd[CLIENT], &far);
 	peer_init(&client, far, pattern, 0);
-	make_pair(sides->server, size, &row->fd[SERVER], &far);
+	make_pair(sides->server, size, &far, &row->fd[SERVER]); /* ours is the caller */
 	peer_init(&server, far, pattern, 0);
 	row->flags = (uint8_t)((sides->client == PAIR_UNIX ? ROWFLAG_CLIENT_UNIX : 0) |
 	                       (sides->server == PAIR_UNIX ? ROWFLAG_SERVER_UNIX : 0));
@@ -637,13 +667,17 @@ static void a_reset_waits_only_so_long(void **state)
 }
 
 static const struct sides kinds[] = {
-    {"TCP", PAIR_TCP, PAIR_TCP},
-    {"TCP to Unix", PAIR_TCP, PAIR_UNIX},
-    {"Unix to TCP", PAIR_UNIX, PAIR_TCP},
-    {"Unix", PAIR_UNIX, PAIR_UNIX},
+    {"TCP", PAIR_TCP, PAIR_TCP, 0},
+    {"TCP to Unix", PAIR_TCP, PAIR_UNIX, 0},
+    {"Unix to TCP", PAIR_UNIX, PAIR_TCP, 0},
+    {"Unix", PAIR_UNIX, PAIR_UNIX, 0},
+    {"TCP, with deaths", PAIR_TCP, PAIR_TCP, 3},
+    {"TCP to Unix, with deaths", PAIR_TCP, PAIR_UNIX, 3},
+    {"Unix to TCP, with deaths", PAIR_UNIX, PAIR_TCP, 2},
+    {"TCP, a death in each turn", PAIR_TCP, PAIR_TCP, 1},
 };
 
-static struct CMUnitTest tests[128];
+static struct CMUnitTest tests[256];
 static size_t n_tests;
 
 static void add(const char *name, const struct sides *s, CMUnitTestFunction fn)
@@ -657,43 +691,55 @@ static void add(const char *name, const struct sides *s, CMUnitTestFunction fn)
 
 #define ADD(kind, test) add(#test, kind, test)
 
+static void add_fins(const struct sides *s)
+{
+	ADD(s, client_ends_first);
+	ADD(s, server_ends_first);
+	ADD(s, a_fin_without_data_each_way);
+	ADD(s, a_fin_that_came_before);
+	ADD(s, both_half_closed_flush);
+	ADD(s, an_early_answer);
+	ADD(s, both_ways_at_once);
+	if (!s->deaths)
+		ADD(s, a_slow_reader_slows_its_sender);
+}
+
+static void add_resets(const struct sides *s)
+{
+	ADD(s, urgent_data);
+	ADD(s, client_resets);
+	ADD(s, server_resets);
+	ADD(s, client_resets_behind_data);
+	ADD(s, server_resets_behind_data);
+	ADD(s, a_reset_that_came_before);
+	ADD(s, a_reset_waits_for_a_slow_reader);
+	ADD(s, server_resets_under_an_upload);
+	ADD(s, client_resets_after_its_own_fin);
+	ADD(s, server_resets_after_its_own_fin);
+	ADD(s, server_resets_after_the_client_s_fin);
+	ADD(s, both_reset);
+	ADD(s, server_closes_with_input_unread);
+}
+
 static void add_tests(void)
 {
-	const struct sides *tcp = &kinds[0];
+	const struct sides *tcp = &kinds[0], *to_unix = &kinds[1], *from_unix = &kinds[2];
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		ADD(&kinds[i], client_ends_first);
-		ADD(&kinds[i], server_ends_first);
-		ADD(&kinds[i], a_fin_without_data_each_way);
-		ADD(&kinds[i], a_fin_that_came_before);
-		ADD(&kinds[i], both_half_closed_flush);
-		ADD(&kinds[i], an_early_answer);
-		ADD(&kinds[i], both_ways_at_once);
-		ADD(&kinds[i], a_slow_reader_slows_its_sender);
+		add_fins(&kinds[i]);
+		if (kinds[i].client == PAIR_TCP && kinds[i].server == PAIR_TCP)
+			add_resets(&kinds[i]);
 	}
-	ADD(tcp, urgent_data);
-	ADD(&kinds[1], urgent_data);
-	ADD(tcp, client_resets);
-	ADD(tcp, server_resets);
-	ADD(&kinds[1], client_resets_behind_data);
-	ADD(tcp, client_resets_behind_data);
-	ADD(tcp, server_resets_behind_data);
-	ADD(tcp, a_reset_that_came_before);
-	ADD(tcp, a_reset_waits_for_a_slow_reader);
-	ADD(tcp, server_resets_under_an_upload);
-	ADD(tcp, client_resets_after_its_own_fin);
-	ADD(tcp, server_resets_after_its_own_fin);
-	ADD(tcp, server_resets_after_the_client_s_fin);
-	ADD(tcp, both_reset);
-	ADD(tcp, server_closes_with_input_unread);
-	ADD(&kinds[1], a_unix_server_s_reset);
+	ADD(to_unix, urgent_data);
+	ADD(to_unix, client_resets_behind_data);
+	ADD(to_unix, a_unix_server_s_reset);
 	ADD(tcp, half_close_limit);
 	ADD(tcp, no_half_close_limit);
 	ADD(tcp, idle_limit);
 	ADD(tcp, idle_limit_after_a_fin);
 	ADD(tcp, bytes_either_way_are_life);
 	ADD(tcp, acknowledgements_are_life);
-	ADD(&kinds[2], acknowledgements_are_life);
+	ADD(from_unix, acknowledgements_are_life);
 	ADD(tcp, a_reader_that_is_stuck_is_idle);
 	ADD(tcp, a_reset_waits_only_so_long);
 }
