@@ -1,6 +1,4 @@
 /* explain.c - which rule would serve a client, and why: looked up, not tried. */
-#include <ifaddrs.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,33 +6,7 @@
 #include "base/mem.h"
 #include "cmdline.h"
 #include "config/lex.h"
-
-static size_t present_addresses(struct interface_address **ret)
-{
-	struct ifaddrs *all = NULL;
-	size_t n = 0;
-
-	*ret = NULL;
-	if (getifaddrs(&all) < 0)
-		return 0;
-	for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-		struct interface_address a = {0};
-		size_t len;
-
-		if (!i->ifa_addr)
-			continue;
-		len = i->ifa_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-		                                         : sizeof(struct sockaddr_in);
-		addr_from_sockaddr(i->ifa_addr, (socklen_t)len, &a.addr);
-		if (a.addr.family != AF_INET && a.addr.family != AF_INET6)
-			continue;
-		snprintf(a.name, sizeof(a.name), "%s", i->ifa_name);
-		*ret = mem_resize(*ret, n + 1, sizeof(**ret));
-		(*ret)[n++] = a;
-	}
-	freeifaddrs(all);
-	return n;
-}
+#include "os/netlink.h"
 
 static bool has_port(const struct service *service, uint16_t port)
 {
@@ -51,7 +23,7 @@ static const struct section *find_section(const struct cmdline *c)
 	const struct config *config = c->config;
 	const struct section *s;
 	struct interface_address *ifs;
-	size_t n = present_addresses(&ifs);
+	size_t n = netlink_addresses(&ifs);
 
 	s = config_find(config, &c->explain_local, ifs, n);
 	free(ifs);

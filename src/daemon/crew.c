@@ -334,31 +334,64 @@ void crews_kill(struct supervisor *s)
 
 /* ---- the spawner ---- */
 
+struct spawner_message {
+	struct wire wire;
+	struct line_message line;
+};
+
+static void spawner_said(struct supervisor *s, struct spawner_message *m, size_t len, int fd)
+{
+	if (len >= sizeof(*m) || len < offsetof(struct spawner_message, line.text)) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	((char *)m)[len] = '\0';
+	if (m->wire.type == WIRE_STDERR && fd >= 0) {
+		stderrs_keep(s->stderrs, fd, m->line.text);
+		return;
+	}
+	if (m->wire.type == WIRE_LINE)
+		logger_line(s->logger, m->line.level, m->line.text, m->line.wall_us);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Takes what it has said so far. false: it will say nothing more. */
+static bool hear_spawner(struct supervisor *s)
+{
+	for (;;) {
+		struct spawner_message m;
+		int fd = -1;
+		size_t n_fds = 1;
+		int len = sock_recv_message(s->spawner_control.fd, &m, sizeof(m), &fd, &n_fds);
+
+		if (len == -EAGAIN || len == -EINTR)
+			return true;
+		if (len <= 0)
+			return false;
+		spawner_said(s, &m, (size_t)len, n_fds == 1 ? fd : -1);
+	}
+}
+
 static void spawner_event(void *arg, uint32_t events)
 {
 	struct supervisor *s = arg;
 
-	for (;;) {
-		struct {
-			struct wire wire;
-			struct line_message line;
-		} m;
-		int len = sock_recv_message(s->spawner_control.fd, &m, sizeof(m), NULL, NULL);
+	if (!hear_spawner(s))
+		spawner_lost(s);
+}
 
-		if (len <= 0) {
-			if (len != -EAGAIN && len != -EINTR) {
-				int fd = s->spawner_control.fd;
+void spawner_lost(struct supervisor *s)
+{
+	int fd = s->spawner_control.fd;
 
-				watch_remove(&s->loop, &s->spawner_control);
-				close(fd);
-			}
-			return;
-		}
-		if ((size_t)len > offsetof(__typeof__(m), line.text) && m.wire.type == WIRE_LINE &&
-		    s->n_crews > 0)
-			log_message(&s->crews[0], MESSAGE_LINE, &m.line,
-				    (size_t)len - offsetof(__typeof__(m), line));
-	}
+	if (fd < 0)
+		return;
+	hear_spawner(s); /* its last words */
+	watch_remove(&s->loop, &s->spawner_control);
+	close(fd);
+	stderrs_read(s->stderrs);
 }
 
 static _Noreturn void become_spawner(struct supervisor *s, int control_fd)

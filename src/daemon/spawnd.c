@@ -22,20 +22,33 @@ static struct spawnd {
 } self;
 
 /* A line for the log goes to the supervisor; nobody waits for it. */
-static void put_line(void *arg, enum log_level level, const char *line)
+static void send_line(enum wire_type type, enum log_level level, const char *line, const int *fds,
+		      size_t n_fds)
 {
 	struct {
 		struct wire wire;
 		struct line_message line;
-	} m = {.wire.type = WIRE_LINE};
+	} m = {.wire.type = type};
 	size_t len = strnlen(line, sizeof(m.line.text));
 
-	(void)arg;
 	m.line.wall_us = clock_wall_us();
 	m.line.level = level;
 	memcpy(m.line.text, line, len);
 	sock_send_message(self.setup->control_fd, &m,
-			  offsetof(__typeof__(m), line.text) + len, NULL, 0);
+			  offsetof(__typeof__(m), line.text) + len, fds, n_fds);
+}
+
+static void put_line(void *arg, enum log_level level, const char *line)
+{
+	(void)arg;
+	send_line(WIRE_LINE, level, line, NULL, 0);
+}
+
+/* The supervisor keeps a copy: no single death costs a program a SIGPIPE. */
+static void keep_stderr(void *arg, int fd, const char *label)
+{
+	(void)arg;
+	send_line(WIRE_STDERR, LOG_LEVEL_INFO, label, &fd, 1);
 }
 
 static void stopped(void *arg)
@@ -87,7 +100,8 @@ static void take_rules(int fd, uint64_t generation)
 		struct spawner_setup s = {.loop = &self.loop,
 					  .resolver = self.resolver,
 					  .nofile = self.setup->nofile,
-					  .umask = self.setup->umask};
+					  .umask = self.setup->umask,
+					  .keep_stderr = keep_stderr};
 
 		if (spawner_new(&s, &self.spawner) < 0)
 			_exit(1);

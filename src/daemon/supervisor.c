@@ -101,12 +101,7 @@ static void spawner_died(struct supervisor *s, int status)
 	int64_t wait_until = s->spawner_started_ms + RESPAWN_MS;
 
 	s->spawner_pid = 0;
-	if (s->spawner_control.fd >= 0) {
-		int fd = s->spawner_control.fd;
-
-		watch_remove(&s->loop, &s->spawner_control);
-		close(fd);
-	}
+	spawner_lost(s);
 	if (s->stopping) {
 		supervisor_check_stopped(s);
 		return;
@@ -237,6 +232,7 @@ static int start_children(struct supervisor *s)
 	if (rc < 0)
 		return rc;
 	close(memfd); /* mapped in all who need it */
+	s->stderrs = stderrs_new(&s->loop);
 	rc = names_new(&s->loop, &s->world->targets, names_changed, s, &s->names);
 	if (rc == 0)
 		rc = names_set_config(s->names, s->config);

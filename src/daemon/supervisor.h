@@ -16,6 +16,7 @@
 #include "daemon/logger.h"
 #include "daemon/names.h"
 #include "daemon/sockets.h"
+#include "daemon/stderrs.h"
 #include "daemon/wire.h"
 #include "event/loop.h"
 #include "event/signals.h"
@@ -73,6 +74,7 @@ struct supervisor {
 	pid_t spawner_pid;
 	struct watch spawner_control;
 	int64_t spawner_started_ms;
+	struct stderrs *stderrs;   /* of the programs that it started */
 	struct timer spawner_timer;
 
 	struct rlimit nofile_before;
@@ -99,6 +101,7 @@ void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size
 void crew_drain(struct crew *c);         /* what stands in its ring goes to the log */
 void crews_kill(struct supervisor *s);
 bool crews_gone(const struct supervisor *s);
+void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
 int spawner_start(struct supervisor *s); /* and gives every worker a channel to it */
 
 /* reload.c */

@@ -21,6 +21,8 @@ enum wire_type {
 	WIRE_IDLE,
 	/* from the spawner: lines for the log (struct line_message) */
 	WIRE_LINE,
+	/* fd: the read end of a program's stderr, in case the spawner dies; label in `line` */
+	WIRE_STDERR,
 };
 
 struct wire {

@@ -244,6 +244,8 @@ static int start(struct job *j, const char *name, struct question_slot *slot)
 	what.env = env;
 	rc = run_start(&j->run, s->setup.loop, &what, j->label, on_run, j);
 	program_env_free(env);
+	if (rc == 0 && s->setup.keep_stderr)
+		s->setup.keep_stderr(s->setup.arg, j->run.lines.watch.fd, j->label);
 	return rc;
 }
 

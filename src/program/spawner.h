@@ -22,7 +22,10 @@ struct spawner_setup {
 	struct resolver *resolver;      /* for client names; NULL: numeric only */
 	struct rlimit nofile;           /* given back to programs */
 	unsigned umask;                 /* likewise */
-	bool subreaper;                 /* programs' orphans are none of ours: false */
+	/* The read end of a program's stderr, still the spawner's: whoever keeps a copy saves the program
+	 * from a SIGPIPE if the spawner dies. label: what its lines begin with. NULL: nobody. */
+	void (*keep_stderr)(void *arg, int fd, const char *label);
+	void *arg;
 };
 
 /* Returns 0 or -errno. */

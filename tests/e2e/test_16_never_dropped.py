@@ -242,3 +242,16 @@ def test_a_killed_group_of_all_our_processes_stays_dead(echoing):
     proxy.wait_gone()
     assert refused(port)
     proxy.process.wait()
+
+
+def test_a_handler_may_go_on_complaining_when_the_spawner_is_dead(start, directory):
+    """Its stderr is read on: no SIGPIPE ends it, and the log has its lines."""
+    port = free_port()
+    handler = directory.script("handler", "echo ready; read x; echo complaint >&2; echo after $x")
+    proxy = start("-b", port, handler)
+    with connect(port) as s:
+        assert read_exactly(s, 6) == b"ready\n"
+        kill(proxy, *proxy.role("spawner"))
+        s.sendall(b"all\n")
+        assert read_all(s) == b"after all\n"
+    proxy.wait_log("complaint")
