@@ -503,6 +503,111 @@ static void a_full_queue_and_a_deadline(void **state)
 	unlink(path);
 }
 
+/* ---- a worker that died while dialling ---- */
+
+/* The next one has the row, and what the session tells it again. */
+static void take_over(void)
+{
+	const char *unix_path = dial.unix_path;
+	uint16_t port = dial.port;
+
+	timer_clear(&stage.loop, &dial.timer);
+	memset(&dial, 0, sizeof(dial));
+	dial.target = target;
+	dial.source = &no_source;
+	dial.unix_path = unix_path;
+	dial.port = port;
+	stage.loop.now_ms = clock_mono_ms();
+	dial_resume(&dial, &stage.env, stage.row, stage.cold, on_done, NULL);
+}
+
+static void connected_before_anybody_looked(void **state)
+{
+	struct tcp_facts facts;
+	int listener = listen_at("127.0.0.1");
+
+	ADDRESSES("127.0.0.1");
+	start();
+	do
+		assert_int_equal(sock_facts(stage.row->fd[SERVER], &facts), 0);
+	while (facts.state != ESTABLISHED);
+	take_over();
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "127.0.0.1");
+	close(listener);
+}
+
+/* An attempt under way goes on, the next address comes after it, the deadline is the first one's.
+ */
+static void attempts_go_on(void **state)
+{
+	struct black_hole hole;
+	int listener, before;
+
+	open_black_hole(&hole, "127.0.0.1");
+	listener = listen_at("127.0.0.2");
+	ADDRESSES("127.0.0.1", "127.0.0.2");
+	start();
+	before = stage.row->fd[SERVER];
+	take_over();
+	assert_int_equal(stage.row->fd[SERVER], before);
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "127.0.0.2");
+	close(listener);
+	close_black_hole(&hole);
+}
+
+static void a_deadline_is_kept(void **state)
+{
+	struct black_hole hole;
+	int64_t since = clock_mono_ms();
+
+	open_black_hole(&hole, "127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	dial.deadline_ms = clock_mono_ms() + 150;
+	start();
+	take_over();
+	finish(DIAL_TIMEOUT);
+	assert_true(clock_mono_ms() - since >= 150 && clock_mono_ms() - since < 2000);
+	close_black_hole(&hole);
+}
+
+/* It had died before its first attempt was in the row. */
+static void from_the_beginning(void **state)
+{
+	int listener = listen_at("127.0.0.1"), fd;
+
+	ADDRESSES("127.0.0.1");
+	start();
+	fd = stage.row->fd[SERVER];
+	stage.row->fd[SERVER] = -1;
+	close(fd);
+	take_over();
+	finish(DIAL_CONNECTED);
+	fd = sock_accept(listener, NULL); /* the lost one */
+	assert_true(fd >= 0);
+	close(fd);
+	assert_connected(listener, "127.0.0.1");
+	close(listener);
+}
+
+static void a_unix_socket_is_dialled_again(void **state)
+{
+	int listener = listen_unix(0), first = sock_new_unix(), conn;
+
+	assert_int_equal(sock_connect_unix(first, path), 0);
+	start();
+	assert_false(over);
+	take_over();
+	assert_false(over);
+	conn = sock_accept(listener, NULL);
+	finish(DIAL_CONNECTED);
+	close(conn);
+	close(first);
+	close(listener);
+	unlink(path);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -529,6 +634,11 @@ int main(void)
 	    TEST(a_unix_socket_that_nobody_serves),
 	    TEST(a_unix_socket_whose_queue_is_full),
 	    TEST(a_full_queue_and_a_deadline),
+	    TEST(connected_before_anybody_looked),
+	    TEST(attempts_go_on),
+	    TEST(a_deadline_is_kept),
+	    TEST(from_the_beginning),
+	    TEST(a_unix_socket_is_dialled_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
