@@ -1,192 +1,12 @@
 /* The end of each stream, told truthfully: two real connections with the relay between them. */
-#include "fixture.h"
+#include "relay_stage.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "base/clock.h"
 #include "base/mem.h"
 #include "os/sock.h"
-#include "proxy/relay.h"
-
-#define LARGE (4 * 1024 * 1024 + 17)
-#define SOME  100000
-
-struct sides {
-	const char *name;
-	enum pair_kind client, server;
-	unsigned deaths; /* the worker dies in every so many turns; 0: never */
-};
-
-static const struct sides *sides; /* of the test at hand */
-static struct stage stage;
-static struct relay relay;
-static struct peer client, server;
-static bool again, over;
-static enum relay_outcome outcome;
-static uint32_t turns;
-static char pattern[LARGE];
-
-/* As a session does it: one door out. */
-static void on_done(void *arg, enum relay_outcome result)
-{
-	struct row *row = stage.row;
-
-	assert_false(over);
-	over = true;
-	outcome = result;
-	for (enum side s = CLIENT; s <= SERVER; s++) {
-		struct flow_row *flow = &row->flow[s];
-
-		if (result == RELAY_CLOSE)
-			assert_int_equal(flow->pipe_read, -1);
-		else
-			sock_reset_on_close(row->fd[s]);
-		close(row->fd[s]);
-		row->fd[s] = -1;
-		pipepool_discard(&flow->pipe_read, &flow->pipe_write);
-	}
-	row->state = ROW_FREE;
-}
-
-static void on_again(void *arg)
-{
-	again = true;
-}
-
-/* As one who dies between sending and taking: the bytes are in both sockets. */
-static void send_without_taking(enum side from, enum side to)
-{
-	const struct flow_row *flow = &stage.row->flow[from];
-	char buf[3000];
-	ssize_t n;
-
-	if (stage.row->state != ROW_RELAY || flow->flags || flow->pipe_read >= 0)
-		return;
-	n = recv(stage.row->fd[from], buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
-	if (n > 0)
-		send(stage.row->fd[to], buf, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
-/* A worker's death at a step's edge or in the middle of one; the next has the row, and nothing
- * else. */
-static void die(void)
-{
-	relay_cancel(&relay);
-	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && turns % 2) {
-		send_without_taking(CLIENT, SERVER);
-		send_without_taking(SERVER, CLIENT);
-	}
-	memset(&relay, 0x5a, sizeof(relay));
-	relay_resume(&relay, &stage.env, stage.row, stage.cold, on_done, on_again, NULL);
-}
-
-static void run_again(void *arg)
-{
-	turns++;
-	if (!over && sides->deaths && turns % sides->deaths == 0)
-		die();
-	if (again && !over) {
-		again = false;
-		relay_run(&relay);
-	}
-	stage.loop.busy = again && !over;
-}
-
-static void row_event(void *arg, uint64_t number, uint32_t events)
-{
-	assert_int_equal(number >> 32, stage.row->serial);
-	assert_int_equal((number >> 2) & 0xffffff, row_index(stage.trio, stage.row));
-	if (!over)
-		relay_event(&relay, (enum side)(number & 3), events);
-}
-
-static void open_sides(int size)
-{
-	struct row *row = stage.row;
-	int far;
-
-	make_pair(sides->client, size, &row->fd[CLIENT], &far);
-	peer_init(&client, far, pattern, 0);
-	make_pair(sides->server, size, &far, &row->fd[SERVER]); /* ours is the caller */
-	peer_init(&server, far, pattern, 0);
-	row->flags = (uint8_t)((sides->client == PAIR_UNIX ? ROWFLAG_CLIENT_UNIX : 0) |
-	                       (sides->server == PAIR_UNIX ? ROWFLAG_SERVER_UNIX : 0));
-	stage.loop.after = run_again;
-	loop_handle(&stage.loop, LOOP_KIND_ROW, row_event, NULL);
-	for (enum side s = CLIENT; s <= SERVER; s++)
-		assert_int_equal(loop_add(&stage.loop, row->fd[s],
-		                          ROW_EVENTS | (s == SERVER ? (uint32_t)EPOLLOUT : 0),
-		                          row_token(stage.trio, row, s)),
-		                 0);
-}
-
-static void start(void)
-{
-	stage.loop.now_ms = clock_mono_ms();
-	stage.cold->connected_us = clock_mono_us();
-	relay_start(&relay, &stage.env, stage.row, stage.cold, true, on_done, on_again, NULL);
-}
-
-static int setup(void **state)
-{
-	sides = *state;
-	again = over = false;
-	turns = 0;
-	stage_init(&stage);
-	fill_pattern(pattern, sizeof(pattern));
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	if (!over) {
-		relay_cancel(&relay);
-		over = true;
-		for (enum side s = CLIENT; s <= SERVER; s++) {
-			struct flow_row *flow = &stage.row->flow[s];
-
-			close(stage.row->fd[s]);
-			pipepool_discard(&flow->pipe_read, &flow->pipe_write);
-		}
-	}
-	peer_release(&client);
-	peer_release(&server);
-	stage_release(&stage);
-	return 0;
-}
-
-static void step_peers(void *arg)
-{
-	peer_step(&client);
-	peer_step(&server);
-}
-
-#define GO_ON_UNTIL(condition) UNTIL(&stage, step_peers, NULL, condition)
-
-static bool ended(const struct peer *p)
-{
-	return p->eof || p->error;
-}
-
-/* Both peers have seen their ends, and the relay is over. */
-static void finish(enum relay_outcome wanted, enum end end)
-{
-	GO_ON_UNTIL(over && (client.fd < 0 || ended(&client)) && (server.fd < 0 || ended(&server)));
-	assert_int_equal(outcome, wanted);
-	assert_string_equal(end_name(stage.row->end), end_name(end));
-}
-
-/* Some turns in which nothing may happen. */
-static void nothing_more_happens(void)
-{
-	for (int i = 0; i < 20; i++) {
-		step_peers(NULL);
-		loop_turn(&stage.loop, 1);
-	}
-	assert_false(over);
-}
 
 /* ---- FIN ---- */
 
@@ -520,152 +340,6 @@ static void a_unix_server_s_reset(void **state)
 	server_closes_with_input_unread(state);
 }
 
-/* ---- time limits ---- */
-
-static void half_close_limit(void **state)
-{
-	int64_t since;
-
-	open_sides(0);
-	stage.cold->half_close_timeout_ms = 100;
-	start();
-	since = clock_mono_ms();
-	while (clock_mono_ms() < since + 200) { /* holds only after a FIN */
-		step_peers(NULL);
-		loop_turn(&stage.loop, 20);
-	}
-	assert_false(over);
-	client.fin = true;
-	GO_ON_UNTIL(server.eof);
-	since = clock_mono_ms();
-	finish(RELAY_ABORT, END_HALF_CLOSE_TIMEOUT);
-	assert_true(clock_mono_ms() - since >= 80);
-	assert_int_equal(client.error, ECONNRESET);
-}
-
-static void no_half_close_limit(void **state)
-{
-	int64_t since = clock_mono_ms();
-
-	open_sides(0);
-	client.fin = true;
-	start();
-	while (clock_mono_ms() < since + 100) {
-		step_peers(NULL);
-		loop_turn(&stage.loop, 10);
-	}
-	assert_false(over);
-	assert_int_equal(stage.loop.n_timers, 0); /* nothing to wait for */
-	server.fin = true;
-	finish(RELAY_CLOSE, END_CLIENT_FIN);
-}
-
-static void idle_limit(void **state)
-{
-	int64_t since;
-
-	open_sides(0);
-	stage.cold->timeout_ms = 150;
-	since = clock_mono_ms();
-	start();
-	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
-	assert_true(clock_mono_ms() - since >= 149);
-	assert_int_equal(client.error, ECONNRESET);
-	assert_int_equal(server.error, ECONNRESET);
-}
-
-static void idle_limit_after_a_fin(void **state)
-{
-	open_sides(0);
-	stage.cold->timeout_ms = 100;
-	stage.cold->half_close_timeout_ms = 60000;
-	client.fin = true;
-	start();
-	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
-	assert_int_equal(client.error, ECONNRESET);
-}
-
-/* Bytes in one direction keep both alive; when they cease, it ends. */
-static void bytes_either_way_are_life(void **state)
-{
-	int64_t since;
-
-	open_sides(0);
-	stage.cold->timeout_ms = 400;
-	start();
-	since = clock_mono_ms();
-	while (clock_mono_ms() < since + 1000) {
-		size_t before = client.in_len;
-
-		server.out_len++;
-		GO_ON_UNTIL(client.in_len > before);
-		loop_turn(&stage.loop, 20);
-		assert_false(over);
-	}
-	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
-}
-
-/* All has been taken from the server; what the client acknowledges of it is life. */
-static void acknowledgements_are_life(void **state)
-{
-	int64_t since, next = 0;
-
-	open_sides(0);
-	stage.cold->timeout_ms = 400;
-	server.out_len = 1000000;
-	client.reading = false;
-	client.read_at_once = 16384;
-	start();
-	since = clock_mono_ms();
-	while (client.in_len < 1000000 && clock_mono_ms() < since + 10000) {
-		client.reading = clock_mono_ms() >= next;
-		if (client.reading)
-			next = clock_mono_ms() + 20;
-		step_peers(NULL);
-		loop_turn(&stage.loop, 5);
-		if (over)
-			fail_msg("ended after %zu bytes, %d ms", client.in_len,
-			         (int)(clock_mono_ms() - since));
-	}
-	assert_received(&client, 1000000);
-	assert_true(clock_mono_ms() - since > 1000);
-	finish(RELAY_ABORT, END_IDLE_TIMEOUT);
-}
-
-/* A reader that takes nothing at all does not live for ever on what is queued for it. */
-static void a_reader_that_is_stuck_is_idle(void **state)
-{
-	int64_t since;
-
-	open_sides(0);
-	stage.cold->timeout_ms = 200;
-	server.out_len = LARGE;
-	client.reading = false;
-	start();
-	since = clock_mono_ms();
-	GO_ON_UNTIL(over);
-	assert_int_equal(outcome, RELAY_ABORT);
-	assert_int_equal(stage.row->end, END_IDLE_TIMEOUT);
-	assert_true(clock_mono_ms() - since < 2000);
-}
-
-/* A client that never acknowledges what came before a reset: bounded, too. */
-static void a_reset_waits_only_so_long(void **state)
-{
-	open_sides(0);
-	stage.cold->half_close_timeout_ms = 200;
-	server.out_len = LARGE;
-	client.reading = false;
-	start();
-	GO_ON_UNTIL(turns > 10 && !again && server.sent > 0);
-	sock_reset_on_close(server.fd);
-	close(server.fd);
-	server.fd = -1;
-	GO_ON_UNTIL(over);
-	assert_int_equal(outcome, RELAY_ABORT);
-	assert_int_equal(stage.row->end, END_SERVER_RESET);
-}
-
 static const struct sides kinds[] = {
     {"TCP", PAIR_TCP, PAIR_TCP, 0},
     {"TCP to Unix", PAIR_TCP, PAIR_UNIX, 0},
@@ -684,8 +358,8 @@ static void add(const char *name, const struct sides *s, CMUnitTestFunction fn)
 {
 	tests[n_tests++] = (struct CMUnitTest){.name = mem_printf("%s: %s", s->name, name),
 	                                       .test_func = fn,
-	                                       .setup_func = setup,
-	                                       .teardown_func = teardown,
+	                                       .setup_func = relay_setup,
+	                                       .teardown_func = relay_teardown,
 	                                       .initial_state = (void *)s};
 }
 
@@ -723,7 +397,7 @@ static void add_resets(const struct sides *s)
 
 static void add_tests(void)
 {
-	const struct sides *tcp = &kinds[0], *to_unix = &kinds[1], *from_unix = &kinds[2];
+	const struct sides *to_unix = &kinds[1];
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		add_fins(&kinds[i]);
@@ -733,15 +407,6 @@ static void add_tests(void)
 	ADD(to_unix, urgent_data);
 	ADD(to_unix, client_resets_behind_data);
 	ADD(to_unix, a_unix_server_s_reset);
-	ADD(tcp, half_close_limit);
-	ADD(tcp, no_half_close_limit);
-	ADD(tcp, idle_limit);
-	ADD(tcp, idle_limit_after_a_fin);
-	ADD(tcp, bytes_either_way_are_life);
-	ADD(tcp, acknowledgements_are_life);
-	ADD(from_unix, acknowledgements_are_life);
-	ADD(tcp, a_reader_that_is_stuck_is_idle);
-	ADD(tcp, a_reset_waits_only_so_long);
 }
 
 int main(void)

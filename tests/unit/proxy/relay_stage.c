@@ -1,0 +1,170 @@
+#include "relay_stage.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+#include "os/sock.h"
+
+const struct sides *sides; /* of the test at hand */
+struct stage stage;
+static struct relay relay;
+struct peer client, server;
+bool again, over;
+enum relay_outcome outcome;
+uint32_t turns;
+char pattern[LARGE];
+
+/* As a session does it: one door out. */
+static void on_done(void *arg, enum relay_outcome result)
+{
+	struct row *row = stage.row;
+
+	assert_false(over);
+	over = true;
+	outcome = result;
+	for (enum side s = CLIENT; s <= SERVER; s++) {
+		struct flow_row *flow = &row->flow[s];
+
+		if (result == RELAY_CLOSE)
+			assert_int_equal(flow->pipe_read, -1);
+		else
+			sock_reset_on_close(row->fd[s]);
+		close(row->fd[s]);
+		row->fd[s] = -1;
+		pipepool_discard(&flow->pipe_read, &flow->pipe_write);
+	}
+	row->state = ROW_FREE;
+}
+
+static void on_again(void *arg)
+{
+	again = true;
+}
+
+/* As one who dies between sending and taking: the bytes are in both sockets. */
+static void send_without_taking(enum side from, enum side to)
+{
+	const struct flow_row *flow = &stage.row->flow[from];
+	char buf[3000];
+	ssize_t n;
+
+	if (stage.row->state != ROW_RELAY || flow->flags || flow->pipe_read >= 0)
+		return;
+	n = recv(stage.row->fd[from], buf, sizeof(buf), MSG_PEEK | MSG_DONTWAIT);
+	if (n > 0)
+		send(stage.row->fd[to], buf, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* A worker's death at a step's edge or in the middle of one; the next has the row, and nothing
+ * else. */
+static void die(void)
+{
+	relay_cancel(&relay);
+	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && turns % 2) {
+		send_without_taking(CLIENT, SERVER);
+		send_without_taking(SERVER, CLIENT);
+	}
+	memset(&relay, 0x5a, sizeof(relay));
+	relay_resume(&relay, &stage.env, stage.row, stage.cold, on_done, on_again, NULL);
+}
+
+static void run_again(void *arg)
+{
+	turns++;
+	if (!over && sides->deaths && turns % sides->deaths == 0)
+		die();
+	if (again && !over) {
+		again = false;
+		relay_run(&relay);
+	}
+	stage.loop.busy = again && !over;
+}
+
+static void row_event(void *arg, uint64_t number, uint32_t events)
+{
+	assert_int_equal(number >> 32, stage.row->serial);
+	assert_int_equal((number >> 2) & 0xffffff, row_index(stage.trio, stage.row));
+	if (!over)
+		relay_event(&relay, (enum side)(number & 3), events);
+}
+
+void open_sides(int size)
+{
+	struct row *row = stage.row;
+	int far;
+
+	make_pair(sides->client, size, &row->fd[CLIENT], &far);
+	peer_init(&client, far, pattern, 0);
+	make_pair(sides->server, size, &far, &row->fd[SERVER]); /* ours is the caller */
+	peer_init(&server, far, pattern, 0);
+	row->flags = (uint8_t)((sides->client == PAIR_UNIX ? ROWFLAG_CLIENT_UNIX : 0) |
+	                       (sides->server == PAIR_UNIX ? ROWFLAG_SERVER_UNIX : 0));
+	stage.loop.after = run_again;
+	loop_handle(&stage.loop, LOOP_KIND_ROW, row_event, NULL);
+	for (enum side s = CLIENT; s <= SERVER; s++)
+		assert_int_equal(loop_add(&stage.loop, row->fd[s],
+		                          ROW_EVENTS | (s == SERVER ? (uint32_t)EPOLLOUT : 0),
+		                          row_token(stage.trio, row, s)),
+		                 0);
+}
+
+void start(void)
+{
+	stage.loop.now_ms = clock_mono_ms();
+	stage.cold->connected_us = clock_mono_us();
+	relay_start(&relay, &stage.env, stage.row, stage.cold, true, on_done, on_again, NULL);
+}
+
+int relay_setup(void **state)
+{
+	sides = *state;
+	again = over = false;
+	turns = 0;
+	stage_init(&stage);
+	fill_pattern(pattern, sizeof(pattern));
+	return 0;
+}
+
+int relay_teardown(void **state)
+{
+	if (!over) {
+		relay_cancel(&relay);
+		over = true;
+		for (enum side s = CLIENT; s <= SERVER; s++) {
+			struct flow_row *flow = &stage.row->flow[s];
+
+			close(stage.row->fd[s]);
+			pipepool_discard(&flow->pipe_read, &flow->pipe_write);
+		}
+	}
+	peer_release(&client);
+	peer_release(&server);
+	stage_release(&stage);
+	return 0;
+}
+
+void step_peers(void *arg)
+{
+	peer_step(&client);
+	peer_step(&server);
+}
+
+bool ended(const struct peer *p)
+{
+	return p->eof || p->error;
+}
+
+void finish(enum relay_outcome wanted, enum end end)
+{
+	GO_ON_UNTIL(over && (client.fd < 0 || ended(&client)) && (server.fd < 0 || ended(&server)));
+	assert_int_equal(outcome, wanted);
+	assert_string_equal(end_name(stage.row->end), end_name(end));
+}
+
+void nothing_more_happens(void)
+{
+	for (int i = 0; i < 20; i++) {
+		step_peers(NULL);
+		loop_turn(&stage.loop, 1);
+	}
+	assert_false(over);
+}
