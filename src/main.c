@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include "cmdline.h"
 #include "daemon/single.h"
 #include "daemon/supervisor.h"
@@ -21,8 +22,10 @@ static struct config *reload(void *arg, const struct config_world *world,
 
 static int serve(struct cmdline *c)
 {
+	char *real = c->config_path ? realpath(c->config_path, NULL) : NULL;
 	struct supervisor_setup setup = {.config = c->config,
 					 .config_path = c->config_path,
+					 .what = real ? real : c->config_path ? c->config_path : c->bind_list,
 					 .daemon = c->daemon,
 					 .reload = reload,
 					 .arg = c,

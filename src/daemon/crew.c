@@ -160,6 +160,10 @@ static void control_event(void *arg, uint32_t events)
 		}
 		if (len < 0)
 			return;
+		if (len == sizeof(w) && w.type == WIRE_ADOPTED &&
+		    ++c->supervisor->n_adopted == c->supervisor->orphans.n)
+			log_info("took over %u workers whose supervisor had died: their connections go on",
+				 c->supervisor->n_adopted);
 		if (len == sizeof(w) && w.type == WIRE_IDLE) {
 			c->idle = true;
 			supervisor_check_idle(c->supervisor);
@@ -175,13 +179,17 @@ static struct worker_setup worker_setup;
 static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor_pidfd)
 {
 	struct supervisor *s = c->supervisor;
-	int keep[WORLD_WORKERS + 4];
+	int keep[WORLD_WORKERS + 8];
 	size_t n = 0;
 	struct rlimit limit;
 
 	keep[n++] = control_fd;
 	keep[n++] = supervisor_pidfd;
 	keep[n++] = c->wake_fd;
+	keep[n++] = c->memfd;
+	keep[n++] = s->world_fd;
+	if (c->door_fd >= 0)
+		keep[n++] = c->door_fd;
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		keep[n++] = s->rearm_fds[i];
 	proc_close_except(3, keep, n);
@@ -194,6 +202,10 @@ static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor
 	c->trio->table_size = (uint32_t)limit.rlim_cur;
 	c->trio->control_fd = control_fd;
 	c->trio->wake_fd = c->wake_fd;
+	c->trio->trio_fd = c->memfd;
+	c->trio->world_fd = s->world_fd;
+	c->trio->door_fd = c->door_fd;
+	c->trio->uid = geteuid();
 	c->trio->rearm_fd = s->rearm_fds[c->number];
 	worker_setup = (struct worker_setup){.trio = c->trio,
 					     .world = s->world,
@@ -230,6 +242,28 @@ static int crew_start(struct crew *c)
 	watch_add(&s->loop, &c->control, pair[0], EPOLLIN, control_event, c);
 	crew_send(c, &(struct wire){.type = WIRE_RULES, .generation = s->generation}, &s->rules_fd, 1);
 	supervisor_send_listeners(s, c, &s->sockets, NULL);
+	return 0;
+}
+
+/* A trio that serves already: it is told what has changed since its last supervisor. */
+static int crew_adopt(struct crew *c, const struct orphan *orphan)
+{
+	struct supervisor *s = c->supervisor;
+	struct wire gone = {.type = WIRE_UNLISTEN};
+	int rc = watch_add(&s->loop, &c->control, orphan->control_fd, EPOLLIN, control_event, c);
+
+	if (rc < 0)
+		return rc;
+	crew_send(c, &(struct wire){.type = WIRE_RULES, .generation = s->generation}, &s->rules_fd, 1);
+	supervisor_send_listeners(s, c, &s->sockets, NULL);
+	crew_drain(c); /* what was said while nobody listened */
+	for (size_t i = 0; i < s->orphans.sockets.n; i++) {
+		if (sockets_has(&s->sockets, s->orphans.sockets.list[i].id))
+			continue;
+		gone.n = 1;
+		gone.ids[0] = s->orphans.sockets.list[i].id;
+		crew_send(c, &gone, NULL, 0);
+	}
 	return 0;
 }
 
@@ -280,22 +314,37 @@ static uint32_t rows_per_trio(const struct supervisor *s)
 	return trio_rows_for(limit.rlim_cur, (uint32_t)s->sockets.n + TRIO_FIXED_FDS + s->n_crews);
 }
 
+static const struct orphan *orphan_of(const struct supervisor *s, uint32_t number)
+{
+	for (uint32_t i = 0; i < s->orphans.n; i++)
+		if (s->orphans.list[i].number == number)
+			return &s->orphans.list[i];
+	return NULL;
+}
+
 static int crew_init(struct crew *c, struct supervisor *s, uint32_t number)
 {
-	int memfd;
+	const struct orphan *orphan = orphan_of(s, number);
 
-	*c = (struct crew){.supervisor = s, .number = number};
+	*c = (struct crew){.supervisor = s, .number = number, .door_fd = s->doors[number]};
 	c->control.fd = -1;
-	memfd = trio_new(number, rows_per_trio(s), &c->trio);
-	if (memfd < 0)
-		return memfd;
-	close(memfd); /* mapped in all who need it */
-	c->ring = trio_ring(c->trio);
-	s->trios[number] = c->trio;
-	c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->rearm_fds[number] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (orphan) {
+		c->trio = orphan->trio;
+		c->memfd = orphan->fds[GREETING_TRIO];
+		c->wake_fd = orphan->fds[GREETING_WAKE];
+		s->rearm_fds[number] = orphan->fds[GREETING_REARM];
+		c->deaths_seen = atomic_load(&c->trio->n_deaths);
+	} else {
+		c->memfd = trio_new(number, rows_per_trio(s), &c->trio);
+		if (c->memfd < 0)
+			return c->memfd;
+		c->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		s->rearm_fds[number] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	}
 	if (c->wake_fd < 0 || s->rearm_fds[number] < 0)
 		return -errno;
+	c->ring = trio_ring(c->trio);
+	s->trios[number] = c->trio;
 	atomic_store(&c->trio->reader_waits, 1);
 	return watch_add(&s->loop, &c->wake, c->wake_fd, EPOLLIN, woken, c);
 }
@@ -308,8 +357,12 @@ int crews_start(struct supervisor *s)
 	atomic_store(&s->world->n_workers, s->n_crews);
 	for (uint32_t i = 0; i < s->n_crews && rc == 0; i++)
 		rc = crew_init(&s->crews[i], s, i);
-	for (uint32_t i = 0; i < s->n_crews && rc == 0; i++)
-		rc = crew_start(&s->crews[i]);
+	adopt_take(&s->orphans);
+	for (uint32_t i = 0; i < s->n_crews && rc == 0; i++) {
+		const struct orphan *orphan = orphan_of(s, i);
+
+		rc = orphan ? crew_adopt(&s->crews[i], orphan) : crew_start(&s->crews[i]);
+	}
 	return rc;
 }
 

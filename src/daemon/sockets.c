@@ -76,6 +76,19 @@ static bool share_port(const struct sockets *s, uint16_t port, bool share)
 	return any;
 }
 
+void sockets_adopt_one(struct sockets *s, int fd, uint32_t id)
+{
+	struct addr a;
+
+	if (sockets_has(s, id) || sock_local(fd, &a) < 0) {
+		close(fd);
+		return;
+	}
+	add(s, &a, fd, id);
+	if (id > s->last_id)
+		s->last_id = id;
+}
+
 static int open_one(const struct addr *a, const struct sockets *old)
 {
 	bool share = share_port(old, a->port, true);

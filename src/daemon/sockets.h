@@ -24,6 +24,9 @@ struct sockets {
  * entries; the others are closed. */
 void sockets_adopt(struct sockets *s, int first, int n);
 
+/* One that the workers know by this id already. Closed if it is in the list. */
+void sockets_adopt_one(struct sockets *s, int fd, uint32_t id);
+
 /* What a reload would change: opens what is missing. Returns false, with one line per failure in `why`
  * ("port 25: address already in use"), and nothing open that was not before. On success *next is the new
  * set, which shares descriptors with the old one. */

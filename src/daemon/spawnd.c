@@ -12,6 +12,8 @@
 #include "proxy/accesslog.h"
 #include "proxy/ruleset.h"
 
+#define ALONE_LOOK_MS 1000
+
 static struct spawnd {
 	const struct spawnd_setup *setup;
 	struct loop loop;
@@ -19,6 +21,7 @@ static struct spawnd {
 	struct resolver *resolver;
 	struct spawner *spawner;
 	unsigned channels;
+	struct timer alone;
 } self;
 
 /* A line for the log goes to the supervisor; nobody waits for it. */
@@ -57,18 +60,24 @@ static void stopped(void *arg)
 	self.loop.stop = true;
 }
 
-/* Nobody is left who could ask or tell: programs that run have their clients themselves. */
-static void end_if_alone(void)
+/* Nobody is left who could ask or tell. Programs that run have their clients themselves, but their stderr is
+ * ours to read: without us they would die of SIGPIPE. */
+static void end_if_alone(void *arg)
 {
-	if (self.channels == 0 && self.control.fd < 0)
+	(void)arg;
+	if (self.channels > 0 || self.control.fd >= 0)
+		return;
+	if (!self.spawner || spawner_running(self.spawner) == 0)
 		self.loop.stop = true;
+	else
+		timer_set(&self.loop, &self.alone, self.loop.now_ms + ALONE_LOOK_MS, end_if_alone, NULL);
 }
 
 static void channel_gone(void *arg)
 {
 	(void)arg;
 	self.channels--;
-	end_if_alone();
+	end_if_alone(NULL);
 }
 
 /* Resolvers are asked as the configuration says; it may say so anew at each reload. */
@@ -133,7 +142,7 @@ static void control_event(void *arg, uint32_t events)
 
 		if (len == 0) {
 			watch_remove(&self.loop, &self.control);
-			end_if_alone();
+			end_if_alone(NULL);
 			return;
 		}
 		if (len < 0)

@@ -210,6 +210,52 @@ static void log_lines(char *lines)
 		log_error("%s", line);
 }
 
+/* Does anybody serve here whose supervisor is dead? Their sockets are taken as if they had been passed. */
+static bool find_orphans(struct supervisor *s, struct sockets *passed)
+{
+	const char *why = NULL;
+
+	switch (adopt_find(s->setup->what, &s->orphans, &why)) {
+	case ADOPT_NONE:
+		adopt_release(&s->orphans);
+		return true;
+	case ADOPT_INCOMPATIBLE:
+		log_error("%s", why);
+		return false;
+	case ADOPT_FOUND:
+		break;
+	}
+	for (size_t i = 0; i < s->orphans.sockets.n; i++)
+		sockets_adopt_one(passed, s->orphans.sockets.list[i].fd, s->orphans.sockets.list[i].id);
+	return true;
+}
+
+uint32_t supervisor_workers(const struct supervisor *s)
+{
+	long n = s->config->workers ? (long)s->config->workers : sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (s->orphans.n > 0)
+		return s->orphans.n_workers;
+	return n < 1 ? 1 : n > WORLD_WORKERS ? WORLD_WORKERS : (uint32_t)n;
+}
+
+/* Where the next supervisor would find each trio, should we die. */
+static void open_doors(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < WORLD_WORKERS; i++)
+		s->doors[i] = -1;
+	for (uint32_t i = 0; i < s->orphans.n; i++)
+		s->doors[s->orphans.list[i].number] = s->orphans.list[i].fds[GREETING_DOOR];
+	for (uint32_t i = 0; i < supervisor_workers(s); i++) {
+		if (s->doors[i] >= 0)
+			continue;
+		s->doors[i] = door_open(s->setup->what, i);
+		if (s->doors[i] < 0)
+			log_warning("worker %u: %s: a restart after a crash will not find it", i,
+				    strerror(-s->doors[i]));
+	}
+}
+
 static int open_sockets(struct supervisor *s)
 {
 	struct sockets passed = {0};
@@ -217,6 +263,8 @@ static int open_sockets(struct supervisor *s)
 	int n = systemd_listen_fds();
 	bool ok;
 
+	if (!find_orphans(s, &passed))
+		return EXIT_NO_START;
 	sockets_adopt(&passed, SYSTEMD_FIRST_FD, n);
 	s->n_ifs = netlink_addresses(&s->ifs);
 	ok = sockets_open(&passed, s->config, s->ifs, s->n_ifs, &s->sockets, &why);
@@ -232,6 +280,7 @@ static int open_sockets(struct supervisor *s)
 		return EXIT_NO_START;
 	}
 	sockets_tune(&s->sockets, s->config, s->ifs, s->n_ifs);
+	open_doors(s);
 	return 0;
 }
 

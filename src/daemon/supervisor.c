@@ -214,24 +214,31 @@ static void say_services(const struct config *c)
 
 /* ---- the life ---- */
 
-static uint32_t worker_count(const struct config *c)
+/* The numbers that all share: new ones, or those of the trios that we found. */
+static int start_world(struct supervisor *s)
 {
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	long n = c->workers ? (long)c->workers : cores;
-
-	return n < 1 ? 1 : n > WORLD_WORKERS ? WORLD_WORKERS : (uint32_t)n;
+	if (s->orphans.n == 0) {
+		s->world_fd = world_new(&s->world);
+		return s->world_fd < 0 ? s->world_fd : 0;
+	}
+	s->world = s->orphans.world;
+	s->world_fd = s->orphans.list[0].fds[GREETING_WORLD];
+	for (uint32_t i = 0; i < s->orphans.n; i++)
+		if (s->orphans.list[i].trio->config_generation > s->generation)
+			s->generation = s->orphans.list[i].trio->config_generation;
+	return 0;
 }
 
 static int start_children(struct supervisor *s)
 {
 	static const int list[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,
 				   SIGUSR1, SIGUSR2, SIGCHLD, 0};
-	int memfd = world_new(&s->world);
-	int rc = memfd < 0 ? memfd : loop_init(&s->loop, -1, NULL, 64);
+	int rc = start_world(s);
 
+	if (rc == 0)
+		rc = loop_init(&s->loop, -1, NULL, 64);
 	if (rc < 0)
 		return rc;
-	close(memfd); /* mapped in all who need it */
 	s->stderrs = stderrs_new(&s->loop);
 	rc = names_new(&s->loop, &s->world->targets, names_changed, s, &s->names);
 	if (rc == 0)
@@ -240,7 +247,7 @@ static int start_children(struct supervisor *s)
 		rc = supervisor_pack_rules(s);
 	if (rc == 0)
 		rc = signals_watch(&s->loop, &s->signals, list, on_signal, s);
-	s->n_crews = worker_count(s->config);
+	s->n_crews = supervisor_workers(s);
 	if (rc == 0)
 		rc = crews_start(s);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 
 #include <sys/resource.h>
 #include "config/config.h"
+#include "daemon/adopt.h"
 #include "daemon/files.h"
 #include "daemon/logger.h"
 #include "daemon/names.h"
@@ -28,6 +29,7 @@ struct supervisor;
 struct supervisor_setup {
 	struct config *config;      /* the supervisor's from now on */
 	const char *config_path;    /* absolute; NULL: no file */
+	const char *what;           /* what is served: the real path of the file, or the -b list */
 	bool daemon;                /* -D */
 	/* For a reload: the file once more, read through `world`, with the same options. NULL: *errors says
 	 * why. */
@@ -43,7 +45,7 @@ struct crew {
 	uint32_t number;
 	struct trio *trio;
 	struct ring *ring;
-	int wake_fd;
+	int memfd, door_fd, wake_fd;
 	struct watch wake;
 	struct watch control;
 	struct timer drain_timer;
@@ -63,6 +65,9 @@ struct supervisor {
 	struct interface_address *ifs;
 	size_t n_ifs;
 	struct world *world;
+	int world_fd;
+	struct orphans orphans;    /* trios of a supervisor that died; n 0: none */
+	uint32_t n_adopted;        /* of them have said that they are ours now */
 	struct names *names;
 	int rules_fd;              /* sealed memfd of the present generation */
 
@@ -70,6 +75,7 @@ struct supervisor {
 	uint32_t n_crews;
 	struct trio *trios[WORLD_WORKERS];
 	int rearm_fds[WORLD_WORKERS];
+	int doors[WORLD_WORKERS];  /* made while still root; -1: none */
 
 	pid_t spawner_pid;
 	struct watch spawner_control;
@@ -91,6 +97,7 @@ int supervisor_run(const struct supervisor_setup *setup);
 
 /* start.c: everything up to (not including) the first child. 0, or the exit code. */
 int supervisor_start(struct supervisor *s);
+uint32_t supervisor_workers(const struct supervisor *s); /* that are to run */
 /* It runs: tells whoever waits (the foreground process of -D, systemd). */
 void supervisor_ready(struct supervisor *s);
 

@@ -17,8 +17,10 @@ enum wire_type {
 	WIRE_TARGETS,   /* servers have got addresses */
 	WIRE_QUIT,      /* accept nothing more; WIRE_IDLE when the last connection has ended */
 	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
+	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door */
 	/* from a worker */
 	WIRE_IDLE,
+	WIRE_ADOPTED,   /* answers WIRE_ADOPT */
 	/* from the spawner: lines for the log (struct line_message) */
 	WIRE_LINE,
 	/* fd: the read end of a program's stderr, in case the spawner dies; label in `line` */

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/door.h"
 #include "daemon/wire.h"
 #include "os/sandbox.h"
 #include "os/shm.h"
@@ -21,6 +22,8 @@ static struct worker {
 	struct engine engine;
 	struct trio *trio;
 	struct watch control;
+	struct watch door;
+	struct watch suitor;     /* somebody who knocked and may become our supervisor */
 	struct watch members[3]; /* keepers and supervisor */
 	struct timer members_timer;
 	bool quitting;
@@ -219,6 +222,122 @@ static void control_event(void *arg, uint32_t events)
 	}
 }
 
+/* ---- the next supervisor ---- */
+
+static void suitor_gone(void)
+{
+	int fd = worker.suitor.fd;
+
+	watch_remove(&worker.engine.loop, &worker.suitor);
+	if (fd >= 0)
+		close(fd);
+	worker.suitor.fd = -1;
+}
+
+static void members_changed(void *arg);
+
+static void accept_supervisor(int pidfd)
+{
+	int old = worker.trio->control_fd;
+	int fd = worker.suitor.fd;
+
+	watch_remove(&worker.engine.loop, &worker.suitor);
+	watch_remove(&worker.engine.loop, &worker.control);
+	worker.suitor.fd = -1;
+	worker.trio->control_fd = fd;
+	if (old >= 0)
+		close(old);
+	trio_set_supervisor(pidfd);
+	watch_add(&worker.engine.loop, &worker.control, fd, EPOLLIN, control_event, NULL);
+	say(WIRE_ADOPTED);
+	members_changed(NULL);
+}
+
+static void suitor_event(void *arg, uint32_t events)
+{
+	struct wire w;
+	int fd = -1;
+	size_t n_fds = 1;
+	int len = sock_recv_message(worker.suitor.fd, &w, sizeof(w), &fd, &n_fds);
+
+	(void)arg;
+	if (len == -EAGAIN)
+		return;
+	if (len == sizeof(w) && w.type == WIRE_ADOPT && n_fds == 1) {
+		accept_supervisor(fd);
+		return;
+	}
+	if (n_fds == 1)
+		close(fd);
+	suitor_gone();
+}
+
+static void tell_listeners(int to)
+{
+	struct wire w = {.type = WIRE_LISTEN};
+	int fds[SOCK_MAX_FDS];
+
+	for (int i = 0; i <= TRIO_LISTENERS; i++) {
+		bool last = i == TRIO_LISTENERS;
+		uint32_t id = last ? 0 : atomic_load(&worker.trio->listeners[i].id);
+
+		if (id != 0) {
+			w.ids[w.n] = id;
+			fds[w.n++] = worker.trio->listeners[i].fd;
+		}
+		if (w.n == SOCK_MAX_FDS || (last && w.n > 0)) {
+			sock_send_message(to, &w, sizeof(w), fds, w.n);
+			w.n = 0;
+		}
+	}
+}
+
+static void greet(int to)
+{
+	struct trio *t = worker.trio;
+	const int fds[GREETING_FDS] = {t->trio_fd, t->world_fd, t->wake_fd, t->rearm_fd, t->door_fd};
+	struct greeting g = {
+		.magic = GREETING_MAGIC,
+		.trio_version = t->version,
+		.trio_size = t->size,
+		.row_size = t->row_size,
+		.cold_size = t->cold_size,
+		.world_version = worker.engine.world->version,
+		.world_size = worker.engine.world->size,
+		.number = t->number,
+		.n_workers = atomic_load(&worker.engine.world->n_workers),
+		.supervised = trio_supervised(),
+	};
+
+	for (int i = 0; i < TRIO_LISTENERS; i++)
+		g.n_listeners += atomic_load(&t->listeners[i].id) != 0;
+	sock_send_message(to, &g, sizeof(g), fds, g.supervised ? 0 : GREETING_FDS);
+	if (!g.supervised)
+		tell_listeners(to);
+}
+
+static void door_event(void *arg, uint32_t events)
+{
+	int fd = sock_accept(worker.trio->door_fd, NULL);
+	uid_t peer;
+
+	(void)arg;
+	if (fd < 0)
+		return;
+	peer = door_peer(fd);
+	if (peer != 0 && peer != worker.trio->uid) {
+		close(fd);
+		return;
+	}
+	greet(fd);
+	if (trio_supervised()) {
+		close(fd);
+		return;
+	}
+	suitor_gone(); /* the latest one is meant */
+	watch_add(&worker.engine.loop, &worker.suitor, fd, EPOLLIN, suitor_event, NULL);
+}
+
 /* ---- the other members ---- */
 
 static void watch_members(void);
@@ -309,7 +428,7 @@ void worker_run(void *arg)
 
 	memset(&worker, 0, sizeof(worker));
 	worker.trio = setup->trio;
-	worker.control.fd = -1;
+	worker.control.fd = worker.suitor.fd = -1;
 	log_set_sink(put_line, NULL);
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
@@ -320,6 +439,9 @@ void worker_run(void *arg)
 	if (worker.trio->control_fd >= 0)
 		watch_add(&worker.engine.loop, &worker.control, worker.trio->control_fd, EPOLLIN,
 			  control_event, NULL);
+	if (worker.trio->door_fd >= 0)
+		watch_add(&worker.engine.loop, &worker.door, worker.trio->door_fd, EPOLLIN, door_event,
+			  NULL);
 	atomic_store(&worker.trio->ready, worker.trio->pid[MEMBER_WORKER]);
 	now_idle(NULL);
 	loop_run(&worker.engine.loop);

@@ -1,6 +1,7 @@
 #include "takeover/keeper.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 #include "os/proc.h"
 
 #define FUSER_WINDOW_MS 1000
+#define ORPHAN_LOOK_MS  1000
 
 /* All private state of a member. Whoever begins a role clears it: nothing of the process that it
  * was cloned from may be believed. */
@@ -19,6 +21,7 @@ static struct {
 	int me;              /* MEMBER_... */
 	int pidfd[MEMBERS];  /* of the others; -1: not watched */
 	bool supervisor_gone;
+	unsigned supervisor_serial; /* of the one that we mean */
 } self;
 
 static struct trio_setup setup;
@@ -31,6 +34,7 @@ static struct trio *trio(void)
 
 static void reset_signals(void)
 {
+
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
@@ -48,6 +52,11 @@ static void reset_signals(void)
 
 static void note_supervisor(void)
 {
+	unsigned serial = atomic_load(&trio()->supervisor_serial);
+
+	if (self.supervisor_serial != serial) /* another one; its pidfd has the number of the old one's */
+		self.supervisor_gone = false;
+	self.supervisor_serial = serial;
 	if (self.supervisor_gone || !proc_pidfd_dead(setup.supervisor_pidfd))
 		return;
 	self.supervisor_gone = true;
@@ -191,6 +200,9 @@ static void wait_for_deaths(int timeout_ms)
 			p[n++] = (struct pollfd){.fd = self.pidfd[i], .events = POLLIN};
 	if (!self.supervisor_gone)
 		p[n++] = (struct pollfd){.fd = setup.supervisor_pidfd, .events = POLLIN};
+	/* without a supervisor: look now and then whether there is a new one */
+	if (self.supervisor_gone && (timeout_ms < 0 || timeout_ms > ORPHAN_LOOK_MS))
+		timeout_ms = ORPHAN_LOOK_MS;
 	poll(p, n, timeout_ms);
 	note_supervisor();
 	if (somebody_wants_us_gone())
@@ -331,4 +343,19 @@ void trio_worker_check(void)
 bool trio_worker_watches_all(void)
 {
 	return !is_dead(MEMBER_KEEPER0) && !is_dead(MEMBER_KEEPER1);
+}
+
+bool trio_supervised(void)
+{
+	return !proc_pidfd_dead(setup.supervisor_pidfd);
+}
+
+void trio_set_supervisor(int pidfd)
+{
+	struct trio *t = trio();
+
+	atomic_store(&t->supervisor_died_ms, 0);
+	dup3(pidfd, setup.supervisor_pidfd, O_CLOEXEC);
+	close(pidfd);
+	atomic_fetch_add(&t->supervisor_serial, 1);
 }

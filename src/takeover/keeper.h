@@ -31,6 +31,10 @@ int trio_worker_pidfds(int *fds);
 /* Looks at keepers and supervisor, replaces or ends as the rules say. The descriptors to watch may be
  * others afterwards. */
 void trio_worker_check(void);
+/* Is there a supervisor? */
+bool trio_supervised(void);
+/* A new supervisor: its pidfd (owned from now on) takes the place of the old one's, for all members. */
+void trio_set_supervisor(int pidfd);
 /* Both keepers are watched. If not (one is just being replaced): check again soon. */
 bool trio_worker_watches_all(void);
 

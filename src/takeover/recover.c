@@ -47,6 +47,7 @@ static void note_all(struct known *k, struct trio *t)
 {
 	note(k, t->control_fd);
 	note(k, t->spawner_fd);
+	note(k, t->door_fd);
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
 			note(k, t->listeners[i].fd);

@@ -43,7 +43,7 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 static void forget_descriptors(struct trio *t)
 {
 	t->epfd = t->control_fd = t->spawner_fd = t->config_fd = -1;
-	t->wake_fd = t->rearm_fd = -1;
+	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->door_fd = -1;
 	t->working_on = -1;
 	memset(t->member_pidfds, 0xff, sizeof(t->member_pidfds));
 }

@@ -153,6 +153,7 @@ struct trio {
 	atomic_uint starts;        /* workers started so far */
 	atomic_int ready;          /* pid of the worker that serves */
 	atomic_int stopping;       /* the supervisor is ending us: replace nobody */
+	atomic_uint supervisor_serial; /* grows with each new supervisor */
 	atomic_llong member_died_ms, supervisor_died_ms; /* the fuser rule; 0: not */
 	struct trio_death deaths[TRIO_DEATHS];
 	atomic_uint n_deaths;      /* ever; the last TRIO_DEATHS are kept */
@@ -164,6 +165,9 @@ struct trio {
 	int32_t spawner_fd;
 	int32_t config_fd;         /* sealed memfd with the configuration */
 	uint64_t config_generation;
+	int32_t trio_fd, world_fd; /* the memfds of this and of proxy/world.h, for the next supervisor */
+	int32_t door_fd;           /* where it knocks */
+	uint32_t uid;              /* whom we run as */
 	int32_t wake_fd;           /* eventfd: the supervisor is woken to read the ring */
 	int32_t rearm_fd;          /* eventfd: this worker looks again whether it may accept */
 	atomic_uint reader_waits;  /* the supervisor sleeps: a write to wake_fd is wanted */

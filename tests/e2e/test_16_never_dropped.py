@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lib.peers import (MIB, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send,
+from lib.peers import (MIB, answer, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send,
                        together)
 from lib.ports import free_port, listening
 from lib.waiting import wait_for
@@ -255,3 +255,98 @@ def test_a_handler_may_go_on_complaining_when_the_spawner_is_dead(start, directo
         s.sendall(b"all\n")
         assert read_all(s) == b"after all\n"
     proxy.wait_log("complaint")
+
+
+# ---- the supervisor dies, and is started again ----
+
+def members(proxy):
+    return [*proxy.workers(), *proxy.keepers()]
+
+
+def test_the_next_supervisor_takes_over_what_a_killed_one_left(start, service):
+    port, target = free_port(), service()
+    proxy = start("-b", port, target.spelt)
+    clients = [connect(port) for _ in range(20)]
+    for c in clients:
+        talk(c)
+    serving = members(proxy)
+    proxy.kill_supervisor()
+    for c in clients:
+        talk(c)
+    assert ask(port, b"orphan") == b"orphan"
+    proxy.start_again()
+    proxy.wait_log("took over .* workers")
+    assert members(proxy) == serving, "the same processes serve"
+    for c in clients:
+        talk(c)
+    assert ask(port, b"new") == b"new"
+    for c in clients:
+        c.close()
+    assert {r.end for r in proxy.wait_records(22)} == {"client-fin"}
+
+
+def test_it_brings_its_own_configuration(start, service):
+    """Ports that are gone refuse, new ones are served, established connections go on."""
+    kept, gone, fresh = free_port(), free_port(), free_port()
+    target, other = service(), service(lambda s: s.sendall(b"other"))
+    proxy = start(config=f"port {kept}\nserver {target.spelt}\nport {gone}\nserver {target.spelt}\n")
+    clients = [connect(kept), connect(gone)]
+    for c in clients:
+        talk(c)
+    proxy.kill_supervisor()
+    proxy.rewrite(f"port {kept}\nserver {other.spelt}\nport {fresh}\nserver {target.spelt}\n")
+    proxy.start_again()
+    wait_for(lambda: refused(gone), "the port that is gone refuses")
+    wait_for(lambda: not refused(fresh), "the new port is served")
+    assert ask(fresh, b"x") == b"x"
+    wait_for(lambda: answer(kept) == b"other", "the kept port has its new server")
+    for c in clients:
+        talk(c)
+
+
+def test_again_and_again_and_then_it_stops(start, service):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    with connect(port) as c:
+        for i in range(5):
+            talk(c)
+            proxy.kill_supervisor()
+            proxy.start_again()
+            wait_for(lambda: proxy.log().count("took over") == i + 1, "it is taken over")
+        talk(c)
+        kill(proxy, *proxy.workers())  # they are still replaced
+        proxy.wait_whole()
+        talk(c)
+
+
+def test_fuser_still_ends_all_of_it(start, service):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    proxy.kill_supervisor()
+    proxy.start_again()
+    subprocess.run(["fuser", "-k", "-n", "tcp", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    proxy.wait_gone()
+    assert refused(port)
+
+
+def test_a_live_supervisor_keeps_its_ports(start, service, directory):
+    port, target = free_port(), service()
+    proxy = start("-b", port, target.spelt)
+    second = directory.run("-b", port, target.spelt)
+    assert second.returncode == 2 and f"port {port}" in second.stderr
+    assert ask(port, b"x") == b"x"
+    assert proxy.whole()
+
+
+def test_handlers_survive_a_new_supervisor(start, directory):
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "echo here; read x; echo woe >&2; echo bye $x"))
+    with connect(port) as s:
+        assert read_exactly(s, 5) == b"here\n"
+        proxy.kill_supervisor()
+        proxy._run()
+        proxy.wait_log("took over .* workers")
+        s.sendall(b"me\n")
+        assert read_all(s) == b"bye me\n"
+    proxy.wait_whole()  # the old spawner has ended with its last program
+    assert ask(port, b"you\n") == b"here\nbye you\n"

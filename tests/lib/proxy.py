@@ -74,16 +74,30 @@ class Proxy:
         self.config = config or ""
         self.log_path = directory / log
         self._stderr = open(self.log_path, "ab")
-        self.process = subprocess.Popen([*wrap, directory.program, *self.argv], stdin=subprocess.DEVNULL,
-                                        stdout=self._stderr, stderr=self._stderr, env=directory.environment(env),
-                                        cwd=directory.path, **popen)
-        self.pid = self.process.pid
+        self._popen = dict(args=[*wrap, directory.program, *self.argv], stdin=subprocess.DEVNULL,
+                           stdout=self._stderr, stderr=self._stderr, env=directory.environment(env),
+                           cwd=directory.path, **popen)
+        self._run()
         self.born = {}
         self.casualties = False
         told = re.search(r"^\s*workers (\d+)", "\n".join([self.config, *self.argv]), re.M)
         self.trios = int(told[1]) if told else len(os.sched_getaffinity(0))
         if wait:
             self.wait_ready()
+
+    def _run(self):
+        self.process = subprocess.Popen(**self._popen)
+        self.pid = self.process.pid
+
+    def kill_supervisor(self):
+        self.expect_deaths()
+        os.kill(self.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def start_again(self):
+        """The same command once more, after its supervisor was killed."""
+        self._run()
+        self.wait_whole()
 
     # -- what it is told, what it says
 

@@ -1,0 +1,148 @@
+#include "daemon/adopt.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "daemon/wire.h"
+#include "os/proc.h"
+#include "os/sock.h"
+
+#define PATIENCE_MS 4000
+
+/* One message, waited for. */
+static int receive(int fd, void *data, size_t len, int *fds, size_t *n_fds)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+
+	if (poll(&p, 1, PATIENCE_MS) != 1)
+		return -ETIMEDOUT;
+	return sock_recv_message(fd, data, len, fds, n_fds);
+}
+
+static void close_fds(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+static void *map_all(int fd, size_t want)
+{
+	struct stat st;
+	void *map;
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size < want)
+		return NULL;
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+static bool same_layout(const struct greeting *g)
+{
+	return g->magic == GREETING_MAGIC && g->trio_version == TRIO_VERSION &&
+	       g->world_version == WORLD_VERSION && g->trio_size == sizeof(struct trio) &&
+	       g->world_size == sizeof(struct world) && g->row_size == sizeof(struct row) &&
+	       g->cold_size == sizeof(struct row_cold);
+}
+
+/* All its listening sockets; those that another trio has told of already are closed again. */
+static bool receive_listeners(struct orphans *o, int fd, uint32_t n)
+{
+	while (n > 0) {
+		struct wire w;
+		int fds[SOCK_MAX_FDS];
+		size_t n_fds = SOCK_MAX_FDS;
+		int len = receive(fd, &w, sizeof(w), fds, &n_fds);
+
+		if (len != sizeof(w) || w.type != WIRE_LISTEN || n_fds != w.n || w.n == 0 || w.n > n) {
+			if (len > 0)
+				close_fds(fds, n_fds);
+			return false;
+		}
+		for (size_t i = 0; i < n_fds; i++)
+			sockets_adopt_one(&o->sockets, fds[i], w.ids[i]);
+		n -= w.n;
+	}
+	return true;
+}
+
+static enum adopt_result greet(struct orphans *o, int fd, const char **why)
+{
+	struct orphan *a;
+	struct greeting g;
+	int fds[GREETING_FDS];
+	size_t n_fds = GREETING_FDS;
+	int len = receive(fd, &g, sizeof(g), fds, &n_fds);
+
+	if (len < 0)
+		return ADOPT_NONE;
+	if (len != sizeof(g) || !same_layout(&g)) {
+		close_fds(fds, n_fds);
+		*why = "another version of tcpproxy, whose supervisor is dead, still serves this configuration: "
+		       "start that version again, or end it with fuser -k -n tcp and its ports";
+		return ADOPT_INCOMPATIBLE;
+	}
+	if (g.supervised || n_fds != GREETING_FDS || g.number >= WORLD_WORKERS ||
+	    !receive_listeners(o, fd, g.n_listeners)) {
+		close_fds(fds, n_fds);
+		return ADOPT_NONE;
+	}
+	o->list = mem_resize(o->list, o->n + 1, sizeof(*o->list));
+	a = &o->list[o->n];
+	*a = (struct orphan){.number = g.number, .control_fd = fd};
+	memcpy(a->fds, fds, sizeof(fds));
+	a->trio = map_all(fds[GREETING_TRIO], sizeof(struct trio));
+	if (!o->world)
+		o->world = map_all(fds[GREETING_WORLD], sizeof(struct world));
+	if (!a->trio || !o->world) {
+		close_fds(fds, n_fds);
+		return ADOPT_NONE;
+	}
+	o->n++;
+	o->n_workers = g.n_workers > WORLD_WORKERS ? WORLD_WORKERS : g.n_workers;
+	return ADOPT_FOUND;
+}
+
+enum adopt_result adopt_find(const char *what, struct orphans *ret, const char **why)
+{
+	enum adopt_result found = ADOPT_NONE;
+
+	*ret = (struct orphans){0};
+	for (uint32_t i = 0; i < WORLD_WORKERS; i++) {
+		int fd = door_knock(what, i, geteuid());
+		enum adopt_result r;
+
+		if (fd < 0)
+			continue;
+		r = greet(ret, fd, why);
+		if (r != ADOPT_FOUND)
+			close(fd);
+		if (r == ADOPT_INCOMPATIBLE)
+			return r;
+		if (r == ADOPT_FOUND)
+			found = r;
+	}
+	return found;
+}
+
+void adopt_take(const struct orphans *o)
+{
+	struct wire w = {.type = WIRE_ADOPT};
+	int pidfd = proc_pidfd(getpid());
+
+	if (pidfd < 0)
+		return;
+	for (uint32_t i = 0; i < o->n; i++)
+		sock_send_message(o->list[i].control_fd, &w, sizeof(w), &pidfd, 1);
+	close(pidfd);
+}
+
+void adopt_release(struct orphans *o)
+{
+	free(o->list);
+	*o = (struct orphans){0};
+}
