@@ -7,6 +7,7 @@
 #include "daemon/supervisor.h"
 #include "os/netlink.h"
 #include "os/shm.h"
+#include "os/systemd.h"
 #include "proxy/ruleset.h"
 
 /* ---- the configuration as everybody else gets it ---- */
@@ -104,7 +105,16 @@ static char *read_file(void *arg, const char *path, const char **why)
 	return text;
 }
 
-static struct config *read_config(struct supervisor *s)
+/* The first of them is what is left in `lines`. */
+static void log_lines(const char *before, char *lines)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(lines, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		log_error("%s%s", before, line);
+}
+
+static struct config *read_config(struct supervisor *s, struct buf *why)
 {
 	struct config_world world = *s->setup->world;
 	struct config_errors errors = {NULL, 0};
@@ -114,12 +124,11 @@ static struct config *read_config(struct supervisor *s)
 	world.read_file = read_file;
 	c = s->setup->reload(s->setup->arg, &world, &errors);
 	for (size_t i = 0; i < errors.n; i++) {
-		struct buf line = BUF_INIT;
-
-		config_error_format(&errors.list[i], &line);
-		log_error("%s", line.s);
-		buf_release(&line);
+		config_error_format(&errors.list[i], why);
+		buf_addc(why, '\n');
 	}
+	if (why->s)
+		log_lines("", why->s);
 	config_errors_release(&errors);
 	return c;
 }
@@ -149,26 +158,12 @@ static void tell_unchangeable(const struct config *now, const struct config *nex
 
 /* ---- the reload ---- */
 
-static bool reconfigure_log(struct supervisor *s, const struct config *next)
+static bool reconfigure_log(struct supervisor *s, const struct config *next, struct buf *why)
 {
-	struct buf why = BUF_INIT;
-	bool ok;
-
-	if (next->n_logs == 0)
+	if (next->n_logs == 0 || logger_reconfigure(s->logger, next->logs, next->n_logs, why))
 		return true;
-	ok = logger_reconfigure(s->logger, next->logs, next->n_logs, &why);
-	if (!ok)
-		log_error("reload: %s", why.s);
-	buf_release(&why);
-	return ok;
-}
-
-static void log_lines(const char *before, char *lines)
-{
-	char *save = NULL;
-
-	for (char *line = strtok_r(lines, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		log_error("%s%s", before, line);
+	log_error("reload: %s", why->s);
+	return false;
 }
 
 /* From here on nothing can fail. */
@@ -195,40 +190,51 @@ static void take(struct supervisor *s, struct config *next, struct sockets *sock
 	sockets_close(&before, &s->sockets);
 }
 
-void supervisor_reload(struct supervisor *s)
+static bool reload(struct supervisor *s, struct buf *why)
 {
 	struct interface_address *ifs = s->ifs;
 	size_t n_ifs = s->n_ifs;
-	struct buf why = BUF_INIT;
 	struct sockets sockets;
 	struct config *next;
 
-	if (!s->setup->config_path) {
-		log_info("reload: there is no configuration file, so nothing has changed");
-		return;
-	}
-	next = read_config(s);
+	next = read_config(s, why);
 	if (!next) {
 		log_error("reload: %s has errors: nothing has changed", s->setup->config_path);
-		return;
+		return false;
 	}
 	s->n_ifs = netlink_addresses(&s->ifs);
-	if (!sockets_open(&s->sockets, next, s->ifs, s->n_ifs, &sockets, &why)) {
-		log_lines("reload: ", why.s);
+	if (!sockets_open(&s->sockets, next, s->ifs, s->n_ifs, &sockets, why)) {
+		log_lines("reload: ", why->s);
 		log_error("reload: nothing has changed");
-	} else if (!reconfigure_log(s, next)) {
+	} else if (!reconfigure_log(s, next, why)) {
 		log_error("reload: nothing has changed");
 		sockets_close(&sockets, &s->sockets);
 	} else {
 		free(ifs);
 		take(s, next, &sockets);
 		log_info("reload: %s is in force", s->setup->config_path);
-		buf_release(&why);
-		return;
+		return true;
 	}
 	config_free(next);
 	free(s->ifs);
 	s->ifs = ifs;
 	s->n_ifs = n_ifs;
+	return false;
+}
+
+void supervisor_reload(struct supervisor *s)
+{
+	struct buf why = BUF_INIT;
+	char *trouble = NULL;
+
+	if (!s->setup->config_path) {
+		log_info("reload: there is no configuration file, so nothing has changed");
+		return;
+	}
+	systemd_reloading();
+	if (!reload(s, &why))
+		trouble = mem_printf("reload failed, nothing has changed: %s", why.s ? why.s : "");
+	supervisor_tell_ready(s, trouble);
+	free(trouble);
 	buf_release(&why);
 }

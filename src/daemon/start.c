@@ -58,6 +58,25 @@ static int go_to_background(void)
 	return 0;
 }
 
+void supervisor_tell_ready(const struct supervisor *s, const char *trouble)
+{
+	char *status = mem_printf("%s%sservices: %zu, listening sockets: %zu, workers: %u",
+				  trouble ? trouble : "", trouble ? "; " : "",
+				  s->config->n_services, s->sockets.n, s->n_crews);
+
+	systemd_ready(status);
+	free(status);
+}
+
+static void feed_watchdog(void *arg)
+{
+	struct supervisor *s = arg;
+
+	systemd_alive();
+	timer_set(&s->loop, &s->watchdog_timer, s->loop.now_ms + systemd_watchdog_ms(),
+		  feed_watchdog, s);
+}
+
 void supervisor_ready(struct supervisor *s)
 {
 	if (s->setup->daemon && report_fd >= 0) {
@@ -67,7 +86,9 @@ void supervisor_ready(struct supervisor *s)
 		close(report_fd);
 		report_fd = -1;
 	}
-	systemd_notify("READY=1");
+	supervisor_tell_ready(s, NULL);
+	if (systemd_watchdog_ms() > 0)
+		feed_watchdog(s);
 }
 
 /* ---- the log ---- */

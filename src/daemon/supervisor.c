@@ -34,7 +34,7 @@ void supervisor_stop(struct supervisor *s)
 	if (s->stopping)
 		return;
 	s->stopping = true;
-	systemd_notify("STOPPING=1");
+	systemd_stopping("stopping");
 	log_info("stopping");
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		atomic_store(&s->crews[i].trio->stopping, 1);
@@ -67,6 +67,7 @@ static void quit(struct supervisor *s)
 	if (s->quitting || s->stopping)
 		return;
 	s->quitting = true;
+	systemd_status("graceful stop: waiting for the connections to end");
 	log_info("graceful stop: no new connections, waiting for the old ones to end");
 	crews_send(s, &w, NULL, 0);
 	sockets_close(&s->sockets, NULL);

@@ -89,6 +89,7 @@ struct supervisor {
 	char *pidfile;             /* NULL: none was written */
 	bool quitting, stopping;
 	struct timer stop_timer;
+	struct timer watchdog_timer; /* systemd's */
 	struct watch ready_pipe;
 };
 
@@ -100,6 +101,8 @@ int supervisor_start(struct supervisor *s);
 uint32_t supervisor_workers(const struct supervisor *s); /* that are to run */
 /* It runs: tells whoever waits (the foreground process of -D, systemd). */
 void supervisor_ready(struct supervisor *s);
+/* Tells systemd that it serves; `trouble` (NULL: none): what was tried and failed. */
+void supervisor_tell_ready(const struct supervisor *s, const char *trouble);
 
 /* crew.c */
 int crews_start(struct supervisor *s);

@@ -1,6 +1,8 @@
-/* systemd.h - what systemd tells us and wants to be told. Without systemd all of it does nothing. */
+/* systemd.h - what systemd tells us and wants to be told. Without it all of this does nothing. */
 #ifndef OS_SYSTEMD_H
 #define OS_SYSTEMD_H
+
+#include <stdint.h>
 
 #define SYSTEMD_FIRST_FD 3
 
@@ -8,7 +10,16 @@
  * made close-on-exec; the variables are removed from the environment. */
 int systemd_listen_fds(void);
 
-/* "READY=1", "STOPPING=1"...: to $NOTIFY_SOCKET, if there is one. */
-void systemd_notify(const char *state);
+/* To $NOTIFY_SOCKET, if there is one. A manager that does not read is waited for a second at most,
+ * and then not told. `status` is what `systemctl status` shows; only its first line is sent. */
+void systemd_ready(const char *status); /* that this process is the main one, too */
+void systemd_reloading(void);           /* until the next systemd_ready() */
+void systemd_stopping(const char *status);
+void systemd_status(const char *status);
+void systemd_alive(void); /* feeds the watchdog */
+
+/* How often the watchdog is to be fed: half of what it waits. 0: there is none, or it watches
+ * another process (WATCHDOG_USEC, WATCHDOG_PID). */
+int64_t systemd_watchdog_ms(void);
 
 #endif
