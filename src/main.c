@@ -1,5 +1,9 @@
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/mem.h"
 #include "cmdline.h"
+#include "daemon/renew.h"
 #include "daemon/single.h"
 #include "daemon/supervisor.h"
 #include "os/proc.h"
@@ -20,6 +24,26 @@ static struct config *reload(void *arg, const struct config_world *world,
 	return cmdline_reload(arg, world, errors);
 }
 
+/* Where we were started from, as it was spelt, made absolute: a symbolic link may lead elsewhere tomorrow. */
+static char *binary_path(const char *argv0, const char *cwd)
+{
+	const char *path = getenv("PATH");
+	char *copy, *save = NULL, *found = NULL;
+
+	if (strchr(argv0, '/'))
+		return argv0[0] == '/' ? mem_strdup(argv0) : mem_printf("%s/%s", cwd, argv0);
+	copy = mem_strdup(path ? path : "");
+	for (char *d = strtok_r(copy, ":", &save); d && !found; d = strtok_r(NULL, ":", &save)) {
+		found = mem_printf("%s/%s", d, argv0);
+		if (access(found, X_OK) < 0) {
+			free(found);
+			found = NULL;
+		}
+	}
+	free(copy);
+	return found ? found : realpath("/proc/self/exe", NULL);
+}
+
 static int serve(struct cmdline *c)
 {
 	char *real = c->config_path ? realpath(c->config_path, NULL) : NULL;
@@ -27,6 +51,8 @@ static int serve(struct cmdline *c)
 					 .config_path = c->config_path,
 					 .what = real ? real : c->config_path ? c->config_path : c->bind_list,
 					 .daemon = c->daemon,
+					 .binary = binary_path(c->argv[0], c->cwd),
+					 .argv = c->argv,
 					 .reload = reload,
 					 .arg = c,
 					 .world = cmdline_world()};
@@ -37,9 +63,15 @@ static int serve(struct cmdline *c)
 
 int main(int argc, char **argv)
 {
+	const char *trio = getenv(RENEW_VARIABLE);
 	struct cmdline c;
-	int rc = cmdline_parse(argc, argv, &c);
+	int rc;
 
+	if (trio) {
+		proc_title_init(argc, argv);
+		renew_continue(trio);
+	}
+	rc = cmdline_parse(argc, argv, &c);
 	if (rc != 0)
 		return rc;
 	switch (c.mode) {

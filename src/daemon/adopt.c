@@ -13,6 +13,7 @@
 #include "os/sock.h"
 
 #define PATIENCE_MS 4000
+#define KNOCKS      20
 
 /* One message, waited for. */
 static int receive(int fd, void *data, size_t len, int *fds, size_t *n_fds)
@@ -78,18 +79,21 @@ static enum adopt_result greet(struct orphans *o, int fd, const char **why)
 	size_t n_fds = GREETING_FDS;
 	int len = receive(fd, &g, sizeof(g), fds, &n_fds);
 
-	if (len < 0)
-		return ADOPT_NONE;
+	if (len <= 0)
+		return ADOPT_INTERRUPTED;
 	if (len != sizeof(g) || !same_layout(&g)) {
 		close_fds(fds, n_fds);
 		*why = "another version of tcpproxy, whose supervisor is dead, still serves this configuration: "
 		       "start that version again, or end it with fuser -k -n tcp and its ports";
 		return ADOPT_INCOMPATIBLE;
 	}
-	if (g.supervised || n_fds != GREETING_FDS || g.number >= WORLD_WORKERS ||
-	    !receive_listeners(o, fd, g.n_listeners)) {
+	if (g.supervised || n_fds != GREETING_FDS || g.number >= WORLD_WORKERS) {
 		close_fds(fds, n_fds);
 		return ADOPT_NONE;
+	}
+	if (!receive_listeners(o, fd, g.n_listeners)) {
+		close_fds(fds, n_fds);
+		return ADOPT_INTERRUPTED;
 	}
 	o->list = mem_resize(o->list, o->n + 1, sizeof(*o->list));
 	a = &o->list[o->n];
@@ -107,20 +111,33 @@ static enum adopt_result greet(struct orphans *o, int fd, const char **why)
 	return ADOPT_FOUND;
 }
 
+/* Its worker may die while it greets; the next one opens the door again. */
+static enum adopt_result find_one(struct orphans *o, const char *what, uint32_t number,
+				  const char **why)
+{
+	for (int tries = 0; tries < KNOCKS; tries++) {
+		int fd = door_knock(what, number, geteuid());
+		enum adopt_result r;
+
+		if (fd < 0)
+			return ADOPT_NONE;
+		r = greet(o, fd, why);
+		if (r != ADOPT_FOUND)
+			close(fd);
+		if (r != ADOPT_INTERRUPTED)
+			return r;
+	}
+	return ADOPT_NONE;
+}
+
 enum adopt_result adopt_find(const char *what, struct orphans *ret, const char **why)
 {
 	enum adopt_result found = ADOPT_NONE;
 
 	*ret = (struct orphans){0};
 	for (uint32_t i = 0; i < WORLD_WORKERS; i++) {
-		int fd = door_knock(what, i, geteuid());
-		enum adopt_result r;
+		enum adopt_result r = find_one(ret, what, i, why);
 
-		if (fd < 0)
-			continue;
-		r = greet(ret, fd, why);
-		if (r != ADOPT_FOUND)
-			close(fd);
 		if (r == ADOPT_INCOMPATIBLE)
 			return r;
 		if (r == ADOPT_FOUND)
@@ -129,16 +146,39 @@ enum adopt_result adopt_find(const char *what, struct orphans *ret, const char *
 	return found;
 }
 
-void adopt_take(const struct orphans *o)
+int adopt_again(const char *what, uint32_t number)
+{
+	struct orphans o = {0};
+	const char *why;
+	int fd = -EAGAIN;
+
+	if (find_one(&o, what, number, &why) == ADOPT_FOUND) {
+		/* all that it tells is known already */
+		munmap(o.list[0].trio, o.list[0].trio->total_size);
+		munmap(o.world, sizeof(*o.world));
+		close_fds(o.list[0].fds, GREETING_FDS);
+		sockets_close(&o.sockets, NULL);
+		fd = o.list[0].control_fd;
+	}
+	adopt_release(&o);
+	return fd;
+}
+
+void adopt_take_one(int control_fd)
 {
 	struct wire w = {.type = WIRE_ADOPT};
 	int pidfd = proc_pidfd(getpid());
 
 	if (pidfd < 0)
 		return;
-	for (uint32_t i = 0; i < o->n; i++)
-		sock_send_message(o->list[i].control_fd, &w, sizeof(w), &pidfd, 1);
+	sock_send_message(control_fd, &w, sizeof(w), &pidfd, 1);
 	close(pidfd);
+}
+
+void adopt_take(const struct orphans *o)
+{
+	for (uint32_t i = 0; i < o->n; i++)
+		adopt_take_one(o->list[i].control_fd);
 }
 
 void adopt_release(struct orphans *o)

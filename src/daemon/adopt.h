@@ -28,12 +28,17 @@ struct orphans {
 enum adopt_result {
 	ADOPT_NONE,         /* nobody serves there, or under a supervisor of its own */
 	ADOPT_FOUND,
+	ADOPT_INTERRUPTED,  /* a worker died while it told us */
 	ADOPT_INCOMPATIBLE, /* they are of another version; `why` says what to do */
 };
 
 /* Looks for trios that were started for `what` and have lost their supervisor. Nothing is changed there yet. */
 enum adopt_result adopt_find(const char *what, struct orphans *ret, const char **why);
+/* The same for one that we had found, when its worker died before it could take our word. Returns the connection, or
+ * -errno: not now. */
+int adopt_again(const char *what, uint32_t number);
 /* From now on we are their supervisor. */
+void adopt_take_one(int control_fd);
 void adopt_take(const struct orphans *o);
 void adopt_release(struct orphans *o); /* forgets; closes nothing that was taken */
 

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/spawnd.h"
@@ -21,7 +22,7 @@
 #define DRAIN_MS       20   /* while records come, look so often instead of being woken for each */
 #define DRAIN_AT_ONCE  2000
 #define SEND_WAIT_MS   1000
-#define RESPAWN_MS     500  /* a spawner that dies at once is not started again sooner */
+#define KNOCK_MS       20
 #define TRIO_FIXED_FDS 48   /* descriptors of a trio that are no connection's: see rows_per_trio */
 
 /* ---- the log of a trio ---- */
@@ -140,7 +141,7 @@ void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size
 		crew_send(&s->crews[i], w, fds, n_fds);
 }
 
-static void crew_lost(struct crew *c);
+static void knock_again(void *arg);
 
 static void control_event(void *arg, uint32_t events)
 {
@@ -155,15 +156,21 @@ static void control_event(void *arg, uint32_t events)
 
 			watch_remove(&c->supervisor->loop, &c->control);
 			close(fd);
-			crew_lost(c);
+			knock_again(c);
 			return;
 		}
 		if (len < 0)
 			return;
+		if (len == sizeof(w) && w.type == WIRE_ADOPTED)
+			c->adopted = true;
 		if (len == sizeof(w) && w.type == WIRE_ADOPTED &&
-		    ++c->supervisor->n_adopted == c->supervisor->orphans.n)
-			log_info("took over %u workers whose supervisor had died: their connections go on",
-				 c->supervisor->n_adopted);
+		    ++c->supervisor->n_adopted == c->supervisor->orphans.n) {
+			if (!c->supervisor->upgraded)
+				log_info("took over %u workers whose supervisor had died: their "
+					 "connections go on",
+					 c->supervisor->n_adopted);
+			upgrade_taken_over(c->supervisor);
+		}
 		if (len == sizeof(w) && w.type == WIRE_IDLE) {
 			c->idle = true;
 			supervisor_check_idle(c->supervisor);
@@ -179,19 +186,24 @@ static struct worker_setup worker_setup;
 static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor_pidfd)
 {
 	struct supervisor *s = c->supervisor;
-	int keep[WORLD_WORKERS + 8];
+	int keep[2 * WORLD_WORKERS + 8];
 	size_t n = 0;
 	struct rlimit limit;
 
 	keep[n++] = control_fd;
 	keep[n++] = supervisor_pidfd;
 	keep[n++] = c->wake_fd;
-	keep[n++] = c->memfd;
 	keep[n++] = s->world_fd;
 	if (c->door_fd >= 0)
 		keep[n++] = c->door_fd;
-	for (uint32_t i = 0; i < s->n_crews; i++)
+	for (uint32_t i = 0; i < s->n_crews; i++) {
 		keep[n++] = s->rearm_fds[i];
+		keep[n++] = s->crews[i].memfd;
+		c->trio->peer_rearm_fds[i] = s->rearm_fds[i];
+		c->trio->peer_fds[i] = s->crews[i].memfd;
+	}
+	c->trio->n_peers = s->n_crews;
+	c->trio->supervisor_fd = supervisor_pidfd;
 	proc_close_except(3, keep, n);
 	/* a fault of the program is still told where there is somebody to read it */
 	proc_null_streams(s->setup->daemon ? 2 : 1);
@@ -227,6 +239,7 @@ static int crew_start(struct crew *c)
 	rc = sock_message_pair(pair);
 	if (rc < 0)
 		return rc;
+	c->adopted = true; /* it is ours from birth */
 	pidfd = proc_pidfd(getpid());
 	pid = pidfd < 0 ? -1 : fork();
 	if (pid == 0)
@@ -246,11 +259,11 @@ static int crew_start(struct crew *c)
 }
 
 /* A trio that serves already: it is told what has changed since its last supervisor. */
-static int crew_adopt(struct crew *c, const struct orphan *orphan)
+static int crew_take(struct crew *c, int control_fd)
 {
 	struct supervisor *s = c->supervisor;
 	struct wire gone = {.type = WIRE_UNLISTEN};
-	int rc = watch_add(&s->loop, &c->control, orphan->control_fd, EPOLLIN, control_event, c);
+	int rc = watch_add(&s->loop, &c->control, control_fd, EPOLLIN, control_event, c);
 
 	if (rc < 0)
 		return rc;
@@ -296,6 +309,8 @@ static void crew_lost(struct crew *c)
 		  "again",
 		  c->number, lost);
 	trio_reset(c->trio);
+	/* if we are next, within a second, the new one is not wanted either (the fuser rule) */
+	atomic_store(&c->trio->member_died_ms, clock_mono_ms());
 	atomic_store(&s->world->live[c->number], 0);
 	atomic_store(&s->world->disarmed[c->number], 0);
 	c->deaths_seen = 0;
@@ -303,6 +318,36 @@ static void crew_lost(struct crew *c)
 		log_error("worker %u cannot be started again", c->number);
 	else
 		spawner_start(s); /* its channels are new for all */
+}
+
+static bool anybody_alive(const struct crew *c)
+{
+	for (int m = 0; m < MEMBERS; m++)
+		if (c->trio->pid[m] > 0 && kill(c->trio->pid[m], 0) == 0)
+			return true;
+	return false;
+}
+
+/* The control socket was closed. Mostly because nobody is left; but a worker that dies between its greeting and our
+ * first word takes the connection with it, and the trio lives. */
+static void knock_again(void *arg)
+{
+	struct crew *c = arg;
+	struct supervisor *s = c->supervisor;
+	int fd;
+
+	if (s->stopping || c->adopted || !anybody_alive(c)) {
+		crew_lost(c);
+		return;
+	}
+	fd = adopt_again(s->setup->what, c->number);
+	if (fd < 0) {
+		timer_set(&s->loop, &c->knock_timer, s->loop.now_ms + KNOCK_MS, knock_again, c);
+		return;
+	}
+	adopt_take_one(fd);
+	crew_take(c, fd);
+	spawner_start(s); /* a channel for it, too */
 }
 
 /* Rows of one trio: three descriptors each, besides listeners and the fixed ones. */
@@ -361,7 +406,7 @@ int crews_start(struct supervisor *s)
 	for (uint32_t i = 0; i < s->n_crews && rc == 0; i++) {
 		const struct orphan *orphan = orphan_of(s, i);
 
-		rc = orphan ? crew_adopt(&s->crews[i], orphan) : crew_start(&s->crews[i]);
+		rc = orphan ? crew_take(&s->crews[i], orphan->control_fd) : crew_start(&s->crews[i]);
 	}
 	return rc;
 }

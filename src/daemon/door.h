@@ -34,7 +34,7 @@ struct greeting {
 
 /* what: the configuration's real path, or the -b list. Returns the listening socket or -errno. */
 int door_open(const char *what, uint32_t number);
-/* Returns a connected socket, or -errno (-ECONNREFUSED: there is none). Only if it belongs to `owner`. */
+/* Returns a connected socket, or -errno (-ECONNREFUSED: there is none). Only if it belongs to `owner` or root. */
 int door_knock(const char *what, uint32_t number, uid_t owner);
 /* The user at the other end. */
 uid_t door_peer(int fd);

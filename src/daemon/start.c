@@ -18,7 +18,6 @@
 #include "os/proc.h"
 #include "os/systemd.h"
 
-#define NOFILE_CAP     1048576
 #define EXIT_NO_START  2
 #define OOM_SCORE      (-500) /* the keepers' memory is tiny; what they hold is everybody's connections */
 
@@ -127,6 +126,10 @@ static int write_pidfile(struct supervisor *s)
 
 	if (!path)
 		return 0;
+	if (s->upgraded) { /* it says our pid already */
+		s->pidfile = mem_strdup(path);
+		return 0;
+	}
 	f = fopen(path, "we");
 	if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f) != 0) {
 		log_error("cannot write the pidfile %s: %s", path, strerror(errno));
@@ -198,6 +201,8 @@ static int give_up_root(struct supervisor *s)
 	struct identity id;
 	int rc;
 
+	if (s->upgraded)
+		return 0;
 	if (geteuid() != 0) {
 		if (s->config->user || s->config->group)
 			log_warning("not started by root: running as who we are, not as \"user\" and "
@@ -238,6 +243,7 @@ static bool find_orphans(struct supervisor *s, struct sockets *passed)
 
 	switch (adopt_find(s->setup->what, &s->orphans, &why)) {
 	case ADOPT_NONE:
+	case ADOPT_INTERRUPTED:
 		adopt_release(&s->orphans);
 		return true;
 	case ADOPT_INCOMPATIBLE:
@@ -322,6 +328,9 @@ int supervisor_start(struct supervisor *s)
 {
 	int rc;
 
+	s->upgraded = upgrade_inherit(s);
+	if (s->upgraded)
+		user_after_exec();
 	open_missing_streams();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
@@ -336,7 +345,7 @@ int supervisor_start(struct supervisor *s)
 
 		rc = find_identity(s->config, &id) ? 0 : EXIT_NO_START;
 	}
-	if (rc == 0 && s->setup->daemon && go_to_background() < 0) {
+	if (rc == 0 && s->setup->daemon && !s->upgraded && go_to_background() < 0) {
 		log_error("cannot go to the background: %s", strerror(errno));
 		rc = EXIT_NO_START;
 	}

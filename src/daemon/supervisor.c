@@ -150,8 +150,8 @@ static void on_signal(void *arg, int sig)
 		logger_reopen(s->logger);
 		break;
 	case SIGUSR2:
-		log_error("upgrade: replacing the program without a stop is not yet supported: "
-			  "nothing has changed");
+		if (!s->quitting && !s->stopping)
+			supervisor_upgrade(s);
 		break;
 	case SIGCHLD:
 		reap(s);
@@ -249,6 +249,7 @@ static int start_children(struct supervisor *s)
 	if (rc == 0)
 		rc = signals_watch(&s->loop, &s->signals, list, on_signal, s);
 	s->n_crews = supervisor_workers(s);
+	s->renewing = s->n_crews; /* none */
 	if (rc == 0)
 		rc = crews_start(s);
 	if (rc == 0)

@@ -21,6 +21,7 @@
 #include "daemon/wire.h"
 #include "event/loop.h"
 #include "event/signals.h"
+#include "program/run.h"
 #include "proxy/world.h"
 
 struct supervisor;
@@ -31,6 +32,8 @@ struct supervisor_setup {
 	const char *config_path;    /* absolute; NULL: no file */
 	const char *what;           /* what is served: the real path of the file, or the -b list */
 	bool daemon;                /* -D */
+	const char *binary;         /* the program's absolute path, symbolic links kept */
+	char *const *argv;          /* what it was started with */
 	/* For a reload: the file once more, read through `world`, with the same options. NULL: *errors says
 	 * why. */
 	struct config *(*reload)(void *arg, const struct config_world *world,
@@ -51,6 +54,8 @@ struct crew {
 	struct timer drain_timer;
 	unsigned deaths_seen;
 	bool idle;          /* WIRE_IDLE came */
+	bool adopted;       /* it knows us as its supervisor */
+	struct timer knock_timer;
 };
 
 struct supervisor {
@@ -88,6 +93,18 @@ struct supervisor {
 	char *identity;            /* whom we became, for the log; NULL: nobody else */
 	char *pidfile;             /* NULL: none was written */
 	bool quitting, stopping;
+
+	/* upgrade.c */
+	bool upgraded;             /* we have just become this program */
+	int guard_fd;              /* to the old one that waits in case we fail; -1: none */
+	struct run check;
+	bool checking, check_passed;
+	int check_out;             /* what it printed */
+	struct timer check_timer, renew_timer;
+	uint32_t renewing;         /* the crew that becomes the new program now; n_crews: none */
+	uint32_t n_renewed;
+	unsigned renewals, renewals_failed;
+	int64_t renew_deadline_ms;
 	struct timer stop_timer;
 	struct timer watchdog_timer; /* systemd's */
 	struct watch ready_pipe;
@@ -121,6 +138,13 @@ int supervisor_pack_rules(struct supervisor *s);
 /* Sends listeners of `now` that `before` (NULL: none) lacks, to one crew or to all (NULL). */
 void supervisor_send_listeners(struct supervisor *s, struct crew *to, const struct sockets *now,
 			       const struct sockets *before);
+
+/* upgrade.c */
+void supervisor_upgrade(struct supervisor *s);
+/* First thing: what the old program has left us. false: this is no upgrade. */
+bool upgrade_inherit(struct supervisor *s);
+/* The trios are ours: the guard may go, and they become the new program, too. */
+void upgrade_taken_over(struct supervisor *s);
 
 /* supervisor.c */
 void supervisor_stop(struct supervisor *s);

@@ -17,6 +17,7 @@ enum wire_type {
 	WIRE_TARGETS,   /* servers have got addresses */
 	WIRE_QUIT,      /* accept nothing more; WIRE_IDLE when the last connection has ended */
 	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
+	WIRE_RENEW,     /* fd: a program: the trio is to become it */
 	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door */
 	/* from a worker */
 	WIRE_IDLE,

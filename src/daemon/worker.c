@@ -27,6 +27,7 @@ static struct worker {
 	struct watch members[3]; /* keepers and supervisor */
 	struct timer members_timer;
 	bool quitting;
+	bool renewing;
 } worker;
 
 /* ---- the log: through the ring, to the supervisor ---- */
@@ -153,6 +154,18 @@ static void quit(void)
 		now_idle(NULL);
 }
 
+/* Our end, once this message is dropped, lets the keeper become that program. */
+static void take_program(int fd)
+{
+	int old = worker.trio->binary_fd;
+
+	worker.trio->binary_fd = fd;
+	if (old >= 0)
+		close(old);
+	worker.renewing = true;
+	worker.engine.loop.stop = true;
+}
+
 static void obey(const struct wire *w, int *fds, size_t n_fds)
 {
 	size_t used = 0;
@@ -179,6 +192,10 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		break;
 	case WIRE_QUIT:
 		quit();
+		break;
+	case WIRE_RENEW:
+		if (n_fds == 1)
+			take_program(fds[used++]);
 		break;
 	case WIRE_STOP:
 		engine_accept(&worker.engine, false);
@@ -248,6 +265,7 @@ static void accept_supervisor(int pidfd)
 	if (old >= 0)
 		close(old);
 	trio_set_supervisor(pidfd);
+	atomic_store(&worker.trio->leaving, 0);
 	watch_add(&worker.engine.loop, &worker.control, fd, EPOLLIN, control_event, NULL);
 	say(WIRE_ADOPTED);
 	members_changed(NULL);
@@ -306,7 +324,7 @@ static void greet(int to)
 		.world_size = worker.engine.world->size,
 		.number = t->number,
 		.n_workers = atomic_load(&worker.engine.world->n_workers),
-		.supervised = trio_supervised(),
+		.supervised = trio_supervised() && !atomic_load(&t->leaving),
 	};
 
 	for (int i = 0; i < TRIO_LISTENERS; i++)
@@ -330,7 +348,7 @@ static void door_event(void *arg, uint32_t events)
 		return;
 	}
 	greet(fd);
-	if (trio_supervised()) {
+	if (trio_supervised() && !atomic_load(&worker.trio->leaving)) {
 		close(fd);
 		return;
 	}
@@ -445,4 +463,6 @@ void worker_run(void *arg)
 	atomic_store(&worker.trio->ready, worker.trio->pid[MEMBER_WORKER]);
 	now_idle(NULL);
 	loop_run(&worker.engine.loop);
+	if (worker.renewing)
+		trio_want_renewal();
 }

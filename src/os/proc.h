@@ -13,6 +13,7 @@ void proc_title_init(int argc, char **argv);
 /* What `ps` and /proc/PID/cmdline show from now on. */
 void proc_title(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+#define NOFILE_CAP 1048576 /* descriptors are never more than this */
 /* Raises the soft limit of descriptors to the hard one, at most `cap`. *before is what it was. */
 int proc_raise_nofile(rlim_t cap, struct rlimit *before);
 /* Makes the descriptor table big enough for n descriptors now, so that it never grows later. */

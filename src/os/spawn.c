@@ -107,7 +107,7 @@ _Noreturn static void child(const struct spawn *what, int report_fd)
 	child_reset_oom();
 	child_close_from(FIRST_FREE);
 	setsid();
-	if (chdir("/") < 0)
+	if (!what->keep_cwd && chdir("/") < 0)
 		child_fail(report, errno);
 	umask(what->umask);
 	if (what->nofile.rlim_max)

@@ -9,6 +9,7 @@
 #ifndef OS_SPAWN_H
 #define OS_SPAWN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -19,6 +20,7 @@ struct spawn {
 	int fds[3];           /* become 0, 1 and 2, in blocking mode; may repeat, may be 0..2 */
 	struct rlimit nofile; /* given to the program; rlim_max 0: left alone */
 	mode_t umask;         /* likewise, always set */
+	bool keep_cwd;        /* else / */
 	int32_t *pid_word;    /* the pid is stored here; NULL: nowhere */
 };
 

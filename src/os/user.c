@@ -114,6 +114,53 @@ int user_raise(int capability, bool on)
 	return rc;
 }
 
+/* For each capability that is permitted: fn(its number). */
+static void for_each_permitted(void (*fn)(cap_t caps, cap_value_t value), cap_t caps)
+{
+	for (cap_value_t value = 0; value <= CAP_LAST_CAP; value++) {
+		cap_flag_value_t set = CAP_CLEAR;
+
+		if (cap_get_flag(caps, value, CAP_PERMITTED, &set) == 0 && set == CAP_SET)
+			fn(caps, value);
+	}
+}
+
+static void make_inheritable(cap_t caps, cap_value_t value)
+{
+	cap_set_flag(caps, CAP_INHERITABLE, 1, &value, CAP_SET);
+}
+
+static void make_ambient(cap_t caps, cap_value_t value)
+{
+	(void)caps;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, value, 0, 0);
+}
+
+void user_keep_over_exec(void)
+{
+	cap_t caps = cap_get_proc();
+
+	if (!caps)
+		return;
+	for_each_permitted(make_inheritable, caps);
+	if (cap_set_proc(caps) == 0)
+		for_each_permitted(make_ambient, caps);
+	cap_free(caps);
+}
+
+void user_after_exec(void)
+{
+	cap_t caps = cap_get_proc();
+
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (!caps)
+		return;
+	cap_clear_flag(caps, CAP_EFFECTIVE);
+	cap_clear_flag(caps, CAP_INHERITABLE);
+	cap_set_proc(caps);
+	cap_free(caps);
+}
+
 void user_drop_capabilities(void)
 {
 	limit_capabilities(NULL, 0);

@@ -23,6 +23,9 @@ int user_become(const struct identity *id, const int *keep, size_t n);
 
 /* Makes a permitted capability effective or not. */
 int user_raise(int capability, bool on);
+/* What is permitted goes over an exec (ambient); and, in the new program, is permitted only, as before. */
+void user_keep_over_exec(void);
+void user_after_exec(void);
 /* Gives up every capability. */
 void user_drop_capabilities(void);
 

@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -20,6 +22,7 @@
 static struct {
 	int me;              /* MEMBER_... */
 	int pidfd[MEMBERS];  /* of the others; -1: not watched */
+	bool absent[MEMBERS]; /* no process has its pid */
 	bool supervisor_gone;
 	unsigned supervisor_serial; /* of the one that we mean */
 } self;
@@ -94,6 +97,13 @@ static void unwatch(int member)
 		close(fd);
 }
 
+/* There is no such member now. */
+static void forget(int member)
+{
+	unwatch(member);
+	self.absent[member] = true;
+}
+
 static void watch(int member)
 {
 	int fd;
@@ -102,12 +112,16 @@ static void watch(int member)
 	fd = proc_pidfd(trio()->pid[member]);
 	trio()->member_pidfds[self.me][member] = fd;
 	self.pidfd[member] = fd;
+	self.absent[member] = fd == -ESRCH;
 }
 
-/* A member is dead if its pidfd says so, or if no process has its pid any more. */
+/* A member is dead if its pidfd says so, or if no process has its pid any more. That we have no descriptor left to
+ * watch it with is no proof: then it is tried again. */
 static bool is_dead(int member)
 {
-	return self.pidfd[member] < 0 || proc_pidfd_dead(self.pidfd[member]);
+	if (self.pidfd[member] < 0 && !self.absent[member])
+		watch(member);
+	return self.pidfd[member] < 0 ? self.absent[member] : proc_pidfd_dead(self.pidfd[member]);
 }
 
 static void note_death(int member, int status)
@@ -163,7 +177,7 @@ static void start(int member)
 	if (pid > 0)
 		watch(member);
 	else
-		unwatch(member); /* EAGAIN and its kin: tried again at the next turn */
+		forget(member); /* EAGAIN and its kin: tried again at the next turn */
 }
 
 static void reap(int *ret_status, pid_t wanted)
@@ -219,6 +233,73 @@ static int restart_delay_ms(int64_t *last_start_ms)
 	return since < 100 ? 50 : 0;
 }
 
+/* ---- another program ----
+ *
+ * The worker has ended, asked to. The primary copies the table and becomes the new program, under the same pid; the
+ * spare still holds the old table. If the primary dies before it is committed, the spare does what it always does.
+ * No instant has a single holder, and no instant has two who would start a worker:
+ *
+ *   renew      the primary dies           the old spare      the new spare
+ *   WANTED     before it was committed    goes on            ends
+ *   COMMITTED  before the old spare died  ends               ends the old spare, becomes primary
+ *   NONE       later                      (is dead)          becomes primary
+ */
+
+static _Noreturn void become_program(void)
+{
+	struct trio *t = trio();
+	char title[] = "tcpproxy: keeper                "; /* room for titles to come */
+	char variable[40];
+	char *const argv[] = {title, NULL};
+	char *const env[] = {variable, NULL};
+
+	snprintf(variable, sizeof(variable), "TCPPROXY_TRIO=%d", t->trio_fd);
+	if (unshare(CLONE_FILES) < 0)
+		_exit(1);
+	for (int fd = 3; fd < (int)t->table_size; fd++)
+		fcntl(fd, F_SETFD, 0);
+	syscall(SYS_execveat, t->binary_fd, "", argv, env, AT_EMPTY_PATH);
+	_exit(1); /* the spare notices */
+}
+
+/* The old spare is ended; ours takes its place in the table of members. */
+static void finish_renewal(int spare, int32_t pid)
+{
+	struct trio *t = trio();
+
+	watch(spare);
+	if (t->pid[spare] != pid && !is_dead(spare)) {
+		kill(t->pid[spare], SIGKILL);
+		while (!is_dead(spare))
+			poll(NULL, 0, 1);
+	}
+	t->pid[spare] = pid;
+	barrier();
+	atomic_store(&t->renew, RENEW_NONE);
+	atomic_fetch_add(&t->renewals, 1);
+}
+
+/* A spare whose primary has died in the middle of this: shall it go on? */
+static void settle_renewal(void)
+{
+	struct trio *t = trio();
+	bool old = t->pid[self.me] == (int32_t)getpid();
+
+	switch (atomic_load(&t->renew)) {
+	case RENEW_WANTED:
+		if (!old)
+			_exit(0);
+		atomic_store(&t->renew, RENEW_NONE);
+		atomic_fetch_add(&t->renewals_failed, 1);
+		break;
+	case RENEW_COMMITTED:
+		if (old)
+			_exit(0);
+		finish_renewal(self.me, (int32_t)getpid());
+		break;
+	}
+}
+
 static _Noreturn void run_primary(void)
 {
 	int other = self.me == MEMBER_KEEPER0 ? MEMBER_KEEPER1 : MEMBER_KEEPER0;
@@ -229,6 +310,8 @@ static _Noreturn void run_primary(void)
 	for (;;) {
 		if (is_dead(other))
 			replace(other);
+		if (is_dead(MEMBER_WORKER) && atomic_load(&trio()->renew) == RENEW_WANTED && !is_dead(other))
+			become_program();
 		if (is_dead(MEMBER_WORKER)) {
 			int delay = restart_delay_ms(&last_start_ms);
 
@@ -248,8 +331,9 @@ static _Noreturn void run_spare(void)
 		run_primary();
 	watch(primary);
 	while (!is_dead(primary))
-		wait_for_deaths(-1);
+		wait_for_deaths(self.pidfd[primary] < 0 ? 10 : -1);
 	check_end();
+	settle_renewal();
 	atomic_store(&trio()->primary, self.me);
 	run_primary();
 }
@@ -260,40 +344,69 @@ static _Noreturn void run_worker(void)
 	watch(MEMBER_KEEPER1);
 	atomic_fetch_add(&trio()->starts, 1);
 	setup.worker(setup.arg);
-	atomic_store(&trio()->stopping, 1);
+	if (atomic_load(&trio()->renew) != RENEW_WANTED)
+		atomic_store(&trio()->stopping, 1);
 	_exit(0);
+}
+
+/* The life of a member that was cloned. */
+static _Noreturn void begin(int member)
+{
+	begin_role(member);
+	if (member == MEMBER_WORKER) {
+		proc_title("tcpproxy: worker %u", trio()->number);
+		run_worker();
+	}
+	proc_title("tcpproxy: keeper %u", trio()->number);
+	run_spare();
 }
 
 _Noreturn void trio_run(const struct trio_setup *s)
 {
 	int role;
-	bool first;
 
 	setup = *s;
 	role = setjmp(flat);
-	first = role == 0;
-	if (first) {
-		setup.trio->pid[MEMBER_KEEPER0] = (int32_t)getpid();
-		atomic_store(&setup.trio->primary, MEMBER_KEEPER0);
-		role = MEMBER_KEEPER0 + 1;
-	}
-	prctl(PR_SET_PDEATHSIG, 0);
 	reset_signals();
-	begin_role(role - 1);
-	if (self.me == MEMBER_WORKER) {
-		proc_title("tcpproxy: worker %u", trio()->number);
-		run_worker();
-	}
+	if (role != 0)
+		begin(role - 1);
+	setup.trio->pid[MEMBER_KEEPER0] = (int32_t)getpid();
+	atomic_store(&setup.trio->primary, MEMBER_KEEPER0);
+	begin_role(MEMBER_KEEPER0);
 	proc_title("tcpproxy: keeper %u", trio()->number);
-	if (first) {
-		/* nobody has died, so nobody is noted */
-		start(MEMBER_KEEPER1);
-		start(MEMBER_WORKER);
-	}
+	/* nobody has died, so nobody is noted */
+	start(MEMBER_KEEPER1);
+	start(MEMBER_WORKER);
+	run_spare();
+}
+
+_Noreturn void trio_continue(const struct trio_setup *s)
+{
+	int me = atomic_load(&s->trio->primary);
+	int other = me == MEMBER_KEEPER0 ? MEMBER_KEEPER1 : MEMBER_KEEPER0;
+	int role;
+
+	setup = *s;
+	role = setjmp(flat);
+	reset_signals();
+	if (role != 0)
+		begin(role - 1);
+	begin_role(me);
+	proc_title("tcpproxy: keeper %u", trio()->number);
+	if (proc_clone_member(&trio()->next_spare) == 0)
+		longjmp(flat, other + 1);
+	atomic_store(&trio()->renew, RENEW_COMMITTED);
+	finish_renewal(other, trio()->next_spare);
+	start(MEMBER_WORKER);
 	run_spare();
 }
 
 /* ---- the worker's part ---- */
+
+void trio_want_renewal(void)
+{
+	atomic_store(&trio()->renew, RENEW_WANTED);
+}
 
 int trio_worker_pidfds(int *fds)
 {

@@ -25,6 +25,14 @@ struct trio_setup {
  * keeper 0, clones the others, never returns. */
 _Noreturn void trio_run(const struct trio_setup *setup);
 
+/* In a process that was the primary keeper and has become another program (see renew.c): its table is a copy of the
+ * trio's, which the old spare still holds. Clones a spare and a worker of its own program, ends the old spare, never
+ * returns. Dies it before it is committed, the old spare goes on with the old program. */
+_Noreturn void trio_continue(const struct trio_setup *setup);
+/* For the worker: the trio is to become the program in t->binary_fd. The worker returns after this; its end is the
+ * signal. */
+void trio_want_renewal(void);
+
 /* For the worker: descriptors to watch (any of them readable: call trio_worker_check). Returns how
  * many were written to fds (room for 3). */
 int trio_worker_pidfds(int *fds);

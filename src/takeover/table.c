@@ -43,6 +43,9 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 static void forget_descriptors(struct trio *t)
 {
 	t->epfd = t->control_fd = t->spawner_fd = t->config_fd = -1;
+	t->supervisor_fd = t->binary_fd = -1;
+	memset(t->peer_fds, 0xff, sizeof(t->peer_fds));
+	memset(t->peer_rearm_fds, 0xff, sizeof(t->peer_rearm_fds));
 	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->door_fd = -1;
 	t->working_on = -1;
 	memset(t->member_pidfds, 0xff, sizeof(t->member_pidfds));

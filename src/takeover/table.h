@@ -120,6 +120,9 @@ struct row_cold {
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)
+#define TRIO_PEERS     128
+
+enum renew { RENEW_NONE, RENEW_WANTED, RENEW_COMMITTED };
 
 struct trio_listener {
 	atomic_uint id;   /* the supervisor's number; 0: free */
@@ -153,6 +156,10 @@ struct trio {
 	atomic_uint starts;        /* workers started so far */
 	atomic_int ready;          /* pid of the worker that serves */
 	atomic_int stopping;       /* the supervisor is ending us: replace nobody */
+	atomic_int leaving;        /* the supervisor is about to become another program: adopt them */
+	atomic_int renew;          /* enum renew: the members are to become another program */
+	atomic_uint renewals, renewals_failed;
+	int32_t next_spare;        /* pid of the new program's spare, until it takes its place */
 	atomic_uint supervisor_serial; /* grows with each new supervisor */
 	atomic_llong member_died_ms, supervisor_died_ms; /* the fuser rule; 0: not */
 	struct trio_death deaths[TRIO_DEATHS];
@@ -167,6 +174,10 @@ struct trio {
 	uint64_t config_generation;
 	int32_t trio_fd, world_fd; /* the memfds of this and of proxy/world.h, for the next supervisor */
 	int32_t door_fd;           /* where it knocks */
+	int32_t supervisor_fd;     /* pidfd */
+	int32_t binary_fd;         /* the new program */
+	int32_t peer_fds[TRIO_PEERS], peer_rearm_fds[TRIO_PEERS]; /* memfds and eventfds of all trios */
+	uint32_t n_peers;
 	uint32_t uid;              /* whom we run as */
 	int32_t wake_fd;           /* eventfd: the supervisor is woken to read the ring */
 	int32_t rearm_fd;          /* eventfd: this worker looks again whether it may accept */

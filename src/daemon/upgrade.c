@@ -1,0 +1,307 @@
+/*
+ * upgrade.c - the program at the path we were started from replaces us, and no connection notices.
+ *
+ *   1. It is tried first: with our command line and --check. If that fails, nothing changes.
+ *   2. The supervisor becomes it (exec: the same pid) and takes over the trios, exactly as after a crash: they are told
+ *      beforehand that their supervisor is leaving.
+ *   3. A guard, a child that still is the old program, waits meanwhile. If the new one dies or does not get ready, the
+ *      guard becomes the supervisor again by the old program.
+ *   4. The new supervisor lets the trios become the new program, one after the other (takeover/keeper.c).
+ *
+ * Downgrade is the same thing.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "daemon/supervisor.h"
+#include "os/proc.h"
+#include "os/user.h"
+
+#define VARIABLE        "TCPPROXY_UPGRADE" /* "FILES GUARD": descriptors, -1: none */
+#define ROLLED_BACK     (-2)               /* in place of GUARD: the new program has failed */
+#define CHECK_LIMIT_MS  10000
+#define GUARD_LIMIT_MS  20000
+#define RENEW_LIMIT_MS  5000
+#define LOOK_MS         5
+
+/* ---- 3. the guard ---- */
+
+static void keep_over_exec(int fd, bool keep)
+{
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
+}
+
+static void set_variable(int files_fd, int guard_fd)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d %d", files_fd, guard_fd);
+	setenv(VARIABLE, text, 1);
+}
+
+/* Waits for the word of the new program; else goes on in its place. */
+static _Noreturn void guard(struct supervisor *s, int fd, pid_t supervisor)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int keep[2] = {fd, s->files.fd};
+	char byte;
+
+	proc_title("tcpproxy: guard");
+	proc_close_except(3, keep, 2);
+	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &byte, 1) == 1)
+		_exit(0);
+	kill(supervisor, SIGKILL);
+	keep_over_exec(s->files.fd, true);
+	set_variable(s->files.fd, ROLLED_BACK);
+	/* the file may have been replaced; this is the program that we are */
+	execv("/proc/self/exe", s->setup->argv);
+	_exit(1);
+}
+
+/* Returns the end of the pipe by which it is told, or -errno. */
+static int start_guard(struct supervisor *s)
+{
+	pid_t supervisor = getpid(), pid;
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		guard(s, ends[0], supervisor);
+	close(ends[0]);
+	if (pid < 0) {
+		close(ends[1]);
+		return -EAGAIN;
+	}
+	return ends[1];
+}
+
+/* ---- 2. becoming the new program ---- */
+
+static void set_leaving(struct supervisor *s, int leaving)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++) {
+		crew_drain(&s->crews[i]);
+		atomic_store(&s->crews[i].trio->leaving, leaving);
+	}
+}
+
+static void become(struct supervisor *s)
+{
+	int guard_fd = start_guard(s);
+
+	if (guard_fd < 0) {
+		log_error("upgrade: %s: nothing has changed", strerror(-guard_fd));
+		return;
+	}
+	log_info("upgrade: becoming %s", s->setup->binary);
+	set_leaving(s, 1);
+	keep_over_exec(guard_fd, true);
+	keep_over_exec(s->files.fd, true);
+	set_variable(s->files.fd, guard_fd);
+	user_keep_over_exec();
+	setrlimit(RLIMIT_NOFILE, &s->nofile_before); /* as it was found */
+	execv(s->setup->binary, s->setup->argv);
+	log_error("upgrade: cannot execute %s: %s: nothing has changed", s->setup->binary,
+		  strerror(errno));
+	set_leaving(s, 0);
+	unsetenv(VARIABLE);
+	user_after_exec();
+	proc_raise_nofile(NOFILE_CAP, &s->nofile_before);
+	keep_over_exec(s->files.fd, false);
+	if (write(guard_fd, "", 1) < 0)
+		log_warning("upgrade: the guard is gone");
+	close(guard_fd);
+}
+
+/* ---- 1. the trial ---- */
+
+/* It printed a configuration: it is a tcpproxy. */
+static bool printed_configuration(int fd)
+{
+	char text[65536];
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	return strncmp(text, "port ", 5) == 0 || strstr(text, "\nport ");
+}
+
+static void judge(struct supervisor *s, int status)
+{
+	if (status != 0)
+		log_error("upgrade: %s does not accept the running configuration (%s %d): nothing has "
+			  "changed",
+			  s->setup->binary, WIFSIGNALED(status) ? "signal" : "exit status",
+			  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	else if (!printed_configuration(s->check_out))
+		log_error("upgrade: %s --check did not print the configuration, so it is no tcpproxy: "
+			  "nothing has changed",
+			  s->setup->binary);
+	else
+		s->check_passed = true;
+}
+
+static void check_over(void *arg, enum run_event event, int value)
+{
+	struct supervisor *s = arg;
+
+	if (event == RUN_FAILED)
+		log_error("upgrade: cannot execute %s: %s: nothing has changed", s->setup->binary,
+			  strerror(value));
+	if (event == RUN_EXITED)
+		judge(s, value);
+	if (event != RUN_FINISHED)
+		return;
+	timer_clear(&s->loop, &s->check_timer);
+	close(s->check_out);
+	s->checking = false;
+	if (s->check_passed && !s->stopping && !s->quitting)
+		become(s);
+}
+
+static void check_too_long(void *arg)
+{
+	struct supervisor *s = arg;
+
+	log_error("upgrade: %s --check does not end: nothing has changed", s->setup->binary);
+	run_end(&s->check, 0);
+}
+
+/* Our command line with --check in front. */
+static char **check_argv(const struct supervisor *s)
+{
+	char **argv;
+	int n = 0;
+
+	while (s->setup->argv[n])
+		n++;
+	argv = mem_alloc(((size_t)n + 2) * sizeof(char *));
+	argv[0] = (char *)s->setup->binary;
+	argv[1] = (char *)"--check";
+	for (int i = 1; i < n; i++)
+		argv[i + 1] = s->setup->argv[i];
+	return argv;
+}
+
+void supervisor_upgrade(struct supervisor *s)
+{
+	struct spawn what = {.env = environ, .umask = s->umask_before, .keep_cwd = true};
+	char **argv;
+	int rc;
+
+	if (s->checking || s->renewing < s->n_crews) {
+		log_warning("upgrade: one is under way already");
+		return;
+	}
+	argv = check_argv(s);
+	s->check_out = memfd_create("tcpproxy-check", MFD_CLOEXEC);
+	what.argv = argv;
+	what.fds[0] = what.fds[1] = s->check_out;
+	s->check_passed = false;
+	s->checking = true;
+	rc = s->check_out < 0 ? -errno
+			      : run_start(&s->check, &s->loop, &what, "upgrade: the new program",
+					  check_over, s);
+	if (rc < 0) {
+		log_error("upgrade: cannot try %s: %s: nothing has changed", s->setup->binary,
+			  strerror(-rc));
+		s->checking = false;
+	} else {
+		timer_set(&s->loop, &s->check_timer, s->loop.now_ms + CHECK_LIMIT_MS, check_too_long, s);
+	}
+	free(argv);
+}
+
+/* ---- in the new program ---- */
+
+bool upgrade_inherit(struct supervisor *s)
+{
+	const char *text = getenv(VARIABLE);
+	int files = -1, guard_fd = -1;
+
+	s->guard_fd = -1;
+	if (!text || sscanf(text, "%d %d", &files, &guard_fd) != 2)
+		return false;
+	unsetenv(VARIABLE);
+	s->files.fd = files;
+	s->guard_fd = guard_fd;
+	keep_over_exec(files, false);
+	keep_over_exec(guard_fd, false);
+	return true;
+}
+
+static void renew_next(struct supervisor *s);
+
+/* Has the trio under way become the new program? */
+static void look(void *arg)
+{
+	struct supervisor *s = arg;
+	struct trio *t = s->crews[s->renewing].trio;
+
+	if (atomic_load(&t->renewals_failed) != s->renewals_failed) {
+		log_error("upgrade: worker %u goes on with the old program: the new one has ended",
+			  s->renewing);
+	} else if (s->loop.now_ms >= s->renew_deadline_ms) {
+		log_error("upgrade: worker %u does not become the new program: back to the old one",
+			  s->renewing);
+		if (atomic_load(&t->renew) != RENEW_NONE)
+			kill(t->pid[atomic_load(&t->primary)], SIGKILL);
+	} else if (atomic_load(&t->renewals) == s->renewals) {
+		timer_set(&s->loop, &s->renew_timer, s->loop.now_ms + LOOK_MS, look, s);
+		return;
+	} else {
+		s->n_renewed++;
+	}
+	s->renewing++;
+	renew_next(s);
+}
+
+static void renew_next(struct supervisor *s)
+{
+	struct wire w = {.type = WIRE_RENEW};
+	struct crew *c;
+	int fd;
+
+	if (s->renewing >= s->n_crews) {
+		log_info("upgrade: done: version %s serves, %u of %u workers run it", TCPPROXY_VERSION,
+			 s->n_renewed, s->n_crews);
+		return;
+	}
+	c = &s->crews[s->renewing];
+	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	s->renewals = atomic_load(&c->trio->renewals);
+	s->renewals_failed = atomic_load(&c->trio->renewals_failed);
+	s->renew_deadline_ms = s->loop.now_ms + RENEW_LIMIT_MS;
+	if (fd >= 0)
+		crew_send(c, &w, &fd, 1);
+	if (fd >= 0)
+		close(fd);
+	timer_set(&s->loop, &s->renew_timer, s->loop.now_ms + LOOK_MS, look, s);
+}
+
+void upgrade_taken_over(struct supervisor *s)
+{
+	if (s->guard_fd == ROLLED_BACK)
+		log_error("upgrade: %s ended before it was ready: the old program goes on, as process %d",
+			  s->setup->binary, (int)getpid());
+	if (s->guard_fd < 0)
+		return;
+	if (write(s->guard_fd, "", 1) < 0)
+		log_warning("upgrade: the guard is gone");
+	close(s->guard_fd);
+	s->guard_fd = -1;
+	s->renewing = 0;
+	renew_next(s);
+}

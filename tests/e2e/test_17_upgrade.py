@@ -1,0 +1,203 @@
+"""USR2: the binary now at the path replaces the running one; no connection notices, and one that is bad changes nothing."""
+import os
+import random
+import shutil
+import signal
+import threading
+
+import pytest
+
+from lib import processes
+from lib.peers import MIB, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send, together
+from lib.ports import free_port
+from lib.waiting import wait_for
+
+
+def talk(s, word=b"hello"):
+    s.sendall(word)
+    assert read_exactly(s, len(word)) == word
+
+
+def replace(proxy, script=None):
+    """Another file at the path of the program: the same program once more, or a script."""
+    path = proxy.directory.program
+    kept = f"{path}.kept"
+    if not os.path.exists(kept):
+        os.link(path, kept)
+    fresh = f"{path}.new"
+    if script is None:
+        shutil.copy2(kept, fresh)
+    else:
+        with open(fresh, "w") as f:
+            f.write(script.replace("REAL", kept))
+        os.chmod(fresh, 0o755)
+    os.rename(fresh, path)
+
+
+def everybody(proxy):
+    """{pid: title} of all members, whatever file they run."""
+    return {pid: processes.title(pid) for pid in processes.pids()
+            if processes.title(pid).startswith("tcpproxy: ") and proxy.directory.path in processes.executable(pid)}
+
+
+def upgrade(proxy, n=1, timeout=15):
+    proxy.expect_deaths()
+    proxy.signal(signal.SIGUSR2)
+    wait_for(lambda: proxy.log().count("upgrade: done") >= n, f"upgrade {n} is done:\n{proxy.log()}", timeout)
+
+
+def test_the_new_file_is_run_by_all_under_the_same_pid(start, service):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    clients = [connect(port) for _ in range(20)]
+    for c in clients:
+        talk(c)
+    replace(proxy)
+    upgrade(proxy)
+    proxy.wait_whole()
+    assert proxy.role("supervisor") == [proxy.pid]
+    old = [p for p in everybody(proxy) if processes.executable(p) != proxy.directory.program]
+    wait_for(lambda: not [p for p in old if os.path.exists(f"/proc/{p}")], "nobody runs the old file")
+    for c in clients:
+        talk(c)
+    assert ask(port, b"new") == b"new"
+    for c in clients:
+        c.close()
+    assert {r.end for r in proxy.wait_records(21)} == {"client-fin"}
+
+
+BAD = {
+    "is no program": "no program at all\n",
+    "fails": "#!/bin/sh\necho broken >&2\nexit 1\n",
+    "does nothing": "#!/bin/sh\nexit 0\n",
+    "crashes": "#!/bin/sh\nkill -SEGV $$\n",
+}
+
+
+@pytest.mark.parametrize("script", BAD.values(), ids=BAD.keys())
+def test_a_program_that_fails_its_trial_changes_nothing(start, service, script):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    before = proxy.wait_whole()
+    with connect(port) as c:
+        talk(c)
+        replace(proxy, script)
+        proxy.signal(signal.SIGUSR2)
+        proxy.wait_log("upgrade: .*nothing has changed")
+        talk(c)
+    os.rename(f"{proxy.directory.program}.kept", proxy.directory.program)
+    assert proxy.whole() == before
+    assert ask(port, b"x") == b"x"
+
+
+def test_a_missing_program_changes_nothing(start, service):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    os.rename(proxy.directory.program, proxy.directory.program + ".kept")
+    proxy.signal(signal.SIGUSR2)
+    proxy.wait_log("upgrade: .*nothing has changed")
+    os.rename(proxy.directory.program + ".kept", proxy.directory.program)
+    assert ask(port, b"x") == b"x"
+
+
+def test_a_program_that_dies_after_its_trial_is_rolled_back(start, service):
+    """It passes --check and ends as supervisor: the old program goes on, and so do the connections."""
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    with connect(port) as c:
+        talk(c)
+        replace(proxy, '#!/bin/sh\n[ "$1" = --check ] && exec REAL "$@"\nexit 3\n')
+        proxy.expect_deaths()
+        proxy.signal(signal.SIGUSR2)
+        proxy.process.wait(10)
+        proxy.wait_log("upgrade: .* ended before it was ready: the old program goes on")
+        talk(c)
+        assert ask(port, b"new") == b"new"
+    supervisors = [p for p, title in everybody(proxy).items() if title == "tcpproxy: supervisor"]
+    assert len(supervisors) == 1
+    os.kill(supervisors[0], signal.SIGTERM)
+    wait_for(lambda: not everybody(proxy), "all of it ends", 5)
+    assert refused(port)
+
+
+@pytest.mark.parametrize("kind", ["tcp4", "unix"])
+def test_transfers_go_on_through_many_upgrades(relay, kind):
+    r = relay(kind=kind)
+    stop = threading.Event()
+    done = []
+
+    def upgrader():
+        while not stop.is_set():
+            replace(r.proxy)
+            upgrade(r.proxy, len(done) + 1)
+            done.append(True)
+    n = 2 * MIB
+    slow = {"at_most": 64 * 1024, "every": 0.02}
+    pairs = [r.pair() for _ in range(10)]
+    thread = threading.Thread(target=upgrader)
+    thread.start()
+    try:
+        play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
+                   server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
+                  for i, (client, server) in enumerate(pairs)])
+    finally:
+        stop.set()
+        thread.join()
+    assert len(done) >= 3, "there were upgrades meanwhile"
+    r.proxy.wait_whole()
+    assert all(rec.up == rec.down == n for rec in r.proxy.wait_records(10))
+
+
+def test_handlers_survive(start, directory):
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "echo here; read x; echo woe >&2; echo bye $x"))
+    with connect(port) as s:
+        assert read_exactly(s, 5) == b"here\n"
+        upgrade(proxy)
+        s.sendall(b"me\n")
+        assert read_all(s) == b"bye me\n"
+    assert ask(port, b"you\n") == b"here\nbye you\n"
+
+
+def test_what_only_root_could_do_is_still_done(start, service, directory):
+    """The pidfile goes at exit, a log in root's directory is opened again, a low port can be added."""
+    os.chmod(directory.path, 0o755)
+    private = directory / "private"
+    os.mkdir(private)
+    port, low, target = free_port(), 733, service()
+    text = f"pidfile {private}/pid\nlog file:{private}/log\nport {port}\nserver {target.spelt}\n"
+    proxy = start(config=text, log="stderr.log")
+    os.chmod(private, 0o700)
+    proxy.expect_deaths()
+    proxy.signal(signal.SIGUSR2)
+    log = f"{private}/log"
+    wait_for(lambda: "upgrade: done" in open(log).read(), "the upgrade is done", 10)
+    os.rename(log, log + ".1")
+    proxy.signal(signal.SIGUSR1)
+    assert ask(port, b"x") == b"x"
+    wait_for(lambda: os.path.exists(log) and "close id=" in open(log).read(), "the new log is written")
+    proxy.rewrite(text + f"port {low}\nserver {target.spelt}\n")
+    proxy.signal(signal.SIGHUP)
+    wait_for(lambda: not refused(low), "the low port is served")
+    assert open(f"{private}/pid").read() == f"{proxy.pid}\n"
+    proxy.stop()
+    assert not os.path.exists(f"{private}/pid")
+
+
+def test_any_one_may_be_killed_in_the_middle(start, service):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    clients = [connect(port) for _ in range(10)]
+    order = random.Random(17)
+    proxy.expect_deaths()
+    for _ in range(15):
+        proxy.signal(signal.SIGUSR2)
+        threading.Event().wait(order.uniform(0, 0.06))  # somewhere in it: the instant is the point
+        victims = [p for p, title in everybody(proxy).items() if "worker" in title or "keeper" in title]
+        os.kill(order.choice(victims), signal.SIGKILL)
+        wait_for(lambda: proxy.whole(), f"it is whole again:\n{proxy.log()}", 15)
+        wait_for(lambda: proxy.log().count("upgrade: becoming") == proxy.log().count("upgrade: done"),
+                 "the upgrade has ended", 15)
+        for c in clients:
+            talk(c)
+    assert ask(port, b"new") == b"new"
