@@ -1,0 +1,356 @@
+"""As a service of the real systemd, with the units as they are installed; and what systemd is told.
+
+The machine is booted once for all (manager.py). Where it cannot be, each test says why.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+
+import manager
+import servers
+from servers import TCPPROXY, TOP, wait_for
+
+STOPS_WITHIN = 4.0
+CONFIG = """user tcpproxy
+workers 2
+log stderr
+port 8080
+server 127.0.0.1:9000
+"""
+IMPATIENT = "[Service]\nWatchdogSec=1\nTimeoutAbortSec=500ms\n"
+
+
+@pytest.fixture(scope="module")
+def machine():
+    if os.geteuid() != 0:
+        pytest.skip("booting systemd needs root")
+    if not os.path.exists("/lib/systemd/systemd"):
+        pytest.skip("systemd is not installed (tools/deps.sh test)")
+    inetd = manager.unit("tcpproxy-inetd@.service")
+    assert inetd.count("mail.example.com:25") == 1
+    m = manager.Systemd({
+        "tcpproxy.service": manager.unit("tcpproxy.service"),
+        "tcpproxy-inetd.socket": manager.unit("tcpproxy-inetd.socket"),
+        "tcpproxy-inetd@.service": inetd.replace("mail.example.com:25", "127.0.0.1:9000"),
+    })
+    try:
+        (m.folder / "sysusers.conf").write_text((manager.UNITS / "sysusers.conf").read_text())
+        m.run("systemd-sysusers", "/mnt/folder/sysusers.conf")
+        m.echo = m.serve_echo(9000)
+        yield m
+    finally:
+        m.close()
+
+
+@pytest.fixture
+def service(machine):
+    """It runs; at the end of the test it is stopped, and nothing of it is left."""
+    machine.begin_log()
+    machine.etc("tcpproxy.conf", CONFIG)
+    machine.systemctl("start", "tcpproxy")
+    yield machine
+    machine.systemctl("stop", "tcpproxy")
+    machine.systemctl("reset-failed", check=False)
+    assert machine.processes() == {}
+
+
+def answers(connection, word):
+    connection.sendall(word)
+    return connection.recv(100) == word
+
+
+def main_pid(machine):
+    return int(machine.show("tcpproxy", "MainPID"))
+
+
+def workers(machine):
+    return sorted(pid for pid, title in machine.processes().items() if title.startswith("tcpproxy: worker"))
+
+
+def test_units_are_right(machine):
+    units = [f"/mnt/folder/units/{u}" for u in ("tcpproxy.service", "tcpproxy-inetd.socket", "tcpproxy-inetd@.service")]
+    done = machine.run("systemd-analyze", "verify", "--man=no", *units, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_is_active_when_it_serves(service):
+    """`systemctl start` returns when clients are served: no second look is needed."""
+    with service.connect(8080) as c:
+        assert answers(c, b"hello")
+    assert service.show("tcpproxy", "ActiveState") == "active"
+    assert service.show("tcpproxy", "StatusText") == "services: 1, listening sockets: 2, workers: 2"
+    status = service.run("cat", f"/proc/{main_pid(service)}/status").stdout
+    user = service.run("id", "-u", "tcpproxy").stdout.strip()
+    assert re.search(r"^Uid:\s+(\d+)", status, re.M)[1] == user
+
+
+def test_journal_has_priorities(service):
+    service.connect(8080).close()
+    service.wait_log("end=client-fin")
+    machine_pid = str(main_pid(service))
+    said = {e["MESSAGE"]: e for e in service.entries() if e["_PID"] == machine_pid}
+    line = next(e for m, e in said.items() if "listening on port 8080" in m)
+    assert line["PRIORITY"] == "6"
+    service.kill(signal.SIGKILL, workers(service)[0])
+    service.wait_log("was killed by signal 9")
+    line = next(e for e in service.entries() if "was killed by signal 9" in e["MESSAGE"])
+    assert line["PRIORITY"] == "3"
+
+
+def test_a_start_that_fails_says_so(machine):
+    machine.begin_log()
+    machine.etc("tcpproxy.conf", CONFIG + "sever x\n")
+    assert machine.systemctl("start", "tcpproxy", check=False).returncode != 0
+    assert machine.show("tcpproxy", "ActiveState") == "failed"
+    assert machine.show("tcpproxy", "NRestarts") == "0"
+    machine.wait_log("/etc/tcpproxy.conf:6:1: unknown directive")
+    machine.systemctl("reset-failed")
+
+
+def test_reload(service):
+    with service.connect(8080) as c:
+        assert answers(c, b"before")
+        pid = main_pid(service)
+        service.etc("tcpproxy.conf", CONFIG + "port 8081\nserver 127.0.0.1:9000\n")
+        service.systemctl("reload", "tcpproxy")
+        wait_for(lambda: service.show("tcpproxy", "StatusText").startswith("services: 2,"), "both are served")
+        assert answers(c, b"after")
+        with service.connect(8081) as d:
+            assert answers(d, b"new")
+        assert service.show("tcpproxy", "ActiveState") == "active"
+        assert main_pid(service) == pid
+
+
+def test_reload_that_fails(service):
+    """`systemctl reload` fails, and nothing has changed; a HUP shows in the status."""
+    service.etc("tcpproxy.conf", CONFIG + "sever x\n")
+    assert service.systemctl("reload", "tcpproxy", check=False).returncode != 0
+    assert service.show("tcpproxy", "StatusText").startswith("services: 1,")
+    service.kill(signal.SIGHUP, main_pid(service))
+    wait_for(lambda: service.show("tcpproxy", "StatusText").startswith(
+        "reload failed, nothing has changed: /etc/tcpproxy.conf:6:1: "), "the status says why")
+    wait_for(lambda: service.show("tcpproxy", "ActiveState") == "active", "active again")
+    with service.connect(8080) as c:
+        assert answers(c, b"still there")
+
+
+def test_killed_supervisor(service):
+    """systemd starts another one, which takes over the workers with their connections."""
+    with service.connect(8080) as c:
+        assert answers(c, b"before")
+        pid, serving = main_pid(service), workers(service)
+        service.kill(signal.SIGKILL, pid)
+        wait_for(lambda: main_pid(service) not in (0, pid) and service.show("tcpproxy", "ActiveState") == "active",
+                 "another supervisor")
+        service.wait_log("took over 2 workers")
+        assert service.show("tcpproxy", "NRestarts") == "1"
+        assert workers(service) == serving
+        assert answers(c, b"after")
+        with service.connect(8080) as d:
+            assert answers(d, b"new")
+
+
+def test_stop(service):
+    """Within 4 s, with a connection and a program that does not want to end; nothing is left."""
+    service.etc("tcpproxy.conf", CONFIG + "port 8082\nexec /bin/sh -c \"trap '' TERM; echo ready; while :; do sleep 1; done\"\n")
+    service.systemctl("restart", "tcpproxy")
+    with service.connect(8080) as c, service.connect(8082) as d:
+        assert answers(c, b"before")
+        assert d.recv(100) == b"ready\n"
+        begin = time.monotonic()
+        service.systemctl("stop", "tcpproxy")
+        assert time.monotonic() - begin < STOPS_WITHIN
+        assert service.processes() == {}
+        assert service.show("tcpproxy", "ActiveState") == "inactive"
+        assert service.show("tcpproxy", "Result") == "success"
+        with pytest.raises(ConnectionResetError):
+            c.recv(1)
+
+
+def test_a_program_gets_what_inetd_would_give(service):
+    """No confinement of ours, no descriptor limit of ours; /etc can be written by whom it belongs to."""
+    service.etc("tcpproxy.conf", CONFIG + "port 8083\n"
+                "exec /bin/sh -c \"grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status; ulimit -n; "
+                "grep ' /etc ' /proc/self/mounts\"\n")
+    service.systemctl("reload", "tcpproxy")
+    service.wait_log("is in force")
+    with service.connect(8083) as c, c.makefile() as f:
+        said = f.read().split("\n")
+    assert said[:3] == ["NoNewPrivs:\t0", "Seccomp:\t0", "1024"]
+    assert " rw" in said[3]
+
+
+@pytest.fixture
+def drop_in(machine, request):
+    """The text of the mark is added to the service."""
+    path = machine.folder / "units/tcpproxy.service.d/test.conf"
+    path.parent.mkdir()
+    path.write_text(request.param)
+    machine.systemctl("daemon-reload")
+    yield
+    path.unlink()
+    path.parent.rmdir()
+    machine.systemctl("daemon-reload")
+
+
+@pytest.mark.parametrize("drop_in", [IMPATIENT], indirect=True, ids=["impatient"])
+def test_watchdog(drop_in, service):
+    """It is fed, and a supervisor that hangs is replaced; the connection goes on."""
+    with service.connect(8080) as c:
+        assert answers(c, b"before")
+        pid = main_pid(service)
+        fed = service.show("tcpproxy", "WatchdogTimestampMonotonic")
+        wait_for(lambda: service.show("tcpproxy", "WatchdogTimestampMonotonic") != fed, "the watchdog is fed")
+        service.kill(signal.SIGSTOP, pid)
+        wait_for(lambda: main_pid(service) not in (0, pid) and service.show("tcpproxy", "ActiveState") == "active",
+                 "another supervisor")
+        service.wait_log("took over 2 workers")
+        assert answers(c, b"after")
+
+
+@pytest.mark.parametrize("drop_in", [(manager.UNITS / "hardening.conf").read_text()], indirect=True, ids=["hardened"])
+def test_hardened(drop_in, service):
+    """All that forwarding needs is left: low ports, the log file in root's directory, a reload, a take-over."""
+    exposure = service.run("systemd-analyze", "security", "--no-pager", "tcpproxy.service").stdout
+    assert float(re.search(r"Overall exposure level for tcpproxy.service: ([0-9.]+)", exposure)[1]) < 3
+    log = "/var/log/tcpproxy/tcpproxy.log"
+    config = CONFIG.replace("log stderr\n", f"log stderr\nlog file:{log}\n")
+    service.etc("tcpproxy.conf", config)
+    service.systemctl("restart", "tcpproxy")
+    service.etc("tcpproxy.conf", config + "port 80\nserver 127.0.0.1:9000\n")
+    service.systemctl("reload", "tcpproxy")
+    wait_for(lambda: service.show("tcpproxy", "StatusText").startswith("services: 2,"), "both are served")
+    with service.connect(80) as c:
+        assert answers(c, b"low")
+        service.kill(signal.SIGKILL, main_pid(service))
+        service.wait_log("took over 2 workers")
+        assert answers(c, b"after")
+    wait_for(lambda: "end=client-fin" in service.run("cat", log).stdout, "a record in the log file")
+    service.run("mv", log, log + ".1")
+    service.systemctl("kill", "--kill-who=main", "--signal=USR1", "tcpproxy")
+    wait_for(lambda: service.run("test", "-e", log, check=False).returncode == 0, "the log file is opened again")
+
+
+def test_a_service_for_each_connection(machine):
+    """The socket unit with Accept=yes."""
+    machine.systemctl("start", "tcpproxy-inetd.socket")
+    try:
+        with machine.connect(2525) as c:
+            assert answers(c, b"hello")
+            assert "tcpproxy-inetd@" in machine.systemctl("list-units", "--plain", "tcpproxy-inetd@*").stdout
+            c.shutdown(socket.SHUT_WR)
+            assert c.recv(1) == b""
+        wait_for(lambda: "tcpproxy-inetd@" not in machine.systemctl("list-units", "--plain", "tcpproxy-inetd@*").stdout,
+                 "the service has ended, and not as a failed one")
+    finally:
+        machine.systemctl("stop", "tcpproxy-inetd.socket")
+
+
+# ---- without systemd: what it would be told ----
+
+@pytest.fixture
+def told(folder):
+    """A socket like systemd's, and told(N): the next N messages, each as a dictionary."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(str(folder / "notify"))
+        (folder / "notify").chmod(0o777)
+        s.settimeout(servers.PATIENCE)
+
+        def read(n):
+            return [dict(line.split("=", 1) for line in s.recv(4096).decode().split("\n")) for _ in range(n)]
+        yield read
+
+
+def test_what_systemd_is_told(start, folder, told):
+    port = servers.free_port()
+    config = folder / "tcpproxy.conf"
+    config.write_text(f"workers 1\nport {port}\ninterface 127.0.0.1\nserver 127.0.0.1:9\n")
+    proxy = start("tcpproxy", [TCPPROXY, "-f", config], {"NOTIFY_SOCKET": str(folder / "notify")})
+    pid = str(proxy.process.pid)
+    status = "services: 1, listening sockets: 1, workers: 1"
+    ready = {"READY": "1", "MAINPID": pid, "STATUS": status}
+    assert told(1) == [ready]
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    proxy.process.send_signal(signal.SIGHUP)
+    reloading, after = told(2)
+    assert reloading.pop("RELOADING") == "1"
+    assert before <= int(reloading["MONOTONIC_USEC"]) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    assert after == ready
+    config.write_text("sever x\nrever y\n")
+    proxy.process.send_signal(signal.SIGHUP)
+    reloading, after = told(2)
+    assert after["READY"] == "1"
+    assert after["STATUS"].startswith(f"reload failed, nothing has changed: {config}:1:1: unknown directive")
+    assert after["STATUS"].endswith(f"; {status}")
+    proxy.process.send_signal(signal.SIGQUIT)
+    graceful, stopping = told(2)
+    assert list(graceful) == ["STATUS"]
+    assert stopping["STOPPING"] == "1"
+    assert proxy.process.wait(STOPS_WITHIN) == 0
+
+
+@pytest.mark.parametrize("whose", ["ours", "anybody's"])
+def test_watchdog_is_fed(start, folder, told, whose):
+    argv = [TCPPROXY, "-b", f"127.0.0.1:{servers.free_port()}", "127.0.0.1:9"]
+    env = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000"}
+    if whose == "ours":
+        argv = ["/bin/sh", "-c", 'WATCHDOG_PID=$$ exec "$@"', "sh", *argv]
+    start("tcpproxy", argv, env)
+    assert [list(m)[0] for m in told(4)] == ["READY", "WATCHDOG", "WATCHDOG", "WATCHDOG"]
+
+
+# ---- what is installed ----
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    build = TCPPROXY.parent
+    if not (build / "build.ninja").exists():
+        pytest.skip(f"{build} is not a build directory")
+    root = tmp_path_factory.mktemp("root")
+    subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--quiet", "--destdir", root], check=True)
+    return root
+
+
+def find(root, name):
+    paths = [p for p in root.rglob(name) if "doc" not in p.parts]
+    assert len(paths) == 1, paths
+    return paths[0]
+
+
+def test_the_installed_unit_names_the_installed_files(installed):
+    text = find(installed, "tcpproxy.service").read_text()
+    assert "@" not in text
+    program, config = re.search(r"^ExecStart=(\S+) -f (\S+)$", text, re.M).groups()
+    assert os.access(installed / program.lstrip("/"), os.X_OK)
+    assert (installed / config.lstrip("/")).read_text() == (TOP / "packaging/tcpproxy.conf").read_text()
+
+
+def test_files_of_etc_that_are_there_stay(installed):
+    config = installed / find(installed, "tcpproxy.service").read_text().split(" -f ")[1].split()[0].lstrip("/")
+    before = config.read_text()
+    config.write_text("mine\n")
+    subprocess.run(["meson", "install", "-C", TCPPROXY.parent, "--no-rebuild", "--quiet", "--destdir", installed],
+                   check=True)
+    assert config.read_text() == "mine\n"
+    config.write_text(before)
+
+
+def test_the_first_configuration_file(folder):
+    """Nothing is served until a port is opened; each example in it is right."""
+    text = (TOP / "packaging/tcpproxy.conf").read_text()
+    file = folder / "tcpproxy.conf"
+    file.write_text(text)
+
+    def check():
+        return subprocess.run([TCPPROXY, "--check", "-f", file], capture_output=True, text=True, timeout=20)
+    assert "no port is opened" in check().stderr
+    file.write_text(re.sub(r"^#(?=[a-z])", "", text, flags=re.M))
+    done = check()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\nport ") == 4
