@@ -17,7 +17,7 @@ static const int allowed[] = {
 	SCMP_SYS(clock_nanosleep), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(connect), SCMP_SYS(dup3),
 	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_wait),
 	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(futex),
-	SCMP_SYS(getpid), SCMP_SYS(getsockname), SCMP_SYS(getsockopt), SCMP_SYS(gettid),
+	SCMP_SYS(getpeername), SCMP_SYS(getpid), SCMP_SYS(getsockname), SCMP_SYS(getsockopt), SCMP_SYS(gettid),
 	SCMP_SYS(getrandom), SCMP_SYS(ioctl), SCMP_SYS(kill), SCMP_SYS(lseek), SCMP_SYS(madvise),
 	SCMP_SYS(mmap), SCMP_SYS(mprotect), SCMP_SYS(mremap), SCMP_SYS(munmap), SCMP_SYS(nanosleep),
 	SCMP_SYS(newfstatat), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_send_signal), SCMP_SYS(pipe2),
