@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "daemon/door.h"
 #include "daemon/wire.h"
@@ -81,7 +82,9 @@ static void take_rules(int fd, uint64_t generation)
 
 	/* recorded first: a successor finds the one or the other */
 	worker.trio->config_fd = fd;
+	FAULT_POINT();
 	worker.trio->config_generation = generation;
+	FAULT_POINT();
 	if (old >= 0)
 		close(old);
 	load_rules(fd, generation);
@@ -105,6 +108,7 @@ static void take_listener(uint32_t id, int fd)
 	}
 	if (slot >= 0) {
 		worker.trio->listeners[slot].fd = fd;
+		FAULT_POINT();
 		atomic_store(&worker.trio->listeners[slot].id, id);
 		engine_add_listener(&worker.engine, (uint32_t)slot, id, fd);
 		return;
@@ -117,6 +121,7 @@ static void take_listener(uint32_t id, int fd)
 static void drop_listener(uint32_t id)
 {
 	engine_drop_listener(&worker.engine, id);
+	FAULT_POINT();
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&worker.trio->listeners[i].id) == id)
 			atomic_store(&worker.trio->listeners[i].id, 0);
@@ -221,7 +226,9 @@ static void control_event(void *arg, uint32_t events)
 		if (len == sizeof(w)) {
 			/* looked at, obeyed, then dropped: a successor is told again what we die of. All of it
 			 * may be done twice. */
+			FAULT_POINT();
 			obey(&w, fds, n_fds);
+			FAULT_POINT();
 			sock_drop_message(worker.control.fd);
 			continue;
 		}
@@ -448,6 +455,7 @@ void worker_run(void *arg)
 	worker.trio = setup->trio;
 	worker.control.fd = worker.suitor.fd = -1;
 	log_set_sink(put_line, NULL);
+	FAULT_ARM();
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
 		log_warning("workers run without %s: this kernel does not have it", missing);
@@ -460,6 +468,7 @@ void worker_run(void *arg)
 	if (worker.trio->door_fd >= 0)
 		watch_add(&worker.engine.loop, &worker.door, worker.trio->door_fd, EPOLLIN, door_event,
 			  NULL);
+	FAULT_POINT();
 	atomic_store(&worker.trio->ready, worker.trio->pid[MEMBER_WORKER]);
 	now_idle(NULL);
 	loop_run(&worker.engine.loop);

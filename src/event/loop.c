@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 #define KIND_SHIFT 56
@@ -209,6 +210,7 @@ static void dispatch(struct loop *l, int n)
 
 		if (ev->events && kind < LOOP_KINDS && l->kinds[kind].fn)
 			l->kinds[kind].fn(l->kinds[kind].arg, number, ev->events);
+		FAULT_POINT();
 		ev->events = 0; /* handled: a successor need not look */
 	}
 }

@@ -1,6 +1,7 @@
 #include "proxy/ask.h"
 
 #include <errno.h>
+#include "base/fault.h"
 #include "os/sock.h"
 
 static struct question_slot *slot_of(struct step_env *env, const struct row *row)
@@ -12,6 +13,7 @@ static void prepare_slot(struct step_env *env, struct row *row, struct row_cold 
 {
 	struct question_slot *slot = slot_of(env, row);
 
+	FAULT_POINT();
 	slot->pid = 0;
 	slot->answered = 0;
 	slot->status = 0;
@@ -19,7 +21,9 @@ static void prepare_slot(struct step_env *env, struct row *row, struct row_cold 
 	barrier();
 	slot->serial = ++cold->question_count << 32 | row->serial;
 	barrier();
+	FAULT_POINT();
 	cold->question = slot->serial;
+	FAULT_POINT();
 }
 
 int ask_send(struct step_env *env, struct row *row, struct row_cold *cold,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "os/sock.h"
 
 #define NEXT_ATTEMPT_MS 250 /* RFC 8305, section 8: recommended connection attempt delay */
@@ -69,6 +70,7 @@ static void drop(struct dial *d, enum side side)
 	if (fd < 0)
 		return;
 	d->row->fd[side] = -1; /* forgotten first: what nobody knows is swept */
+	FAULT_POINT();
 	close(fd);
 }
 
@@ -90,8 +92,11 @@ static void win(struct dial *d, enum side side)
 	if (side == SECOND) {
 		/* a successor that finds it in both places knows it by its cookie */
 		row->cookie[SERVER] = row->cookie[SECOND];
+		FAULT_POINT();
 		row->fd[SERVER] = row->fd[SECOND];
+		FAULT_POINT();
 		row->fd[SECOND] = -1;
+		FAULT_POINT();
 		loop_change(d->env->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
 			    row_token(d->env->trio, row, SERVER));
 	}
@@ -104,6 +109,7 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 	int fd = d->unix_path ? sock_new_unix() : sock_new_tcp(a->family);
 	int rc = 0;
 
+	FAULT_POINT();
 	if (fd < 0)
 		return fd;
 	if (d->source->family != AF_UNSPEC && a->family == d->source->family)
@@ -116,9 +122,12 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 		return rc;
 	}
 	d->addr[side - SERVER] = *a;
+	FAULT_POINT();
 	d->row->cookie[side] = sock_cookie(fd);
 	barrier();
+	FAULT_POINT();
 	d->row->fd[side] = fd;
+	FAULT_POINT();
 	return 0;
 }
 
@@ -134,6 +143,7 @@ static int attempt(struct dial *d, enum side side)
 	if (rc == 0)
 		rc = d->unix_path ? sock_connect_unix(d->row->fd[side], d->unix_path)
 				  : sock_connect(d->row->fd[side], &a);
+	FAULT_POINT();
 	if (rc < 0 && rc != -EINPROGRESS) {
 		d->error = -rc;
 		drop(d, side);
@@ -217,7 +227,9 @@ void dial_start(struct dial *d, struct step_env *env, struct row *row, struct ro
 	cold->dial_deadline_ms = d->deadline_ms;
 	d->next_at_ms = 0;
 	d->error = 0;
+	FAULT_POINT();
 	row->state = ROW_CONNECTING;
+	FAULT_POINT();
 	advance(d);
 }
 
@@ -245,6 +257,7 @@ void dial_event(struct dial *d, enum side side, uint32_t events)
 	if (side == CLIENT || d->row->fd[side] < 0)
 		return;
 	rc = look(d->row->fd[side], d->unix_path);
+	FAULT_POINT();
 	if (rc == 0) {
 		win(d, side);
 	} else if (rc != -EINPROGRESS) {

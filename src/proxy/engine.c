@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/sock.h"
@@ -158,9 +159,12 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 	if (client->family != AF_INET && client->family != AF_INET6)
 		row->flags |= ROWFLAG_CLIENT_UNIX;
 	row->active_ms = e->loop.now_ms;
+	FAULT_POINT();
 	row->fd[CLIENT] = fd;
 	barrier();
+	FAULT_POINT();
 	row->state = ROW_ACCEPTED;
+	FAULT_POINT();
 	loop_add(&e->loop, fd, ROW_EVENTS, row_token(e->env.trio, row, CLIENT));
 	session_start(s, section);
 	return true;
@@ -294,8 +298,10 @@ static void adopt_some(struct engine *e)
 void engine_take_over(struct engine *e)
 {
 	survey(e);
+	FAULT_POINT();
 	finish_endings(e);
 	look_for_poison(e);
+	FAULT_POINT();
 	recover_descriptors(e->env.trio, adopt_client, e);
 	e->adopted = 0;
 	loop_replay(&e->loop); /* who had events first */
@@ -351,12 +357,14 @@ static void channel_event(void *arg, uint32_t events)
 		int channel = e->channel.fd;
 		int len = sock_peek_message(channel, &a, sizeof(a), &fd, &n_fds);
 
+		FAULT_POINT();
 		if (len > 0) {
 			/* looked at, acted on, then dropped: whoever dies in between leaves it there */
 			if (len == sizeof(a))
 				take_answer(e, &a, n_fds == 1 ? fd : -1);
 			else if (n_fds == 1)
 				close(fd);
+			FAULT_POINT();
 			sock_drop_message(channel);
 			continue;
 		}
@@ -375,12 +383,13 @@ void engine_set_channel(struct engine *e, int fd)
 
 	watch_remove(&e->loop, &e->channel);
 	e->env.trio->spawner_fd = fd;
+	FAULT_POINT();
 	if (old >= 0)
 		close(old);
 	e->channel.fd = -1;
 	if (fd >= 0)
 		watch_add(&e->loop, &e->channel, fd, EPOLLIN, channel_event, e);
-	else
+	if (fd < 0 || old >= 0) /* what was asked through the old one is not answered there any more */
 		for_each(e, session_spawner_lost);
 }
 

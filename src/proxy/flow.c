@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "os/pipe.h"
 
 /* A program's stdout that became a parked pipe is closed when it is empty: some child may still hold
@@ -26,6 +27,7 @@ enum flow_stop flow_drain(struct flow_io *io)
 			break;
 		}
 		n = pipe_splice(io->row->pipe_read, io->dest, PIPEPOOL_SIZE);
+		FAULT_POINT();
 		if (n == -EAGAIN || n == -EINTR)
 			return FLOW_FULL;
 		if (n < 0) {
@@ -48,6 +50,7 @@ enum flow_stop flow_discard(struct flow_io *io)
 			io->error = errno;
 			return errno == EAGAIN || errno == EINTR ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
 		}
+		FAULT_POINT();
 		io->row->moved += (uint64_t)n;
 		io->progress = true;
 		sum += (size_t)n;

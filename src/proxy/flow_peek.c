@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include "base/check.h"
+#include "base/fault.h"
 #include "proxy/flow.h"
 
 /* Takes n bytes that were seen. TCP throws them away in the kernel; other sockets must copy. */
@@ -39,9 +40,12 @@ enum flow_stop flow_peek(struct flow_io *io)
 		sent = send(io->dest, io->scratch, (size_t)seen, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0) {
 			io->error = errno;
+			FAULT_POINT();
 			return errno == EAGAIN || errno == EINTR ? FLOW_FULL : FLOW_DEST_ERROR;
 		}
+		FAULT_POINT();
 		take(io, (size_t)sent);
+		FAULT_POINT();
 		io->row->moved += (uint64_t)sent;
 		io->moved += (size_t)sent;
 		io->progress = true;

@@ -4,6 +4,7 @@
  * now" can only mean the source.
  */
 #include <errno.h>
+#include "base/fault.h"
 #include "os/pipe.h"
 #include "proxy/flow.h"
 
@@ -17,7 +18,9 @@ enum flow_stop flow_splice(struct flow_io *io)
 		if (io->row->pipe_read < 0 &&
 		    pipepool_take(io->pool, &io->row->pipe_read, &io->row->pipe_write) < 0)
 			return FLOW_NO_PIPE;
+		FAULT_POINT();
 		n = pipe_splice(io->source, io->row->pipe_write, PIPEPOOL_SIZE);
+		FAULT_POINT();
 		if (n <= 0) {
 			pipepool_give(io->pool, &io->row->pipe_read, &io->row->pipe_write);
 			if (n == 0)
@@ -28,6 +31,7 @@ enum flow_stop flow_splice(struct flow_io *io)
 			return n == -EAGAIN || n == -EINTR ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
 		}
 		io->row->moved += (uint64_t)n;
+		FAULT_POINT();
 		io->moved += (size_t)n;
 		io->budget -= (size_t)n < io->budget ? (size_t)n : io->budget;
 		io->progress = true;

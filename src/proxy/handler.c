@@ -1,6 +1,7 @@
 #include "proxy/handler.h"
 
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/log.h"
 #include "os/proc.h"
 #include "os/sock.h"
@@ -79,7 +80,9 @@ void handler_start(struct handler *h, struct step_env *env, struct row *row, str
 {
 	*h = (struct handler){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
 	h->deadline_ms = env->loop->now_ms + START_LIMIT_MS;
+	FAULT_POINT();
 	row->state = ROW_STARTING;
+	FAULT_POINT();
 	/* from now on its events are the program's */
 	loop_remove(env->loop, row->fd[CLIENT]);
 	ask(h);
@@ -87,8 +90,13 @@ void handler_start(struct handler *h, struct step_env *env, struct row *row, str
 
 static void started(struct handler *h, int pidfd)
 {
+	h->row->cookie[SECOND] = 0; /* no socket */
+	barrier();
 	h->row->fd[SECOND] = pidfd;
+	barrier();
+	FAULT_POINT();
 	h->row->state = ROW_HANDLER;
+	FAULT_POINT();
 	timer_clear(h->env->loop, &h->timer);
 	if (h->cold->timeout_ms) {
 		count_bytes(h);

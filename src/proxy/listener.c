@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/log.h"
 #include "os/sock.h"
 #include "proxy/engine.h"
@@ -95,6 +96,7 @@ static bool accept_one(struct engine *e, int listener)
 	struct addr local, client;
 	int fd = sock_accept(listener, &client);
 
+	FAULT_POINT();
 	if (fd >= 0) {
 		if (sock_local(fd, &local) < 0)
 			close(fd);
@@ -184,6 +186,7 @@ void engine_drop_listener(struct engine *e, uint32_t id)
 		/* whoever is in its queue was promised to be served */
 		while (e->n_free > 0 && accept_one(e, l->fd))
 			;
+		FAULT_POINT();
 		close(l->fd);
 		l->fd = -1;
 	}

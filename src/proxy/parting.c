@@ -1,6 +1,7 @@
 #include "proxy/parting.h"
 
 #include <sys/socket.h>
+#include "base/fault.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
 
@@ -72,7 +73,9 @@ void parting_start(struct parting *l, struct step_env *env, struct row *row, voi
 {
 	*l = (struct parting){.env = env, .row = row, .done = done, .arg = arg};
 	l->since_ms = env->loop->now_ms;
+	FAULT_POINT();
 	row->state = ROW_LINGER;
+	FAULT_POINT();
 	loop_change(env->loop, row->fd[CLIENT], ROW_EVENTS | EPOLLOUT,
 		    row_token(env->trio, row, CLIENT));
 	timer_set(env->loop, &l->timer, env->loop->now_ms, tick, l);

@@ -1,6 +1,7 @@
 #include "proxy/pipepool.h"
 
 #include <unistd.h>
+#include "base/fault.h"
 #include "os/pipe.h"
 
 int pipepool_take(struct pipepool *p, int32_t *read_end, int32_t *write_end)
@@ -11,6 +12,7 @@ int pipepool_take(struct pipepool *p, int32_t *read_end, int32_t *write_end)
 	if (p->n > 0) {
 		p->n--;
 		*write_end = p->ends[p->n][1];
+		FAULT_POINT();
 		*read_end = p->ends[p->n][0];
 		return 0;
 	}
@@ -19,7 +21,9 @@ int pipepool_take(struct pipepool *p, int32_t *read_end, int32_t *write_end)
 		p->refused++;
 		return rc;
 	}
+	FAULT_POINT();
 	*write_end = ends[1];
+	FAULT_POINT();
 	*read_end = ends[0];
 	return 0;
 }
@@ -42,8 +46,10 @@ void pipepool_discard(int32_t *read_end, int32_t *write_end)
 
 	/* forget first, close later: pipe ends have no cookie by which a successor could know them */
 	*read_end = *write_end = -1;
+	FAULT_POINT();
 	if (r >= 0)
 		close(r);
+	FAULT_POINT();
 	if (w >= 0)
 		close(w);
 }

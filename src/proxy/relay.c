@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/socket.h>
+#include "base/fault.h"
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
@@ -56,10 +57,13 @@ static void note_reset(struct relay *r, enum side s)
 	enum end other_fin = s == CLIENT ? END_SERVER_FIN : END_CLIENT_FIN;
 	bool cut = r->row->end == other_fin && !(r->row->flow[s].flags & FLOW_EOF);
 
-	r->row->flags |= reset_flag(s);
-	r->readable[s] = true; /* what came before it can still be read */
 	if (r->row->end == END_NONE || cut)
 		r->row->end = s == CLIENT ? END_CLIENT_RESET : END_SERVER_RESET;
+	barrier();
+	FAULT_POINT();
+	r->row->flags |= reset_flag(s);
+	FAULT_POINT();
+	r->readable[s] = true; /* what came before it can still be read */
 }
 
 /* ---- the end of an input ---- */
@@ -80,11 +84,15 @@ static void input_ended(struct relay *r, enum side s)
 
 	if ((was_reset(r, s) || (r->resumed && !is_unix(r, s))) && !fin_in_stream(r, s)) {
 		note_reset(r, s);
+		FAULT_POINT();
 		flow->flags |= FLOW_RESET;
 		return;
 	}
+	note_fin(r, s); /* first: a successor does not come here again */
+	barrier();
+	FAULT_POINT();
 	flow->flags |= FLOW_EOF;
-	note_fin(r, s);
+	FAULT_POINT();
 }
 
 /* ---- one direction ---- */
@@ -124,7 +132,9 @@ static void pass_on_end(struct relay *r, enum side s)
 	if (!(flow->flags & FLOW_EOF) || flow->flags & (FLOW_SHUT | FLOW_DISCARD) ||
 	    flow->pipe_read >= 0)
 		return;
+	FAULT_POINT();
 	shutdown(r->row->fd[other(s)], SHUT_WR);
+	FAULT_POINT();
 	flow->flags |= FLOW_SHUT;
 }
 
@@ -202,6 +212,7 @@ static void cannot_deliver(struct relay *r, enum side to)
 		return;
 	if (flow->pipe_read >= 0)
 		pipepool_discard(&flow->pipe_read, &flow->pipe_write);
+	FAULT_POINT();
 	flow->flags |= FLOW_DISCARD;
 	r->readable[other(to)] = true;
 }
@@ -213,7 +224,9 @@ static void await_acknowledgement(struct relay *r, uint8_t state)
 {
 	if (r->row->state == state)
 		return;
+	FAULT_POINT();
 	r->row->state = state;
+	FAULT_POINT();
 	r->row->active_ms = r->env->loop->now_ms;
 	r->wait_ms = FIRST_LOOK_MS;
 	timer_set(r->env->loop, &r->timer, r->env->loop->now_ms, look_again, r);
@@ -288,6 +301,7 @@ void relay_event(struct relay *r, enum side side, uint32_t events)
 	if (events & EPOLLERR) {
 		int error = sock_take_error(r->row->fd[side]);
 
+		FAULT_POINT();
 		if (error)
 			note_reset(r, side);
 	}
@@ -480,10 +494,13 @@ void relay_start(struct relay *r, struct step_env *env, struct row *row, struct 
 {
 	init(r, env, row, cold, done, again, arg);
 	r->watched[SERVER] = server_watched;
+	FAULT_POINT();
 	cold->base[SERVER] = banner_bytes(r);
 	row->active_ms = env->loop->now_ms;
 	barrier();
+	FAULT_POINT();
 	row->state = ROW_RELAY;
+	FAULT_POINT();
 	plan_tick(r);
 	relay_run(r);
 }
@@ -495,17 +512,30 @@ void relay_cancel(struct relay *r)
 
 /* ---- after a worker's death ---- */
 
+/* Whether a FIN is among what was consumed may be a guess; but bytes are taken all that were sent, or
+ * none of them, and `moved` is as it was before. */
+static uint64_t consumed(const struct position *from, uint64_t moved, uint64_t arrived)
+{
+	uint64_t other_guess = from->fin ? from->consumed + 1 : from->consumed - 1;
+
+	if (from->certain || from->consumed == moved || from->consumed == arrived)
+		return from->consumed;
+	return other_guess == moved || other_guess == arrived ? other_guess : from->consumed;
+}
+
 /* Bytes that the destination has, and the source still shows: they were sent, but not yet taken. */
 static void take_what_was_sent(struct relay *r, enum side s, const struct position *from,
 			       const struct position *to)
 {
 	struct flow_row *flow = &r->row->flow[s];
 	uint64_t arrived = to->written - r->cold->base[s];
-	uint64_t sent = arrived > from->consumed ? arrived - from->consumed : 0;
+	uint64_t taken = consumed(from, flow->moved, arrived);
+	uint64_t sent = arrived > taken ? arrived - taken : 0;
 
 	while (sent > 0) {
 		ssize_t n = recv(r->row->fd[s], NULL, sent, MSG_DONTWAIT | MSG_TRUNC);
 
+		FAULT_POINT();
 		if (n <= 0)
 			break;
 		sent -= (uint64_t)n;
@@ -513,29 +543,54 @@ static void take_what_was_sent(struct relay *r, enum side s, const struct positi
 	flow->moved = arrived;
 }
 
-/* Puts one direction right. Through a pipe there is nothing to do: bytes are in one place only. */
+/* Through a pipe bytes are in one place only; but the last of them may not be counted yet. The end that is
+ * TCP knows how many there were. */
+static void count_again(struct relay *r, enum side s, const struct position *from,
+			const struct position *to)
+{
+	struct flow_row *flow = &r->row->flow[s];
+	int parked = flow->pipe_read >= 0 ? pipe_filled(flow->pipe_read) : 0;
+
+	if (!is_unix(r, s)) {
+		if (from->certain || !was_reset(r, s))
+			flow->moved = from->consumed;
+	} else if (!to->closed) {
+		flow->moved = to->written - r->cold->base[s] + (uint64_t)(parked > 0 ? parked : 0);
+	}
+}
+
+/* Puts one direction right. */
 static void put_right(struct relay *r, enum side s, const struct position *from,
 		      const struct position *to)
 {
 	struct flow_row *flow = &r->row->flow[s];
+	bool both_tcp = !is_unix(r, CLIENT) && !is_unix(r, SERVER);
 
 	if (flow->pipe_read < 0 || flow->pipe_write < 0)
 		flow->pipe_read = flow->pipe_write = -1;
-	if (flow->flags & (FLOW_EOF | FLOW_RESET | FLOW_DISCARD))
+	if (flow->flags & (FLOW_EOF | FLOW_RESET))
 		return;
-	if (to->closed)
-		note_reset(r, other(s)); /* it never got a FIN from us, so nothing else closed it */
-	else if (flow->pipe_read < 0)
+	if (!both_tcp || flow->flags & FLOW_DISCARD)
+		count_again(r, s, from, to);
+	else if (flow->pipe_read < 0 && !to->closed)
 		take_what_was_sent(r, s, from, to);
 }
 
 static void ask_positions(struct relay *r, struct position *at)
 {
 	for (enum side s = CLIENT; s <= SERVER; s++) {
+		/* whom we never sent a FIN can only have been closed by a reset */
+		bool no_fin_sent = !(r->row->flow[other(s)].flags & FLOW_EOF);
+
+		if (is_unix(r, s))
+			continue;
 		if (position_error_pending(r->row->fd[s]))
 			note_reset(r, s);
+		FAULT_POINT();
 		barrier();
-		position_ask(r->row->fd[s], s == SERVER, was_reset(r, s), &at[s]);
+		position_ask(r->row->fd[s], s == SERVER, was_reset(r, s) || no_fin_sent, &at[s]);
+		if (at[s].closed && no_fin_sent)
+			note_reset(r, s);
 	}
 }
 
@@ -547,11 +602,9 @@ void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct
 
 	init(r, env, row, cold, done, again, arg);
 	r->resumed = true;
-	if (!is_unix(r, CLIENT) && !is_unix(r, SERVER)) {
-		ask_positions(r, at);
-		put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
-		put_right(r, SERVER, &at[SERVER], &at[CLIENT]);
-	}
+	ask_positions(r, at);
+	put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
+	put_right(r, SERVER, &at[SERVER], &at[CLIENT]);
 	if (row->state == ROW_RELAY) {
 		plan_tick(r);
 	} else {

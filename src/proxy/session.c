@@ -3,9 +3,11 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
+#include "proxy/ending.h"
 #include "proxy/route.h"
 #include "takeover/recover.h"
 
@@ -72,11 +74,13 @@ static bool within_limits(struct session *s, const struct section *section)
 	struct row_cold *cold = s->cold;
 	struct { uint16_t port; struct addr net; } client = {0};
 
+	FAULT_POINT();
 	cold->limit[LIMIT_GLOBAL] = limit_key(LIMIT_GLOBAL, "", 0);
 	if (!limits_take(&e->limits, cold->limit[LIMIT_GLOBAL], e->rules->config->max_connections)) {
 		cold->limit[LIMIT_GLOBAL] = 0;
 		return false;
 	}
+	FAULT_POINT();
 	cold->limit[LIMIT_SERVICE] = e->rules->service_keys[section->service];
 	if (!limits_take(&e->limits, cold->limit[LIMIT_SERVICE], section->max_connections)) {
 		cold->limit[LIMIT_SERVICE] = 0;
@@ -104,11 +108,9 @@ static void verdict_done(void *arg, enum verdict_outcome outcome)
 	struct session *s = arg;
 
 	if (outcome == VERDICT_DENIED) {
-		s->row->end = END_DENIED;
 		parting_start(&s->parting, &s->engine->env, s->row, parting_done, s);
 		return;
 	}
-	s->row->flags |= ROWFLAG_GRANTED;
 	enter_route(s);
 }
 
@@ -164,7 +166,9 @@ static void enter_route(struct session *s)
 	if (result == ROUTE_FOUND) {
 		const struct pool *pool = &e->rules->pools[section->index];
 
+		FAULT_POINT();
 		s->cold->limit[LIMIT_SERVER] = pool->limit_keys[s->cold->server_index];
+		FAULT_POINT();
 		s->cold->target = pool->targets[s->cold->server_index];
 		if (section->servers[s->cold->server_index].kind == SERVER_PROGRAM)
 			enter_handler(s);
@@ -276,12 +280,11 @@ static bool dial_deadline(struct session *s, int64_t *ret)
 }
 
 /* Everything that a dial needs and no row has. */
-static void prepare_dial(struct session *s)
+static void describe_dial(struct session *s)
 {
 	const struct section *section = section_of(s);
 	const struct server *server = server_of(s);
 
-	memset(&s->dial, 0, sizeof(s->dial));
 	s->dial.target = &s->engine->world->targets.list[s->cold->target];
 	s->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
 	s->dial.source = &section->source;
@@ -290,6 +293,12 @@ static void prepare_dial(struct session *s)
 		s->row->flags |= ROWFLAG_SERVER_UNIX;
 	else
 		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
+}
+
+static void prepare_dial(struct session *s)
+{
+	memset(&s->dial, 0, sizeof(s->dial));
+	describe_dial(s);
 }
 
 static void enter_dial(struct session *s)
@@ -421,6 +430,20 @@ void session_spawner_lost(struct session *s)
 		handler_spawner_lost(&s->handler);
 }
 
+/* The server that is being dialled is one of the section's still, or again: its place may be another. */
+static bool find_server_again(struct session *s)
+{
+	const struct pool *pool = &s->engine->rules->pools[s->cold->section];
+
+	for (uint32_t i = 0; i < pool->n; i++)
+		if (pool->targets[i] == s->cold->target &&
+		    pool->limit_keys[i] == s->cold->limit[LIMIT_SERVER]) {
+			s->cold->server_index = i;
+			return true;
+		}
+	return false;
+}
+
 void session_rules_changed(struct session *s)
 {
 	const struct section *section;
@@ -440,6 +463,11 @@ void session_rules_changed(struct session *s)
 		return;
 	}
 	copy_section(s, section);
+	FAULT_POINT();
+	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
+		describe_dial(s); /* it may have accepted already: it shall not be called twice */
+		return;
+	}
 	if (s->row->state == ROW_RESOLVE)
 		leave_resolve(s);
 	else if (s->row->state == ROW_CONNECTING)
@@ -461,7 +489,7 @@ static void forget_strangers(struct session *s)
 	if (row->fd[SERVER] >= 0 && row->fd[SERVER] == row->fd[SECOND])
 		row->fd[SECOND] = -1;
 	for (enum side side = CLIENT; side <= SECOND; side++)
-		if (!(side == SECOND && row->state == ROW_HANDLER) && !recover_is_ours(row, side))
+		if (!(side == SECOND && row->cookie[SECOND] == 0) && !recover_is_ours(row, side))
 			row->fd[side] = -1;
 }
 
@@ -493,6 +521,27 @@ static bool has_rules(struct session *s)
 	return true;
 }
 
+/* Its server may be gone with the rules under which it was dialled. */
+static void dial_again(struct session *s)
+{
+	struct row *row = s->row;
+
+	if (find_server_again(s)) {
+		prepare_dial(s);
+		dial_resume(&s->dial, &s->engine->env, row, s->cold, dial_done, s);
+		return;
+	}
+	for (enum side side = SERVER; side <= SECOND; side++) {
+		int fd = row->fd[side];
+
+		row->fd[side] = -1;
+		if (fd >= 0)
+			close(fd);
+	}
+	give_server_back(s);
+	enter_route(s);
+}
+
 static void adopt_by_state(struct session *s)
 {
 	struct step_env *env = &s->engine->env;
@@ -511,12 +560,12 @@ static void adopt_by_state(struct session *s)
 		parting_start(&s->parting, env, s->row, parting_done, s);
 		break;
 	case ROW_VERDICT:
+		give_server_back(s); /* its route is not taken before the state changes */
 		verdict_resume(&s->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
 			       verdict_done, s);
 		break;
 	case ROW_CONNECTING:
-		prepare_dial(s);
-		dial_resume(&s->dial, env, s->row, s->cold, dial_done, s);
+		dial_again(s);
 		break;
 	case ROW_RESOLVE:
 		give_server_back(s);
@@ -564,9 +613,10 @@ void session_adopt(struct session *s)
 
 /* ---- the end ---- */
 
-static void cancel_step(struct session *s)
+/* was: the state that it leaves. */
+static void cancel_step(struct session *s, uint8_t was)
 {
-	switch (s->row->state) {
+	switch (was) {
 	case ROW_VERDICT:
 		verdict_cancel(&s->verdict);
 		break;
@@ -593,62 +643,32 @@ static void cancel_step(struct session *s)
 	}
 }
 
-/* Once, whoever dies in between: if the ring has grown since the mark, it is in there. */
-static void write_record(struct session *s)
-{
-	struct trio *t = s->engine->env.trio;
-	struct record_message m;
-	size_t len;
-
-	if (s->row->flags & ROWFLAG_RECORDED)
-		return;
-	if (s->cold->ring_mark == 0) {
-		s->cold->ring_mark = ring_head(trio_ring(t)) + 1;
-		barrier();
-	}
-	if (s->cold->ring_mark == ring_head(trio_ring(t)) + 1) {
-		len = accesslog_fill(t, s->engine->world, s->index, RECORD_CLOSE, &m);
-		s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
-	}
-	barrier();
-	s->row->flags |= ROWFLAG_RECORDED;
-}
-
-static void close_all(struct session *s, enum manner manner)
-{
-	struct row *row = s->row;
-
-	for (int i = 0; i < 3; i++) {
-		/* close first, forget later: a successor adopts accepted sockets that no row knows */
-		if (row->fd[i] < 0)
-			continue;
-		if (manner == BY_RESET && i != SECOND)
-			sock_reset_on_close(row->fd[i]);
-		close(row->fd[i]);
-		row->fd[i] = -1;
-	}
-	for (int i = 0; i < 2; i++)
-		pipepool_discard(&row->flow[i].pipe_read, &row->flow[i].pipe_write);
-}
-
 void session_end(struct session *s, enum end end, enum manner manner)
 {
 	struct engine *e = s->engine;
 	struct row *row = s->row;
 
-	cancel_step(s);
+	uint8_t was = row->state;
+
+	/* from here on nobody goes back: a step that is cancelled would look as if it had not begun */
 	row->end = (uint8_t)end;
 	barrier();
+	FAULT_POINT();
 	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_ENDING;
 	barrier();
-	write_record(s);
+	FAULT_POINT();
+	cancel_step(s, was);
+	ending_record(s);
 	barrier();
-	close_all(s, manner);
+	ending_close(s, manner == BY_RESET);
 	for (int i = 0; i < LIMIT_KINDS; i++) {
 		limits_give(&e->limits, s->cold->limit[i]);
+		FAULT_POINT();
 		s->cold->limit[i] = 0;
 	}
 	barrier();
+	FAULT_POINT();
 	row->state = ROW_FREE;
+	FAULT_POINT();
 	engine_row_freed(e, s->index);
 }

@@ -1,6 +1,8 @@
 #include "proxy/verdict.h"
 
+#include "base/fault.h"
 #include "base/log.h"
+#include "base/record.h"
 #include "os/pipe.h"
 #include "program/question.h"
 #include "proxy/ask.h"
@@ -11,7 +13,15 @@
 static void finish(struct verdict *v, enum verdict_outcome outcome)
 {
 	timer_clear(v->env->loop, &v->timer);
+	/* written down before the question is over: whoever finds none would ask again */
+	if (outcome == VERDICT_GRANTED)
+		v->row->flags |= ROWFLAG_GRANTED;
+	else
+		v->row->end = END_DENIED;
+	barrier();
+	FAULT_POINT();
 	v->cold->question = 0;
+	FAULT_POINT();
 	v->done(v->arg, outcome);
 }
 
@@ -77,9 +87,12 @@ void verdict_start(struct verdict *v, struct step_env *env, struct row *row, str
 		finish(v, VERDICT_DENIED);
 		return;
 	}
+	FAULT_POINT();
 	flow->pipe_foreign = 1;
 	flow->pipe_write = ends[1];
+	FAULT_POINT();
 	flow->pipe_read = ends[0];
+	FAULT_POINT();
 	loop_add(env->loop, flow->pipe_read, EPOLLIN | EPOLLET, row_token(env->trio, row, BANNER));
 	ask(v);
 }
@@ -119,14 +132,18 @@ void verdict_resume(struct verdict *v, struct step_env *env, struct row *row, st
 {
 	struct question_slot *slot = &trio_slots(env->trio)[row_index(env->trio, row)];
 
+	*v = (struct verdict){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
+	if (row->flags & ROWFLAG_GRANTED || row->end == END_DENIED) {
+		finish(v, row->flags & ROWFLAG_GRANTED ? VERDICT_GRANTED : VERDICT_DENIED);
+		return;
+	}
 	if (row->flow[SERVER].pipe_read < 0 || row->flow[SERVER].pipe_write < 0 ||
 	    cold->question == 0) {
 		/* nothing was asked yet */
-		row->flow[SERVER].pipe_read = row->flow[SERVER].pipe_write = -1;
+		pipepool_discard(&row->flow[SERVER].pipe_read, &row->flow[SERVER].pipe_write);
 		verdict_start(v, env, row, cold, time_ms, done, arg);
 		return;
 	}
-	*v = (struct verdict){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
 	v->deadline_ms = env->loop->now_ms + time_ms + GRACE_MS;
 	loop_add(env->loop, row->flow[SERVER].pipe_read, EPOLLIN | EPOLLET,
 		 row_token(env->trio, row, BANNER));

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include "base/fault.h"
 #include "os/sock.h"
 
 #define STABLE_TRIES 100
@@ -58,7 +59,9 @@ static bool probe_fin(int fd, int unread)
 
 	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &behind, sizeof(behind)) < 0)
 		return false;
+	FAULT_POINT();
 	n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	FAULT_POINT();
 	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
 	return n == 0;
 }
@@ -71,12 +74,15 @@ int position_ask(int fd, bool caller, bool error_seen, struct position *ret)
 	if (rc < 0)
 		return rc;
 	*ret = (struct position){.closed = tcp_closed(r.facts.state),
-				 .fin = tcp_fin_received(r.facts.state)};
+				 .fin = tcp_fin_received(r.facts.state),
+				 .certain = true};
 	if (ret->closed) {
 		bool pending = position_error_pending(fd);
+		bool nothing_behind = probe_fin(fd, r.unread);
 
 		/* "no FIN" is certain; "FIN" only if its error is still there or there never was one */
-		ret->fin = probe_fin(fd, r.unread) && (pending || !error_seen);
+		ret->certain = pending || !nothing_behind;
+		ret->fin = nothing_behind && (pending || !error_seen);
 	}
 	ret->consumed = r.facts.bytes_received - (uint64_t)r.unread - (ret->fin ? 1 : 0);
 	ret->written = r.facts.bytes_acked + (uint64_t)r.unsent -

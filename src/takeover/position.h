@@ -18,13 +18,14 @@ struct position {
 	uint64_t written;  /* payload bytes that were written to it; only if !closed */
 	bool fin;          /* the peer's FIN was received */
 	bool closed;       /* TCP_CLOSE: a reset, or both FINs and everything acknowledged */
+	bool certain;      /* else `fin` is a guess, and `consumed` may be wrong by that one */
 };
 
 /* An error is pending: the peer has reset. Does not take it. To be noted in the row before position_ask(),
  * whose probe may take it. */
 bool position_error_pending(int fd);
 
-/* caller: this socket called connect(). error_seen: an error of it was noted. Returns 0 or -errno. */
+/* caller: this socket called connect(). error_seen: it has had an error, noted or not. Returns 0 or -errno. */
 int position_ask(int fd, bool caller, bool error_seen, struct position *ret);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/mem.h"
 #include "os/sock.h"
 
@@ -75,26 +76,44 @@ static bool is_accepted_client(const struct trio *t, int fd)
 	return false;
 }
 
-void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg)
+/* Closes what nobody knows; accepted clients are written down. */
+static void sweep(struct trio *t, const struct known *k, struct known *clients)
 {
-	struct known k = {.size = t->table_size};
-
-	k.bits = mem_alloc(k.size / 8 + 1);
-	note_all(&k, t);
-	for (uint32_t fd = 3; fd < k.size && fd < k.last + LONGEST_GAP; fd++) {
+	for (uint32_t fd = 3; fd < k->size && fd < k->last + LONGEST_GAP; fd++) {
 		struct stat st;
 
-		if (is_known(&k, fd) || fstat((int)fd, &st) < 0)
+		if (is_known(k, fd) || fstat((int)fd, &st) < 0)
 			continue;
+		FAULT_POINT();
 		/* keepers make only other kinds, so theirs are never touched */
 		if (S_ISFIFO(st.st_mode))
 			close((int)fd);
 		else if (S_ISSOCK(st.st_mode) && is_accepted_client(t, (int)fd))
-			adopt(arg, (int)fd);
+			note(clients, (int)fd);
 		else if (S_ISSOCK(st.st_mode))
 			close((int)fd);
 	}
-	free(k.bits);
+}
+
+static void known_init(struct known *k, uint32_t size)
+{
+	*k = (struct known){.size = size, .bits = mem_alloc(size / 8 + 1)};
+}
+
+void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg)
+{
+	struct known known, clients;
+
+	known_init(&known, t->table_size);
+	known_init(&clients, t->table_size);
+	note_all(&known, t);
+	sweep(t, &known, &clients);
+	/* only now: who is served has descriptors opened */
+	for (uint32_t fd = 3; fd <= clients.last; fd++)
+		if (is_known(&clients, fd))
+			adopt(arg, (int)fd);
+	free(known.bits);
+	free(clients.bits);
 }
 
 bool recover_is_ours(const struct row *row, enum side side)
