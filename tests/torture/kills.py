@@ -1,0 +1,213 @@
+#!/usr/bin/python3
+"""Connections of many kinds over IPv4, IPv6 and Unix sockets, every byte and every end checked (peers.c), while
+members of trios are killed (killer.c). Afterwards: exactly one access record for each connection, with the right
+end and the right counts; no descriptor more than before; no process left.
+
+usage: kills.py [--seed N] [--kills N] [--slots N] [--whom LETTERS] [--faults N] [--forwarder 'COMMAND {port} {target}']
+"""
+import argparse
+import collections
+import os
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+
+from lib import processes  # noqa: E402
+from lib.ports import free_port, listening  # noqa: E402
+from lib.proxy import Directory, Proxy  # noqa: E402
+from lib.waiting import wait_for  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KINDS = ["tcp4", "tcp6", "unix"]
+WHOM = "mmmmmmww22ddsh"  # see killer.c
+POOLED = 2 * 64  # ends of empty pipes that a worker keeps
+
+
+def build(directory, name, *flags):
+    """The C programs of the torture need nothing but a compiler."""
+    program = directory / name
+    subprocess.run(["cc", "-O2", "-D_GNU_SOURCE", "-o", program, os.path.join(HERE, name + ".c"), *flags], check=True)
+    return program
+
+
+class Slots:
+    def __init__(self, directory, n):
+        self.words, self.config, self.ports, self.pairs = [], "", [], []
+        for i in range(n):
+            kind, port = KINDS[i % 3], free_port()
+            target = directory / f"{i}.sock" if kind == "unix" else str(free_port())
+            spelt = {"tcp4": f"127.0.0.1:{target}", "tcp6": f"[::1]:{target}", "unix": f"unix:{target}"}[kind]
+            self.words.append(f"{kind}:{port}:{target}")
+            self.ports.append(port)
+            self.pairs.append((port, spelt))
+            self.config += f"port {port}\nserver {spelt}\n"
+
+
+def open_sockets(proxy):
+    """What each worker holds: sockets, ends of pipes, others."""
+    found = {}
+    for pid in proxy.workers():
+        kinds = collections.Counter(re.split(r"[:\[]", d)[0] for d in processes.descriptors(pid).values())
+        found[processes.title(pid)] = kinds
+    return found
+
+
+def wrong_descriptors(before, after, kills):
+    wrong = []
+    for title, had in before.items():
+        has = after.get(title, {})
+        if has.get("socket", 0) != had["socket"]:
+            wrong.append(f"{title}: {has.get('socket', 0)} sockets, there were {had['socket']}")
+        if has.get("pipe", 0) > had["pipe"] + POOLED:
+            wrong.append(f"{title}: {has.get('pipe', 0)} ends of pipes")
+        # a keeper killed between pidfd_open() and writing down the number leaves one
+        if has.get("anon_inode", 0) > had["anon_inode"] + 2 + kills // 50:
+            wrong.append(f"{title}: {has.get('anon_inode', 0)} anonymous descriptors, there were {had['anon_inode']}")
+    return wrong
+
+
+def wrong_records(log, lines):
+    """Compares what peers.c says with the records: per client's address, in order."""
+    wanted, found, wrong = collections.defaultdict(list), collections.defaultdict(list), []
+    for line in lines:
+        _, client, port, up, down, ends = line.split()
+        wanted[client, port].append((int(up), int(down), ends.split(",")))
+    for m in re.finditer(r" close id=(\S+) port=(\d+) .*?client=(\S+) .* up=(\d+) down=(\d+) .*end=(\S+)", log):
+        found[m[3], m[2]].append((int(m[4]), int(m[5]), m[6], m[0].strip()))
+    for key in wanted.keys() | found.keys():
+        if len(wanted[key]) != len(found[key]):
+            wrong.append(f"{key}: {len(found[key])} records of {len(wanted[key])} connections: {found[key]}")
+            continue
+        for (up, down, ends), (got_up, got_down, end, text) in zip(wanted[key], found[key]):
+            if end not in ends or up not in (-1, got_up) or down not in (-1, got_down):
+                wrong.append(f"up={up} down={down} end={'|'.join(ends)} is what was done: {text}")
+    ids = [m for m in re.findall(r" close id=(\S+) ", log)]
+    if len(ids) != len(set(ids)):
+        wrong.append(f"{len(ids) - len(set(ids))} numbers of connections come twice")
+    return wrong
+
+
+class Run:
+    """What came of one run."""
+
+    def __init__(self):
+        self.failures, self.summary, self.log = [], "", ""
+
+
+def load(peers, seed, slots, action):
+    """Runs the peers while action() does something; returns what they say, line by line."""
+    with open(peers + ".out", "w+") as out:  # a pipe would be full while nobody reads
+        p = subprocess.Popen([peers, str(seed), *slots.words], stdout=out)
+        try:
+            action(p)
+            p.terminate()
+            p.wait(60)
+        finally:
+            p.kill()
+            p.wait()
+        out.seek(0)
+        return out.read().splitlines()
+
+
+def killing(run, directory, proxy, seed, kills, whom):
+    killer = build(directory, "killer", "-lm")
+    argv = [killer, str(seed), directory.program, str(proxy.pid), str(proxy.trios), str(kills), whom]
+
+    def action(_):
+        out = subprocess.run(argv, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        run.failures += [line for line in out if line.startswith("FAIL")]
+        run.summary = " ".join(line for line in out if line.startswith("killed"))
+    return action
+
+
+def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, env=None, options=""):
+    """Returns a Run."""
+    run, directory = Run(), Directory()
+    slots = Slots(directory, n)
+    proxy = None
+    try:
+        peers = build(directory, "peers")
+        config = f"workers {workers}\n{options}" + slots.config
+        proxy = Proxy(directory, config=config, env=env, wait=not env)
+        if env:
+            wait_for(lambda: all(listening(p) for p in slots.ports), "listening")
+        proxy.expect_deaths()
+        before = open_sockets(proxy)
+        action = killing(run, directory, proxy, seed, kills, whom)
+        if env:  # it kills itself
+            def action(_):
+                wait_for(lambda: proxy.log().count(" is replaced") >= kills, f"{kills} deaths", 600)
+        lines = load(peers, seed, slots, action)
+        done = [line for line in lines if line.startswith("conn")]
+        run.failures += [line for line in lines if line.startswith("FAIL")]
+        run.summary += " " + lines[-1]
+        if not run.failures:
+            proxy.wait_records(len(done), 10)
+            time.sleep(0.2)  # were there one record too many, it would come now
+            run.failures += wrong_records(proxy.log(), done)
+            if not env:
+                run.failures += wrong_descriptors(before, open_sockets(proxy), kills)
+        run.log = proxy.log()
+        run.summary += f" takeovers {len(re.findall(r'worker [0-9]+ .pid.*is replaced', run.log))}"
+        proxy.stop()
+    except AssertionError as e:
+        run.failures.append(str(e)[-2000:])
+    finally:
+        if proxy:
+            proxy.kill()
+            run.log = proxy.log()
+        directory.remove()
+    return run
+
+
+def torture_forwarder(command, seed=1, seconds=4, n=12):
+    """The same connections through some other forwarder, without kills. Returns what failed."""
+    directory = Directory()
+    slots = Slots(directory, n)
+    running = []
+    try:
+        peers = build(directory, "peers")
+        for port, spelt in slots.pairs:
+            running.append(subprocess.Popen([w.format(port=port, target=spelt) for w in command.split()]))
+        wait_for(lambda: all(listening(p) for p in slots.ports), "the forwarders")
+        lines = load(peers, seed, slots, lambda p: time.sleep(seconds))
+        return [line for line in lines if line.startswith("FAIL")], lines[-1]
+    finally:
+        for p in running:
+            p.kill()
+            p.wait()
+        directory.remove()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--slots", type=int, default=48)
+    parser.add_argument("--whom", default=WHOM)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--faults", type=int, help="a build with -Dfaults=true: a worker ends itself at one of N steps")
+    parser.add_argument("--forwarder")
+    parser.add_argument("--log", help="where the log is kept if something failed")
+    args = parser.parse_args()
+    begin = time.monotonic()
+    if args.forwarder:
+        failures, summary = torture_forwarder(args.forwarder, args.seed, 10, args.slots)
+    else:
+        env = {"TCPPROXY_FAULTS": str(args.faults)} if args.faults else None
+        run = torture_proxy(args.seed, args.kills, args.slots, args.whom, args.workers, env)
+        failures, summary = run.failures, run.summary
+        if args.log and failures:
+            with open(args.log, "w") as f:
+                f.write(run.log)
+    for line in failures[:20]:
+        print(line)
+    print(f"{summary}; {len(failures)} FAIL, seed {args.seed}, {time.monotonic() - begin:.1f} s")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

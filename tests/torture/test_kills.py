@@ -1,0 +1,30 @@
+"""Members of trios are killed while many connections are under way; and the proof that a fault would be seen."""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from kills import torture_forwarder, torture_proxy  # noqa: E402
+
+FORWARDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forwarder.py")
+SEED = int(os.environ.get("SEED", "1"))
+
+
+@pytest.mark.limit(180)
+def test_300_kills_cost_no_connection_no_byte_and_no_end():
+    run = torture_proxy(seed=SEED, kills=300)
+    assert not run.failures, run.failures[:10]
+    print(run.summary)
+
+
+@pytest.mark.parametrize("fault, words", [
+    ("wrong-byte", "a wrong byte"),
+    ("lost-reset", "a FIN instead of a reset"),
+    ("early-end", "an end before the last byte"),
+])
+@pytest.mark.limit(120)
+def test_it_notices(fault, words):
+    failures, _ = torture_forwarder(f"{FORWARDER} {{port}} {{target}} {fault}", seed=SEED)
+    assert any(words in line for line in failures), failures[:10]
