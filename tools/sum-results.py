@@ -3,13 +3,18 @@
 Exit 0 only if something passed and nothing failed. BROKEN: steps that could not even count."""
 import glob
 import os
+import re
 import sys
 import xml.etree.ElementTree as tree
 
 
 def count(path):
     passed = failed = skipped = 0
-    for case in tree.parse(path).getroot().iter("testcase"):
+    with open(path, errors="replace") as f:
+        text = f.read()
+    # cmocka writes a document of its own for each group of tests into one file
+    documents = re.sub(r"<\?xml[^>]*\?>", "", text)
+    for case in tree.fromstring(f"<all>{documents}</all>").iter("testcase"):
         kinds = {child.tag for child in case}
         if kinds & {"failure", "error"}:
             failed += 1

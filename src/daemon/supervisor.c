@@ -14,6 +14,7 @@
 #define EXIT_NO_START  2
 #define KILL_AFTER_MS  3000 /* whoever has not ended by itself; programs have had 2 s by then */
 #define RESPAWN_MS     500
+#define REAP_AGAIN_MS  50
 
 /* ---- stopping ---- */
 
@@ -117,14 +118,31 @@ static void spawner_died(struct supervisor *s, int status)
 		start_spawner_again(s);
 }
 
+static void reap(struct supervisor *s);
+
+static void reap_again(void *arg)
+{
+	reap(arg);
+}
+
+/* Our own children, and those of the dead that fell to us. The trial of an upgrade is reaped by who runs it. */
 static void reap(struct supervisor *s)
 {
-	int status;
-	pid_t pid;
+	for (;;) {
+		siginfo_t info = {.si_pid = 0};
+		int status;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (pid == s->spawner_pid)
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+			return;
+		if (s->checking && info.si_pid == s->check.process.pid) {
+			timer_set(&s->loop, &s->reap_timer, s->loop.now_ms + REAP_AGAIN_MS, reap_again,
+				  s);
+			return;
+		}
+		if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid &&
+		    info.si_pid == s->spawner_pid)
 			spawner_died(s, status);
+	}
 }
 
 /* ---- signals ---- */

@@ -100,7 +100,7 @@ struct supervisor {
 	struct run check;
 	bool checking, check_passed;
 	int check_out;             /* what it printed */
-	struct timer check_timer, renew_timer;
+	struct timer check_timer, renew_timer, reap_timer;
 	uint32_t renewing;         /* the crew that becomes the new program now; n_crews: none */
 	uint32_t n_renewed;
 	unsigned renewals, renewals_failed;
