@@ -9,6 +9,7 @@
 #include "proxy/ask.h"
 #include "proxy/ending.h"
 #include "proxy/route.h"
+#include "takeover/position.h"
 #include "takeover/recover.h"
 
 /*
@@ -359,7 +360,7 @@ static void enter_handler(struct session *s)
  * server, so only one that has said nothing is dropped at once. */
 static void client_gone_early(struct session *s)
 {
-	if (sock_take_error(s->row->fd[CLIENT]) != 0)
+	if (position_error_pending(s->row->fd[CLIENT])) /* left there: a successor sees it, too */
 		s->row->flags |= ROWFLAG_CLIENT_RESET;
 	if (s->row->flags & ROWFLAG_CLIENT_RESET && sock_unread(s->row->fd[CLIENT]) <= 0)
 		session_end(s, END_CLIENT_RESET, BY_RESET);
@@ -604,6 +605,7 @@ void session_adopt(struct session *s)
 	}
 	if (row->fd[CLIENT] < 0 || (needs_server(row) && row->fd[SERVER] < 0) ||
 	    (needs_rules(row) && !has_rules(s))) {
+		row->state = ROW_ABORTING; /* no step of ours has begun that could be cancelled */
 		session_end(s, END_LOST, BY_RESET);
 		return;
 	}
