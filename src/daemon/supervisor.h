@@ -4,6 +4,8 @@
  *
  *   start.c       from the command line to a running daemon: sockets, pidfile, user
  *   crew.c        the trios: starting them, what they say, their deaths
+ *   spawning.c    the spawner, likewise
+ *   upgrade.c     another program takes our place
  *   reload.c      a new configuration, taken whole or not at all
  *   supervisor.c  the loop: signals, children, stopping
  */
@@ -128,8 +130,10 @@ void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size
 void crew_drain(struct crew *c);         /* what stands in its ring goes to the log */
 void crews_kill(struct supervisor *s);
 bool crews_gone(const struct supervisor *s);
-void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
+
+/* spawning.c */
 int spawner_start(struct supervisor *s); /* and gives every worker a channel to it */
+void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
 
 /* reload.c */
 void supervisor_reload(struct supervisor *s);

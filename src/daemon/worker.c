@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
-#include "daemon/door.h"
+#include "daemon/doorman.h"
 #include "daemon/wire.h"
 #include "os/sandbox.h"
 #include "os/shm.h"
@@ -23,8 +23,7 @@ static struct worker {
 	struct engine engine;
 	struct trio *trio;
 	struct watch control;
-	struct watch door;
-	struct watch suitor;     /* somebody who knocked and may become our supervisor */
+	struct doorman doorman;
 	struct watch members[3]; /* keepers and supervisor */
 	struct timer members_timer;
 	bool quitting;
@@ -159,6 +158,16 @@ static void quit(void)
 		now_idle(NULL);
 }
 
+static void members_changed(void *arg);
+
+static void meet_supervisor(int pidfd)
+{
+	trio_set_supervisor(pidfd);
+	atomic_store(&worker.trio->leaving, 0);
+	say(WIRE_ADOPTED);
+	members_changed(NULL);
+}
+
 /* Our end, once this message is dropped, lets the keeper become that program. */
 static void take_program(int fd)
 {
@@ -197,6 +206,10 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		break;
 	case WIRE_QUIT:
 		quit();
+		break;
+	case WIRE_ADOPT:
+		if (n_fds == 1)
+			meet_supervisor(fds[used++]);
 		break;
 	case WIRE_RENEW:
 		if (n_fds == 1)
@@ -246,121 +259,16 @@ static void control_event(void *arg, uint32_t events)
 	}
 }
 
-/* ---- the next supervisor ---- */
-
-static void suitor_gone(void)
-{
-	int fd = worker.suitor.fd;
-
-	watch_remove(&worker.engine.loop, &worker.suitor);
-	if (fd >= 0)
-		close(fd);
-	worker.suitor.fd = -1;
-}
-
-static void members_changed(void *arg);
-
-static void accept_supervisor(int pidfd)
+/* The socket of a new supervisor, with its first word still in it: obeyed like any other. */
+static void change_control(int fd)
 {
 	int old = worker.trio->control_fd;
-	int fd = worker.suitor.fd;
 
-	watch_remove(&worker.engine.loop, &worker.suitor);
 	watch_remove(&worker.engine.loop, &worker.control);
-	worker.suitor.fd = -1;
 	worker.trio->control_fd = fd;
 	if (old >= 0)
 		close(old);
-	trio_set_supervisor(pidfd);
-	atomic_store(&worker.trio->leaving, 0);
 	watch_add(&worker.engine.loop, &worker.control, fd, EPOLLIN, control_event, NULL);
-	say(WIRE_ADOPTED);
-	members_changed(NULL);
-}
-
-static void suitor_event(void *arg, uint32_t events)
-{
-	struct wire w;
-	int fd = -1;
-	size_t n_fds = 1;
-	int len = sock_recv_message(worker.suitor.fd, &w, sizeof(w), &fd, &n_fds);
-
-	(void)arg;
-	if (len == -EAGAIN)
-		return;
-	if (len == sizeof(w) && w.type == WIRE_ADOPT && n_fds == 1) {
-		accept_supervisor(fd);
-		return;
-	}
-	if (n_fds == 1)
-		close(fd);
-	suitor_gone();
-}
-
-static void tell_listeners(int to)
-{
-	struct wire w = {.type = WIRE_LISTEN};
-	int fds[SOCK_MAX_FDS];
-
-	for (int i = 0; i <= TRIO_LISTENERS; i++) {
-		bool last = i == TRIO_LISTENERS;
-		uint32_t id = last ? 0 : atomic_load(&worker.trio->listeners[i].id);
-
-		if (id != 0) {
-			w.ids[w.n] = id;
-			fds[w.n++] = worker.trio->listeners[i].fd;
-		}
-		if (w.n == SOCK_MAX_FDS || (last && w.n > 0)) {
-			sock_send_message(to, &w, sizeof(w), fds, w.n);
-			w.n = 0;
-		}
-	}
-}
-
-static void greet(int to)
-{
-	struct trio *t = worker.trio;
-	const int fds[GREETING_FDS] = {t->trio_fd, t->world_fd, t->wake_fd, t->rearm_fd, t->door_fd};
-	struct greeting g = {
-		.magic = GREETING_MAGIC,
-		.trio_version = t->version,
-		.trio_size = t->size,
-		.row_size = t->row_size,
-		.cold_size = t->cold_size,
-		.world_version = worker.engine.world->version,
-		.world_size = worker.engine.world->size,
-		.number = t->number,
-		.n_workers = atomic_load(&worker.engine.world->n_workers),
-		.supervised = trio_supervised() && !atomic_load(&t->leaving),
-	};
-
-	for (int i = 0; i < TRIO_LISTENERS; i++)
-		g.n_listeners += atomic_load(&t->listeners[i].id) != 0;
-	sock_send_message(to, &g, sizeof(g), fds, g.supervised ? 0 : GREETING_FDS);
-	if (!g.supervised)
-		tell_listeners(to);
-}
-
-static void door_event(void *arg, uint32_t events)
-{
-	int fd = sock_accept(worker.trio->door_fd, NULL);
-	uid_t peer;
-
-	(void)arg;
-	if (fd < 0)
-		return;
-	peer = door_peer(fd);
-	if (peer != 0 && peer != worker.trio->uid) {
-		close(fd);
-		return;
-	}
-	greet(fd);
-	if (trio_supervised() && !atomic_load(&worker.trio->leaving)) {
-		close(fd);
-		return;
-	}
-	suitor_gone(); /* the latest one is meant */
-	watch_add(&worker.engine.loop, &worker.suitor, fd, EPOLLIN, suitor_event, NULL);
 }
 
 /* ---- the other members ---- */
@@ -453,7 +361,7 @@ void worker_run(void *arg)
 
 	memset(&worker, 0, sizeof(worker));
 	worker.trio = setup->trio;
-	worker.control.fd = worker.suitor.fd = -1;
+	worker.control.fd = -1;
 	log_set_sink(put_line, NULL);
 	FAULT_ARM();
 	missing = sandbox_worker();
@@ -465,10 +373,8 @@ void worker_run(void *arg)
 	if (worker.trio->control_fd >= 0)
 		watch_add(&worker.engine.loop, &worker.control, worker.trio->control_fd, EPOLLIN,
 			  control_event, NULL);
-	if (worker.trio->door_fd >= 0)
-		watch_add(&worker.engine.loop, &worker.door, worker.trio->door_fd, EPOLLIN, door_event,
-			  NULL);
-	FAULT_POINT();
+	doorman_start(&worker.doorman, &worker.engine.loop, worker.trio, worker.engine.world,
+		      change_control);
 	atomic_store(&worker.trio->ready, worker.trio->pid[MEMBER_WORKER]);
 	now_idle(NULL);
 	loop_run(&worker.engine.loop);
