@@ -258,6 +258,8 @@ static void settle(struct relay *r)
 	for (enum side s = CLIENT; s <= SERVER && r->row->state != ROW_CLOSING; s++)
 		if (was_reset(r, s) && r->row->flow[s].flags & (FLOW_SHUT | FLOW_RESET)) {
 			await_acknowledgement(r, ROW_RESETTING);
+			if (all_acknowledged(r, other(s)))
+				finish(r, RELAY_ABORT);
 			return;
 		}
 	if (r->row->state == ROW_RELAY && r->row->flow[CLIENT].flags & FLOW_SHUT &&
