@@ -70,7 +70,10 @@ def main_pid(machine):
 
 
 def workers(machine):
-    return sorted(pid for pid, title in machine.processes().items() if title.startswith("tcpproxy: worker"))
+    def both():
+        found = sorted(pid for pid, title in machine.processes().items() if title.startswith("tcpproxy: worker"))
+        return found if len(found) == 2 else None
+    return wait_for(both, "two workers")
 
 
 def test_units_are_right(machine):
@@ -154,6 +157,39 @@ def test_killed_supervisor(service):
         assert answers(c, b"after")
         with service.connect(8080) as d:
             assert answers(d, b"new")
+
+
+def test_a_supervisor_that_cannot_be_started_again(service):
+    """With a broken configuration nobody tries for ever; workers go on, and the next start finds them."""
+    with service.connect(8080) as c:
+        assert answers(c, b"before")
+        workers(service)
+        service.etc("tcpproxy.conf", CONFIG + "sever x\n")
+        service.kill(signal.SIGKILL, main_pid(service))
+        wait_for(lambda: service.show("tcpproxy", "ActiveState") == "failed", "given up")
+        assert answers(c, b"alone")
+        service.etc("tcpproxy.conf", CONFIG)
+        service.systemctl("start", "tcpproxy")
+        service.wait_log("took over 2 workers")
+        assert answers(c, b"after")
+        service.etc("tcpproxy.conf", CONFIG + "sever x\n")
+        service.kill(signal.SIGKILL, main_pid(service))
+        wait_for(lambda: service.show("tcpproxy", "ActiveState") == "failed", "given up")
+        service.systemctl("kill", "--kill-who=all", "--signal=KILL", "tcpproxy")
+        wait_for(lambda: service.processes() == {}, "all have ended")
+
+
+def test_upgrade(service):
+    """The new program is the same main process, and says so."""
+    with service.connect(8080) as c:
+        assert answers(c, b"before")
+        pid = main_pid(service)
+        service.systemctl("kill", "--kill-who=main", "--signal=USR2", "tcpproxy")
+        service.wait_log("upgrade: done")
+        assert service.show("tcpproxy", "ActiveState") == "active"
+        assert main_pid(service) == pid
+        assert service.show("tcpproxy", "NRestarts") == "0"
+        assert answers(c, b"after")
 
 
 def test_stop(service):
