@@ -49,6 +49,9 @@ struct config *cmdline_reload(const struct cmdline *c, const struct config_world
 
 /* The world as a process without special rights sees it: plain files, glob(3), /etc/services. */
 const struct config_world *cmdline_world(void);
+/* Files that may not be read are asked of this helper (daemon/files.h). */
+struct files;
+void world_use_files(struct files *helper);
 
 /* --explain, -z and -C: print on stdout, return the exit code. */
 int cmdline_explain(const struct cmdline *c);

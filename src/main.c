@@ -1,8 +1,10 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "cmdline.h"
+#include "daemon/files.h"
 #include "daemon/renew.h"
 #include "daemon/single.h"
 #include "daemon/supervisor.h"
@@ -44,6 +46,18 @@ static char *binary_path(const char *argv0, const char *cwd)
 	return found ? found : realpath("/proc/self/exe", NULL);
 }
 
+/* In an upgrade: the helper for files of root's comes from the program before us. */
+static void inherit_files(void)
+{
+	static struct files helper = {.fd = -1};
+	const char *text = getenv(FILES_VARIABLE);
+
+	if (!text)
+		text = getenv(UPGRADE_VARIABLE);
+	if (text && sscanf(text, "%d", &helper.fd) == 1 && helper.fd >= 0)
+		world_use_files(&helper);
+}
+
 static int serve(struct cmdline *c)
 {
 	char *real = c->config_path ? realpath(c->config_path, NULL) : NULL;
@@ -71,6 +85,7 @@ int main(int argc, char **argv)
 		proc_title_init(argc, argv);
 		renew_continue(trio);
 	}
+	inherit_files();
 	rc = cmdline_parse(argc, argv, &c);
 	if (rc != 0)
 		return rc;

@@ -11,41 +11,32 @@
 
 #include "base/mem.h"
 #include "cmdline.h"
+#include "daemon/files.h"
+#include "os/file.h"
 
-#define FILE_MAX (64u << 20)
+static struct files *files; /* who may read what we may not; NULL: nobody */
 
-static char *read_all(int fd, const char **why)
+void world_use_files(struct files *helper)
 {
-	size_t len = 0, room = 16384;
-	char *text = mem_alloc(room);
+	files = helper;
+}
 
-	for (;;) {
-		ssize_t n = read(fd, text + len, room - len - 1);
+/* Not to be held up by a FIFO that nobody writes to. */
+static int open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 || len + (size_t)n > FILE_MAX) {
-			*why = n < 0 ? strerrordesc_np(errno) : "it is larger than 64 MiB";
-			free(text);
-			return NULL;
-		}
-		if (n == 0)
-			break;
-		len += (size_t)n;
-		if (len + 1 == room)
-			text = mem_resize(text, room *= 2, 1);
-	}
-	/* A NUL would end the text early; another control character is an error at its place. */
-	for (char *nul = text; (nul = memchr(nul, '\0', len - (size_t)(nul - text)));)
-		*nul = '\1';
-	text[len] = '\0';
-	return text;
+	if (fd >= 0 || !files)
+		return fd;
+	fd = files_open_read(files, path);
+	if (fd < 0)
+		errno = -fd;
+	return fd < 0 ? -1 : fd;
 }
 
 static char *world_read_file(void *arg, const char *path, const char **why)
 {
-	/* Not to be held up by a FIFO that nobody writes to. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open_file(path);
 	char *text = NULL;
 	struct stat st;
 
@@ -54,7 +45,7 @@ static char *world_read_file(void *arg, const char *path, const char **why)
 	else if (S_ISDIR(st.st_mode))
 		*why = "it is a directory";
 	else
-		text = read_all(fd, why);
+		text = file_read_all(fd, why);
 	if (fd >= 0)
 		close(fd);
 	return text;

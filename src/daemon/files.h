@@ -13,6 +13,11 @@
 #include <stddef.h>
 #include "os/user.h"
 
+/* Descriptors that a new program gets from the one before it (upgrade.c): of the helper, for a trial; of the helper and
+ * the guard, for good. */
+#define FILES_VARIABLE   "TCPPROXY_FILES"
+#define UPGRADE_VARIABLE "TCPPROXY_UPGRADE"
+
 struct files {
 	int fd; /* to the helper, -1: there is none */
 	pid_t pid;

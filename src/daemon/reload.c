@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/supervisor.h"
+#include "os/file.h"
 #include "os/netlink.h"
 #include "os/shm.h"
 #include "os/systemd.h"
@@ -73,22 +74,6 @@ static void send_removed(struct supervisor *s, const struct sockets *now,
 
 /* ---- reading it again, with the rights that are left ---- */
 
-static char *read_all(int fd, const char **why)
-{
-	struct buf text = BUF_INIT;
-	char part[8192];
-	ssize_t n;
-
-	while ((n = read(fd, part, sizeof(part))) > 0)
-		buf_add(&text, part, (size_t)n);
-	if (n < 0) {
-		*why = strerror(errno);
-		buf_release(&text);
-		return NULL;
-	}
-	return buf_detach(&text);
-}
-
 static char *read_file(void *arg, const char *path, const char **why)
 {
 	struct supervisor *s = arg;
@@ -100,7 +85,7 @@ static char *read_file(void *arg, const char *path, const char **why)
 	fd = files_open_read(&s->files, path);
 	if (fd < 0)
 		return NULL;
-	text = read_all(fd, why);
+	text = file_read_all(fd, why);
 	close(fd);
 	return text;
 }

@@ -27,7 +27,7 @@
 #include "os/proc.h"
 #include "os/user.h"
 
-#define VARIABLE        "TCPPROXY_UPGRADE" /* "FILES GUARD": descriptors, -1: none */
+#define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD": descriptors, -1: none */
 #define ROLLED_BACK     (-2)               /* in place of GUARD: the new program has failed */
 #define CHECK_LIMIT_MS  10000
 #define GUARD_LIMIT_MS  20000
@@ -197,7 +197,7 @@ static char **check_argv(const struct supervisor *s)
 
 void supervisor_upgrade(struct supervisor *s)
 {
-	struct spawn what = {.env = environ, .umask = s->umask_before, .keep_cwd = true};
+	struct spawn what = {.umask = s->umask_before, .keep_cwd = true};
 	char **argv;
 	int rc;
 
@@ -208,7 +208,12 @@ void supervisor_upgrade(struct supervisor *s)
 	argv = check_argv(s);
 	s->check_out = memfd_create("tcpproxy-check", MFD_CLOEXEC);
 	what.argv = argv;
-	what.fds[0] = what.fds[1] = s->check_out;
+	what.fds[1] = s->check_out;
+	/* a private configuration is read through the helper */
+	what.fds[0] = s->files.fd >= 0 ? s->files.fd : s->check_out;
+	if (s->files.fd >= 0)
+		setenv(FILES_VARIABLE, "0", 1);
+	what.env = environ;
 	s->check_passed = false;
 	s->checking = true;
 	rc = s->check_out < 0 ? -errno
@@ -221,6 +226,7 @@ void supervisor_upgrade(struct supervisor *s)
 	} else {
 		timer_set(&s->loop, &s->check_timer, s->loop.now_ms + CHECK_LIMIT_MS, check_too_long, s);
 	}
+	unsetenv(FILES_VARIABLE);
 	free(argv);
 }
 

@@ -160,7 +160,8 @@ def test_handlers_survive(start, directory):
 
 
 def test_what_only_root_could_do_is_still_done(start, service, directory):
-    """The pidfile goes at exit, a log in root's directory is opened again, a low port can be added."""
+    """A private file is read, the pidfile goes at exit, a log in root's directory is opened again, a low port can be
+    added."""
     os.chmod(directory.path, 0o755)
     private = directory / "private"
     os.mkdir(private)
@@ -168,6 +169,7 @@ def test_what_only_root_could_do_is_still_done(start, service, directory):
     text = f"pidfile {private}/pid\nlog file:{private}/log\nport {port}\nserver {target.spelt}\n"
     proxy = start(config=text, log="stderr.log")
     os.chmod(private, 0o700)
+    os.chmod(proxy.config_path, 0o600)
     proxy.expect_deaths()
     proxy.signal(signal.SIGUSR2)
     log = f"{private}/log"
