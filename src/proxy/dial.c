@@ -137,8 +137,11 @@ static int attempt(struct dial *d, enum side side)
 	struct addr a = {.family = AF_UNIX};
 	int rc;
 
-	if (!d->unix_path && !next_address(d, &a))
+	if (!d->unix_path && !next_address(d, &a)) {
+		if (!d->error)
+			d->error = EDESTADDRREQ; /* a name without an address of a kind that we know */
 		return -EDESTADDRREQ;
+	}
 	rc = open_socket(d, side, &a);
 	if (rc == 0)
 		rc = d->unix_path ? sock_connect_unix(d->row->fd[side], d->unix_path)
