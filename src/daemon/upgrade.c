@@ -25,6 +25,7 @@
 #include "base/text.h"
 #include "daemon/supervisor.h"
 #include "os/proc.h"
+#include "os/systemd.h"
 #include "os/user.h"
 
 #define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD": descriptors, -1: none */
@@ -59,9 +60,12 @@ static _Noreturn void guard(struct supervisor *s, int fd, pid_t supervisor)
 
 	proc_title("tcpproxy: guard");
 	proc_close_except(3, keep, 2);
-	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &byte, 1) == 1)
+	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &byte, 1) == 1) {
+		systemd_main_pid(supervisor);
 		_exit(0);
+	}
 	kill(supervisor, SIGKILL);
+	systemd_inherit();
 	keep_over_exec(s->files.fd, true);
 	set_variable(s->files.fd, ROLLED_BACK);
 	/* the file may have been replaced; this is the program that we are */
@@ -85,6 +89,7 @@ static int start_guard(struct supervisor *s)
 		close(ends[1]);
 		return -EAGAIN;
 	}
+	systemd_main_pid(pid); /* so that our end is not that of the service; it gives this back */
 	return ends[1];
 }
 

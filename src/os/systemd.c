@@ -123,6 +123,22 @@ void systemd_alive(void)
 	notify("WATCHDOG=1");
 }
 
+void systemd_main_pid(pid_t pid)
+{
+	char message[32];
+
+	snprintf(message, sizeof(message), "MAINPID=%d", (int)pid);
+	notify(message);
+}
+
+void systemd_inherit(void)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	setenv("WATCHDOG_PID", pid, 1);
+}
+
 int64_t systemd_watchdog_ms(void)
 {
 	const char *pid = getenv("WATCHDOG_PID"), *usec_text = getenv("WATCHDOG_USEC");

@@ -3,6 +3,7 @@
 #define OS_SYSTEMD_H
 
 #include <stdint.h>
+#include <sys/types.h>
 
 #define SYSTEMD_FIRST_FD 3
 
@@ -17,6 +18,10 @@ void systemd_reloading(void);           /* until the next systemd_ready() */
 void systemd_stopping(const char *status);
 void systemd_status(const char *status);
 void systemd_alive(void); /* feeds the watchdog */
+/* Another process is the main one from now on. Usually only the present one may say so. */
+void systemd_main_pid(pid_t pid);
+/* We go on in place of the process that was started: its watchdog is ours. */
+void systemd_inherit(void);
 
 /* How often the watchdog is to be fed: half of what it waits. 0: there is none, or it watches
  * another process (WATCHDOG_USEC, WATCHDOG_PID). */

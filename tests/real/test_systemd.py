@@ -192,6 +192,40 @@ def test_upgrade(service):
         assert answers(c, b"after")
 
 
+NO_GOOD = """#!/bin/sh
+case "$*" in
+*--check*) exec /usr/local/sbin/good "$@" ;;
+esac
+exit 1
+"""
+
+
+@pytest.mark.parametrize("drop_in", [IMPATIENT], indirect=True, ids=["impatient"])
+def test_upgrade_that_fails(drop_in, service):
+    """The new program ends at once: the old one goes on as another process, and the service with it."""
+    program, good = service.folder / "bin/tcpproxy", service.folder / "bin/good"
+    program.rename(good)
+    try:
+        program.write_text(NO_GOOD)
+        program.chmod(0o755)
+        with service.connect(8080) as c:
+            assert answers(c, b"before")
+            pid = main_pid(service)
+            service.systemctl("kill", "--kill-who=main", "--signal=USR2", "tcpproxy")
+            service.wait_log("the old program goes on")
+            assert service.show("tcpproxy", "ActiveState") == "active"
+            assert main_pid(service) not in (0, pid)
+            fed = service.show("tcpproxy", "WatchdogTimestampMonotonic")
+            wait_for(lambda: service.show("tcpproxy", "WatchdogTimestampMonotonic") != fed, "the watchdog is fed")
+            assert service.show("tcpproxy", "NRestarts") == "0"
+            assert answers(c, b"after")
+        # systemd did not start this process, so it does not wait for its end
+        service.systemctl("stop", "tcpproxy")
+        wait_for(lambda: service.processes() == {}, "all have ended", STOPS_WITHIN)
+    finally:
+        good.rename(program)
+
+
 def test_stop(service):
     """Within 4 s, with a connection and a program that does not want to end; nothing is left."""
     service.etc("tcpproxy.conf", CONFIG + "port 8082\nexec /bin/sh -c \"trap '' TERM; echo ready; while :; do sleep 1; done\"\n")

@@ -84,6 +84,8 @@ static void test_other_words(void **state)
 	assert_string_equal(heard(), "STATUS=waiting");
 	systemd_alive();
 	assert_string_equal(heard(), "WATCHDOG=1");
+	systemd_main_pid(77);
+	assert_string_equal(heard(), "MAINPID=77");
 }
 
 static void test_a_status_is_one_line(void **state)
@@ -169,6 +171,9 @@ static void test_watchdog(void **state)
 	watchdog("-1", pid, 0);
 	watchdog("0", pid, 0);
 	watchdog("1", pid, 1);
+	watchdog("30000000", "1", 0);
+	systemd_inherit();
+	assert_int_equal(systemd_watchdog_ms(), 15000);
 }
 
 static void test_listening_sockets_of_somebody_else(void **state)
