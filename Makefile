@@ -3,7 +3,7 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps run test install clean
+.PHONY: all deps run test test-long install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet tcpproxy tcpproxyctl
@@ -24,6 +24,12 @@ test:
 	@tools/deps.sh all
 	@$(MAKE) --no-print-directory all
 	@tools/test.sh
+
+# Thousands of kills; see docs/hacking.md.
+test-long:
+	@tools/deps.sh all
+	@$(MAKE) --no-print-directory all
+	@tools/test-long.sh
 
 install: all
 	@meson configure $(BUILD) --prefix=$(PREFIX)

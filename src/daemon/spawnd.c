@@ -12,7 +12,7 @@
 #include "proxy/accesslog.h"
 #include "proxy/ruleset.h"
 
-#define ALONE_LOOK_MS 1000
+#define ALONE_LOOK_MS 250
 
 static struct spawnd {
 	const struct spawnd_setup *setup;
@@ -22,6 +22,7 @@ static struct spawnd {
 	struct spawner *spawner;
 	unsigned channels;
 	struct timer alone;
+	bool stopping;
 } self;
 
 /* A line for the log goes to the supervisor; nobody waits for it. */
@@ -60,6 +61,24 @@ static void stopped(void *arg)
 	self.loop.stop = true;
 }
 
+static void stop_programs(void)
+{
+	self.stopping = true;
+	if (self.spawner)
+		spawner_stop(self.spawner, stopped, NULL);
+	else
+		stopped(NULL);
+}
+
+/* A supervisor that came after ours says so to its trios, and cannot say it to us. */
+static bool all_stop(void)
+{
+	for (uint32_t i = 0; i < self.setup->n_trios; i++)
+		if (!atomic_load(&self.setup->trios[i]->stopping))
+			return false;
+	return true;
+}
+
 /* Nobody is left who could ask or tell. Programs that run have their clients themselves, but their stderr is
  * ours to read: without us they would die of SIGPIPE. */
 static void end_if_alone(void *arg)
@@ -69,6 +88,8 @@ static void end_if_alone(void *arg)
 		return;
 	if (!self.spawner || spawner_running(self.spawner) == 0)
 		self.loop.stop = true;
+	else if (all_stop() && !self.stopping)
+		stop_programs();
 	else
 		timer_set(&self.loop, &self.alone, self.loop.now_ms + ALONE_LOOK_MS, end_if_alone, NULL);
 }
@@ -153,10 +174,8 @@ static void control_event(void *arg, uint32_t events)
 			take_channel(fd, w.generation);
 		else if (n_fds == 1)
 			close(fd);
-		if (w.type == WIRE_STOP && self.spawner)
-			spawner_stop(self.spawner, stopped, NULL);
-		else if (w.type == WIRE_STOP)
-			stopped(NULL);
+		if (w.type == WIRE_STOP)
+			stop_programs();
 	}
 }
 

@@ -286,8 +286,8 @@ static void clean_up(struct supervisor *s)
 			log_warning("cannot remove the pidfile %s: %s", s->pidfile, strerror(-rc));
 	}
 	files_stop(&s->files);
-	while (waitpid(-1, NULL, 0) > 0) /* the helper for files, and who was adopted: all are ending */
-		;
+	if (s->files.pid > 0)
+		waitpid(s->files.pid, NULL, 0);
 }
 
 int supervisor_run(const struct supervisor_setup *setup)

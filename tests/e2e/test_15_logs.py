@@ -9,7 +9,7 @@ import time
 import pytest
 
 from lib import records
-from lib.peers import answer, ask, connect, data, gets_reset, is_reset, read_exactly
+from lib.peers import answer, ask, connect, data, gets_reset, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -107,8 +107,7 @@ def test_duration_and_bytes_are_those_of_the_connection(logged):
 def test_an_error_line_says_what_was_being_done_and_for_whom(logged):
     port = logged("stderr")
     logged.target.close()
-    with connect(port) as s:
-        assert is_reset(s)
+    assert gets_reset(port)
     logged.proxy.wait_log(re.escape(logged.target.spelt))
     assert "refused" in logged.proxy.log()
 

@@ -350,3 +350,16 @@ def test_handlers_survive_a_new_supervisor(start, directory):
         assert read_all(s) == b"bye me\n"
     proxy.wait_whole()  # the old spawner has ended with its last program
     assert ask(port, b"you\n") == b"here\nbye you\n"
+
+
+def test_a_program_of_the_dead_spawner_ends_with_the_rest(start, directory):
+    """TERM ends the programs that were started before the supervisor was killed, too, even stubborn ones."""
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "trap '' TERM\necho $$\nread x\nexec cat"))
+    with connect(port) as s:
+        pid = int(s.makefile().readline())
+        proxy.kill_supervisor()
+        proxy._run()
+        proxy.wait_log("took over .* workers")
+        proxy.stop()
+        assert not os.path.exists(f"/proc/{pid}")
