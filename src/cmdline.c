@@ -433,7 +433,6 @@ static void cmdline_fill(struct cmdline *c, const struct options *o, struct conf
 	if (!c->config)
 		return;
 	c->mode = run_mode(o, c->config);
-	c->service_log_default = c->config->n_logs == 0;
 	check_whole(c, errors);
 }
 

@@ -28,7 +28,6 @@ struct cmdline {
 	                             * whatever the local address */
 	char *bind_list;            /* the -b list as one word, for names of things; "" without */
 	bool daemon;                /* -D */
-	bool service_log_default;   /* no log target was named: the caller uses its default */
 	struct addr explain_client; /* RUN_EXPLAIN; port 0 if not given */
 	struct addr explain_local;  /* family AF_UNSPEC: any address; port set */
 	char *cwd;                  /* at start: relative names are meant from here */

@@ -19,6 +19,9 @@ void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Several errors in one text, a line each, `before` in front of each; the text is cut up. */
+void log_error_lines(const char *before, char *lines);
+
 const char *log_level_name(enum log_level level); /* "error", "warning", "info", "debug" */
 
 #endif

@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "daemon/wire.h"
 #include "os/proc.h"
+#include "os/shm.h"
 #include "os/sock.h"
 
 #define PATIENCE_MS 4000
@@ -29,17 +29,6 @@ static void close_fds(const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
 		close(fds[i]);
-}
-
-static void *map_all(int fd, size_t want)
-{
-	struct stat st;
-	void *map;
-
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size < want)
-		return NULL;
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return map == MAP_FAILED ? NULL : map;
 }
 
 static bool same_layout(const struct greeting *g)
@@ -99,9 +88,9 @@ static enum adopt_result greet(struct orphans *o, int fd, const char **why)
 	a = &o->list[o->n];
 	*a = (struct orphan){.number = g.number, .control_fd = fd};
 	memcpy(a->fds, fds, sizeof(fds));
-	a->trio = map_all(fds[GREETING_TRIO], sizeof(struct trio));
+	a->trio = shm_map(fds[GREETING_TRIO], sizeof(struct trio));
 	if (!o->world)
-		o->world = map_all(fds[GREETING_WORLD], sizeof(struct world));
+		o->world = shm_map(fds[GREETING_WORLD], sizeof(struct world));
 	if (!a->trio || !o->world) {
 		close_fds(fds, n_fds);
 		return ADOPT_NONE;

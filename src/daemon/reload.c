@@ -91,13 +91,6 @@ static char *read_file(void *arg, const char *path, const char **why)
 }
 
 /* The first of them is what is left in `lines`. */
-static void log_lines(const char *before, char *lines)
-{
-	char *save = NULL;
-
-	for (char *line = strtok_r(lines, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		log_error("%s%s", before, line);
-}
 
 static struct config *read_config(struct supervisor *s, struct buf *why)
 {
@@ -113,7 +106,7 @@ static struct config *read_config(struct supervisor *s, struct buf *why)
 		buf_addc(why, '\n');
 	}
 	if (why->s)
-		log_lines("", why->s);
+		log_error_lines("", why->s);
 	config_errors_release(&errors);
 	return c;
 }
@@ -189,7 +182,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 	}
 	s->n_ifs = netlink_addresses(&s->ifs);
 	if (!sockets_open(&s->sockets, next, s->ifs, s->n_ifs, &sockets, why)) {
-		log_lines("reload: ", why->s);
+		log_error_lines("reload: ", why->s);
 		log_error("reload: nothing has changed");
 	} else if (!reconfigure_log(s, next, why)) {
 		log_error("reload: nothing has changed");

@@ -4,32 +4,19 @@
 #include <linux/close_range.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include "base/text.h"
 #include "daemon/worker.h"
 #include "os/proc.h"
+#include "os/shm.h"
 #include "takeover/keeper.h"
 
 static struct worker_setup worker_setup;
 static struct trio *trios[TRIO_PEERS];
 
-/* NULL: it is not there, or too small. */
-static void *map_all(int fd, size_t least)
-{
-	struct stat st;
-	void *map;
-
-	if (fstat(fd, &st) < 0 || (size_t)st.st_size < least)
-		return NULL;
-	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return map == MAP_FAILED ? NULL : map;
-}
-
 static struct trio *map_trio(int fd)
 {
-	struct trio *t = map_all(fd, sizeof(*t));
+	struct trio *t = shm_map(fd, sizeof(*t));
 
 	if (!t || t->magic != TRIO_MAGIC || t->version != TRIO_VERSION || t->size != sizeof(*t) ||
 	    t->row_size != sizeof(struct row) || t->cold_size != sizeof(struct row_cold))
@@ -39,7 +26,7 @@ static struct trio *map_trio(int fd)
 
 static struct world *map_world(int fd)
 {
-	struct world *w = map_all(fd, sizeof(*w));
+	struct world *w = shm_map(fd, sizeof(*w));
 
 	if (!w || w->magic != WORLD_MAGIC || w->version != WORLD_VERSION || w->size != sizeof(*w))
 		return NULL;

@@ -228,14 +228,6 @@ static int give_up_root(struct supervisor *s)
 
 /* ---- the sockets ---- */
 
-static void log_lines(char *lines)
-{
-	char *save = NULL;
-
-	for (char *line = strtok_r(lines, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		log_error("%s", line);
-}
-
 /* Does anybody serve here whose supervisor is dead? Their sockets are taken as if they had been passed. */
 static bool find_orphans(struct supervisor *s, struct sockets *passed)
 {
@@ -296,7 +288,7 @@ static int open_sockets(struct supervisor *s)
 	s->n_ifs = netlink_addresses(&s->ifs);
 	ok = sockets_open(&passed, s->config, s->ifs, s->n_ifs, &s->sockets, &why);
 	if (!ok)
-		log_lines(why.s);
+		log_error_lines("", why.s);
 	buf_release(&why);
 	sockets_close(&passed, ok ? &s->sockets : NULL);
 	if (!ok)

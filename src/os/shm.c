@@ -73,6 +73,17 @@ int shm_new_sealed(const char *name, const void *data, size_t len)
 	return fd;
 }
 
+void *shm_map(int fd, size_t least)
+{
+	struct stat st;
+	void *map;
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size < least)
+		return NULL;
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return map == MAP_FAILED ? NULL : map;
+}
+
 int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len)
 {
 	int seals = fcntl(fd, F_GET_SEALS);

@@ -11,6 +11,9 @@ int shm_new(const char *name, size_t size, void **ret_map);
 /* A memfd with this content, sealed against any change. Returns the descriptor. */
 int shm_new_sealed(const char *name, const void *data, size_t len);
 
+/* Maps all of a memfd that another process made, read-write. NULL: it is none, or smaller than `least`. */
+void *shm_map(int fd, size_t least);
+
 /* Maps all of a sealed memfd read-only; *ret_len is its size. Checks the seals. Returns 0 or -errno. */
 int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len);
 
