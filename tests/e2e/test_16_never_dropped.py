@@ -240,7 +240,7 @@ def test_a_killed_group_of_all_our_processes_stays_dead(echoing):
     port, proxy = echoing
     kill(proxy, *proxy.pids())
     proxy.wait_gone()
-    assert refused(port)
+    wait_for(lambda: refused(port), "the port refuses")  # the last of them may still be closing it
     proxy.process.wait()
 
 
@@ -326,7 +326,7 @@ def test_fuser_still_ends_all_of_it(start, service):
     proxy.start_again()
     subprocess.run(["fuser", "-k", "-n", "tcp", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     proxy.wait_gone()
-    assert refused(port)
+    wait_for(lambda: refused(port), "the port refuses")
 
 
 def test_a_live_supervisor_keeps_its_ports(start, service, directory):
