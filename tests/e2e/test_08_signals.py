@@ -21,7 +21,7 @@ def test_TERM_and_INT_stop_it_and_leave_nothing(start, server, number):
     assert proxy.wait_exit() == 0
     proxy.wait_gone()
     assert all(is_reset(s) for s in clients + servers), "what we end, ends with a reset on both sides"
-    assert refused(port)
+    wait_for(lambda: refused(port), "the port refuses")
     assert [r.end for r in proxy.records()] == ["stopped"] * 20
 
 

@@ -230,7 +230,7 @@ def test_fuser_k_leaves_nothing_that_serves_the_port(start, service, round):
     subprocess.run(["fuser", "-k", "-n", "tcp", *ports], capture_output=True, timeout=10)
     wait_for(lambda: not listening(port), "nobody listens", 3)
     proxy.wait_gone()
-    assert refused(port)
+    wait_for(lambda: refused(port), "the port refuses")
     proxy.process.wait()
     for c in clients:
         c.close()
