@@ -3,6 +3,7 @@
 # deps.sh - install what building, running the demo and testing need, on Debian 12.
 #
 #   tools/deps.sh {build|run|test|all}     ("all" is "test": the later sets contain the earlier)
+#   tools/deps.sh bench                    the programs that tcpproxy is compared with
 #
 # Libraries, compilers and clients are installed with apt. Servers that the tests run are not: installed, they
 # would start at the next boot, want accounts of their own and push each other out (two mail servers, two
@@ -19,11 +20,13 @@ policy=/usr/sbin/policy-rc.d
 
 build="gcc libc6-dev make meson ninja-build pkg-config libc-ares-dev libcap-dev libseccomp-dev libjansson-dev
 	libcmocka-dev"
-run="curl netcat-openbsd iproute2"
+run="curl netcat-openbsd iproute2 python3"
 test="python3 python3-pytest python3-pytest-xdist mandoc psmisc procps socat systemd clang libclang-rt-14-dev netbase libnss-wrapper
 	openssh-client openssh-sftp-server openssl swaks smbclient wrk ipsvd ucspi-tcp"
 unpack="exim4-daemon-light dovecot-core dovecot-pop3d sn samba nginx gophernicus openssh-server xinetd
 	openbsd-inetd"
+bench="iproute2 python3 socat systemd procps"
+peers="haproxy nginx libnginx-mod-stream rinetd redir xinetd simpleproxy pen nftables"
 
 say()
 {
@@ -104,7 +107,7 @@ try()
 	# shellcheck disable=SC2046 # a list of words
 	set -- $(missing "$@")
 	[ $# = 0 ] || install "$@" || for p in "$@"; do
-		install "$p" || say "no $p: the tests that need it will be skipped"
+		install "$p" || say "no $p: what needs it will be skipped"
 	done
 }
 
@@ -121,7 +124,7 @@ unpack_one()
 		chmod -R u-s,g-s "$new/root"
 		mv "$new/root" "$cache/$1"
 	else
-		say "no $1: the tests that need it will be skipped"
+		say "no $1: what needs it will be skipped"
 	fi
 	rm -rf "$new"
 }
@@ -158,8 +161,14 @@ test | all)
 	# shellcheck disable=SC2086
 	unpack $unpack
 	;;
+bench)
+	# shellcheck disable=SC2086 # lists of words
+	require "$build $bench"
+	# shellcheck disable=SC2086
+	unpack $peers
+	;;
 *)
-	echo "usage: tools/deps.sh {build|run|test|all}" >&2
+	echo "usage: tools/deps.sh {build|run|test|all|bench}" >&2
 	exit 1
 	;;
 esac

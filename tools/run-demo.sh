@@ -3,8 +3,9 @@
 # run-demo.sh - the main job, small: a forwarded port and a port served by a program.
 #
 # Starts a web server (busybox) on a loopback port and tcpproxy on packaging/examples/demo.conf in front of it,
-# asks once through the proxy, shows that a download goes on while the worker is killed, the configuration read again
-# and the program replaced, and stays until Ctrl-C (or TERM), which ends everything it started.
+# asks once through the proxy, shows what a download and an open session notice while the workers are killed, the
+# configuration is read again and the program replaced (demo-takeovers.py, with a tcpproxy of its own), and stays until
+# Ctrl-C (or TERM), which ends everything it started.
 #
 # DEMO_PORT, DEMO_HTTP_PORT and DEMO_HANDLER_PORT move the three ports (8080, 8081, 2323); TCPPROXY is the binary.
 
@@ -70,70 +71,6 @@ wait_answer()
 	done
 }
 
-# members WHAT - pids of our processes whose title begins so
-members()
-{
-	for p in /proc/[0-9]*; do
-		case $(readlink "$p/exe" 2>/dev/null) in
-		"$folder/tcpproxy"*) ;;
-		*) continue ;;
-		esac
-		case $(tr '\0' ' ' <"$p/cmdline" 2>/dev/null) in
-		"tcpproxy: $1"*) echo "${p#/proc/}" ;;
-		esac
-	done
-}
-
-# until_true SECONDS COMMAND... - false if it did not become true
-until_true()
-{
-	tries=$(($1 * 20))
-	shift
-	until "$@"; do
-		tries=$((tries - 1))
-		[ $tries -gt 0 ] || return 1
-		sleep 0.05
-	done
-}
-
-worker_is_back()
-{
-	[ -n "$(members 'worker 0')" ] && [ "$(members 'worker 0')" != "$1" ]
-}
-
-# of those who hold connections, and of the supervisor
-nobody_is_old()
-{
-	for p in $(members worker) $(members keeper) $(members supervisor); do
-		case $(readlink "/proc/$p/exe" 2>/dev/null) in
-		*" (deleted)") return 1 ;;
-		esac
-	done
-}
-
-# One download, three deaths.
-show_takeovers()
-{
-	head -c 24000000 /dev/urandom >"$folder/www/big"
-	cp "$folder/tcpproxy" "$folder/tcpproxy.new"
-	curl -sS --noproxy '*' --limit-rate 8M -o "$folder/got" "http://127.0.0.1:$port/big" &
-	download=$!
-	workers=$(members worker)
-	first=$(members 'worker 0')
-	# shellcheck disable=SC2086 # several pids
-	kill -9 $workers
-	until_true 4 worker_is_back "$first" || fail "the worker was not replaced"
-	kill -HUP "$proxy_pid"
-	mv "$folder/tcpproxy.new" "$folder/tcpproxy"
-	kill -USR2 "$proxy_pid"
-	until_true 10 nobody_is_old || fail "the program was not replaced"
-	wait $download || fail "the download was cut"
-	cmp -s "$folder/got" "$folder/www/big" || fail "the download is not what the server sent"
-	rm "$folder/got" "$folder/www/big"
-	say "" "A download of 24 MB went on meanwhile: kill -9 of every worker, kill -HUP, kill -USR2 (a new program):" \
-		"3 takeovers, 0 dropped, every byte equal."
-}
-
 [ -x "$tcpproxy" ] || fail "$tcpproxy is not built: run make first"
 for program in busybox curl ss; do
 	command -v $program >/dev/null || fail "$program is not installed: run tools/deps.sh run as root"
@@ -174,12 +111,15 @@ wait_answer "$http_port" "$http_pid" "the web server"
 "$folder/tcpproxy" -f "$conf" &
 proxy_pid=$!
 wait_answer "$port" "$proxy_pid" tcpproxy
-show_takeovers
 
 say "" \
 	"\$ curl http://127.0.0.1:$port/" \
 	"$(answer "$port")" \
 	"" \
+	"\$ tools/demo-takeovers.py"
+TCPPROXY=$folder/tcpproxy "$top/tools/demo-takeovers.py" || fail "something was dropped"
+
+say "" \
 	"It works. Try, from another terminal:" \
 	"  curl http://127.0.0.1:$port/" \
 	"  nc 127.0.0.1 $handler_port" \

@@ -70,7 +70,8 @@ def test_demo(demo):
     def started():
         assert process.poll() is None, output.read_text()
         return "It works." in output.read_text()
-    servers.wait_for(started, "the demo starts")
+    servers.wait_for(started, "the demo starts", 30)
+    assert "tcpproxy: 3 takeovers, 0 dropped, checksum equal, longest stall " in output.read_text()
     page = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://127.0.0.1:{port}/", timeout=10)
     assert b"behind tcpproxy" in page.read()
     talk = subprocess.run([command("nc"), "-N", "127.0.0.1", str(handler)], input=b"Ada\n", capture_output=True,
