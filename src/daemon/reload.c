@@ -21,6 +21,8 @@ int supervisor_pack_rules(struct supervisor *s)
 
 	for (size_t i = 0; i < s->config->n_sections; i++)
 		labels[i] = labels_add(&s->world->labels, s->config->sections[i].origin);
+	for (size_t i = 0; i < s->config->n_services; i++)
+		services_add(&s->world->services, &s->config->services[i]);
 	ruleset_pack(s->config, labels, s->ifs, (uint32_t)s->n_ifs, &block);
 	fd = shm_new_sealed("tcpproxy-rules", block.s, block.len);
 	buf_release(&block);

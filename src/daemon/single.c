@@ -312,9 +312,11 @@ static int load_rules(void)
 		labels[i] = labels_add(&self.world->labels, c->sections[i].origin);
 	if (!labels)
 		return -ENOMEM;
+	for (size_t i = 0; i < c->n_services; i++)
+		services_add(&self.world->services, &c->services[i]);
 	ruleset_pack(c, labels, self.ifs, (uint32_t)self.n_ifs, &block);
 	free(labels);
-	rules = ruleset_load(block.s, block.len, 1, &self.world->targets);
+	rules = ruleset_load(block.s, block.len, 1, self.world);
 	if (rules && self.spawner)
 		spawner_set_config(self.spawner, ruleset_unpack_config(block.s, block.len), 1);
 	buf_release(&block);

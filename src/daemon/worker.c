@@ -64,7 +64,7 @@ static void load_rules(int fd, uint64_t generation)
 	size_t len;
 
 	if (shm_map_sealed(fd, &block, &len) == 0) {
-		rules = ruleset_load(block, len, generation, &worker.engine.world->targets);
+		rules = ruleset_load(block, len, generation, worker.engine.world);
 		munmap((void *)block, len);
 	}
 	if (!rules) {

@@ -107,6 +107,7 @@ static bool take_row(struct engine *e, uint32_t *ret)
 	memset(trio_cold(e->env.trio, *ret), 0, sizeof(struct row_cold));
 	memset(row, 0, sizeof(*row));
 	row->serial = ++e->serial;
+	row->service = row->server = UINT16_MAX;
 	for (int i = 0; i < 3; i++)
 		row->fd[i] = -1;
 	for (int i = 0; i < 2; i++)

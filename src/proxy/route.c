@@ -37,10 +37,11 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			const struct server *server = &s->servers[i];
 			const struct target *t = NULL;
 
-			if (server->disabled || was_tried(tried, i))
-				continue;
 			if (p->targets[i] < TARGETS_MAX)
 				t = &world->targets.list[p->targets[i]];
+			if (was_tried(tried, i) ||
+			    (t ? standing_is_out(&t->standing, server->disabled) : server->disabled))
+				continue;
 			if (rank_of(server, t, now_ms) != rank)
 				continue;
 			if (limits_take(limits, p->limit_keys[i], server->max)) {

@@ -100,7 +100,7 @@ static void load_pool(struct pool *p, const struct section *s, const struct targ
 }
 
 struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
-			     const struct targets *targets)
+			     const struct world *world)
 {
 	struct config *c = ruleset_unpack_config(block, len);
 	const char *at = block;
@@ -123,11 +123,17 @@ struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
 	memcpy(r->ifs, at, r->n_ifs * sizeof(*r->ifs));
 	r->pools = mem_alloc(c->n_sections * sizeof(*r->pools));
 	for (size_t i = 0; i < c->n_sections; i++)
-		load_pool(&r->pools[i], &c->sections[i], targets);
+		load_pool(&r->pools[i], &c->sections[i], &world->targets);
 	r->service_keys = mem_alloc(c->n_services * sizeof(*r->service_keys));
 	for (size_t i = 0; i < c->n_services; i++) /* a service is known by its first port */
 		r->service_keys[i] = limit_key(LIMIT_SERVICE, &c->services[i].ports[0].first,
 					       sizeof(c->services[i].ports[0].first));
+	r->service_numbers = mem_alloc(c->n_services * sizeof(*r->service_numbers));
+	for (size_t i = 0; i < c->n_services; i++) {
+		uint32_t n = services_find(&world->services, c->services[i].ports[0].first);
+
+		r->service_numbers[i] = n < COUNTED_SERVICES ? n : COUNTED_SERVICES - 1;
+	}
 	return r;
 }
 
@@ -143,6 +149,7 @@ void ruleset_free(struct ruleset *r)
 	config_free(r->config);
 	free(r->pools);
 	free(r->service_keys);
+	free(r->service_numbers);
 	free(r->labels);
 	free(r->ifs);
 	free(r);

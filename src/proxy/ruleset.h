@@ -29,6 +29,7 @@ struct ruleset {
 	uint32_t *labels;       /* of each section */
 	struct pool *pools;     /* of each section */
 	uint64_t *service_keys; /* of each service, for its limit */
+	uint32_t *service_numbers; /* of each service, in the world's list */
 };
 
 /* Appends the block to out. labels: of each section of c. */
@@ -38,9 +39,9 @@ void ruleset_pack(const struct config *c, const uint32_t *labels,
 /* Just the configuration of a block. NULL: it is none. */
 struct config *ruleset_unpack_config(const void *block, size_t len);
 
-/* Loads a block. Its servers must be in the targets already. NULL: it is none. */
+/* Loads a block. Its servers and services must be in the world already. NULL: it is none. */
 struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
-			     const struct targets *targets);
+			     const struct world *world);
 void ruleset_free(struct ruleset *r); /* takes NULL */
 
 const struct section *ruleset_find(const struct ruleset *r, const struct addr *local);

@@ -9,6 +9,7 @@
 #include "proxy/ask.h"
 #include "proxy/ending.h"
 #include "proxy/route.h"
+#include "proxy/tally.h"
 #include "takeover/position.h"
 #include "takeover/recover.h"
 
@@ -56,6 +57,7 @@ static void copy_section(struct session *s, const struct section *section)
 	cold->section = section->index;
 	cold->generation = s->engine->rules->generation;
 	cold->label = s->engine->rules->labels[section->index];
+	s->row->service = (uint16_t)s->engine->rules->service_numbers[section->service];
 	cold->timeout_ms = section->timeout_ms;
 	cold->half_close_timeout_ms = section->half_close_timeout_ms;
 	cold->keepalive_ms = section->keepalive_ms;
@@ -64,6 +66,7 @@ static void copy_section(struct session *s, const struct section *section)
 void session_start(struct session *s, const struct section *section)
 {
 	copy_section(s, section);
+	tally_accepted(s);
 	enter_access(s, section);
 }
 
@@ -117,7 +120,8 @@ static void verdict_done(void *arg, enum verdict_outcome outcome)
 
 static void enter_access(struct session *s, const struct section *section)
 {
-	if (!access_check(&section->access, &s->cold->client).let_in) {
+	if (!access_check(&section->access, &s->cold->client).let_in ||
+	    service_is_out(&s->engine->world->services, s->row->service)) {
 		session_end(s, END_DENIED, BY_RESET);
 		return;
 	}
@@ -148,6 +152,7 @@ static void server_failed(struct session *s, enum end end)
 
 	s->cold->tried |= 1ULL << (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1);
 	s->cold->last_failure = (uint8_t)end;
+	tally_failed(s, end);
 	give_server_back(s);
 }
 
@@ -171,6 +176,7 @@ static void enter_route(struct session *s)
 		s->cold->limit[LIMIT_SERVER] = pool->limit_keys[s->cold->server_index];
 		FAULT_POINT();
 		s->cold->target = pool->targets[s->cold->server_index];
+		tally_server(s);
 		if (section->servers[s->cold->server_index].kind == SERVER_PROGRAM)
 			enter_handler(s);
 		else
@@ -255,6 +261,7 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 		target_worked(t);
 		s->cold->connected_us = clock_mono_us();
 		s->row->deadline_ms = 0;
+		tally_connected(s);
 		relay_start(&s->relay, &s->engine->env, s->row, s->cold, true, relay_done,
 			    relay_again, s);
 		return;
@@ -351,6 +358,7 @@ static void handler_done(void *arg, enum handler_outcome outcome)
 static void enter_handler(struct session *s)
 {
 	s->cold->connected_us = clock_mono_us();
+	tally_connected(s);
 	handler_start(&s->handler, &s->engine->env, s->row, s->cold, handler_done, s);
 }
 
@@ -402,6 +410,7 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	default:
 		break;
 	}
+	tally_moved(s);
 }
 
 void session_run(struct session *s)
@@ -409,6 +418,7 @@ void session_run(struct session *s)
 	if (s->row->state == ROW_RELAY || s->row->state == ROW_RESETTING ||
 	    s->row->state == ROW_CLOSING)
 		relay_run(&s->relay);
+	tally_moved(s);
 }
 
 void session_answer(struct session *s, uint32_t kind, int fd)
@@ -661,6 +671,7 @@ void session_end(struct session *s, enum end end, enum manner manner)
 	FAULT_POINT();
 	cancel_step(s, was);
 	ending_record(s);
+	tally_ended(s);
 	barrier();
 	ending_close(s, manner == BY_RESET);
 	for (int i = 0; i < LIMIT_KINDS; i++) {

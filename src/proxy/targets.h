@@ -33,6 +33,7 @@ struct target {
 	atomic_uint n;
 	struct addr addrs[TARGET_ADDRS]; /* port 0 */
 	atomic_llong failed_ms;     /* monotonic; 0: not lately */
+	atomic_uint standing;       /* enum standing, world.h */
 	char key[TARGET_KEY_MAX];   /* set before the entry is counted */
 };
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "base/clock.h"
 #include "os/shm.h"
 
 static void init(struct world *w)
@@ -12,6 +13,7 @@ static void init(struct world *w)
 	w->size = sizeof(*w);
 	atomic_store(&w->next_id, 1);
 	atomic_store(&w->n_workers, 1);
+	w->deeds.started_wall_us = clock_wall_us();
 }
 
 int world_new(struct world **ret)
@@ -35,6 +37,48 @@ struct world *world_new_private(void)
 		return NULL;
 	init(w);
 	return w;
+}
+
+static void format_ports(const struct service *service, char *ret, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < service->n_ports && at < size; i++) {
+		const struct port_range *r = &service->ports[i];
+
+		at += (size_t)snprintf(ret + at, size - at, r->last == r->first ? "%s%u" : "%s%u-%u",
+				       i ? "," : "", r->first, r->last);
+	}
+}
+
+uint32_t services_find(const struct services *s, uint32_t first_port)
+{
+	uint32_t n = atomic_load(&s->n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (s->list[i].first_port == first_port)
+			return i;
+	return COUNTED_SERVICES;
+}
+
+bool service_is_out(const struct services *s, uint32_t number)
+{
+	return number < COUNTED_SERVICES && standing_is_out(&s->list[number].standing, false);
+}
+
+uint32_t services_add(struct services *s, const struct service *service)
+{
+	uint32_t i = services_find(s, service->ports[0].first);
+
+	if (i < COUNTED_SERVICES)
+		return i;
+	i = atomic_load(&s->n);
+	if (i == COUNTED_SERVICES)
+		return COUNTED_SERVICES - 1;
+	s->list[i].first_port = service->ports[0].first;
+	format_ports(service, s->list[i].ports, sizeof(s->list[i].ports));
+	atomic_store(&s->n, i + 1);
+	return i;
 }
 
 uint32_t labels_add(struct labels *l, const char *text)

@@ -37,7 +37,8 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 	p->slot_offset = align(p->cold_offset + (uint64_t)n_rows * sizeof(struct row_cold));
 	p->ring_offset = align(p->slot_offset + (uint64_t)n_rows * sizeof(struct question_slot));
 	p->limit_offset = align(p->ring_offset + ring_size(TRIO_RING));
-	p->total_size = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
+	p->counter_offset = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
+	p->total_size = align(p->counter_offset + sizeof(struct counters));
 }
 
 static void forget_descriptors(struct trio *t)
@@ -123,6 +124,11 @@ struct ring *trio_ring(struct trio *t)
 atomic_ullong *trio_limits(struct trio *t)
 {
 	return (atomic_ullong *)((char *)t + t->limit_offset);
+}
+
+struct counters *trio_counters(struct trio *t)
+{
+	return (struct counters *)((char *)t + t->counter_offset);
 }
 
 uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed)

@@ -19,6 +19,7 @@
 #include "base/addr.h"
 #include "base/ring.h"
 #include "program/question.h"
+#include "stats/counters.h"
 
 #define barrier() __asm__ __volatile__("" ::: "memory")
 
@@ -67,6 +68,7 @@ enum row_flag {
 	ROWFLAG_KEEPALIVE_SET = 16, /* on the server's socket */
 	ROWFLAG_GRANTED = 32,     /* the access program said yes */
 	ROWFLAG_RECORDED = 64,    /* its access record is in the ring */
+	ROWFLAG_COUNTED = 128,    /* its end is among the counters */
 };
 
 struct row {
@@ -76,11 +78,12 @@ struct row {
 	uint8_t pad;
 	uint32_t serial;   /* of this use of the row */
 	int32_t fd[3];     /* enum side; -1: none */
-	uint32_t pad2;
+	uint16_t service, server; /* whose counters are its own; UINT16_MAX: none yet */
 	uint64_t cookie[3]; /* of each socket in fd[]; a pidfd has none */
 	int64_t active_ms;  /* monotonic: when a byte last moved */
 	struct flow_row flow[2]; /* by source: flow[CLIENT] is up, flow[SERVER] is down */
 	int64_t deadline_ms; /* monotonic; 0: none. What it means is said by the state */
+	uint64_t counted[2]; /* of flow[].moved: so much is among the counters */
 } __attribute__((aligned(128)));
 
 _Static_assert(sizeof(struct row) == 128, "a hot row is two cache lines");
@@ -116,7 +119,7 @@ struct row_cold {
 };
 
 #define TRIO_MAGIC     0x7463707072303031ULL
-#define TRIO_VERSION   1
+#define TRIO_VERSION   2
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)
@@ -145,7 +148,7 @@ struct trio {
 	uint32_t number;           /* "worker N" */
 	uint32_t n_rows;
 	uint32_t row_size, cold_size;
-	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset;
+	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, counter_offset;
 	uint64_t total_size;
 	uint32_t limit_slots;      /* a power of two */
 	uint32_t table_size;       /* descriptors that the common table may hold */
@@ -206,6 +209,9 @@ struct question_slot *trio_slots(struct trio *t);
 struct ring *trio_ring(struct trio *t);
 /* Counts against limits: 64-bit words, see proxy/limits.h. t->limit_slots of them. */
 atomic_ullong *trio_limits(struct trio *t);
+
+/* What its workers have counted, ever. */
+struct counters *trio_counters(struct trio *t);
 
 /* Rows for a process that may open this many descriptors besides `fixed` ones. At least 4. */
 uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed);

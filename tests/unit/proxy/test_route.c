@@ -68,7 +68,7 @@ static void load(const char *text)
 	struct buf block = BUF_INIT;
 
 	pack(text, &block);
-	rules = ruleset_load(block.s, block.len, 5, &world->targets);
+	rules = ruleset_load(block.s, block.len, 5, world);
 	buf_release(&block);
 	assert_non_null(rules);
 }
@@ -222,7 +222,7 @@ static void assert_refused(const char *block, size_t len)
 	char *copy = malloc(len + !len);
 
 	memcpy(copy, block, len);
-	if (ruleset_load(copy, len, 1, &world->targets))
+	if (ruleset_load(copy, len, 1, world))
 		fail_msg("a spoiled block of %zu bytes was taken", len);
 	free(copy);
 }

@@ -1,0 +1,19 @@
+/* tally.h - what a connection adds to the counters of its service and its server. */
+#ifndef PROXY_TALLY_H
+#define PROXY_TALLY_H
+
+#include "proxy/session.h"
+
+/* Its service is known. */
+void tally_accepted(struct session *s);
+/* cold->target was chosen. */
+void tally_server(struct session *s);
+/* Its server is connected, or it failed: END_CONNECT_FAILED, END_CONNECT_TIMEOUT, END_UNRESOLVED. */
+void tally_connected(struct session *s);
+void tally_failed(struct session *s, enum end end);
+/* Bytes may have moved. Takes a session whose row has just been freed. */
+void tally_moved(struct session *s);
+/* It is over; once, whoever dies in between. */
+void tally_ended(struct session *s);
+
+#endif

@@ -1,0 +1,57 @@
+#include "stats/counters.h"
+
+#define MS 1000LL
+#define S  (1000 * MS)
+
+const struct counter_info counter_info[COUNTERS] = {
+#define COUNTER(name, service_metric, server_metric, service_help, server_help)                    \
+	{#name, service_metric, server_metric, service_help, server_help},
+#include "stats/counters.def"
+#undef COUNTER
+};
+
+const int64_t connect_bounds_us[HISTOGRAM_BOUNDS] = {
+	MS / 2,   MS,	    2 * MS,   5 * MS, 10 * MS, 25 * MS, 50 * MS,
+	100 * MS, 250 * MS, 500 * MS, S,      3 * S,   10 * S,	30 * S,
+};
+
+const int64_t duration_bounds_us[HISTOGRAM_BOUNDS] = {
+	MS,	5 * MS, 25 * MS, 100 * MS, 500 * MS, S,	       5 * S,
+	15 * S, 60 * S, 300 * S, 900 * S,  3600 * S, 14400 * S, 86400 * S,
+};
+
+struct counted *counters_service(struct counters *c, uint32_t number)
+{
+	return &c->services[number < COUNTED_SERVICES ? number : COUNTED_SERVICES - 1];
+}
+
+struct counted *counters_server(struct counters *c, uint32_t number)
+{
+	return &c->servers[number < COUNTED_SERVERS ? number : COUNTED_SERVERS - 1];
+}
+
+void count_time(struct histogram *h, const int64_t *bounds_us, int64_t us)
+{
+	int i = 0;
+
+	while (i < HISTOGRAM_BOUNDS && us > bounds_us[i])
+		i++;
+	count_more(&h->buckets[i], 1);
+	count_more(&h->sum_us, us > 0 ? (uint64_t)us : 0);
+}
+
+static void add(atomic_ullong *sum, const atomic_ullong *more, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		count_more(&sum[i], atomic_load_explicit(&more[i], memory_order_relaxed));
+}
+
+void counted_add(struct counted *sum, const struct counted *c)
+{
+	add(sum->values, c->values, COUNTERS);
+	add(sum->ends, c->ends, COUNTED_ENDS);
+	add(sum->connect.buckets, c->connect.buckets, HISTOGRAM_BOUNDS + 1);
+	add(&sum->connect.sum_us, &c->connect.sum_us, 1);
+	add(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
+	add(&sum->duration.sum_us, &c->duration.sum_us, 1);
+}
