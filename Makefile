@@ -3,7 +3,7 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps run test test-long install clean
+.PHONY: all deps run test test-long bench install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet tcpproxy tcpproxyctl
@@ -30,6 +30,13 @@ test-long:
 	@tools/deps.sh all
 	@$(MAKE) --no-print-directory all
 	@tools/test-long.sh
+
+# Side by side with the peers that are installed: make bench [QUICK=1] [ONLY=requests] [PEERS=haproxy] [ROUNDS=3]; see
+# docs/performance.md.
+bench: all
+	@ninja -C $(BUILD) --quiet bench/load
+	@TCPPROXY=$(BUILD)/tcpproxy ONLY='$(ONLY)' PEERS='$(PEERS)' ROUNDS='$(ROUNDS)' SECONDS='$(SECONDS)' QUICK='$(QUICK)' \
+		BASELINE='$(BASELINE)' OUT='$(OUT)' bench/bench.py
 
 install: all
 	@meson configure $(BUILD) --prefix=$(PREFIX)
