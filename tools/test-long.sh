@@ -30,8 +30,8 @@ build "$BUILD-faults" -Dfaults=true
 build "$BUILD-faults-sanitized" -Dfaults=true --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
 
 torture "$BUILD" --kills "$KILLS"
-for one_in in 50 200 1000; do
-	torture "$BUILD-faults" --kills 3000 --faults "$one_in"
-done
-torture "$BUILD-faults-sanitized" --kills 500 --faults 200
+torture "$BUILD-faults" --kills 3000 --faults 1000 --slots 24
+torture "$BUILD-faults" --kills 3000 --faults 5000
+torture "$BUILD-faults" --kills 1000 --faults 20000
+torture "$BUILD-faults-sanitized" --kills 500 --faults 5000
 exit $failed

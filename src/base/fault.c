@@ -2,28 +2,62 @@
 
 #ifdef FAULTS
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
 
-static uint64_t one_in, state;
+static uint64_t left; /* 0: it does not die */
 
-void fault_arm(void)
+/* splitmix64 (Steele, Lea, Flood 2014) */
+static uint64_t mix(uint64_t x)
 {
-	const char *n = getenv("TCPPROXY_FAULTS");
-
-	one_in = n ? strtoull(n, NULL, 10) : 0;
-	state = (uint64_t)clock_mono_us() << 20 ^ (uint64_t)getpid();
+	x += 0x9e3779b97f4a7c15ULL;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ULL;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebULL;
+	return x ^ x >> 31;
 }
 
-void fault_point(void)
+void fault_arm(const char *variable)
 {
-	/* xorshift64 (Marsaglia 2003) */
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	if (one_in && state % one_in == 0)
-		kill(getpid(), SIGKILL);
+	const char *n = getenv(variable);
+	uint64_t most = n ? strtoull(n, NULL, 10) : 0;
+	uint64_t dice = mix((uint64_t)clock_mono_us() << 20 ^ (uint64_t)getpid());
+	unsigned halvings = 0;
+
+	while (most >> halvings > 1)
+		halvings++;
+	/* as likely below 2 as from 2 to 4, from 4 to 8 ... */
+	left = most ? 1 + mix(dice) % (most >> dice % (halvings + 1)) : 0;
+}
+
+static void tell(const char *file, int line)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	const char *name = getenv("TCPPROXY_FAULTS_TO");
+	char text[200];
+	int n = snprintf(text, sizeof(text), "%s:%d", file, line);
+	int fd;
+
+	if (!name || strlen(name) > sizeof(to.sun_path) - 1)
+		return;
+	memcpy(to.sun_path + 1, name, strlen(name));
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	sendto(fd, text, (size_t)n, MSG_DONTWAIT, (struct sockaddr *)&to,
+	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)));
+	close(fd);
+}
+
+void fault_point(const char *file, int line)
+{
+	if (left == 0 || --left > 0)
+		return;
+	tell(file, line);
+	kill(getpid(), SIGKILL);
 }
 #endif

@@ -1,22 +1,24 @@
 /*
  * fault.h - deaths to order, for tests.
  *
- * A build with -Dfaults=true has workers that end themselves with SIGKILL between any two steps whose
- * order matters to a successor. In every other build FAULT_POINT() is nothing.
+ * A build with -Dfaults=true has workers and keepers that end themselves with SIGKILL between any
+ * two steps whose order matters to a successor. In every other build FAULT_POINT() is nothing.
  */
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
 
 #ifdef FAULTS
-/* From now on this process dies at one in N of its fault points, N being what TCPPROXY_FAULTS says in the
- * environment; never if it says nothing. */
-void fault_arm(void);
-void fault_point(void);
-#define FAULT_ARM()   fault_arm()
-#define FAULT_POINT() fault_point()
+/* From now on this process has so many fault points to live: at most N, short lives as often as
+ * long ones, N being what the environment says in `variable`; for ever if it says nothing. Where it
+ * dies is told in a datagram, "file:line", to the abstract address that TCPPROXY_FAULTS_TO names.
+ */
+void fault_arm(const char *variable);
+void fault_point(const char *file, int line);
+#define FAULT_ARM(variable) fault_arm(variable)
+#define FAULT_POINT()       fault_point(__FILE__, __LINE__)
 #else
-#define FAULT_ARM()   ((void)0)
-#define FAULT_POINT() ((void)0)
+#define FAULT_ARM(variable) ((void)0)
+#define FAULT_POINT()       ((void)0)
 #endif
 
 #endif

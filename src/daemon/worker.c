@@ -363,7 +363,7 @@ void worker_run(void *arg)
 	worker.trio = setup->trio;
 	worker.control.fd = -1;
 	log_set_sink(put_line, NULL);
-	FAULT_ARM();
+	FAULT_ARM("TCPPROXY_FAULTS");
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
 		log_warning("workers run without %s: this kernel does not have it", missing);

@@ -208,7 +208,9 @@ static void dispatch(struct loop *l, int n)
 		unsigned kind = (unsigned)(ev->data.u64 >> KIND_SHIFT);
 		uint64_t number = ev->data.u64 & ((1ULL << KIND_SHIFT) - 1);
 
-		if (ev->events && kind < LOOP_KINDS && l->kinds[kind].fn)
+		if (!ev->events)
+			continue;
+		if (kind < LOOP_KINDS && l->kinds[kind].fn)
 			l->kinds[kind].fn(l->kinds[kind].arg, number, ev->events);
 		FAULT_POINT();
 		ev->events = 0; /* handled: a successor need not look */

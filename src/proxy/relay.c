@@ -556,12 +556,13 @@ static void count_again(struct relay *r, enum side s, const struct position *fro
 	if (!is_unix(r, s)) {
 		if (from->certain || !was_reset(r, s))
 			flow->moved = from->consumed;
-	} else if (!to->closed) {
+	} else if (!(flow->flags & FLOW_DISCARD)) {
 		flow->moved = to->written - r->cold->base[s] + (uint64_t)(parked > 0 ? parked : 0);
 	}
 }
 
-/* Puts one direction right. */
+/* Puts one direction right. Before its FIN was passed on, what the destination was given is known exactly, even if
+ * it has been reset since. */
 static void put_right(struct relay *r, enum side s, const struct position *from,
 		      const struct position *to)
 {
@@ -574,7 +575,7 @@ static void put_right(struct relay *r, enum side s, const struct position *from,
 		return;
 	if (!both_tcp || flow->flags & FLOW_DISCARD)
 		count_again(r, s, from, to);
-	else if (flow->pipe_read < 0 && !to->closed)
+	else if (flow->pipe_read < 0)
 		take_what_was_sent(r, s, from, to);
 }
 

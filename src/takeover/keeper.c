@@ -16,6 +16,9 @@
 
 #define FUSER_WINDOW_MS 1000
 #define ORPHAN_LOOK_MS  1000
+#define SHORT_LIFE_MS   100
+#define SHORT_LIVES     4
+#define PAUSE_MS        50
 
 /* All private state of a member. Whoever begins a role clears it: nothing of the process that it
  * was cloned from may be believed. */
@@ -224,13 +227,12 @@ static void wait_for_deaths(int timeout_ms)
 }
 
 /* A worker that dies at once, again and again, must not take a processor. */
-static int restart_delay_ms(int64_t *last_start_ms)
+static void pause_between_deaths(int64_t *last_start_ms, int *short_lives)
 {
-	int64_t now = clock_mono_ms();
-	int64_t since = now - *last_start_ms;
-
-	*last_start_ms = now;
-	return since < 100 ? 50 : 0;
+	*short_lives = clock_mono_ms() - *last_start_ms < SHORT_LIFE_MS ? *short_lives + 1 : 0;
+	if (*short_lives >= SHORT_LIVES)
+		poll(NULL, 0, PAUSE_MS);
+	*last_start_ms = clock_mono_ms();
 }
 
 /* ---- another program ----
@@ -304,6 +306,7 @@ static _Noreturn void run_primary(void)
 {
 	int other = self.me == MEMBER_KEEPER0 ? MEMBER_KEEPER1 : MEMBER_KEEPER0;
 	int64_t last_start_ms = 0;
+	int short_lives = 0;
 
 	watch(other);
 	watch(MEMBER_WORKER);
@@ -313,10 +316,7 @@ static _Noreturn void run_primary(void)
 		if (is_dead(MEMBER_WORKER) && atomic_load(&trio()->renew) == RENEW_WANTED && !is_dead(other))
 			become_program();
 		if (is_dead(MEMBER_WORKER)) {
-			int delay = restart_delay_ms(&last_start_ms);
-
-			if (delay)
-				poll(NULL, 0, delay);
+			pause_between_deaths(&last_start_ms, &short_lives);
 			replace(MEMBER_WORKER);
 		}
 		wait_for_deaths(self.pidfd[other] < 0 || self.pidfd[MEMBER_WORKER] < 0 ? 10 : -1);

@@ -84,13 +84,15 @@ static void sweep(struct trio *t, const struct known *k, struct known *clients)
 
 		if (is_known(k, fd) || fstat((int)fd, &st) < 0)
 			continue;
-		FAULT_POINT();
 		/* keepers make only other kinds, so theirs are never touched */
+		if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
+			continue;
+		FAULT_POINT();
 		if (S_ISFIFO(st.st_mode))
 			close((int)fd);
-		else if (S_ISSOCK(st.st_mode) && is_accepted_client(t, (int)fd))
+		else if (is_accepted_client(t, (int)fd))
 			note(clients, (int)fd);
-		else if (S_ISSOCK(st.st_mode))
+		else
 			close((int)fd);
 	}
 }

@@ -9,6 +9,7 @@ import argparse
 import collections
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from lib.proxy import Directory, Proxy  # noqa: E402
 from lib.waiting import wait_for  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 KINDS = ["tcp4", "tcp6", "unix"]
 WHOM = "mmmmmmww22ddsh"  # see killer.c
 POOLED = 2 * 64  # ends of empty pipes that a worker keeps
@@ -90,6 +92,33 @@ def wrong_records(log, lines):
     return wrong
 
 
+class Deaths:
+    """Hears where members end themselves: in a build with -Dfaults=true."""
+
+    def __init__(self):
+        self.name = f"tcpproxy-torture-{os.getpid()}"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0" + self.name)
+        self.places = collections.Counter()
+
+    def listen(self):
+        while True:
+            try:
+                place = self.socket.recv(300, socket.MSG_DONTWAIT).decode()
+            except BlockingIOError:
+                return sum(self.places.values())
+            self.places[place] += 1
+
+    @staticmethod
+    def possible():
+        n = 0
+        for folder, _, names in os.walk(os.path.join(ROOT, "src")):
+            for name in names:
+                with open(os.path.join(folder, name), encoding="utf-8") as f:
+                    n += len(re.findall(r"^\s+FAULT_POINT\(\);", f.read(), re.M))
+        return n
+
+
 class Run:
     """What came of one run."""
 
@@ -123,23 +152,26 @@ def killing(run, directory, proxy, seed, kills, whom):
     return action
 
 
-def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, env=None, options=""):
+def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, options=""):
     """Returns a Run."""
-    run, directory = Run(), Directory()
+    run, directory, deaths, env = Run(), Directory(), None, {}
+    if faults:
+        deaths = Deaths()
+        env = {"TCPPROXY_FAULTS": str(faults), "TCPPROXY_FAULTS_TO": deaths.name}
     slots = Slots(directory, n)
     proxy = None
     try:
         peers = build(directory, "peers")
         config = f"workers {workers}\n{options}" + slots.config
-        proxy = Proxy(directory, config=config, env=env, wait=not env)
-        if env:
+        proxy = Proxy(directory, config=config, env=env, wait=not faults)
+        if faults:
             wait_for(lambda: all(listening(p) for p in slots.ports), "listening")
         proxy.expect_deaths()
         before = open_sockets(proxy)
         action = killing(run, directory, proxy, seed, kills, whom)
-        if env:  # it kills itself
+        if faults:  # they kill themselves
             def action(_):
-                wait_for(lambda: proxy.log().count(" is replaced") >= kills, f"{kills} deaths", 600)
+                wait_for(lambda: deaths.listen() >= kills, f"{kills} deaths", 600)
         lines = load(peers, seed, slots, action)
         done = [line for line in lines if line.startswith("conn")]
         run.failures += [line for line in lines if line.startswith("FAIL")]
@@ -148,9 +180,11 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, env=None, optio
             proxy.wait_records(len(done), 10)
             time.sleep(0.2)  # were there one record too many, it would come now
             run.failures += wrong_records(proxy.log(), done)
-            if not env:
+            if not faults:
                 run.failures += wrong_descriptors(before, open_sockets(proxy), kills)
         run.log = proxy.log()
+        if faults:
+            run.summary += f" deaths {deaths.listen()} at {len(deaths.places)} of {deaths.possible()} places"
         run.summary += f" takeovers {len(re.findall(r'worker [0-9]+ .pid.*is replaced', run.log))}"
         proxy.stop()
     except AssertionError as e:
@@ -189,7 +223,7 @@ def main():
     parser.add_argument("--slots", type=int, default=48)
     parser.add_argument("--whom", default=WHOM)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--faults", type=int, help="a build with -Dfaults=true: a worker ends itself at one of N steps")
+    parser.add_argument("--faults", type=int, help="a build with -Dfaults=true: workers live N steps at most")
     parser.add_argument("--forwarder")
     parser.add_argument("--log", help="where the log is kept if something failed")
     args = parser.parse_args()
@@ -197,8 +231,7 @@ def main():
     if args.forwarder:
         failures, summary = torture_forwarder(args.forwarder, args.seed, 10, args.slots)
     else:
-        env = {"TCPPROXY_FAULTS": str(args.faults)} if args.faults else None
-        run = torture_proxy(args.seed, args.kills, args.slots, args.whom, args.workers, env)
+        run = torture_proxy(args.seed, args.kills, args.slots, args.whom, args.workers, args.faults)
         failures, summary = run.failures, run.summary
         if args.log and failures:
             with open(args.log, "w") as f:
