@@ -229,7 +229,7 @@ static int wait_ms(const struct loop *l, int max_wait_ms)
 	if (l->busy)
 		return 0;
 	if (l->n_timers > 0) {
-		int64_t due = l->heap[1]->at_ms - clock_mono_ms();
+		int64_t due = l->heap[1]->at_ms - l->now_ms;
 
 		if (due < wait)
 			wait = due > 0 ? due : 0;
@@ -246,6 +246,7 @@ int loop_turn(struct loop *l, int max_wait_ms)
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	l->now_ms = clock_mono_ms();
+	l->turns++;
 	l->busy = false;
 	dispatch(l, n < 0 ? 0 : n);
 	run_timers(l);

@@ -43,6 +43,7 @@ struct loop {
 	bool own_events;
 	bool stop;
 	int64_t now_ms; /* read once per turn */
+	uint32_t turns; /* so far */
 	struct { loop_fn *fn; void *arg; } kinds[LOOP_KINDS];
 	struct timer **heap;
 	uint32_t n_timers, cap_timers;

@@ -122,6 +122,7 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 		return rc;
 	}
 	d->addr[side - SERVER] = *a;
+	d->turn[side - SERVER] = d->env->loop->turns;
 	FAULT_POINT();
 	d->row->cookie[side] = sock_cookie(fd);
 	barrier();
@@ -226,6 +227,7 @@ void dial_start(struct dial *d, struct step_env *env, struct row *row, struct ro
 	d->cold = cold;
 	d->done = done;
 	d->arg = arg;
+	d->seen = 0;
 	cold->dial_next = 0;
 	cold->dial_deadline_ms = d->deadline_ms;
 	d->next_at_ms = 0;
@@ -255,13 +257,17 @@ static int look(int fd, bool is_unix)
 
 void dial_event(struct dial *d, enum side side, uint32_t events)
 {
-	int rc;
+	int rc = 0;
 
 	if (side == CLIENT || d->row->fd[side] < 0)
 		return;
-	rc = look(d->row->fd[side], d->unix_path);
+	/* writable and no error: connected, if this event is not one of an earlier attempt */
+	if (!(events & EPOLLOUT) || events & (EPOLLERR | EPOLLHUP) ||
+	    d->turn[side - SERVER] == d->env->loop->turns)
+		rc = look(d->row->fd[side], d->unix_path);
 	FAULT_POINT();
 	if (rc == 0) {
+		d->seen = events;
 		win(d, side);
 	} else if (rc != -EINPROGRESS) {
 		d->error = -rc;
@@ -288,6 +294,7 @@ static int look_at_old(struct dial *d, enum side side)
 	struct addr *a = &d->addr[side - SERVER];
 
 	*a = (struct addr){.family = AF_UNIX};
+	d->turn[side - SERVER] = d->env->loop->turns;
 	if (d->unix_path) /* its peer is known once it is connected */
 		return sock_peer(fd, &(struct addr){0});
 	if (sock_peer(fd, a) < 0)
@@ -305,10 +312,12 @@ void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct r
 	d->arg = arg;
 	d->deadline_ms = cold->dial_deadline_ms;
 	d->next_at_ms = 0;
+	d->seen = 0;
 	for (enum side side = SERVER; side <= SECOND; side++) {
 		int rc = row->fd[side] < 0 ? -EBADF : look_at_old(d, side);
 
 		if (rc == 0) {
+			d->seen = EPOLLIN | EPOLLRDHUP; /* perhaps */
 			win(d, side);
 			return;
 		}

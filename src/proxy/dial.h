@@ -21,6 +21,8 @@ struct dial {
 	uint16_t port;
 	int64_t deadline_ms;         /* 0: none */
 	struct addr addr[2];         /* of the attempts in fd[SERVER], fd[SECOND] */
+	uint32_t turn[2];            /* of the loop, in which each was begun: older events are of others */
+	uint32_t seen;               /* events of the one that is connected */
 	int64_t next_at_ms;
 	int error;                   /* of the last attempt that failed; positive errno */
 	struct timer timer;

@@ -30,6 +30,7 @@ struct flow_io {
 	int source, dest;
 	struct flow_row *row;
 	bool source_tcp;
+	bool to_the_end;      /* no event may tell of what comes next: ask until there is nothing */
 	char *scratch;        /* the worker's one buffer */
 	size_t scratch_len;
 	struct pipepool *pool;

@@ -52,6 +52,9 @@ enum flow_stop flow_peek(struct flow_io *io)
 		io->budget -= (size_t)sent < io->budget ? (size_t)sent : io->budget;
 		if (sent < seen)
 			return FLOW_FULL;
+		/* that was all: what comes next makes an event of its own */
+		if ((size_t)seen < io->scratch_len && !io->to_the_end)
+			return FLOW_EMPTY;
 	}
 	return FLOW_BUDGET;
 }

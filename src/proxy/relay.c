@@ -63,7 +63,7 @@ static void note_reset(struct relay *r, enum side s)
 	FAULT_POINT();
 	r->row->flags |= reset_flag(s);
 	FAULT_POINT();
-	r->readable[s] = true; /* what came before it can still be read */
+	r->readable[s] = r->hung_up[s] = true; /* what came before it can still be read */
 }
 
 /* ---- the end of an input ---- */
@@ -154,6 +154,7 @@ static void run_direction(struct relay *r, enum side s)
 		.dest = r->row->fd[other(s)],
 		.row = flow,
 		.source_tcp = !is_unix(r, s),
+		.to_the_end = r->hung_up[s] || r->urgent[s],
 		.scratch = r->env->scratch,
 		.scratch_len = SCRATCH_SIZE,
 		.pool = &r->env->pool,
@@ -298,6 +299,18 @@ void relay_run(struct relay *r)
 	}
 }
 
+static void note_events(struct relay *r, enum side side, uint32_t events)
+{
+	if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		r->readable[side] = true;
+	if (events & EPOLLPRI)
+		r->urgent[side] = true;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		r->hung_up[side] = true;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		r->writable[side] = true;
+}
+
 void relay_event(struct relay *r, enum side side, uint32_t events)
 {
 	if (events & EPOLLERR) {
@@ -307,12 +320,7 @@ void relay_event(struct relay *r, enum side side, uint32_t events)
 		if (error)
 			note_reset(r, side);
 	}
-	if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		r->readable[side] = true;
-	if (events & EPOLLPRI)
-		r->urgent[side] = true;
-	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-		r->writable[side] = true;
+	note_events(r, side, events);
 	relay_run(r);
 }
 
@@ -472,7 +480,6 @@ static void init(struct relay *r, struct step_env *env, struct row *row, struct 
 		.done = done,
 		.again = again,
 		.arg = arg,
-		.readable = {true, true},
 		.writable = {true, true},
 	};
 }
@@ -491,11 +498,13 @@ static uint64_t banner_bytes(struct relay *r)
 }
 
 void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		 bool server_watched, void (*done)(void *arg, enum relay_outcome outcome),
+		 const uint32_t seen[2], void (*done)(void *arg, enum relay_outcome outcome),
 		 void (*again)(void *arg), void *arg)
 {
 	init(r, env, row, cold, done, again, arg);
-	r->watched[SERVER] = server_watched;
+	r->watched[SERVER] = true;
+	for (enum side s = CLIENT; s <= SERVER; s++)
+		note_events(r, s, seen[s]);
 	FAULT_POINT();
 	cold->base[SERVER] = banner_bytes(r);
 	row->active_ms = env->loop->now_ms;
@@ -605,6 +614,8 @@ void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct
 
 	init(r, env, row, cold, done, again, arg);
 	r->resumed = true;
+	for (enum side s = CLIENT; s <= SERVER; s++) /* its events were told to somebody else */
+		r->readable[s] = r->hung_up[s] = true;
 	ask_positions(r, at);
 	put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
 	put_right(r, SERVER, &at[SERVER], &at[CLIENT]);

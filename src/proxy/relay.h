@@ -31,16 +31,17 @@ struct relay {
 	bool writable[2];       /* it may take output */
 	bool watched[2];        /* EPOLLOUT is asked for */
 	bool urgent[2];         /* urgent data was seen: no splice */
+	bool hung_up[2];        /* no event tells any more what comes from it */
 	bool looked;
 	bool resumed;           /* errors may have been taken by a worker that could not note them */
 	bool half_close_planned;
 	bool over;              /* done() was called */
 };
 
-/* row->fd[CLIENT] and fd[SERVER] are connected and registered with ROW_EVENTS (and EPOLLOUT where
- * server_watched). Starts to move bytes at once. */
+/* row->fd[CLIENT] and fd[SERVER] are connected and registered with ROW_EVENTS, fd[SERVER] with EPOLLOUT, too. seen:
+ * the events of both that were told so far. Starts to move bytes at once. */
 void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		 bool server_watched, void (*done)(void *arg, enum relay_outcome outcome),
+		 const uint32_t seen[2], void (*done)(void *arg, enum relay_outcome outcome),
 		 void (*again)(void *arg), void *arg);
 /* Another worker had begun: asks the kernel how far both streams got, puts the row right, and goes on in
  * the next turn. Both sockets are ours (their cookies match). */

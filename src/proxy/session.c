@@ -262,7 +262,8 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 		s->cold->connected_us = clock_mono_us();
 		s->row->deadline_ms = 0;
 		tally_connected(s);
-		relay_start(&s->relay, &s->engine->env, s->row, s->cold, true, relay_done,
+		relay_start(&s->relay, &s->engine->env, s->row, s->cold,
+			    (uint32_t[2]){s->seen, s->dial.seen}, relay_done,
 			    relay_again, s);
 		return;
 	}
@@ -376,6 +377,8 @@ static void client_gone_early(struct session *s)
 
 void session_event(struct session *s, enum side side, uint32_t events)
 {
+	if (side == CLIENT)
+		s->seen |= events;
 	switch (s->row->state) {
 	case ROW_VERDICT:
 		if (side == CLIENT && events & EPOLLERR)
@@ -607,6 +610,7 @@ void session_adopt(struct session *s)
 {
 	struct row *row = s->row;
 
+	s->seen = EPOLLIN | EPOLLRDHUP; /* perhaps: it was told to somebody else */
 	forget_strangers(s);
 	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
 		session_end(s, (enum end)row->end,

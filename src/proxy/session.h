@@ -18,6 +18,7 @@ struct session {
 	struct row_cold *cold;
 	uint32_t index;
 	bool queued; /* on the ready list */
+	uint32_t seen; /* events of the client that were told before there is a server */
 	struct timer timer; /* while it waits for a name */
 	union {
 		struct verdict verdict;
