@@ -87,6 +87,8 @@ class Knobs:
     def wants_peer(self, kind):
         if kind in (peers.Ours, peers.Baseline):
             return True
+        if kind is peers.Alone:
+            return kind.key in self.peers
         if self.peers:
             return kind.key in self.peers
         return not self.quick or kind in (peers.HAProxy, peers.HAProxySplice, peers.Nginx, peers.Direct)
@@ -114,7 +116,7 @@ class Scene:
         self.cpu = max(os.sched_getaffinity(0))
         self.folder = tempfile.mkdtemp(prefix="tcpproxy-bench-")
         os.chmod(self.folder, 0o755)
-        self.missing = [k.name for k in peers.ALL if k is not peers.Baseline and not k.find()]
+        self.missing = [k.name for k in peers.ALL if k not in (peers.Alone, peers.Baseline) and not k.find()]
         kinds = [k for k in peers.ALL if knobs.wants_peer(k) and k.find()]
         if peers.Ours not in kinds:
             fail(f"{peers.TCPPROXY} is not built: run make first")
@@ -274,7 +276,8 @@ def judge(samples):
     for t in measures.TARGETS:
         got = measures.spread(measures.ratios(samples, t.measures, t.figure, t.peer))
         if got:
-            word = "moonshot" if t.moonshot and got[0] <= t.moonshot else "met" if got[0] <= t.target else "missed"
+            value = got[1] if t.by == "lower quartile" else got[0]
+            word = "moonshot" if t.moonshot and value <= t.moonshot else "met" if value <= t.target else "missed"
             judged.append((t, got, word))
     return judged
 

@@ -79,6 +79,7 @@ class Peer:
     key = name = package = program = None
     asks_version = ("-v",)
     by_process = False  # one process for each connection
+    variables = {}      # more of the environment
 
     def __init__(self, folder, port, server):
         self.folder, self.port, self.server = folder, port, server
@@ -112,7 +113,8 @@ class Peer:
     def start(self, cpu):
         with open(os.path.join(self.folder, f"{self.key}.log"), "wb") as log:
             self.process = subprocess.Popen([LOAD, "hold", str(cpu), *map(str, self.command())], cwd=self.folder,
-                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env={**os.environ, **self.variables})
 
         def up():
             if self.process.poll() is not None:
@@ -299,7 +301,23 @@ class Baseline(Ours):
     binary = os.path.abspath(os.environ.get("BASELINE", "/nonexistent"))
 
 
+class Alone(Ours):
+    """The same program without anybody who could take over: a build with -Dfaults=true can do that (TCPPROXY must
+    be one). Only if it is asked for."""
+    key = "alone"
+    name = "without keepers"
+    variables = {"TCPPROXY_ALONE": "1"}
+
+    @classmethod
+    def find(cls):
+        path = super().find()
+        if path:
+            with open(path, "rb") as f:
+                return path if b"TCPPROXY_ALONE" in f.read() else None
+        return None
+
+
 # In this order they are measured in each round, backwards in every other: neighbours are compared best.
-ALL = [Ours, HAProxy, HAProxySplice, Nginx, Baseline, SocketProxyd, Rinetd, Pen, Socat, Redir, Xinetd, Simpleproxy,
-       Kernel, Direct]
+ALL = [Ours, Alone, Baseline, HAProxy, HAProxySplice, Nginx, SocketProxyd, Rinetd, Pen, Socat, Redir, Xinetd,
+       Simpleproxy, Kernel, Direct]
 HOW = "tools/deps.sh bench (as root) fetches those that Debian has; nothing is installed that would start by itself"

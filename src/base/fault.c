@@ -60,4 +60,9 @@ void fault_point(const char *file, int line)
 	tell(file, line);
 	kill(getpid(), SIGKILL);
 }
+
+bool fault_alone(void)
+{
+	return getenv("TCPPROXY_ALONE") != NULL;
+}
 #endif

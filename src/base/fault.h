@@ -7,6 +7,8 @@
 #ifndef BASE_FAULT_H
 #define BASE_FAULT_H
 
+#include <stdbool.h>
+
 #ifdef FAULTS
 /* From now on this process has so many fault points to live: at most N, short lives as often as
  * long ones, N being what the environment says in `variable`; for ever if it says nothing. Where it
@@ -16,9 +18,13 @@ void fault_arm(const char *variable);
 void fault_point(const char *file, int line);
 #define FAULT_ARM(variable) fault_arm(variable)
 #define FAULT_POINT()       fault_point(__FILE__, __LINE__)
+/* TCPPROXY_ALONE in the environment: workers without keepers, to measure what a takeover costs. */
+bool fault_alone(void);
+#define FAULT_ALONE() fault_alone()
 #else
 #define FAULT_ARM(variable) ((void)0)
 #define FAULT_POINT()       ((void)0)
+#define FAULT_ALONE()       false
 #endif
 
 #endif

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/fault.h"
 #include "os/proc.h"
 
 #define FUSER_WINDOW_MS 1000
@@ -361,6 +362,14 @@ static _Noreturn void begin(int member)
 	run_spare();
 }
 
+/* For a measurement: its keepers are itself, so they never die. */
+static _Noreturn void run_alone(void)
+{
+	for (int i = 0; i < MEMBERS; i++)
+		trio()->pid[i] = (int32_t)getpid();
+	begin(MEMBER_WORKER);
+}
+
 _Noreturn void trio_run(const struct trio_setup *s)
 {
 	int role;
@@ -370,6 +379,8 @@ _Noreturn void trio_run(const struct trio_setup *s)
 	reset_signals();
 	if (role != 0)
 		begin(role - 1);
+	if (FAULT_ALONE())
+		run_alone();
 	setup.trio->pid[MEMBER_KEEPER0] = (int32_t)getpid();
 	atomic_store(&setup.trio->primary, MEMBER_KEEPER0);
 	begin_role(MEMBER_KEEPER0);
