@@ -79,6 +79,23 @@ void proc_size_table(unsigned n)
 	close(low);
 }
 
+uint64_t proc_open_fds(int from, uint64_t among)
+{
+	struct pollfd p[64];
+	uint64_t open = 0;
+
+	if (!among)
+		return 0;
+	for (int i = 0; i < 64; i++)
+		p[i] = (struct pollfd){.fd = among >> i & 1 ? from + i : -1};
+	if (poll(p, 64, 0) < 0)
+		return among;
+	for (int i = 0; i < 64; i++)
+		if (among >> i & 1 && !(p[i].revents & POLLNVAL))
+			open |= UINT64_C(1) << i;
+	return open;
+}
+
 int proc_pidfd(pid_t pid)
 {
 	int fd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -100,9 +117,10 @@ int proc_pidfd_signal(int pidfd, int sig)
 
 pid_t proc_clone_member(int32_t *pid_word)
 {
-	/* The raw call: a libc wrapper would want a stack; the child goes on with a copy of this one. */
-	return (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD, NULL, pid_word,
-			      NULL, 0);
+	/* The raw call: a libc wrapper would want a stack; the child goes on with a copy of this
+	 * one. */
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD, NULL,
+	                      pid_word, NULL, 0);
 }
 
 void proc_null_streams(int last)

@@ -1,4 +1,5 @@
-/* proc.h - this process and its kin: title, limits, pidfds, members of a trio. -errno on failure. */
+/* proc.h - this process and its kin: title, limits, pidfds, members of a trio. -errno on failure.
+ */
 #ifndef OS_PROC_H
 #define OS_PROC_H
 
@@ -19,12 +20,18 @@ int proc_raise_nofile(rlim_t cap, struct rlimit *before);
 /* Makes the descriptor table big enough for n descriptors now, so that it never grows later. */
 void proc_size_table(unsigned n);
 
+/* Which of the 64 descriptors from `from` on are open, as bits, looking only at those in `among`:
+ * one call for all, where asking for each takes a millisecond for a few thousand. If it cannot be
+ * told, all of them. */
+uint64_t proc_open_fds(int from, uint64_t among);
+
 int proc_pidfd(pid_t pid); /* close-on-exec */
 bool proc_pidfd_dead(int pidfd);
 int proc_pidfd_signal(int pidfd, int sig);
 
 /* A new process that shares this one's descriptor table and nothing else (no memory). The kernel
- * stores its pid in *pid_word, which lies in shared memory, before it can run. Returns 0 in the child. */
+ * stores its pid in *pid_word, which lies in shared memory, before it can run. Returns 0 in the
+ * child. */
 pid_t proc_clone_member(int32_t *pid_word);
 
 /* Puts /dev/null on descriptors 0..last. */

@@ -24,8 +24,8 @@
 /* All private state of a member. Whoever begins a role clears it: nothing of the process that it
  * was cloned from may be believed. */
 static struct {
-	int me;              /* MEMBER_... */
-	int pidfd[MEMBERS];  /* of the others; -1: not watched */
+	int me;               /* MEMBER_... */
+	int pidfd[MEMBERS];   /* of the others; -1: not watched */
 	bool absent[MEMBERS]; /* no process has its pid */
 	bool supervisor_gone;
 	unsigned supervisor_serial; /* of the one that we mean */
@@ -61,7 +61,8 @@ static void note_supervisor(void)
 {
 	unsigned serial = atomic_load(&trio()->supervisor_serial);
 
-	if (self.supervisor_serial != serial) /* another one; its pidfd has the number of the old one's */
+	if (self.supervisor_serial !=
+	    serial) /* another one; its pidfd has the number of the old one's */
 		self.supervisor_gone = false;
 	self.supervisor_serial = serial;
 	if (self.supervisor_gone || !proc_pidfd_dead(setup.supervisor_pidfd))
@@ -119,8 +120,8 @@ static void watch(int member)
 	self.absent[member] = fd == -ESRCH;
 }
 
-/* A member is dead if its pidfd says so, or if no process has its pid any more. That we have no descriptor left to
- * watch it with is no proof: then it is tried again. */
+/* A member is dead if its pidfd says so, or if no process has its pid any more. That we have no
+ * descriptor left to watch it with is no proof: then it is tried again. */
 static bool is_dead(int member)
 {
 	if (self.pidfd[member] < 0 && !self.absent[member])
@@ -134,7 +135,7 @@ static void note_death(int member, int status)
 	unsigned n = atomic_load(&t->n_deaths);
 
 	t->deaths[n % TRIO_DEATHS] = (struct trio_death){
-		.pid = t->pid[member], .status = status, .member = (uint32_t)member};
+	    .pid = t->pid[member], .status = status, .member = (uint32_t)member};
 	atomic_store(&t->n_deaths, n + 1);
 	atomic_store(&t->member_died_ms, clock_mono_ms());
 	if (t->wake_fd >= 0 && write(t->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
@@ -238,9 +239,10 @@ static void pause_between_deaths(int64_t *last_start_ms, int *short_lives)
 
 /* ---- another program ----
  *
- * The worker has ended, asked to. The primary copies the table and becomes the new program, under the same pid; the
- * spare still holds the old table. If the primary dies before it is committed, the spare does what it always does.
- * No instant has a single holder, and no instant has two who would start a worker:
+ * The worker has ended, asked to. The primary copies the table and becomes the new program, under
+ * the same pid; the spare still holds the old table. If the primary dies before it is committed,
+ * the spare does what it always does. No instant has a single holder, and no instant has two who
+ * would start a worker:
  *
  *   renew      the primary dies           the old spare      the new spare
  *   WANTED     before it was committed    goes on            ends
@@ -259,8 +261,13 @@ static _Noreturn void become_program(void)
 	snprintf(variable, sizeof(variable), "TCPPROXY_TRIO=%d", t->trio_fd);
 	if (unshare(CLONE_FILES) < 0)
 		_exit(1);
-	for (int fd = 3; fd < (int)t->table_size; fd++)
-		fcntl(fd, F_SETFD, 0);
+	for (int from = 0; from < (int)t->table_size; from += 64) {
+		uint64_t open = proc_open_fds(from, UINT64_MAX);
+
+		for (int i = from ? 0 : 3; i < 64; i++)
+			if (open >> i & 1)
+				fcntl(from + i, F_SETFD, 0);
+	}
 	syscall(SYS_execveat, t->binary_fd, "", argv, env, AT_EMPTY_PATH);
 	_exit(1); /* the spare notices */
 }
@@ -314,7 +321,8 @@ static _Noreturn void run_primary(void)
 	for (;;) {
 		if (is_dead(other))
 			replace(other);
-		if (is_dead(MEMBER_WORKER) && atomic_load(&trio()->renew) == RENEW_WANTED && !is_dead(other))
+		if (is_dead(MEMBER_WORKER) && atomic_load(&trio()->renew) == RENEW_WANTED &&
+		    !is_dead(other))
 			become_program();
 		if (is_dead(MEMBER_WORKER)) {
 			pause_between_deaths(&last_start_ms, &short_lives);

@@ -5,10 +5,11 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/mem.h"
+#include "os/proc.h"
 #include "os/sock.h"
 
-/* A gap of so many unused numbers behind the last one that is known ends the search: the kernel always
- * gives out the lowest, so what was made last stands in front of it. */
+/* A gap of so many unused numbers behind the last one that is known ends the search: the kernel
+ * always gives out the lowest, so what was made last stands in front of it. */
 #define LONGEST_GAP 65536
 
 struct known {
@@ -57,7 +58,8 @@ static void note_all(struct known *k, struct trio *t)
 			note_row(k, trio_row(t, i));
 }
 
-/* A socket of ours that was dialled has a local port of the kernel's choice, or is in a row already. */
+/* A socket of ours that was dialled has a local port of the kernel's choice, or is in a row
+ * already. */
 static bool is_accepted_client(const struct trio *t, int fd)
 {
 	struct addr local, peer;
@@ -76,24 +78,39 @@ static bool is_accepted_client(const struct trio *t, int fd)
 	return false;
 }
 
+static void settle(struct trio *t, int fd, struct known *clients)
+{
+	struct stat st;
+
+	/* keepers make only other kinds, so theirs are never touched */
+	if (fstat(fd, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)))
+		return;
+	FAULT_POINT();
+	if (S_ISSOCK(st.st_mode) && is_accepted_client(t, fd))
+		note(clients, fd);
+	else
+		close(fd);
+}
+
+static uint64_t unknown(const struct known *k, uint32_t from)
+{
+	uint64_t found = 0;
+
+	for (uint32_t i = 0; i < 64; i++)
+		if (from + i >= 3 && from + i < k->size && !is_known(k, from + i))
+			found |= UINT64_C(1) << i;
+	return found;
+}
+
 /* Closes what nobody knows; accepted clients are written down. */
 static void sweep(struct trio *t, const struct known *k, struct known *clients)
 {
-	for (uint32_t fd = 3; fd < k->size && fd < k->last + LONGEST_GAP; fd++) {
-		struct stat st;
+	for (uint32_t from = 0; from < k->size && from < k->last + LONGEST_GAP; from += 64) {
+		uint64_t open = proc_open_fds((int)from, unknown(k, from));
 
-		if (is_known(k, fd) || fstat((int)fd, &st) < 0)
-			continue;
-		/* keepers make only other kinds, so theirs are never touched */
-		if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
-			continue;
-		FAULT_POINT();
-		if (S_ISFIFO(st.st_mode))
-			close((int)fd);
-		else if (is_accepted_client(t, (int)fd))
-			note(clients, (int)fd);
-		else
-			close((int)fd);
+		for (int i = 0; i < 64; i++)
+			if (open >> i & 1)
+				settle(t, (int)from + i, clients);
 	}
 }
 

@@ -160,6 +160,26 @@ static void descriptors_that_are_not_kept(void **state)
 	in_child(closes_all_but_some);
 }
 
+static void open_descriptors_in_child(void)
+{
+	int fd = fcntl(0, F_DUPFD, 2000), socket_fd;
+
+	EXPECT(fd >= 2000);
+	socket_fd = fcntl(socket(AF_INET, SOCK_STREAM, 0), F_DUPFD, fd + 3);
+	EXPECT(socket_fd >= fd + 3 && socket_fd < fd + 64);
+	EXPECT(proc_open_fds(fd, UINT64_MAX) == (UINT64_C(1) | UINT64_C(1) << (socket_fd - fd)));
+	EXPECT(proc_open_fds(fd, ~UINT64_C(1)) == UINT64_C(1) << (socket_fd - fd));
+	EXPECT(proc_open_fds(fd - 63, UINT64_MAX) == UINT64_C(1) << 63);
+	EXPECT(proc_open_fds(fd, 0) == 0);
+	close(socket_fd);
+	EXPECT(proc_open_fds(fd, UINT64_MAX) == 1);
+}
+
+static void open_descriptors(void **state)
+{
+	in_child(open_descriptors_in_child);
+}
+
 static void points_streams_at_nothing(void)
 {
 	struct stat null, st;
@@ -432,6 +452,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(what_is_not_sealed_is_refused),
 	    cmocka_unit_test(pipes),
 	    cmocka_unit_test(descriptors_that_are_not_kept),
+	    cmocka_unit_test(open_descriptors),
 	    cmocka_unit_test(standard_streams),
 	    cmocka_unit_test(titles),
 	    cmocka_unit_test(members),
