@@ -9,9 +9,7 @@ int pipe_new(int ret[2], int size)
 {
 	if (pipe2(ret, O_NONBLOCK | O_CLOEXEC) < 0)
 		return -errno;
-	if (size > 0)
-		fcntl(ret[1], F_SETPIPE_SZ, size); /* beyond the user's share: it stays small */
-	return 0;
+	return size > 0 && fcntl(ret[1], F_SETPIPE_SZ, size) < 0 ? 1 : 0;
 }
 
 int pipe_room(int fd)

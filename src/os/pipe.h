@@ -5,7 +5,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Nonblocking, close-on-exec; asks for `size` bytes of room (0: the kernel's default). */
+/* Nonblocking, close-on-exec; asks for `size` bytes of room (0: the kernel's default). Returns 1 if there is
+ * less: the user has his share already. */
 int pipe_new(int ret[2], int size);
 int pipe_room(int fd);   /* its size in bytes */
 int pipe_filled(int fd); /* bytes in it */

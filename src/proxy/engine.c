@@ -269,6 +269,27 @@ static void look_for_poison(struct engine *e)
 	take_up(e, (uint32_t)i);
 }
 
+/* Bytes of this connection may be in the scratch: they come before everything else that uses it. */
+static void finish_step(struct engine *e)
+{
+	struct copy_step *step = &e->env.trio->step;
+	int32_t i = step->row;
+
+	if (i < 0)
+		return;
+	if (trio_row(e->env.trio, (uint32_t)i)->state != ROW_FREE && !e->sessions[i].row) {
+		e->env.trio->working_on = i;
+		take_up(e, (uint32_t)i);
+		e->env.trio->working_on = -1;
+	}
+	if (step->row < 0)
+		return;
+	/* it has ended */
+	pipepool_discard(&step->pipe_read, &step->pipe_write);
+	barrier();
+	step->row = -1;
+}
+
 static void adopt_client(void *arg, int fd)
 {
 	struct engine *e = arg;
@@ -302,6 +323,8 @@ void engine_take_over(struct engine *e)
 	FAULT_POINT();
 	finish_endings(e);
 	look_for_poison(e);
+	FAULT_POINT();
+	finish_step(e);
 	FAULT_POINT();
 	recover_descriptors(e->env.trio, adopt_client, e);
 	e->adopted = 0;
@@ -417,7 +440,7 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	e->env = (struct step_env){.loop = &e->loop,
 				   .trio = setup->trio,
 				   .targets = &setup->world->targets,
-				   .scratch = mem_alloc(SCRATCH_SIZE),
+				   .scratch = trio_scratch(setup->trio),
 				   .inherited = setup->inherited};
 	/* touched only as far as rows are used */
 	e->sessions = mmap(NULL, n * sizeof(struct session), PROT_READ | PROT_WRITE,

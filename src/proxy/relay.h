@@ -10,6 +10,7 @@
 #define PROXY_RELAY_H
 
 #include "base/record.h"
+#include "proxy/flow.h"
 #include "proxy/step.h"
 
 enum relay_outcome {
@@ -32,6 +33,8 @@ struct relay {
 	bool watched[2];        /* EPOLLOUT is asked for */
 	bool urgent[2];         /* urgent data was seen: no splice */
 	bool hung_up[2];        /* no event tells any more what comes from it */
+	bool closed[2];         /* perhaps: its counters are a guess */
+	struct flow_habit habit[2];
 	bool looked;
 	bool resumed;           /* errors may have been taken by a worker that could not note them */
 	bool half_close_planned;

@@ -13,8 +13,6 @@
 #include "proxy/targets.h"
 #include "takeover/table.h"
 
-#define SCRATCH_SIZE (64 * 1024)
-
 enum { LOOP_KIND_ROW = 1, LOOP_KIND_LISTENER = 2 };
 
 struct step_env {
@@ -22,7 +20,7 @@ struct step_env {
 	struct trio *trio;
 	struct targets *targets;
 	struct pipepool pool;
-	char *scratch;        /* SCRATCH_SIZE bytes; nothing is in it between two calls */
+	char *scratch;        /* SCRATCH_SIZE bytes of the trio's; nothing is in it between two calls */
 	bool inherited;       /* the client's socket is not ours alone: its flags must stay */
 };
 

@@ -45,8 +45,17 @@ static void note_row(struct known *k, const struct row *row)
 	}
 }
 
+static void note_spare(struct known *k, struct copy_step *step)
+{
+	if (step->pipe_read < 0 || step->pipe_write < 0)
+		step->pipe_read = step->pipe_write = -1;
+	note(k, step->pipe_read);
+	note(k, step->pipe_write);
+}
+
 static void note_all(struct known *k, struct trio *t)
 {
+	note_spare(k, &t->step);
 	note(k, t->control_fd);
 	note(k, t->spawner_fd);
 	note(k, t->door_fd);

@@ -38,7 +38,8 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 	p->ring_offset = align(p->slot_offset + (uint64_t)n_rows * sizeof(struct question_slot));
 	p->limit_offset = align(p->ring_offset + ring_size(TRIO_RING));
 	p->counter_offset = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
-	p->total_size = align(p->counter_offset + sizeof(struct counters));
+	p->scratch_offset = align(p->counter_offset + sizeof(struct counters));
+	p->total_size = align(p->scratch_offset + SCRATCH_SIZE);
 }
 
 static void forget_descriptors(struct trio *t)
@@ -49,6 +50,7 @@ static void forget_descriptors(struct trio *t)
 	memset(t->peer_rearm_fds, 0xff, sizeof(t->peer_rearm_fds));
 	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->door_fd = -1;
 	t->working_on = -1;
+	t->step = (struct copy_step){.row = -1, .pipe_read = -1, .pipe_write = -1};
 	memset(t->member_pidfds, 0xff, sizeof(t->member_pidfds));
 }
 
@@ -119,6 +121,11 @@ struct question_slot *trio_slots(struct trio *t)
 struct ring *trio_ring(struct trio *t)
 {
 	return (struct ring *)((char *)t + t->ring_offset);
+}
+
+char *trio_scratch(struct trio *t)
+{
+	return (char *)t + t->scratch_offset;
 }
 
 atomic_ullong *trio_limits(struct trio *t)

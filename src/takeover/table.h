@@ -55,7 +55,7 @@ struct flow_row {
 	uint64_t moved;    /* bytes taken from the source's stream and given to the destination */
 	int32_t pipe_read, pipe_write; /* parked bytes, -1: none; both ends or none */
 	uint8_t flags;     /* enum flow_flag */
-	uint8_t pipe_foreign; /* the pipe was a program's stdout: close it afterwards, never pool it */
+	uint8_t pipe_foreign; /* a program's stdout, or a small one: close it afterwards, never pool it */
 	uint16_t pad;
 	uint32_t pad2;
 };
@@ -119,11 +119,22 @@ struct row_cold {
 };
 
 #define TRIO_MAGIC     0x7463707072303031ULL
-#define TRIO_VERSION   2
+#define TRIO_VERSION   3
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)
 #define TRIO_PEERS     128
+
+/* The one piece of data that may be in a worker's memory: taken from a source, not yet given to the destination. It
+ * is in the scratch, and only while `row` is set. Its last bytes are the ones that the counters of both sockets, and
+ * the pipe, do not account for. The pipe is empty but for what an open step has put there. See proxy/flow_copy.c. */
+struct copy_step {
+	int32_t row;       /* -1: none */
+	uint8_t side;      /* enum side: whose input it is */
+	int32_t pipe_read, pipe_write; /* the spare, for what the destination does not take; both or none */
+};
+
+#define SCRATCH_SIZE (64 * 1024)
 
 enum renew { RENEW_NONE, RENEW_WANTED, RENEW_COMMITTED };
 
@@ -148,7 +159,7 @@ struct trio {
 	uint32_t number;           /* "worker N" */
 	uint32_t n_rows;
 	uint32_t row_size, cold_size;
-	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, counter_offset;
+	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, counter_offset;
 	uint64_t total_size;
 	uint32_t limit_slots;      /* a power of two */
 	uint32_t table_size;       /* descriptors that the common table may hold */
@@ -187,6 +198,7 @@ struct trio {
 	atomic_uint reader_waits;  /* the supervisor sleeps: a write to wake_fd is wanted */
 	atomic_uint quitting;      /* no new connections; the supervisor waits for live == 0 */
 	int32_t working_on;        /* the row in hand, -1: none */
+	struct copy_step step;
 	atomic_int fault;          /* the worker dies of a fault of its own, not of a SIGKILL */
 
 	atomic_uint live;          /* rows in use */
@@ -207,6 +219,7 @@ struct row *trio_row(struct trio *t, uint32_t i);
 struct row_cold *trio_cold(struct trio *t, uint32_t i);
 struct question_slot *trio_slots(struct trio *t);
 struct ring *trio_ring(struct trio *t);
+char *trio_scratch(struct trio *t); /* SCRATCH_SIZE bytes */
 /* Counts against limits: 64-bit words, see proxy/limits.h. t->limit_slots of them. */
 atomic_ullong *trio_limits(struct trio *t);
 

@@ -46,7 +46,7 @@ class Directory:
 
     def environment(self, extra=None):
         env = {"PATH": f"{self.path}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS"):
+        for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TCPPROXY_FLOW"):
             if name in os.environ:
                 env[name] = os.environ[name]
         env.update(extra or {})

@@ -170,7 +170,7 @@ void stage_init(struct stage *s)
 	s->trio = trio_new_private(8);
 	assert_non_null(s->trio);
 	s->env = (struct step_env){
-	    .loop = &s->loop, .trio = s->trio, .scratch = mem_alloc(SCRATCH_SIZE)};
+	    .loop = &s->loop, .trio = s->trio, .scratch = trio_scratch(s->trio)};
 	s->row = trio_row(s->trio, 1);
 	s->cold = trio_cold(s->trio, 1);
 	s->row->serial = 77;
@@ -184,9 +184,9 @@ void stage_init(struct stage *s)
 void stage_release(struct stage *s)
 {
 	assert_int_equal(s->loop.n_timers, 0);
+	pipepool_discard(&s->trio->step.pipe_read, &s->trio->step.pipe_write);
 	pipepool_release(&s->env.pool);
 	loop_release(&s->loop);
-	free(s->env.scratch);
 	munmap(s->trio, s->trio->total_size);
 	assert_int_equal(open_fds(), s->n_fds);
 }

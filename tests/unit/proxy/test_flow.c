@@ -5,8 +5,10 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "os/pipe.h"
 #include "os/sock.h"
@@ -27,6 +29,31 @@ static struct flow_io io;
 static struct peer source, dest; /* the far ends */
 static int near_source, near_dest;
 static char pattern[LARGE];
+static struct flow_habit habit;
+
+/* As flow_move() does it, but this way only. */
+static enum flow_stop by(enum flow_stop (*fn)(struct flow_io *io))
+{
+	enum flow_stop stop = flow_drain(&io);
+
+	if (stop != FLOW_EMPTY)
+		return stop;
+	do
+		stop = fn(&io);
+	while (stop == FLOW_OTHER_WAY && io.budget > 0);
+	assert_int_equal(stage.trio->step.row, -1); /* nothing is in memory between two calls */
+	return stop == FLOW_OTHER_WAY ? FLOW_BUDGET : stop;
+}
+
+static enum flow_stop by_copy(struct flow_io *i)
+{
+	return by(flow_copy);
+}
+
+static enum flow_stop by_splice(struct flow_io *i)
+{
+	return by(flow_splice);
+}
 
 static void open_pairs(int size)
 {
@@ -41,6 +68,11 @@ static void open_pairs(int size)
 	    .dest = near_dest,
 	    .row = &stage.row->flow[CLIENT],
 	    .source_tcp = way->source == PAIR_TCP,
+	    .dest_tcp = way->dest == PAIR_TCP,
+	    .to_the_end = true,
+	    .habit = &habit,
+	    .step = &stage.trio->step,
+	    .step_row = 1,
 	    .scratch = stage.env.scratch,
 	    .scratch_len = SCRATCH_SIZE,
 	    .pool = &stage.env.pool,
@@ -51,6 +83,7 @@ static void open_pairs(int size)
 static int setup(void **state)
 {
 	way = *state;
+	habit = (struct flow_habit){0};
 	stage_init(&stage);
 	fill_pattern(pattern, sizeof(pattern));
 	return 0;
@@ -312,7 +345,7 @@ static void discarding_up_to_a_reset(void **state)
 
 static void park(size_t n)
 {
-	assert_int_equal(pipepool_take(io.pool, &io.row->pipe_read, &io.row->pipe_write), 0);
+	assert_int_equal(pipepool_take(io.pool, io.row, false), 0);
 	assert_int_equal(write(io.row->pipe_write, pattern, n), n);
 }
 
@@ -370,93 +403,237 @@ static void draining_to_nobody(void **state)
 
 /* ---- the pool ---- */
 
+#define NO_PIPE {.pipe_read = -1, .pipe_write = -1}
+
 static void pipes_are_used_again(void **state)
 {
 	struct pipepool pool = {0};
-	int32_t r, w, first;
+	struct flow_row row = NO_PIPE;
+	int32_t first;
 	int before = open_fds();
 
-	assert_int_equal(pipepool_take(&pool, &r, &w), 0);
-	assert_true(pipe_room(r) >= 65536);
-	first = r;
-	pipepool_give(&pool, &r, &w);
-	assert_int_equal(r, -1);
-	assert_int_equal(w, -1);
-	assert_int_equal(pipepool_take(&pool, &r, &w), 0);
-	assert_int_equal(r, first);
+	assert_int_equal(pipepool_take(&pool, &row, false), 0);
+	assert_true(pipe_room(row.pipe_read) >= SCRATCH_SIZE);
+	assert_int_equal(row.pipe_foreign, 0);
+	first = row.pipe_read;
+	pipepool_give(&pool, &row.pipe_read, &row.pipe_write);
+	assert_int_equal(row.pipe_read, -1);
+	assert_int_equal(row.pipe_write, -1);
+	assert_int_equal(pipepool_take(&pool, &row, true), 0);
+	assert_int_equal(row.pipe_read, first);
 	assert_int_equal(pool.n, 0);
-	pipepool_discard(&r, &w);
-	assert_int_equal(r, -1);
-	pipepool_discard(&r, &w); /* none */
+	pipepool_discard(&row.pipe_read, &row.pipe_write);
+	assert_int_equal(row.pipe_read, -1);
+	pipepool_discard(&row.pipe_read, &row.pipe_write); /* none */
 	assert_int_equal(open_fds(), before);
 }
 
 static void a_pool_is_bounded(void **state)
 {
 	struct pipepool pool = {0};
-	int32_t ends[PIPEPOOL_MAX + 8][2];
+	struct flow_row rows[PIPEPOOL_MAX + 8];
 	int before = open_fds();
 
-	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-		assert_int_equal(pipepool_take(&pool, &ends[i][0], &ends[i][1]), 0);
-	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
-		pipepool_give(&pool, &ends[i][0], &ends[i][1]);
-	assert_int_equal(pool.n, PIPEPOOL_MAX);
-	assert_int_equal(open_fds(), before + PIPEPOOL_MAX * 2);
+	for (unsigned most = 4; most <= PIPEPOOL_MAX; most += PIPEPOOL_MAX - 4) {
+		pool.most = most;
+		for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+			assert_int_equal(pipepool_take(&pool, &rows[i], true), 0);
+		for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+			pipepool_give(&pool, &rows[i].pipe_read, &rows[i].pipe_write);
+		assert_int_equal(pool.n, most);
+		assert_int_equal(open_fds(), before + (int)most * 2);
+	}
 	pipepool_release(&pool);
 	assert_int_equal(open_fds(), before);
+}
+
+static void no_more_descriptors(struct rlimit *before)
+{
+	struct rlimit none;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, before), 0);
+	none = *before;
+	none.rlim_cur = 3;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
 }
 
 static void out_of_descriptors(void **state)
 {
 	struct pipepool pool = {0};
-	struct rlimit limit, none;
-	int32_t r = -1, w = -1;
-	int rc;
+	struct flow_row row = NO_PIPE;
+	struct copy_step step = {.row = -1, .pipe_read = -1, .pipe_write = -1};
+	struct rlimit limit;
+	bool spare;
+	int rc, once_more;
 
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none = limit;
-	none.rlim_cur = 3;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	rc = pipepool_take(&pool, &r, &w);
+	no_more_descriptors(&limit);
+	rc = pipepool_take(&pool, &row, false);
+	spare = pipepool_spare(&pool, &step);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_int_equal(rc, -EMFILE);
-	assert_int_equal(pool.refused, 1);
-	assert_int_equal(r, -1);
+	assert_false(spare);
+	assert_int_equal(row.pipe_read, -1);
+	assert_int_equal(step.pipe_read, -1);
+	once_more = pipepool_take(&pool, &row, false); /* not asked for every message */
+	assert_int_equal(once_more, -EAGAIN);
+	for (int i = 0; i < 10000 && once_more < 0; i++)
+		once_more = pipepool_take(&pool, &row, false);
+	assert_int_equal(once_more, 0);
+	pipepool_discard(&row.pipe_read, &row.pipe_write);
 }
 
-/* Without a pipe splice says so, and nothing is lost: the other way goes on. */
+static void swallow(void *arg, enum log_level level, const char *line)
+{
+	strncat(arg, line, 199);
+}
+
+/* One who has his share of room already is given pipes of two pages: good enough only where there is no other way. */
+static void the_user_has_his_share(void **state)
+{
+	const struct { rlim_t fds; uid_t user; } limits = {4096, 64999}; /* nobody else's */
+	pid_t child = fork();
+	int status;
+
+	if (child == 0) {
+		struct rlimit more = {.rlim_cur = limits.fds, .rlim_max = limits.fds};
+		struct pipepool pool = {0};
+		struct flow_row row = NO_PIPE;
+		struct copy_step step = {.row = -1, .pipe_read = -1, .pipe_write = -1};
+		char said[200] = "";
+		int ends[2], got = 0;
+
+		setrlimit(RLIMIT_NOFILE, &more);
+		if (setresuid(limits.user, limits.user, limits.user) < 0)
+			_exit(77); /* not root: the user may have others */
+		log_set_sink(swallow, said);
+		while (got == 0)
+			got = pipe_new(ends, PIPEPOOL_SIZE);
+		if (got != 1)
+			_exit(78); /* no limit here */
+		if (pipepool_take(&pool, &row, false) != -EAGAIN || row.pipe_read != -1)
+			_exit(1);
+		if (pipepool_spare(&pool, &step) || step.pipe_read != -1)
+			_exit(2);
+		if (pipepool_take(&pool, &row, true) != 0 || !row.pipe_foreign || pipe_room(row.pipe_read) > 16384)
+			_exit(3);
+		_exit(strstr(said, "fs.pipe-user-pages-soft") && pool.refused > 0 ? 0 : 4);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) >= 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* Without a pipe splice and copy say so, and nothing is lost: peek goes on. */
 static void without_a_pipe(void **state)
 {
-	struct rlimit limit, none;
-	enum flow_stop stop;
+	struct rlimit limit;
+	enum flow_stop splice, copy, stop;
 
 	open_pairs(0);
 	source.out_len = 5000;
 	source.fin = true;
 	peer_step(&source);
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	none = limit;
-	none.rlim_cur = 3;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-	stop = flow_splice(&io);
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
-	assert_int_equal(stop, FLOW_NO_PIPE);
-	while (flow_peek(&io) != FLOW_END)
+	no_more_descriptors(&limit);
+	splice = flow_splice(&io);
+	copy = flow_copy(&io);
+	for (int i = 0; (stop = flow_move(&io)) != FLOW_END && i < 100000; i++)
 		;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(splice, FLOW_OTHER_WAY);
+	assert_int_equal(copy, FLOW_OTHER_WAY);
+	assert_int_equal(stop, FLOW_END);
 	receive_all(5000);
+}
+
+static void a_message(size_t n)
+{
+	source.out_len += n;
+	while (source.sent < source.out_len || sock_unsent(source.fd) > 0) {
+		peer_step(&source);
+		flow_move(&io);
+		peer_step(&dest);
+	}
+	while (flow_move(&io) != FLOW_EMPTY)
+		peer_step(&dest);
+	receive_all(source.out_len);
+}
+
+static void bulk_is_spliced_and_small_messages_are_copied(void **state)
+{
+	open_pairs(0);
+	for (int i = 0; i < 10; i++)
+		a_message(1000);
+	assert_false(habit.bulk);
+	a_message(1000000);
+	assert_true(habit.bulk);
+	a_message(1000); /* one is not enough */
+	assert_true(habit.bulk);
+	for (int i = 0; i < 10; i++)
+		a_message(1000);
+	assert_false(habit.bulk);
+	assert_nothing_parked();
+}
+
+/* A short read has emptied the source; only where no event would tell is it asked again. */
+static void one_read_where_an_event_will_tell_of_more(void **state)
+{
+	open_pairs(0);
+	io.to_the_end = false;
+	assert_int_equal(send(source.fd, pattern, 100, 0), 100);
+	shutdown(source.fd, SHUT_WR);
+	while (sock_unread(near_source) < 100)
+		;
+	assert_int_equal(flow_copy(&io), FLOW_EMPTY);
+	io.to_the_end = true;
+	assert_int_equal(flow_copy(&io), FLOW_END);
+	receive_all(100);
+}
+
+/* What one leaves who dies after taking 50000 bytes, sending 20000 and parking some: by whatever was done before. */
+static void a_step_left_open_is_finished(void **state)
+{
+	struct copy_step *step = &stage.trio->step;
+
+	for (size_t parked = 0; parked <= 30000; parked += 10000) {
+		open_pairs(0);
+		*io.row = (struct flow_row)NO_PIPE;
+		assert_true(pipepool_spare(io.pool, step));
+		step->row = 1;
+		memcpy(io.scratch, pattern, 50000);
+		assert_int_equal(send(near_dest, io.scratch, 20000, 0), 20000);
+		assert_int_equal(write(step->pipe_write, io.scratch + 20000, parked), parked);
+		flow_finish_copy(step, io.row, io.scratch, 50000, 30000 - parked);
+		assert_int_equal(step->pipe_read, -1);
+		/* once more: he died before he had noted that it was done */
+		flow_finish_copy(step, io.row, io.scratch, 50000, 0);
+		step->row = -1;
+		while (flow_drain(&io) != FLOW_EMPTY)
+			peer_step(&dest);
+		receive_all(50000);
+		if (parked < 30000) {
+			peer_release(&source);
+			peer_release(&dest);
+			close(near_source);
+			close(near_dest);
+		}
+	}
 }
 
 static const struct way ways[] = {
     {"peek, TCP to TCP", flow_peek, PAIR_TCP, PAIR_TCP},
     {"peek, Unix to TCP", flow_peek, PAIR_UNIX, PAIR_TCP},
-    {"splice, TCP to TCP", flow_splice, PAIR_TCP, PAIR_TCP},
-    {"splice, TCP to Unix", flow_splice, PAIR_TCP, PAIR_UNIX},
-    {"splice, Unix to TCP", flow_splice, PAIR_UNIX, PAIR_TCP},
-    {"splice, Unix to Unix", flow_splice, PAIR_UNIX, PAIR_UNIX},
+    {"copy, TCP to TCP", by_copy, PAIR_TCP, PAIR_TCP},
+    {"splice, TCP to TCP", by_splice, PAIR_TCP, PAIR_TCP},
+    {"splice, TCP to Unix", by_splice, PAIR_TCP, PAIR_UNIX},
+    {"splice, Unix to TCP", by_splice, PAIR_UNIX, PAIR_TCP},
+    {"splice, Unix to Unix", by_splice, PAIR_UNIX, PAIR_UNIX},
+    {"as it suits, TCP to TCP", flow_move, PAIR_TCP, PAIR_TCP},
+    {"as it suits, TCP to Unix", flow_move, PAIR_TCP, PAIR_UNIX},
 };
 
-static struct CMUnitTest tests[128];
+static struct CMUnitTest tests[160];
 static size_t n_tests;
 
 static void add(const char *name, const struct way *w, CMUnitTestFunction fn)
@@ -476,6 +653,7 @@ int main(void)
 	    cmocka_unit_test(pipes_are_used_again),
 	    cmocka_unit_test(a_pool_is_bounded),
 	    cmocka_unit_test(out_of_descriptors),
+	    cmocka_unit_test(the_user_has_his_share),
 	};
 	int failed;
 
@@ -492,7 +670,7 @@ int main(void)
 		ADD(w, a_reset_of_the_source);
 		ADD(w, a_budget_ends_the_call);
 		ADD(w, many_small_segments);
-		if (w->move == flow_peek && w->source == PAIR_TCP)
+		if (w->source == PAIR_TCP && (w->move == flow_peek || w->move == by_copy))
 			ADD(w, urgent_data_keeps_its_place);
 	}
 	ADD(&ways[0], discarding);
@@ -502,6 +680,9 @@ int main(void)
 	ADD(&ways[0], a_program_s_pipe_is_closed_not_kept);
 	ADD(&ways[0], draining_to_nobody);
 	ADD(&ways[0], without_a_pipe);
+	ADD(&ways[0], bulk_is_spliced_and_small_messages_are_copied);
+	ADD(&ways[0], one_read_where_an_event_will_tell_of_more);
+	ADD(&ways[0], a_step_left_open_is_finished);
 	signal(SIGPIPE, SIG_IGN); /* splice has no MSG_NOSIGNAL; our processes ignore it */
 	failed = _cmocka_run_group_tests("flow", tests, n_tests, NULL, NULL);
 	for (size_t i = 0; i < n_tests; i++)

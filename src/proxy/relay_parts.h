@@ -1,0 +1,37 @@
+/*
+ * relay_parts.h - what the parts of the relay have from each other: relay.c (two directions, the ends of both),
+ * relay_time.c (silence and waiting), relay_resume.c (after a worker's death). Not for others.
+ */
+#ifndef PROXY_RELAY_PARTS_H
+#define PROXY_RELAY_PARTS_H
+
+#include "proxy/relay.h"
+
+static inline enum side other(enum side s)
+{
+	return s == CLIENT ? SERVER : CLIENT;
+}
+
+static inline bool is_unix(const struct relay *r, enum side s)
+{
+	return r->row->flags & (s == CLIENT ? ROWFLAG_CLIENT_UNIX : ROWFLAG_SERVER_UNIX);
+}
+
+static inline bool was_reset(const struct relay *r, enum side s)
+{
+	return r->row->flags & (s == CLIENT ? ROWFLAG_CLIENT_RESET : ROWFLAG_SERVER_RESET);
+}
+
+/* relay.c */
+void relay_init(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
+		void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg), void *arg);
+void relay_finish(struct relay *r, enum relay_outcome outcome);
+void relay_note_reset(struct relay *r, enum side s);
+bool relay_half_closed(const struct relay *r);
+bool relay_all_acknowledged(struct relay *r, enum side s);
+
+/* relay_time.c */
+void relay_plan_tick(struct relay *r);       /* RELAY: for silence */
+void relay_plan_look(struct relay *r, int64_t in_ms); /* RESETTING, CLOSING: for acknowledgements */
+
+#endif
