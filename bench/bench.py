@@ -13,7 +13,6 @@ OUT      where the JSON and the page go (default: bench/results)
 Runs in a network namespace of its own with reno as congestion control, proxy and load together on one CPU; needs root.
 docs/performance.md says why it measures as it does.
 """
-import contextlib
 import json
 import math
 import os
@@ -28,6 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 
 import measures  # noqa: E402
+import page  # noqa: E402
 import peers  # noqa: E402
 from measures import GROUPS, IDLE, MEASURES  # noqa: E402
 
@@ -185,15 +185,13 @@ def measure_once(scene, knobs, measure, peer):
 
 def measure_memory(scene, peer):
     """Bytes of all its processes before and after many idle connections, for each of them."""
-    if getattr(peer, "limit", False):
-        return None
     n = FEW if peer.by_process else IDLE
     before = peers.pss(peers.tree(peer.pid)[1:])
     idle = subprocess.Popen([peers.LOAD, "drive", "--to", str(peer.port), "--mode", "idle", "--connections", str(n)],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         if idle.stdout.readline() != "ready\n":
-            raise AssertionError("the idle connections could not be opened")
+            raise AssertionError(f"it does not serve {n:,} connections at a time")
         after = peers.pss(peers.tree(peer.pid)[1:])
     finally:
         idle.stdin.close()
@@ -207,10 +205,11 @@ def run(scene, knobs):
     failed = set()
     if knobs.wants_memory():  # first: nobody has any history yet
         say("memory ...")
-        for peer in scene.peers:
-            with contextlib.suppress(AssertionError):
-                got = measure_memory(scene, peer)
-                got and samples.append({"measure": "memory", "peer": peer.key, "round": 0, **got})
+        for peer in (p for p in scene.peers if not getattr(p, "limit", False)):
+            try:
+                samples.append({"measure": "memory", "peer": peer.key, "round": 0, **measure_memory(scene, peer)})
+            except AssertionError as e:
+                say(f"  {peer.name} fails at memory: {e}")
     for r in range(knobs.rounds):
         say(f"round {r + 1} of {knobs.rounds} ...")
         for measure in wanted:
@@ -243,10 +242,11 @@ def tell_measure(measure, who, samples):
         mine = measures.select(samples, measure.key, peer.key).values()
         if not mine:
             continue
+        name = f"{peer.name} ({FEW})" if peer.by_process and measure.connections > FEW else peer.name
         cpu = measures.spread([s["cpu"] for s in mine])
         load = measures.spread([s["load"] for s in mine])
         speed = measures.spread([s["speed"] for s in mine])
-        line = f"  {peer.name:24}{number(cpu[0]):>8}  ({number(cpu[1])} - {number(cpu[2])})".ljust(54)
+        line = f"  {name:24}{number(cpu[0]):>8}  ({number(cpu[1])} - {number(cpu[2])})".ljust(54)
         line += f"{number(load[0]):>8}{number(speed[0]):>11}"
         if measure.group == "latency":
             line += "".join(f"{number(measures.spread([s[p] for s in mine])[0]):>9}" for p in ("p50", "p99"))
@@ -292,7 +292,7 @@ def tell_targets(judged, names):
 
 
 def write_results(scene, knobs, samples, took):
-    """The JSON; no name of this machine, no path."""
+    """The JSON and the page; no name of this machine, no path."""
     about = {
         "rounds": knobs.rounds, "seconds": knobs.seconds, "warmup": WARMUP, "congestion": SYSCTLS[0][1],
         "kernel": ".".join(os.uname().release.split("-")[0].split(".")[:2]), "minutes": round(took / 60, 1),
@@ -308,7 +308,9 @@ def write_results(scene, knobs, samples, took):
     with open(path, "w") as f:
         f.write(json.dumps({"about": about, "samples": "@"}, indent=1).replace(
             '"@"', "[\n" + ",\n".join(json.dumps(s) for s in rounded) + "\n]") + "\n")
-    return path
+    with open(os.path.join(knobs.out, "bench.html"), "w") as f:
+        f.write(page.render({"about": about, "samples": rounded}))
+    return os.path.join(knobs.out, "bench.html")
 
 
 def main(argv):
