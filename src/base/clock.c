@@ -29,6 +29,11 @@ int64_t clock_wall_us(void)
 	return now_us(CLOCK_REALTIME);
 }
 
+int64_t clock_cpu_us(void)
+{
+	return now_us(CLOCK_PROCESS_CPUTIME_ID);
+}
+
 const char *clock_format(int64_t wall_us, char *buf)
 {
 	int64_t us = wall_us % US_PER_S;

@@ -11,6 +11,7 @@
 int64_t clock_mono_ms(void);
 int64_t clock_mono_us(void);
 int64_t clock_wall_us(void); /* microseconds since 1970 */
+int64_t clock_cpu_us(void);  /* time of a processor that this process has taken; a system call */
 
 #define CLOCK_TEXT_MAX 40
 /* "2026-09-03T14:05:09.123+02:00", local time. buf holds CLOCK_TEXT_MAX bytes. Returns buf. */

@@ -14,6 +14,13 @@
 
 static uint64_t left; /* 0: it does not die */
 
+unsigned fault_setting(const char *name)
+{
+	const char *text = getenv(name);
+
+	return text ? (unsigned)strtoul(text, NULL, 10) : 0;
+}
+
 /* splitmix64 (Steele, Lea, Flood 2014) */
 static uint64_t mix(uint64_t x)
 {

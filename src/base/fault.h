@@ -21,6 +21,8 @@ void fault_point(const char *file, int line);
 /* TCPPROXY_ALONE in the environment: workers without keepers, to measure what a takeover costs. */
 bool fault_alone(void);
 #define FAULT_ALONE() fault_alone()
+/* A number that the environment says; 0: it does not. */
+unsigned fault_setting(const char *name);
 #else
 #define FAULT_ARM(variable) ((void)0)
 #define FAULT_POINT()       ((void)0)

@@ -170,6 +170,10 @@ static void control_event(void *arg, uint32_t events)
 					 c->supervisor->n_adopted);
 			upgrade_taken_over(c->supervisor);
 		}
+		if (len == sizeof(w) && w.type == WIRE_LOPSIDED)
+			balance_asked(&c->supervisor->balance, w.n != 0);
+		if (len == sizeof(w) && w.type == WIRE_GIVEN)
+			balance_done(&c->supervisor->balance, c->number, w.n);
 		if (len == sizeof(w) && w.type == WIRE_IDLE) {
 			c->idle = true;
 			supervisor_check_idle(c->supervisor);
@@ -299,7 +303,7 @@ static void crew_lost(struct crew *c)
 		supervisor_check_stopped(s);
 		return;
 	}
-	for (uint32_t i = 0; i < c->trio->n_rows; i++)
+	for (uint32_t i = 0; i < c->trio->rows_used; i++)
 		if (trio_row(c->trio, i)->state != ROW_FREE) {
 			lost_record(c, i);
 			lost++;

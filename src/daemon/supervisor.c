@@ -268,6 +268,7 @@ static int start_children(struct supervisor *s)
 		rc = signals_watch(&s->loop, &s->signals, list, on_signal, s);
 	s->n_crews = supervisor_workers(s);
 	s->renewing = s->n_crews; /* none */
+	balance_init(&s->balance, s);
 	if (rc == 0)
 		rc = crews_start(s);
 	if (rc == 0)

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include "config/config.h"
 #include "daemon/adopt.h"
+#include "daemon/balance.h"
 #include "daemon/files.h"
 #include "daemon/logger.h"
 #include "daemon/names.h"
@@ -80,6 +81,7 @@ struct supervisor {
 
 	struct crew *crews;
 	uint32_t n_crews;
+	struct balance balance;
 	struct trio *trios[WORLD_WORKERS];
 	int rearm_fds[WORLD_WORKERS];
 	int doors[WORLD_WORKERS];  /* made while still root; -1: none */

@@ -19,9 +19,13 @@ enum wire_type {
 	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
 	WIRE_RENEW,     /* fd: a program: the trio is to become it */
 	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door */
+	WIRE_GIVE,      /* fds: a link to another trio, its memfd; ids: how many connections, enum link_which */
+	WIRE_TAKE,      /* fds: likewise */
 	/* from a worker */
 	WIRE_IDLE,
 	WIRE_ADOPTED,   /* answers WIRE_ADOPT */
+	WIRE_GIVEN,     /* n connections have gone over the link, which is closed */
+	WIRE_LOPSIDED,  /* a worker has more connections, or (n: 1) it has more to do, than others */
 	/* from the spawner: lines for the log (struct line_message) */
 	WIRE_LINE,
 	/* fd: the read end of a program's stderr, in case the spawner dies; label in `line` */

@@ -128,9 +128,9 @@ static void drop_listener(uint32_t id)
 
 /* ---- what the supervisor says ---- */
 
-static void say(enum wire_type type)
+static void say(enum wire_type type, uint32_t n)
 {
-	struct wire w = {.type = type};
+	struct wire w = {.type = type, .n = n};
 
 	if (worker.control.fd >= 0)
 		sock_send_message(worker.control.fd, &w, sizeof(w), NULL, 0);
@@ -140,7 +140,7 @@ static void now_idle(void *arg)
 {
 	(void)arg;
 	if (worker.quitting)
-		say(WIRE_IDLE);
+		say(WIRE_IDLE, 0);
 }
 
 static void quit(void)
@@ -164,7 +164,7 @@ static void meet_supervisor(int pidfd)
 {
 	trio_set_supervisor(pidfd);
 	atomic_store(&worker.trio->leaving, 0);
-	say(WIRE_ADOPTED);
+	say(WIRE_ADOPTED, 0);
 	members_changed(NULL);
 }
 
@@ -178,6 +178,18 @@ static void take_program(int fd)
 		close(old);
 	worker.renewing = true;
 	worker.engine.loop.stop = true;
+}
+
+static void connections_given(void *arg, uint32_t n)
+{
+	(void)arg;
+	say(WIRE_GIVEN, n);
+}
+
+static void lopsided(void *arg, bool busy)
+{
+	(void)arg;
+	say(WIRE_LOPSIDED, busy);
 }
 
 static void obey(const struct wire *w, int *fds, size_t n_fds)
@@ -214,6 +226,14 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 	case WIRE_RENEW:
 		if (n_fds == 1)
 			take_program(fds[used++]);
+		break;
+	case WIRE_GIVE:
+	case WIRE_TAKE:
+		if (n_fds != 2)
+			break;
+		moving_begin(&worker.engine, w->type == WIRE_GIVE ? LINK_GIVES : LINK_TAKES,
+			     (enum link_which)w->ids[1], w->ids[0], fds[0], fds[1]);
+		used = 2;
 		break;
 	case WIRE_STOP:
 		engine_accept(&worker.engine, false);
@@ -340,6 +360,8 @@ static void start_engine(const struct worker_setup *setup)
 	CHECK(engine_init(&worker.engine, &engine, t->epfd) == 0);
 	t->epfd = worker.engine.loop.epfd;
 	worker.engine.idle = now_idle;
+	worker.engine.lopsided = lopsided;
+	worker.engine.moving.ended = connections_given;
 	if (t->config_fd >= 0)
 		load_rules(t->config_fd, t->config_generation);
 	if (t->spawner_fd >= 0)

@@ -84,6 +84,18 @@ void *shm_map(int fd, size_t least)
 	return map == MAP_FAILED ? NULL : map;
 }
 
+const void *shm_map_read(int fd, size_t least, size_t *ret_len)
+{
+	struct stat st;
+	void *map;
+
+	if (fstat(fd, &st) < 0 || (size_t)st.st_size < least)
+		return NULL;
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	*ret_len = (size_t)st.st_size;
+	return map == MAP_FAILED ? NULL : map;
+}
+
 int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len)
 {
 	int seals = fcntl(fd, F_GET_SEALS);

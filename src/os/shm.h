@@ -13,6 +13,8 @@ int shm_new_sealed(const char *name, const void *data, size_t len);
 
 /* Maps all of a memfd that another process made, read-write. NULL: it is none, or smaller than `least`. */
 void *shm_map(int fd, size_t least);
+/* The same, read-only; *ret_len is its size. */
+const void *shm_map_read(int fd, size_t least, size_t *ret_len);
 
 /* Maps all of a sealed memfd read-only; *ret_len is its size. Checks the seals. Returns 0 or -errno. */
 int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len);

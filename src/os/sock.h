@@ -76,6 +76,6 @@ int sock_peek_message(int fd, void *data, size_t len, int *fds, size_t *n_fds);
 void sock_drop_message(int fd);
 /* A connected pair of SOCK_SEQPACKET sockets. */
 int sock_message_pair(int ret[2]);
-#define SOCK_MAX_FDS 64 /* in one message */
+#define SOCK_MAX_FDS 96 /* in one message */
 
 #endif

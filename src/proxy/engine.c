@@ -17,20 +17,40 @@
 #define INDEX_BITS 30
 #define ADOPT_AT_ONCE 64 /* rows in one turn: the others are served meanwhile */
 
-static void take_up(struct engine *e, uint32_t i);
 static void adopt_some(struct engine *e);
 
-/* The session of a row in use; one of a predecessor's is taken up first. NULL: it ended at that. */
+static bool in_use(struct engine *e, uint32_t i)
+{
+	return trio_row(e->env.trio, i)->state != ROW_FREE;
+}
+
+/* Between two workers: its session begins when it is settled whose it is. */
+static bool on_the_move(struct engine *e, uint32_t i)
+{
+	uint8_t state = trio_row(e->env.trio, i)->state;
+
+	return state == ROW_GIVING || state == ROW_TAKING;
+}
+
+/* The session of a row in use; one of a predecessor's is taken up first. NULL: it ended at that, or is on the
+ * move. */
 static struct session *session_of(struct engine *e, uint32_t i)
 {
+	if (on_the_move(e, i))
+		return NULL;
 	if (!e->sessions[i].row)
-		take_up(e, i);
-	return trio_row(e->env.trio, i)->state != ROW_FREE ? &e->sessions[i] : NULL;
+		engine_take_up(e, i);
+	return in_use(e, i) ? &e->sessions[i] : NULL;
+}
+
+uint32_t engine_free_rows(const struct engine *e)
+{
+	return e->n_stacked + e->env.trio->n_rows - e->env.trio->rows_used;
 }
 
 uint32_t engine_live(const struct engine *e)
 {
-	return e->env.trio->n_rows - e->n_free;
+	return e->env.trio->rows_used - e->n_stacked;
 }
 
 /* ---- events ---- */
@@ -72,9 +92,10 @@ static void run_ready(void *arg)
 	uint32_t *list = e->ready;
 	uint32_t n;
 
+	engine_look_at_load(e);
 	adopt_some(e);
 	n = e->n_ready;
-	e->loop.busy = e->adopted < e->env.trio->n_rows;
+	e->loop.busy = e->adopted < e->env.trio->rows_used;
 	if (n == 0)
 		return;
 	/* who asks again while we go through the list comes onto the other one */
@@ -91,18 +112,27 @@ static void run_ready(void *arg)
 			e->env.trio->working_on = -1;
 		}
 	}
-	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->n_rows;
+	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->rows_used;
 }
 
 /* ---- rows ---- */
 
-static bool take_row(struct engine *e, uint32_t *ret)
+bool engine_take_row(struct engine *e, uint32_t *ret)
 {
+	struct trio *t = e->env.trio;
 	struct row *row;
 
-	if (e->n_free == 0)
+	if (e->n_stacked > 0) {
+		*ret = e->free_rows[--e->n_stacked];
+	} else if (t->rows_used < t->n_rows) {
+		bool all_adopted = e->adopted == t->rows_used;
+
+		*ret = t->rows_used++;
+		if (all_adopted)
+			e->adopted = t->rows_used;
+	} else {
 		return false;
-	*ret = e->free_rows[--e->n_free];
+	}
 	row = trio_row(e->env.trio, *ret);
 	memset(trio_cold(e->env.trio, *ret), 0, sizeof(struct row_cold));
 	memset(row, 0, sizeof(*row));
@@ -119,9 +149,9 @@ static bool take_row(struct engine *e, uint32_t *ret)
 
 void engine_row_freed(struct engine *e, uint32_t row)
 {
-	bool was_full = e->n_free == 0;
+	bool was_full = engine_free_rows(e) == 0;
 
-	e->free_rows[e->n_free++] = row;
+	e->free_rows[e->n_stacked++] = row;
 	atomic_store_explicit(&e->env.trio->live, engine_live(e), memory_order_relaxed);
 	atomic_store_explicit(&e->world->live[e->limits.own], engine_live(e), memory_order_relaxed);
 	if (was_full || e->paused || atomic_load(&e->world->disarmed[e->limits.own]))
@@ -139,7 +169,7 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 
 	if (!section)
 		section = ruleset_find(e->rules, local);
-	if (!section || !take_row(e, &i)) {
+	if (!section || !engine_take_row(e, &i)) {
 		sock_reset_on_close(fd);
 		close(fd);
 		return false;
@@ -175,11 +205,9 @@ typedef void session_fn(struct session *s);
 
 static void for_each(struct engine *e, session_fn *fn)
 {
-	for (uint32_t i = 0; i < e->env.trio->n_rows && engine_live(e) > 0; i++) {
-		struct session *s = NULL;
+	for (uint32_t i = 0; i < e->env.trio->rows_used && engine_live(e) > 0; i++) {
+		struct session *s = in_use(e, i) ? session_of(e, i) : NULL;
 
-		if (trio_row(e->env.trio, i)->state != ROW_FREE)
-			s = session_of(e, i);
 		if (s)
 			fn(s);
 	}
@@ -187,11 +215,10 @@ static void for_each(struct engine *e, session_fn *fn)
 
 void engine_end_all(struct engine *e, enum end end)
 {
-	for (uint32_t i = 0; i < e->env.trio->n_rows && engine_live(e) > 0; i++) {
-		struct session *s = NULL;
+	moving_stop(e);
+	for (uint32_t i = 0; i < e->env.trio->rows_used && engine_live(e) > 0; i++) {
+		struct session *s = in_use(e, i) ? session_of(e, i) : NULL;
 
-		if (trio_row(e->env.trio, i)->state != ROW_FREE)
-			s = session_of(e, i);
 		if (s)
 			session_end(s, end, BY_RESET);
 	}
@@ -199,7 +226,7 @@ void engine_end_all(struct engine *e, enum end end)
 
 /* ---- taking over from a dead worker ---- */
 
-static void take_up(struct engine *e, uint32_t i)
+void engine_take_up(struct engine *e, uint32_t i)
 {
 	struct session *s = &e->sessions[i];
 
@@ -224,11 +251,11 @@ static void survey(struct engine *e)
 	struct trio *t = e->env.trio;
 
 	limits_clear(&e->limits);
-	e->n_free = 0;
-	for (uint32_t i = t->n_rows; i-- > 0;) {
-		if (trio_row(t, i)->state == ROW_FREE)
-			e->free_rows[e->n_free++] = i;
-		else
+	e->n_stacked = 0;
+	for (uint32_t i = t->rows_used; i-- > 0;) {
+		if (!in_use(e, i))
+			e->free_rows[e->n_stacked++] = i;
+		else if (!moving_is_elsewhere(e, i))
 			count_limits(e, trio_cold(t, i));
 	}
 	atomic_store(&t->live, engine_live(e));
@@ -239,11 +266,11 @@ static void survey(struct engine *e)
  * whether their records stand in the ring could no longer be told. */
 static void finish_endings(struct engine *e)
 {
-	for (uint32_t i = 0; i < e->env.trio->n_rows; i++) {
+	for (uint32_t i = 0; i < e->env.trio->rows_used; i++) {
 		uint8_t state = trio_row(e->env.trio, i)->state;
 
 		if (state == ROW_ENDING || state == ROW_ABORTING)
-			take_up(e, i);
+			engine_take_up(e, i);
 	}
 }
 
@@ -257,7 +284,7 @@ static void look_for_poison(struct engine *e)
 
 	t->working_on = -1;
 	if (!atomic_exchange(&t->fault, 0) || i < 0 || (uint32_t)i >= t->n_rows ||
-	    trio_row(t, (uint32_t)i)->state == ROW_FREE)
+	    !in_use(e, (uint32_t)i) || on_the_move(e, (uint32_t)i))
 		return;
 	cold = trio_cold(t, (uint32_t)i);
 	if (++cold->faults < 2)
@@ -266,7 +293,7 @@ static void look_for_poison(struct engine *e)
 		  addr_format_port(&cold->client, client));
 	trio_row(t, (uint32_t)i)->end = END_POISONED;
 	trio_row(t, (uint32_t)i)->state = ROW_ABORTING;
-	take_up(e, (uint32_t)i);
+	engine_take_up(e, (uint32_t)i);
 }
 
 /* Bytes of this connection may be in the scratch: they come before everything else that uses it. */
@@ -279,7 +306,7 @@ static void finish_step(struct engine *e)
 		return;
 	if (trio_row(e->env.trio, (uint32_t)i)->state != ROW_FREE && !e->sessions[i].row) {
 		e->env.trio->working_on = i;
-		take_up(e, (uint32_t)i);
+		engine_take_up(e, (uint32_t)i);
 		e->env.trio->working_on = -1;
 	}
 	if (step->row < 0)
@@ -303,15 +330,13 @@ static void adopt_client(void *arg, int fd)
 
 static void adopt_some(struct engine *e)
 {
-	uint32_t n = e->env.trio->n_rows;
-
-	for (int done = 0; e->adopted < n && done < ADOPT_AT_ONCE; e->adopted++) {
+	for (int done = 0; e->adopted < e->env.trio->rows_used && done < ADOPT_AT_ONCE; e->adopted++) {
 		uint32_t i = e->adopted;
 
-		if (e->sessions[i].row || trio_row(e->env.trio, i)->state == ROW_FREE)
+		if (e->sessions[i].row || !in_use(e, i) || on_the_move(e, i))
 			continue;
 		e->env.trio->working_on = (int32_t)i;
-		take_up(e, i);
+		engine_take_up(e, i);
 		e->env.trio->working_on = -1;
 		done++;
 	}
@@ -319,14 +344,19 @@ static void adopt_some(struct engine *e)
 
 void engine_take_over(struct engine *e)
 {
+	atomic_uint *receiving = &trio_moves(e->env.trio)->receiving;
+
 	survey(e);
 	FAULT_POINT();
 	finish_endings(e);
+	moving_recover(e);
 	look_for_poison(e);
 	FAULT_POINT();
 	finish_step(e);
 	FAULT_POINT();
-	recover_descriptors(e->env.trio, adopt_client, e);
+	recover_descriptors(e->env.trio, atomic_load(receiving) ? NULL : adopt_client, e);
+	atomic_store(receiving, 0);
+	moving_continue(e);
 	e->adopted = 0;
 	loop_replay(&e->loop); /* who had events first */
 	e->loop.busy = true;
@@ -354,7 +384,7 @@ void engine_targets_changed(struct engine *e)
 
 static void take_answer(struct engine *e, const struct answer *a, int fd)
 {
-	struct row *row = a->row < e->env.trio->n_rows ? trio_row(e->env.trio, a->row) : NULL;
+	struct row *row = a->row < e->env.trio->rows_used ? trio_row(e->env.trio, a->row) : NULL;
 	struct session *s;
 
 	if (!row || row->state == ROW_FREE || a->serial == 0 ||
@@ -451,10 +481,7 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	e->ready = mem_alloc(n * sizeof(uint32_t));
 	e->ready_now = mem_alloc(n * sizeof(uint32_t));
 	e->listeners = mem_alloc(TRIO_LISTENERS * sizeof(struct listener));
-	for (uint32_t i = 0; i < n; i++)
-		e->free_rows[i] = n - 1 - i; /* the first row on top */
-	e->n_free = n;
-	e->adopted = n;
+	e->adopted = setup->trio->rows_used;
 	e->serial = (uint32_t)clock_mono_ms(); /* not those of a predecessor */
 	loop_handle(&e->loop, LOOP_KIND_ROW, row_event, e);
 	return 0;

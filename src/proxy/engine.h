@@ -10,6 +10,7 @@
 
 #include "proxy/accesslog.h"
 #include "proxy/limits.h"
+#include "proxy/moving.h"
 #include "proxy/ruleset.h"
 #include "proxy/step.h"
 
@@ -42,23 +43,29 @@ struct engine {
 	struct limits limits;
 	struct ruleset *rules;      /* NULL: none yet */
 	struct session *sessions;   /* one for each row; private, untouched until used */
-	uint32_t *free_rows;        /* stack */
-	uint32_t n_free;
+	uint32_t *free_rows;        /* stack, of rows that were used before */
+	uint32_t n_stacked;
 	uint32_t *ready, *ready_now; /* rows with more to do */
 	uint32_t n_ready;
 	uint32_t n_resolving;       /* sessions that wait for a name */
 	uint32_t serial;
-	uint32_t adopted;           /* rows below this number are taken up; n_rows: all */
+	uint32_t adopted;           /* rows below this number are taken up; trio->rows_used: all */
 	struct listener *listeners; /* TRIO_LISTENERS */
 	uint32_t n_listeners;       /* slots in use are below this */
 	bool want_accept;           /* listeners are to be armed (not quitting, not full) */
 	bool paused;                /* out of descriptors */
 	bool paused_told;           /* the log knows */
+	int64_t load_looked_ms;     /* load.c: when we measured last, and the time of the processor then */
+	int64_t load_cpu_us;
 	struct timer rearm_timer;
 	struct watch rearm_watch;
 	struct watch channel;
+	struct moving moving;
 	void (*idle)(void *arg);    /* called when the last connection has ended; may be NULL */
 	void *idle_arg;
+	/* called when one worker has clearly more connections than others, or (busy) this one too much to do; may
+	 * be NULL */
+	void (*lopsided)(void *arg, bool busy);
 	struct engine_setup setup;
 };
 
@@ -86,6 +93,9 @@ void engine_drop_listener(struct engine *e, uint32_t id);
 /* Arms or disarms all, as the share of this worker says. */
 void engine_balance(struct engine *e);
 
+/* Once a turn: how much of a processor does this worker take? Measured once a second; idle, never (load.c). */
+void engine_look_at_load(struct engine *e);
+
 /* Serves a connection. local: where it was accepted; section NULL: found by local. The descriptor is
  * the engine's from now on. false: no row was free, or nothing is configured there (closed). */
 bool engine_serve(struct engine *e, int fd, const struct addr *local, const struct addr *client,
@@ -96,7 +106,12 @@ void engine_end_all(struct engine *e, enum end end);
 
 /* Inside proxy/: */
 void engine_again(struct engine *e, uint32_t row);
+uint32_t engine_free_rows(const struct engine *e);
+/* A row that is cleared, with a serial of its own and no descriptors; still ROW_FREE. false: there is none. */
+bool engine_take_row(struct engine *e, uint32_t *ret);
 /* A row was freed. */
 void engine_row_freed(struct engine *e, uint32_t row);
+/* Goes on with a row that another worker had begun. */
+void engine_take_up(struct engine *e, uint32_t row);
 
 #endif

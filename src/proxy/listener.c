@@ -42,11 +42,12 @@ static void set_armed(struct engine *e, struct listener *l, bool armed)
 		l->armed = false;
 }
 
-/* Those who are out may be the ones with the least now. */
+/* Those who are out may be the ones with the least now. And a client for whom we were woken, and nobody else was
+ * (EPOLLEXCLUSIVE), is theirs. */
 static void wake_others(struct engine *e)
 {
 	for (uint32_t i = 0; i < e->setup.n_trios; i++)
-		if (i != e->limits.own && atomic_load(&e->world->disarmed[i]) &&
+		if (i != e->limits.own &&
 		    write(e->setup.rearm_fds[i], &(uint64_t){1}, sizeof(uint64_t)) < 0)
 			errno = 0; /* it looks by itself after a second */
 }
@@ -62,15 +63,16 @@ static void rearm_tick(void *arg)
 void engine_balance(struct engine *e)
 {
 	bool out = e->want_accept && more_than_share(e);
-	bool armed = e->want_accept && !e->paused && !out && e->n_free > 0;
-	bool was_out = atomic_load(&e->world->disarmed[e->limits.own]);
+	bool armed = e->want_accept && !e->paused && !out && engine_free_rows(e) > 0;
+	bool leaves = false;
 
 	for (uint32_t i = 0; i < e->n_listeners; i++)
-		if (e->listeners[i].fd >= 0)
+		if (e->listeners[i].fd >= 0) {
+			leaves = leaves || (e->listeners[i].armed && !armed);
 			set_armed(e, &e->listeners[i], armed);
-	if (out != was_out)
-		atomic_store(&e->world->disarmed[e->limits.own], out);
-	if (out && !was_out)
+		}
+	atomic_store(&e->world->disarmed[e->limits.own], out);
+	if (leaves)
 		wake_others(e);
 	if (e->want_accept && (out || e->paused))
 		timer_set(&e->loop, &e->rearm_timer,
@@ -133,7 +135,7 @@ static void listener_event(void *arg, uint64_t number, uint32_t events)
 		return;
 	l = &e->listeners[number];
 	for (int n = 0; n < BATCH && l->fd >= 0 && l->armed; n++) {
-		if (e->n_free == 0 || more_than_share(e)) {
+		if (engine_free_rows(e) == 0 || more_than_share(e)) {
 			engine_balance(e);
 			return;
 		}
@@ -150,6 +152,10 @@ static void rearm_event(void *arg, uint32_t events)
 	if (read(e->rearm_watch.fd, &count, sizeof(count)) < 0)
 		return;
 	engine_balance(e);
+	/* who left had been woken in our place */
+	for (uint32_t i = 0; i < e->n_listeners; i++)
+		if (e->listeners[i].fd >= 0 && e->listeners[i].armed)
+			listener_event(e, i, EPOLLIN);
 }
 
 void engine_accept(struct engine *e, bool want)
@@ -184,7 +190,7 @@ void engine_drop_listener(struct engine *e, uint32_t id)
 			continue;
 		set_armed(e, l, false);
 		/* whoever is in its queue was promised to be served */
-		while (e->n_free > 0 && accept_one(e, l->fd))
+		while (engine_free_rows(e) > 0 && accept_one(e, l->fd))
 			;
 		FAULT_POINT();
 		close(l->fd);

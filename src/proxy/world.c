@@ -81,13 +81,30 @@ uint32_t services_add(struct services *s, const struct service *service)
 	return i;
 }
 
-uint32_t labels_add(struct labels *l, const char *text)
+unsigned world_load(const struct world *w, uint32_t worker, int64_t now_ms)
+{
+	const struct load *l = &w->load[worker];
+
+	return now_ms - atomic_load(&l->at_ms) > LOAD_FRESH_MS ? 0 : atomic_load(&l->percent);
+}
+
+uint32_t labels_find(const struct labels *l, const char *text)
 {
 	uint32_t n = atomic_load(&l->n);
 
 	for (uint32_t i = 0; i < n; i++)
 		if (strncmp(l->text[i], text, LABEL_MAX - 1) == 0)
 			return i;
+	return LABEL_NONE;
+}
+
+uint32_t labels_add(struct labels *l, const char *text)
+{
+	uint32_t n = atomic_load(&l->n);
+	uint32_t found = labels_find(l, text);
+
+	if (found != LABEL_NONE)
+		return found;
 	if (n == WORLD_LABELS)
 		return LABEL_NONE;
 	snprintf(l->text[n], LABEL_MAX, "%s", text);

@@ -14,6 +14,8 @@
 #define WORLD_WORKERS 128
 #define WORLD_TURNS   8192 /* pools that go round: indices of sections, modulo */
 
+#define LOAD_FRESH_MS 2000
+
 #define WORLD_LABELS  8192
 #define LABEL_MAX     160
 #define LABEL_NONE    UINT32_MAX
@@ -62,6 +64,10 @@ struct world {
 	atomic_uint n_workers;
 	atomic_uint live[WORLD_WORKERS];     /* connections of each worker */
 	atomic_uint disarmed[WORLD_WORKERS]; /* it does not accept now: it has more than its share */
+	struct load {                        /* of each worker */
+		atomic_uint percent;         /* of a processor that it took ... */
+		atomic_llong at_ms;          /* ... in the second before this (monotonic) */
+	} load[WORLD_WORKERS];
 	atomic_uint turns[WORLD_TURNS];      /* round-robin counters */
 	struct targets targets;
 	struct labels labels;
@@ -89,8 +95,13 @@ uint32_t services_find(const struct services *s, uint32_t first_port);
 /* tcpproxyctl has said that no client is to come to it. */
 bool service_is_out(const struct services *s, uint32_t number);
 
+/* Percent of a processor; a worker that has not measured for two seconds sleeps. */
+unsigned world_load(const struct world *w, uint32_t worker, int64_t now_ms);
+
 /* Supervisor only: the number of this text, found or added; LABEL_NONE if there is no room. */
 uint32_t labels_add(struct labels *l, const char *text);
+/* LABEL_NONE: there is none. */
+uint32_t labels_find(const struct labels *l, const char *text);
 /* NULL: no such label. */
 const char *labels_text(const struct labels *l, uint32_t label);
 

@@ -59,10 +59,11 @@ static void note_all(struct known *k, struct trio *t)
 	note(k, t->control_fd);
 	note(k, t->spawner_fd);
 	note(k, t->door_fd);
+	note(k, t->link_fd);
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
 			note(k, t->listeners[i].fd);
-	for (uint32_t i = 0; i < t->n_rows; i++)
+	for (uint32_t i = 0; i < t->rows_used; i++)
 		if (trio_row(t, i)->state != ROW_FREE)
 			note_row(k, trio_row(t, i));
 }
@@ -95,7 +96,7 @@ static void settle(struct trio *t, int fd, struct known *clients)
 	if (fstat(fd, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)))
 		return;
 	FAULT_POINT();
-	if (S_ISSOCK(st.st_mode) && is_accepted_client(t, fd))
+	if (S_ISSOCK(st.st_mode) && clients && is_accepted_client(t, fd))
 		note(clients, fd);
 	else
 		close(fd);
@@ -135,7 +136,7 @@ void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void 
 	known_init(&known, t->table_size);
 	known_init(&clients, t->table_size);
 	note_all(&known, t);
-	sweep(t, &known, &clients);
+	sweep(t, &known, adopt ? &clients : NULL);
 	/* only now: who is served has descriptors opened */
 	for (uint32_t fd = 3; fd <= clients.last; fd++)
 		if (is_known(&clients, fd))

@@ -1,9 +1,13 @@
 #include "takeover/table.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include "os/shm.h"
+#include "takeover/handover.h"
+
+_Static_assert(offsetof(struct trio, row_size) == TRIO_HEAD_SIZE, "another trio reads what stands before");
 
 static uint64_t align(uint64_t n)
 {
@@ -39,7 +43,8 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 	p->limit_offset = align(p->ring_offset + ring_size(TRIO_RING));
 	p->counter_offset = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
 	p->scratch_offset = align(p->counter_offset + sizeof(struct counters));
-	p->total_size = align(p->scratch_offset + SCRATCH_SIZE);
+	p->moves_offset = align(p->scratch_offset + SCRATCH_SIZE);
+	p->total_size = align(p->moves_offset + sizeof(struct moves) + (uint64_t)n_rows * sizeof(struct move));
 }
 
 static void forget_descriptors(struct trio *t)
@@ -49,6 +54,7 @@ static void forget_descriptors(struct trio *t)
 	memset(t->peer_fds, 0xff, sizeof(t->peer_fds));
 	memset(t->peer_rearm_fds, 0xff, sizeof(t->peer_rearm_fds));
 	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->door_fd = -1;
+	t->link_fd = t->link_peer_fd = -1;
 	t->working_on = -1;
 	t->step = (struct copy_step){.row = -1, .pipe_read = -1, .pipe_write = -1};
 	memset(t->member_pidfds, 0xff, sizeof(t->member_pidfds));
@@ -66,12 +72,16 @@ void trio_reset(struct trio *t)
 {
 	static struct trio p;
 
+	uint32_t used = t->rows_used;
+
 	plan(&p, t->number, t->n_rows);
 	memcpy(t, &p, sizeof(*t));
 	forget_descriptors(t);
-	for (uint32_t i = 0; i < t->n_rows; i++)
-		if (trio_row(t, i)->state != ROW_FREE)
-			memset(trio_row(t, i), 0, sizeof(struct row));
+	for (uint32_t i = 0; i < used; i++) {
+		memset(trio_row(t, i), 0, sizeof(struct row));
+		memset(&trio_moves(t)->rows[i], 0, sizeof(struct move));
+	}
+	atomic_store(&trio_moves(t)->receiving, 0);
 	atomic_store(&t->reader_waits, 1);
 }
 

@@ -38,6 +38,8 @@ enum row_state {
 	ROW_CLOSING,    /* both streams ended; the last bytes are being acknowledged */
 	ROW_ENDING,     /* it is over: its record is being written, its descriptors closed */
 	ROW_ABORTING,   /* likewise, and both sides get a reset */
+	ROW_GIVING,     /* on its way to another trio; the word of its move says how far (handover.h) */
+	ROW_TAKING,     /* on its way from another trio, whose word says whether it is ours */
 };
 
 /* SECOND: another attempt to connect, or a program's pidfd. BANNER: the pipe behind an access program. */
@@ -118,6 +120,7 @@ struct row_cold {
 	uint8_t pad[4];
 };
 
+#define TRIO_HEAD_SIZE 32
 #define TRIO_MAGIC     0x7463707072303031ULL
 #define TRIO_VERSION   3
 #define TRIO_EVENTS    256
@@ -153,11 +156,21 @@ struct trio_death {
 
 enum { MEMBER_KEEPER0, MEMBER_KEEPER1, MEMBER_WORKER, MEMBERS };
 
+/* What a trio is doing with another: see handover.h. */
+enum link_role { LINK_NONE, LINK_GIVES, LINK_TAKES };
+enum link_which { /* connections are given away */
+	LINK_SETTLED, /* such as live for a while already */
+	LINK_BUSY,    /* half of those that also move bytes just now */
+	LINK_ALL,     /* all, until none is left */
+};
+
 struct trio {
+	/* These six never change their places, whatever the version: another trio reads them (handover.h). */
 	uint64_t magic;
 	uint32_t version, size;    /* of this struct */
 	uint32_t number;           /* "worker N" */
 	uint32_t n_rows;
+	uint64_t moves_offset;
 	uint32_t row_size, cold_size;
 	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, counter_offset;
 	uint64_t total_size;
@@ -192,6 +205,11 @@ struct trio {
 	int32_t binary_fd;         /* the new program */
 	int32_t peer_fds[TRIO_PEERS], peer_rearm_fds[TRIO_PEERS]; /* memfds and eventfds of all trios */
 	uint32_t n_peers;
+	int32_t link_fd;           /* to the other trio while connections move; -1: none */
+	int32_t link_peer_fd;      /* its memfd */
+	uint8_t link_role, link_which; /* enum link_role, enum link_which */
+	uint32_t link_quota;       /* connections that are still to be given */
+	uint32_t link_given;       /* that were */
 	uint32_t uid;              /* whom we run as */
 	int32_t wake_fd;           /* eventfd: the supervisor is woken to read the ring */
 	int32_t rearm_fd;          /* eventfd: this worker looks again whether it may accept */
@@ -202,6 +220,7 @@ struct trio {
 	atomic_int fault;          /* the worker dies of a fault of its own, not of a SIGKILL */
 
 	atomic_uint live;          /* rows in use */
+	uint32_t rows_used;        /* rows from this one on were never in use, and are never looked at */
 	struct trio_listener listeners[TRIO_LISTENERS];
 	struct epoll_event events[TRIO_EVENTS]; /* the journal of epoll_wait */
 };
