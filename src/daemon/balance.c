@@ -31,7 +31,8 @@ static void over(void *arg)
 }
 
 /* Both get one end of a link, and the memory of the other. */
-static int link_up(struct supervisor *s, uint32_t from, uint32_t to, uint32_t n, enum link_which which)
+static int link_up(struct supervisor *s, uint32_t from, uint32_t to, uint32_t n,
+                   enum link_which which)
 {
 	struct wire give = {.type = WIRE_GIVE, .n = 2, .ids = {n, which}};
 	struct wire take = {.type = WIRE_TAKE, .n = 2};
@@ -52,7 +53,8 @@ static void move(struct balance *b, uint32_t from, uint32_t to, uint32_t n, enum
 	int rc = link_up(s, from, to, n, which);
 
 	if (rc < 0) {
-		log_error("moving connections from worker %u to worker %u: %s", from, to, strerror(-rc));
+		log_error("moving connections from worker %u to worker %u: %s", from, to,
+		          strerror(-rc));
 		return;
 	}
 	b->under_way = true;
@@ -97,9 +99,11 @@ static void move_some(void *arg)
 	struct supervisor *s = b->supervisor;
 	uint32_t from = (uint32_t)rand() % s->n_crews, to = (uint32_t)rand() % s->n_crews;
 
-	if (!b->under_way && from != to && serves(s, from) && serves(s, to) && s->renewing >= s->n_crews)
+	if (!b->under_way && from != to && serves(s, from) && serves(s, to) &&
+	    s->renewing >= s->n_crews)
 		move(b, from, to, 1 + (uint32_t)rand() % 40, LINK_ALL);
-	timer_set(&s->loop, &b->orders, s->loop.now_ms + fault_setting("TCPPROXY_MOVES"), move_some, b);
+	timer_set(&s->loop, &b->orders, s->loop.now_ms + fault_setting("TCPPROXY_MOVES"), move_some,
+	          b);
 }
 #endif
 
@@ -129,7 +133,7 @@ void balance_done(struct balance *b, uint32_t worker, uint32_t n)
 
 	if (n > 0)
 		log_info("%u connections were handed over from worker %u%s", n, worker,
-			 b->under_way && b->from == worker ? " to another" : "");
+		         b->under_way && b->from == worker ? " to another" : "");
 	if (!b->under_way || b->from != worker)
 		return;
 	timer_clear(&s->loop, &b->timer);

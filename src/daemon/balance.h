@@ -1,6 +1,7 @@
 /*
- * balance.h - evening out: when one worker has clearly more connections, or more to do, than another, the supervisor
- * has some of them handed over. Workers say when they notice it, so nothing is asked of an idle system.
+ * balance.h - evening out: when one worker has clearly more connections, or more to do, than
+ * another, the supervisor has some of them handed over. Workers say when they notice it, so nothing
+ * is asked of an idle system.
  */
 #ifndef DAEMON_BALANCE_H
 #define DAEMON_BALANCE_H
@@ -16,8 +17,8 @@ struct balance {
 	struct timer timer;
 	struct timer orders; /* of tests */
 	bool under_way;
-	bool busy;         /* what was asked for last */
-	uint32_t from;     /* the worker that gives */
+	bool busy;     /* what was asked for last */
+	uint32_t from; /* the worker that gives */
 };
 
 void balance_init(struct balance *b, struct supervisor *s);

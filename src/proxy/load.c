@@ -1,6 +1,7 @@
 /*
- * load.c - once a second, who works looks whether the load is lopsided, and says so: one worker has many more
- * connections than another (whose own have ended), or too much to do while another sleeps.
+ * load.c - once a second, who works looks whether the load is lopsided, and says so: one worker has
+ * many more connections than another (whose own have ended), or too much to do while another
+ * sleeps.
  */
 #include "base/clock.h"
 #include "proxy/engine.h"
@@ -8,7 +9,7 @@
 #define LOOK_MS 1000
 #define MUCH    85 /* percent of a processor */
 #define LITTLE  50
-#define SLACK   8  /* connections that are not worth it */
+#define SLACK   8 /* connections that are not worth it */
 
 static bool another_has_time(const struct engine *e)
 {

@@ -38,7 +38,8 @@ static void wait_ms(struct engine *e, int64_t ms)
 }
 
 /* The giver's. Only a death loses one: then the taker's successor says that it is new. */
-static void tell(struct engine *e, enum handover_type type, uint32_t n, const int *fds, size_t n_fds)
+static void tell(struct engine *e, enum handover_type type, uint32_t n, const int *fds,
+                 size_t n_fds)
 {
 	uint32_t serial = atomic_fetch_add(&trio_moves(e->env.trio)->serial, 1) + 1;
 
@@ -112,7 +113,8 @@ static void commit(struct engine *e, uint32_t i, uint32_t destination)
 	e->env.trio->link_given++;
 }
 
-/* Rows that were offered or given: what has become of them? Those that the taker has not let go of yet stay. */
+/* Rows that were offered or given: what has become of them? Those that the taker has not let go of
+ * yet stay. */
 static void settle_given(struct engine *e)
 {
 	struct moving *m = &e->moving;
@@ -125,7 +127,7 @@ static void settle_given(struct engine *e)
 			take_back(e, i);
 			engine_take_up(e, i);
 		} else if (m->peer.map && peer_has_taken(&m->peer, move_of(e, i)->destination, i,
-							 given_number(e, i))) {
+		                                         given_number(e, i))) {
 			m->rows[left++] = i;
 		} else {
 			free_row(e, i);
@@ -173,7 +175,8 @@ static void describe(struct engine *e, uint32_t i, struct handover_entry *entry)
 {
 	const struct row_cold *cold = trio_cold(e->env.trio, i);
 	const char *rule = labels_text(&e->world->labels, cold->label);
-	const char *target = cold->target < TARGETS_MAX ? e->world->targets.list[cold->target].key : "";
+	const char *target =
+	    cold->target < TARGETS_MAX ? e->world->targets.list[cold->target].key : "";
 
 	uint16_t service = trio_row(e->env.trio, i)->service;
 
@@ -191,8 +194,8 @@ static void choose(struct engine *e)
 	struct moving *m = &e->moving;
 	struct trio *t = e->env.trio;
 
-	for (uint32_t looked = 0; looked < t->rows_used && m->n < HANDOVER_BATCH && m->n < t->link_quota;
-	     looked++) {
+	for (uint32_t looked = 0;
+	     looked < t->rows_used && m->n < HANDOVER_BATCH && m->n < t->link_quota; looked++) {
 		if (m->cursor >= t->rows_used)
 			m->cursor = 0;
 		if (may_go(e, m->cursor))
@@ -242,8 +245,8 @@ static void give_some(struct engine *e)
 	wait_ms(e, TAKE_BACK_MS);
 }
 
-/* The taker has looked at all our words, and reads. One that is new may still have rows of its predecessor's: it is to
- * look first. */
+/* The taker has looked at all our words, and reads. One that is new may still have rows of its
+ * predecessor's: it is to look first. */
 static void taker_is_open(struct engine *e)
 {
 	if (message.head.serial != e->moving.serial && message.head.serial != 0)
@@ -268,7 +271,8 @@ static void taken(struct engine *e)
 
 		if (t->source < e->env.trio->n_rows &&
 		    trio_row(e->env.trio, t->source)->state == ROW_GIVING &&
-		    atomic_load(&move_of(e, t->source)->given) == move_word(t->number, MOVE_MOVING) &&
+		    atomic_load(&move_of(e, t->source)->given) ==
+		        move_word(t->number, MOVE_MOVING) &&
 		    peer_has_taken(&e->moving.peer, t->destination, t->source, t->number))
 			commit(e, t->source, t->destination);
 	}
@@ -297,11 +301,12 @@ static void look_up(struct engine *e, uint32_t i, const struct handover_entry *e
 	uint32_t service = services_find(&e->world->services, entry->service_port);
 
 	cold->label = entry->rule[0] ? labels_find(&e->world->labels, entry->rule) : LABEL_NONE;
-	cold->target = entry->target[0] ? targets_find(&e->world->targets, entry->target) : TARGET_NONE;
+	cold->target =
+	    entry->target[0] ? targets_find(&e->world->targets, entry->target) : TARGET_NONE;
 	row->service = service < COUNTED_SERVICES ? (uint16_t)service : UINT16_MAX;
 	row->server = cold->target < COUNTED_SERVERS ? (uint16_t)cold->target
-		      : cold->target == TARGET_NONE  ? UINT16_MAX
-						     : COUNTED_SERVERS - 1;
+	              : cold->target == TARGET_NONE  ? UINT16_MAX
+	                                             : COUNTED_SERVERS - 1;
 	if (entry->name[0]) {
 		memcpy(trio_slots(e->env.trio)[i].name, entry->name, CLIENT_NAME_MAX);
 		cold->question_count = 1; /* so that it is looked at */
@@ -342,7 +347,8 @@ static void take_rows(struct engine *e, int *fds, size_t n_fds)
 
 		if (used + need > n_fds)
 			break;
-		if (peer_given(&e->moving.peer, entry->source) == move_word(entry->number, MOVE_MOVING) &&
+		if (peer_given(&e->moving.peer, entry->source) ==
+		        move_word(entry->number, MOVE_MOVING) &&
 		    keep(e, entry, fds + used))
 			message.entries[kept++] = *entry;
 		else
@@ -452,7 +458,8 @@ static void obey(struct engine *e, int *fds, size_t n_fds)
 		taker_is_open(e);
 	} else if (gives && message.head.type == HANDOVER_TAKEN) {
 		taken(e);
-	} else if (!gives && (message.head.type == HANDOVER_ASK || message.head.type == HANDOVER_LOOK)) {
+	} else if (!gives &&
+	           (message.head.type == HANDOVER_ASK || message.head.type == HANDOVER_LOOK)) {
 		settle_taken(e, false);
 		answer(e, HANDOVER_OPEN, message.head.serial, 0);
 	} else if (!gives && message.head.type == HANDOVER_END) {
@@ -485,12 +492,13 @@ static void link_event(void *arg, uint32_t events)
 	}
 }
 
-void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota, int link,
-		  int peer_fd)
+void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota,
+                  int link, int peer_fd)
 {
 	struct trio *t = e->env.trio;
 
-	if (t->link_fd >= 0) { /* said twice, because who was told first has died; or one too many */
+	if (t->link_fd >=
+	    0) { /* said twice, because who was told first has died; or one too many */
 		close(link);
 		close(peer_fd);
 		return;

@@ -1,8 +1,9 @@
 /*
  * moving.h - connections on their way from this worker to another one, or from there.
  *
- * A worker gives or takes, over one link at a time, while it serves all others. Batches are small, and one is under
- * way; takeover/handover.h has the words and messages, docs/takeover.md what follows from a death at each step.
+ * A worker gives or takes, over one link at a time, while it serves all others. Batches are small,
+ * and one is under way; takeover/handover.h has the words and messages, docs/takeover.md what
+ * follows from a death at each step.
  */
 #ifndef PROXY_MOVING_H
 #define PROXY_MOVING_H
@@ -16,19 +17,19 @@ struct moving {
 	struct watch link;
 	struct timer timer;
 	struct peer peer;
-	uint32_t serial;                 /* of the giver's last message: only its answer counts */
-	uint32_t cursor;                 /* the giver looks for rows from here */
-	uint32_t rows[HANDOVER_BATCH];   /* not settled: given away, or taken */
+	uint32_t serial;               /* of the giver's last message: only its answer counts */
+	uint32_t cursor;               /* the giver looks for rows from here */
+	uint32_t rows[HANDOVER_BATCH]; /* not settled: given away, or taken */
 	uint32_t n;
 	void (*ended)(void *arg, uint32_t given); /* the giver is through; may be NULL */
 	void *arg;
 };
 
-/* Begins with a link to another trio, whose memfd peer_fd is. Both are the engine's from now on. The same link once
- * more is no harm; another one while connections move is refused (closed). quota: connections to give; UINT32_MAX
- * and LINK_ALL: until none is left. */
-void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota, int link,
-		  int peer_fd);
+/* Begins with a link to another trio, whose memfd peer_fd is. Both are the engine's from now on.
+ * The same link once more is no harm; another one while connections move is refused (closed).
+ * quota: connections to give; UINT32_MAX and LINK_ALL: until none is left. */
+void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota,
+                  int link, int peer_fd);
 /* This row's connection is another trio's, or may be: it does not count here. */
 bool moving_is_elsewhere(struct engine *e, uint32_t row);
 /* After a death, before any descriptor is opened: settles what can be settled. */

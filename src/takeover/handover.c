@@ -26,8 +26,9 @@ int peer_map(struct peer *p, int memfd)
 		return -EINVAL;
 	p->map = (void *)t;
 	p->len = len;
-	if (t->magic != TRIO_MAGIC || t->moves_offset + sizeof(struct moves) +
-	    (uint64_t)t->n_rows * sizeof(struct move) > len) {
+	if (t->magic != TRIO_MAGIC ||
+	    t->moves_offset + sizeof(struct moves) + (uint64_t)t->n_rows * sizeof(struct move) >
+	        len) {
 		peer_unmap(p);
 		return -EPROTO;
 	}
@@ -60,17 +61,18 @@ bool peer_has_taken(const struct peer *p, uint32_t row, uint32_t source, uint64_
 
 /* ---- rows as messages ---- */
 
-static size_t pack_flow(const struct row *row, enum side s, uint64_t base, struct handover_flow *ret, int *fds)
+static size_t pack_flow(const struct row *row, enum side s, uint64_t base,
+                        struct handover_flow *ret, int *fds)
 {
 	const struct flow_row *flow = &row->flow[s];
 	bool parked = flow->pipe_read >= 0 && flow->pipe_write >= 0;
 
 	*ret = (struct handover_flow){.moved = flow->moved,
-				      .counted = row->counted[s],
-				      .base = base,
-				      .flags = flow->flags,
-				      .foreign = flow->pipe_foreign,
-				      .parked = parked};
+	                              .counted = row->counted[s],
+	                              .base = base,
+	                              .flags = flow->flags,
+	                              .foreign = flow->pipe_foreign,
+	                              .parked = parked};
 	if (!parked)
 		return 0;
 	fds[0] = flow->pipe_read;
@@ -85,22 +87,22 @@ size_t handover_pack(struct trio *t, uint32_t i, struct handover_entry *ret, int
 	size_t n = 2;
 
 	*ret = (struct handover_entry){
-		.source = i,
-		.end = row->end,
-		.flags = row->flags,
-		.cookie = {row->cookie[CLIENT], row->cookie[SERVER]},
-		.active_ms = row->active_ms,
-		.deadline_ms = row->deadline_ms,
-		.id = cold->id,
-		.accepted_wall_us = cold->accepted_wall_us,
-		.accepted_us = cold->accepted_us,
-		.connected_us = cold->connected_us,
-		.client = cold->client,
-		.local = cold->local,
-		.server = cold->server,
-		.timeout_ms = cold->timeout_ms,
-		.half_close_timeout_ms = cold->half_close_timeout_ms,
-		.keepalive_ms = cold->keepalive_ms,
+	    .source = i,
+	    .end = row->end,
+	    .flags = row->flags,
+	    .cookie = {row->cookie[CLIENT], row->cookie[SERVER]},
+	    .active_ms = row->active_ms,
+	    .deadline_ms = row->deadline_ms,
+	    .id = cold->id,
+	    .accepted_wall_us = cold->accepted_wall_us,
+	    .accepted_us = cold->accepted_us,
+	    .connected_us = cold->connected_us,
+	    .client = cold->client,
+	    .local = cold->local,
+	    .server = cold->server,
+	    .timeout_ms = cold->timeout_ms,
+	    .half_close_timeout_ms = cold->half_close_timeout_ms,
+	    .keepalive_ms = cold->keepalive_ms,
 	};
 	memcpy(ret->limit, cold->limit, sizeof(ret->limit));
 	fds[0] = row->fd[CLIENT];
@@ -115,14 +117,14 @@ size_t handover_fds(const struct handover_entry *e)
 	return 2 + (e->flow[CLIENT].parked ? 2 : 0) + (e->flow[SERVER].parked ? 2 : 0);
 }
 
-static const int *unpack_flow(const struct handover_flow *from, struct flow_row *flow, uint64_t *base,
-			      const int *fds)
+static const int *unpack_flow(const struct handover_flow *from, struct flow_row *flow,
+                              uint64_t *base, const int *fds)
 {
 	*flow = (struct flow_row){.moved = from->moved,
-				  .flags = from->flags,
-				  .pipe_foreign = from->foreign,
-				  .pipe_read = -1,
-				  .pipe_write = -1};
+	                          .flags = from->flags,
+	                          .pipe_foreign = from->foreign,
+	                          .pipe_read = -1,
+	                          .pipe_write = -1};
 	*base = from->base;
 	if (!from->parked)
 		return fds;
@@ -131,7 +133,8 @@ static const int *unpack_flow(const struct handover_flow *from, struct flow_row 
 	return fds + 2;
 }
 
-void handover_unpack(const struct handover_entry *e, const int *fds, struct row *row, struct row_cold *cold)
+void handover_unpack(const struct handover_entry *e, const int *fds, struct row *row,
+                     struct row_cold *cold)
 {
 	row->end = e->end;
 	row->flags = e->flags;
@@ -160,11 +163,11 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 
 /* ---- messages ---- */
 
-int handover_send(int link, enum handover_type type, uint32_t serial, struct handover_message *m, uint32_t n,
-		  const int *fds, size_t n_fds)
+int handover_send(int link, enum handover_type type, uint32_t serial, struct handover_message *m,
+                  uint32_t n, const int *fds, size_t n_fds)
 {
 	m->head = (struct handover_head){
-		.type = type, .n = n, .entry_size = sizeof(struct handover_entry), .serial = serial};
+	    .type = type, .n = n, .entry_size = sizeof(struct handover_entry), .serial = serial};
 	return sock_send_message(link, m, sizeof(m->head) + n * sizeof(m->entries[0]), fds, n_fds);
 }
 
@@ -177,7 +180,8 @@ static void close_all(const int *fds, size_t *n)
 /* The sender's entries may have more fields than ours, or fewer: those are zero. */
 static bool fit(const char *raw, size_t len, struct handover_message *m)
 {
-	size_t size = m->head.entry_size, known = size < sizeof(m->entries[0]) ? size : sizeof(m->entries[0]);
+	size_t size = m->head.entry_size,
+	       known = size < sizeof(m->entries[0]) ? size : sizeof(m->entries[0]);
 
 	if (m->head.n > HANDOVER_BATCH || len != m->head.n * size)
 		return false;
@@ -195,7 +199,8 @@ static bool fit(const char *raw, size_t len, struct handover_message *m)
 
 int handover_recv(int link, struct handover_message *m, int *fds, size_t *n_fds)
 {
-	static char raw[sizeof(struct handover_head) + HANDOVER_BATCH * 4096]; /* room for a later version's */
+	static char raw[sizeof(struct handover_head) +
+	                HANDOVER_BATCH * 4096]; /* room for a later version's */
 	int len;
 
 	*n_fds = HANDOVER_BATCH * HANDOVER_FDS;

@@ -1,12 +1,13 @@
 /*
  * handover.h - what two trios have in common while connections move from one to the other.
  *
- * The giver sends rows and descriptors; the taker keeps them untouched until the giver's one store, MOVED, which the
- * taker reads in the giver's memory, makes them its own. docs/takeover.md has the table of what each side does after
- * a death. Each side writes only its own words. Messages only carry descriptors and wake up: losing one is harmless.
+ * The giver sends rows and descriptors; the taker keeps them untouched until the giver's one store,
+ * MOVED, which the taker reads in the giver's memory, makes them its own. docs/takeover.md has the
+ * table of what each side does after a death. Each side writes only its own words. Messages only
+ * carry descriptors and wake up: losing one is harmless.
  *
- * The two may be of different versions. So the words, where they stand (the first fields of struct trio), and the
- * messages never change, but for fields that are added to the end of an entry.
+ * The two may be of different versions. So the words, where they stand (the first fields of struct
+ * trio), and the messages never change, but for fields that are added to the end of an entry.
  */
 #ifndef TAKEOVER_HANDOVER_H
 #define TAKEOVER_HANDOVER_H
@@ -28,10 +29,11 @@ enum move_state {
 };
 
 struct move {
-	atomic_ullong given;   /* number of the move and enum move_state, see move_word() */
-	atomic_ullong taken;   /* number of the move by which this row came, while that is not settled; 0: no such */
-	uint32_t source;       /* the giver's row */
-	uint32_t destination;  /* the taker's row */
+	atomic_ullong given;  /* number of the move and enum move_state, see move_word() */
+	atomic_ullong taken;  /* number of the move by which this row came, while that is not
+	                         settled; 0: no such */
+	uint32_t source;      /* the giver's row */
+	uint32_t destination; /* the taker's row */
 };
 
 struct moves {
@@ -67,11 +69,13 @@ bool peer_has_taken(const struct peer *p, uint32_t row, uint32_t source, uint64_
 
 enum handover_type {
 	HANDOVER_ASK = 1, /* giver: do you read? */
-	HANDOVER_OPEN,    /* taker: answers ASK and LOOK: I have looked at your words, and read on. Serial 0: I am new */
-	HANDOVER_ROWS,    /* giver: n entries, and their descriptors; only after an answered ASK or LOOK */
-	HANDOVER_TAKEN,   /* taker: answers ROWS: n entries (source, number, destination) are kept */
-	HANDOVER_LOOK,    /* giver: look at my words */
-	HANDOVER_END,     /* giver: no more */
+	HANDOVER_OPEN,    /* taker: answers ASK and LOOK: I have looked at your words, and read on.
+	                     Serial 0: I am new */
+	HANDOVER_ROWS,    /* giver: n entries, and their descriptors; only after an answered ASK or
+	                     LOOK */
+	HANDOVER_TAKEN, /* taker: answers ROWS: n entries (source, number, destination) are kept */
+	HANDOVER_LOOK,  /* giver: look at my words */
+	HANDOVER_END,   /* giver: no more */
 };
 
 struct handover_head {
@@ -83,7 +87,7 @@ struct handover_head {
 
 struct handover_flow {
 	uint64_t moved, counted, base;
-	uint8_t flags;         /* enum flow_flag */
+	uint8_t flags; /* enum flow_flag */
 	uint8_t foreign, parked;
 	uint8_t pad[5];
 };
@@ -92,7 +96,7 @@ struct handover_flow {
 struct handover_entry {
 	uint64_t number;
 	uint32_t source, destination;
-	uint8_t end, flags;    /* enum end, enum row_flag */
+	uint8_t end, flags; /* enum end, enum row_flag */
 	uint8_t pad[6];
 	struct handover_flow flow[2];
 	uint64_t cookie[2];
@@ -104,8 +108,8 @@ struct handover_entry {
 	int64_t timeout_ms, half_close_timeout_ms, keepalive_ms;
 	uint32_t service_port; /* the first of its service; 0: not known */
 	uint32_t pad2;
-	char rule[160];        /* where it stands; "": nowhere */
-	char target[280];      /* the server as it was spelt; "": none */
+	char rule[160];             /* where it stands; "": nowhere */
+	char target[280];           /* the server as it was spelt; "": none */
 	char name[CLIENT_NAME_MAX]; /* the client's */
 };
 
@@ -114,19 +118,21 @@ struct handover_message {
 	struct handover_entry entries[HANDOVER_BATCH];
 };
 
-/* What a row says, but for service, rule, target and name. The descriptors are written to fds (room for HANDOVER_FDS);
- * returns how many. */
+/* What a row says, but for service, rule, target and name. The descriptors are written to fds (room
+ * for HANDOVER_FDS); returns how many. */
 size_t handover_pack(struct trio *t, uint32_t row, struct handover_entry *ret, int *fds);
 /* How many descriptors belong to this entry. */
 size_t handover_fds(const struct handover_entry *e);
 /* Fills a row that was taken (all but its state) and its cold part, but for the same. */
-void handover_unpack(const struct handover_entry *e, const int *fds, struct row *row, struct row_cold *cold);
+void handover_unpack(const struct handover_entry *e, const int *fds, struct row *row,
+                     struct row_cold *cold);
 
 /* Sends a message with these entries. 0 or -errno. */
-int handover_send(int link, enum handover_type type, uint32_t serial, struct handover_message *m, uint32_t n,
-		  const int *fds, size_t n_fds);
-/* Receives one; entries of another size are fitted to ours. fds: room for HANDOVER_BATCH * HANDOVER_FDS; all are
- * the caller's. Returns 1, 0 at the end, or -errno. -EPROTO: it was none; no descriptor is left. */
+int handover_send(int link, enum handover_type type, uint32_t serial, struct handover_message *m,
+                  uint32_t n, const int *fds, size_t n_fds);
+/* Receives one; entries of another size are fitted to ours. fds: room for HANDOVER_BATCH *
+ * HANDOVER_FDS; all are the caller's. Returns 1, 0 at the end, or -errno. -EPROTO: it was none; no
+ * descriptor is left. */
 int handover_recv(int link, struct handover_message *m, int *fds, size_t *n_fds);
 
 #endif

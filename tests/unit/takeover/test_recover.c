@@ -52,6 +52,7 @@ static struct trio *new_table(void)
 
 	EXPECT(t);
 	t->table_size = 256;
+	t->rows_used = t->n_rows;
 	for (uint32_t i = 0; i < t->n_rows; i++) {
 		struct row *row = trio_row(t, i);
 

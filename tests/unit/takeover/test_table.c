@@ -142,6 +142,7 @@ static void a_table_of_which_nobody_is_left(void **state)
 	atomic_store(&t->live, 2);
 	atomic_store(&t->listeners[4].id, 9);
 	trio_row(t, 3)->state = ROW_RELAY;
+	t->rows_used = 4;
 	trio_reset(t);
 	check_layout(t, 10);
 	check_new(t);
