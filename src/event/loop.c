@@ -127,12 +127,33 @@ void loop_remove(struct loop *l, int fd)
 	epoll_ctl(l->epfd, EPOLL_CTL_DEL, fd, NULL);
 }
 
+/* The place in the list where w stands, or where the list ends. */
+static struct watch **find(struct loop *l, const struct watch *w)
+{
+	struct watch **link = &l->watches;
+
+	while (*link && *link != w)
+		link = &(*link)->next;
+	return link;
+}
+
 static void watch_event(void *arg, uint64_t number, uint32_t events)
 {
+	struct loop *l = arg;
 	struct watch *w = (struct watch *)(uintptr_t)number;
 
-	if (w->fn) /* not of a predecessor, or removed */
+	if (l->inherited && !*find(l, w))
+		return; /* a predecessor's */
+	if (w->fn)
 		w->fn(w->arg, events);
+}
+
+static void unlist(struct loop *l, struct watch *w)
+{
+	struct watch **link = find(l, w);
+
+	if (*link)
+		*link = w->next;
 }
 
 int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,
@@ -140,10 +161,17 @@ int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,
 {
 	int rc;
 
-	*w = (struct watch){.fd = fd, .fn = fn, .arg = arg};
+	if (l->inherited)
+		unlist(l, w);
+	*w = (struct watch){.fd = fd, .fn = fn, .arg = arg, .next = l->watches};
+	if (l->inherited)
+		l->watches = w;
 	rc = loop_add(l, fd, events, loop_token(LOOP_KIND_WATCH, (uintptr_t)w));
-	if (rc < 0)
+	if (rc < 0) {
 		w->fd = -1;
+		if (l->inherited)
+			unlist(l, w);
+	}
 	return rc;
 }
 
@@ -159,6 +187,8 @@ void watch_remove(struct loop *l, struct watch *w)
 	if (!w->fn || w->fd < 0)
 		return;
 	loop_remove(l, w->fd);
+	if (l->inherited)
+		unlist(l, w);
 	w->fd = -1;
 	w->fn = NULL;
 	for (int i = 0; i < l->n_events; i++)
@@ -178,7 +208,8 @@ int loop_init(struct loop *l, int epfd, struct epoll_event *events, int n)
 	l->events = events ? events : mem_alloc((size_t)n * sizeof(*events));
 	l->n_events = n;
 	l->now_ms = clock_mono_ms();
-	loop_handle(l, LOOP_KIND_WATCH, watch_event, NULL);
+	l->inherited = epfd >= 0;
+	loop_handle(l, LOOP_KIND_WATCH, watch_event, l);
 	return 0;
 }
 

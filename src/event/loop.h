@@ -3,8 +3,9 @@
  *
  * What epoll hands back is a token, not a pointer, because an epoll instance may outlive the
  * process that filled it (a worker's does): the token names a kind and the kind's own number, and
- * is looked up again by whoever reads it. Processes whose epoll dies with them may use watches,
- * which are tokens that hold a pointer.
+ * is looked up again by whoever reads it. A watch is a token that holds a pointer: in a loop whose epoll
+ * instance was another process's, even another program's, only pointers to watches that were added here
+ * are followed.
  *
  * Not thread-safe. One loop per process.
  */
@@ -34,6 +35,7 @@ struct watch {
 	int fd;
 	void (*fn)(void *arg, uint32_t events);
 	void *arg;
+	struct watch *next; /* the loop's, of an inherited epoll instance */
 };
 
 struct loop {
@@ -41,6 +43,8 @@ struct loop {
 	struct epoll_event *events; /* the journal: an entry is zeroed when it was handled */
 	int n_events;
 	bool own_events;
+	bool inherited; /* the epoll instance; then `watches` are all that there are */
+	struct watch *watches;
 	bool stop;
 	int64_t now_ms; /* read once per turn */
 	uint32_t turns; /* so far */

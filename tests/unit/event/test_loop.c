@@ -416,6 +416,48 @@ static void a_turn_without_epoll_fails(void **state)
 	loop_release(&l);
 }
 
+static void count_call(void *arg, uint32_t events)
+{
+	(void)events;
+	++*(int *)arg;
+}
+
+/* What another program has put into the epoll instance, and left in the journal, points nowhere here. */
+static void watches_of_another_program_are_not_followed(void **state)
+{
+	struct watch ours = {0};
+	int epfd, foreign[2], own[2];
+	int calls = 0;
+
+	memset(journal, 0, sizeof(journal));
+	assert_int_equal(loop_init(&first, -1, journal, 8), 0);
+	epfd = first.epfd;
+	assert_int_equal(pipe(foreign), 0);
+	assert_int_equal(pipe(own), 0);
+	assert_int_equal(loop_add(&first, foreign[0], EPOLLIN, loop_token(LOOP_KIND_WATCH, 0x1000)), 0);
+	assert_int_equal(write(foreign[1], "x", 1), 1);
+	journal[3] = (struct epoll_event){.events = EPOLLIN, .data.u64 = loop_token(LOOP_KIND_WATCH, 0x2000)};
+	free(first.heap);
+
+	assert_int_equal(loop_init(&second, epfd, journal, 8), 0);
+	loop_replay(&second);
+	assert_int_equal(journal[3].events, 0);
+	assert_int_equal(watch_add(&second, &ours, own[0], EPOLLIN, count_call, &calls), 0);
+	assert_int_equal(watch_add(&second, &ours, own[0], EPOLLIN, count_call, &calls), 0); /* once more */
+	assert_int_equal(write(own[1], "x", 1), 1);
+	assert_int_equal(loop_turn(&second, 1000), 0);
+	assert_int_equal(calls, 1);
+	watch_remove(&second, &ours);
+	assert_int_equal(loop_turn(&second, 0), 0);
+	assert_int_equal(calls, 1);
+	loop_release(&second);
+	close(epfd);
+	for (int i = 0; i < 2; i++) {
+		close(foreign[i]);
+		close(own[i]);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -431,6 +473,7 @@ int main(void)
 	    TEST(tokens_name_a_kind_and_a_number),
 	    TEST(handled_entries_of_the_journal_are_zero),
 	    TEST(a_successor_handles_what_was_left),
+	    TEST(watches_of_another_program_are_not_followed),
 	    TEST(a_busy_loop_does_not_sleep),
 	    TEST(a_turn_without_epoll_fails),
 	};
