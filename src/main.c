@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "cmdline.h"
 #include "daemon/files.h"
+#include "daemon/leave.h"
 #include "daemon/renew.h"
 #include "daemon/single.h"
 #include "daemon/supervisor.h"
@@ -58,7 +59,7 @@ static void inherit_files(void)
 		world_use_files(&helper);
 }
 
-static int serve(struct cmdline *c)
+static int serve(struct cmdline *c, int lifeline_fd)
 {
 	char *real = c->config_path ? realpath(c->config_path, NULL) : NULL;
 	struct supervisor_setup setup = {.config = c->config,
@@ -69,22 +70,18 @@ static int serve(struct cmdline *c)
 					 .argv = c->argv,
 					 .reload = reload,
 					 .arg = c,
-					 .world = cmdline_world()};
+					 .world = cmdline_world(),
+					 .lifeline_fd = lifeline_fd};
 
 	c->config = NULL;
 	return supervisor_run(&setup);
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv, int lifeline_fd)
 {
-	const char *trio = getenv(RENEW_VARIABLE);
 	struct cmdline c;
 	int rc;
 
-	if (trio) {
-		proc_title_init(argc, argv);
-		renew_continue(trio);
-	}
 	inherit_files();
 	rc = cmdline_parse(argc, argv, &c);
 	if (rc != 0)
@@ -100,9 +97,25 @@ int main(int argc, char **argv)
 		return single_run(c.config, c.server_given);
 	case RUN_SERVE:
 		proc_title_init(argc, argv);
-		return serve(&c);
+		return serve(&c, lifeline_fd);
 	case RUN_DONE:
 		break;
 	}
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *trio = getenv(RENEW_VARIABLE);
+	int lifeline_fd, rc;
+
+	if (trio) {
+		proc_title_init(argc, argv);
+		renew_continue(trio);
+	}
+	lifeline_fd = leave_inherit();
+	rc = run(argc, argv, lifeline_fd);
+	if (rc != 0)
+		leave_failed(lifeline_fd);
+	return rc;
 }

@@ -143,13 +143,10 @@ int adopt_again(const char *what, uint32_t number)
 
 	if (find_one(&o, what, number, &why) == ADOPT_FOUND) {
 		/* all that it tells is known already */
-		munmap(o.list[0].trio, o.list[0].trio->total_size);
-		munmap(o.world, sizeof(*o.world));
-		close_fds(o.list[0].fds, GREETING_FDS);
-		sockets_close(&o.sockets, NULL);
 		fd = o.list[0].control_fd;
+		o.list[0].control_fd = -1;
 	}
-	adopt_release(&o);
+	adopt_drop(&o);
 	return fd;
 }
 
@@ -168,6 +165,20 @@ void adopt_take(const struct orphans *o)
 {
 	for (uint32_t i = 0; i < o->n; i++)
 		adopt_take_one(o->list[i].control_fd);
+}
+
+void adopt_drop(struct orphans *o)
+{
+	for (uint32_t i = 0; i < o->n; i++) {
+		munmap(o->list[i].trio, o->list[i].trio->total_size);
+		close_fds(o->list[i].fds, GREETING_FDS);
+		if (o->list[i].control_fd >= 0)
+			close(o->list[i].control_fd);
+	}
+	if (o->world)
+		munmap(o->world, sizeof(*o->world));
+	sockets_close(&o->sockets, NULL);
+	adopt_release(o);
 }
 
 void adopt_release(struct orphans *o)

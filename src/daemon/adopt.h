@@ -41,5 +41,6 @@ int adopt_again(const char *what, uint32_t number);
 void adopt_take_one(int control_fd);
 void adopt_take(const struct orphans *o);
 void adopt_release(struct orphans *o); /* forgets; closes nothing that was taken */
+void adopt_drop(struct orphans *o);    /* takes nothing: closes all that was found */
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/leave.h"
 #include "daemon/supervisor.h"
 #include "daemon/worker.h"
 #include "os/proc.h"
@@ -142,6 +143,24 @@ void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size
 
 static void knock_again(void *arg);
 
+/* The last of the trios that were found is ours, or was lost meanwhile. */
+static void check_adopted(struct supervisor *s)
+{
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		if (!s->crews[i].adopted)
+			return;
+	if (s->upgraded) {
+		upgrade_taken_over(s);
+		return;
+	}
+	log_info("took over %u workers %s: their connections go on", s->n_adopted,
+		 s->inherited_fd >= 0 ? "of before the restart" : "whose supervisor had died");
+	if (s->config->workers && s->config->workers != s->n_crews)
+		log_warning("\"workers\" takes effect when all has been stopped and started: %u were taken over",
+			    s->n_crews);
+	leave_over(s);
+}
+
 static void control_event(void *arg, uint32_t events)
 {
 	struct crew *c = arg;
@@ -160,15 +179,10 @@ static void control_event(void *arg, uint32_t events)
 		}
 		if (len < 0)
 			return;
-		if (len == sizeof(w) && w.type == WIRE_ADOPTED)
+		if (len == sizeof(w) && w.type == WIRE_ADOPTED && !c->adopted) {
 			c->adopted = true;
-		if (len == sizeof(w) && w.type == WIRE_ADOPTED &&
-		    ++c->supervisor->n_adopted == c->supervisor->orphans.n) {
-			if (!c->supervisor->upgraded)
-				log_info("took over %u workers whose supervisor had died: their "
-					 "connections go on",
-					 c->supervisor->n_adopted);
-			upgrade_taken_over(c->supervisor);
+			c->supervisor->n_adopted++;
+			check_adopted(c->supervisor);
 		}
 		if (len == sizeof(w) && w.type == WIRE_LOPSIDED)
 			balance_asked(&c->supervisor->balance, w.n != 0);
@@ -296,6 +310,7 @@ static void lost_record(struct crew *c, uint32_t i)
 static void crew_lost(struct crew *c)
 {
 	struct supervisor *s = c->supervisor;
+	bool was_adopted = c->adopted;
 	uint32_t lost = 0;
 
 	crew_drain(c);
@@ -321,6 +336,8 @@ static void crew_lost(struct crew *c)
 		log_error("worker %u cannot be started again", c->number);
 	else
 		spawner_start(s); /* its channels are new for all */
+	if (!was_adopted)
+		check_adopted(s);
 }
 
 static bool anybody_alive(const struct crew *c)

@@ -35,8 +35,7 @@ static void spawner_said(struct supervisor *s, struct spawner_message *m, size_t
 		close(fd);
 }
 
-/* Takes what it has said so far. false: it will say nothing more. */
-static bool hear_spawner(struct supervisor *s)
+bool spawner_hear(struct supervisor *s)
 {
 	for (;;) {
 		struct spawner_message m;
@@ -56,7 +55,7 @@ static void spawner_event(void *arg, uint32_t events)
 {
 	struct supervisor *s = arg;
 
-	if (!hear_spawner(s))
+	if (!spawner_hear(s))
 		spawner_lost(s);
 }
 
@@ -66,7 +65,7 @@ void spawner_lost(struct supervisor *s)
 
 	if (fd < 0)
 		return;
-	hear_spawner(s); /* its last words */
+	spawner_hear(s); /* its last words */
 	watch_remove(&s->loop, &s->spawner_control);
 	close(fd);
 	stderrs_read(s->stderrs);

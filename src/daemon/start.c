@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/leave.h"
 #include "daemon/supervisor.h"
 #include "os/netlink.h"
 #include "os/proc.h"
@@ -228,6 +229,18 @@ static int give_up_root(struct supervisor *s)
 
 /* ---- the sockets ---- */
 
+static bool has_other_user(const struct supervisor *s)
+{
+	const struct config *c = s->config;
+	struct identity id = {.uid = geteuid()};
+	char why[160];
+
+	if (geteuid() == 0 &&
+	    !user_lookup(c->user ? c->user : "nobody", c->group, &id, why, sizeof(why)))
+		return false; /* will be said */
+	return s->orphans.list[0].trio->uid != id.uid;
+}
+
 /* Does anybody serve here whose supervisor is dead? Their sockets are taken as if they had been passed. */
 static bool find_orphans(struct supervisor *s, struct sockets *passed)
 {
@@ -239,9 +252,13 @@ static bool find_orphans(struct supervisor *s, struct sockets *passed)
 		adopt_release(&s->orphans);
 		return true;
 	case ADOPT_INCOMPATIBLE:
+		if (leave_end_others(s, "are of another version"))
+			return true;
 		log_error("%s", why);
 		return false;
 	case ADOPT_FOUND:
+		if (has_other_user(s) && leave_end_others(s, "run as another user"))
+			return true;
 		break;
 	}
 	for (size_t i = 0; i < s->orphans.sockets.n; i++)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "daemon/leave.h"
 #include "os/proc.h"
 #include "os/systemd.h"
 
@@ -35,7 +36,9 @@ void supervisor_stop(struct supervisor *s)
 	if (s->stopping)
 		return;
 	s->stopping = true;
-	systemd_stopping("stopping");
+	upgrade_release_guard(s);
+	if (!s->leaving) /* or it has been told already */
+		systemd_stopping("stopping");
 	log_info("stopping");
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		atomic_store(&s->crews[i].trio->stopping, 1);
@@ -65,7 +68,7 @@ static void quit(struct supervisor *s)
 {
 	struct wire w = {.type = WIRE_QUIT};
 
-	if (s->quitting || s->stopping)
+	if (s->quitting || s->stopping || s->leaving)
 		return;
 	s->quitting = true;
 	systemd_status("graceful stop: waiting for the connections to end");
@@ -153,6 +156,8 @@ static void on_signal(void *arg, int sig)
 
 	switch (sig) {
 	case SIGTERM:
+		supervisor_leave(s);
+		break;
 	case SIGINT:
 		supervisor_stop(s);
 		break;
@@ -168,7 +173,7 @@ static void on_signal(void *arg, int sig)
 		logger_reopen(s->logger);
 		break;
 	case SIGUSR2:
-		if (!s->quitting && !s->stopping)
+		if (!s->quitting && !s->stopping && !s->leaving)
 			supervisor_upgrade(s);
 		break;
 	case SIGCHLD:
@@ -276,16 +281,19 @@ static int start_children(struct supervisor *s)
 	return rc;
 }
 
+void supervisor_remove_pidfile(struct supervisor *s)
+{
+	int rc = s->pidfile ? files_unlink(&s->files, s->pidfile) : 0;
+
+	if (rc < 0 && rc != -ENOENT)
+		log_warning("cannot remove the pidfile %s: %s", s->pidfile, strerror(-rc));
+}
+
 static void clean_up(struct supervisor *s)
 {
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		crew_drain(&s->crews[i]);
-	if (s->pidfile) {
-		int rc = files_unlink(&s->files, s->pidfile);
-
-		if (rc < 0 && rc != -ENOENT)
-			log_warning("cannot remove the pidfile %s: %s", s->pidfile, strerror(-rc));
-	}
+	supervisor_remove_pidfile(s);
 	files_stop(&s->files);
 	if (s->files.pid > 0)
 		waitpid(s->files.pid, NULL, 0);
@@ -299,6 +307,8 @@ int supervisor_run(const struct supervisor_setup *setup)
 	s = (struct supervisor){.setup = setup, .config = setup->config, .rules_fd = -1};
 	s.files.fd = -1;
 	s.spawner_control.fd = -1;
+	s.lifeline_fd = -1;
+	s.inherited_fd = setup->lifeline_fd;
 	proc_title("tcpproxy: supervisor");
 	rc = supervisor_start(&s);
 	if (rc != 0)
@@ -314,6 +324,8 @@ int supervisor_run(const struct supervisor_setup *setup)
 		supervisor_stop(&s);
 	} else {
 		supervisor_ready(&s);
+		if (s.orphans.n == 0)
+			leave_over(&s);
 	}
 	loop_run(&s.loop);
 	clean_up(&s);

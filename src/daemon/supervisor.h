@@ -6,6 +6,7 @@
  *   crew.c        the trios: starting them, what they say, their deaths
  *   spawning.c    the spawner, likewise
  *   upgrade.c     another program takes our place
+ *   leave.c       systemd's TERM, which may be a restart
  *   reload.c      a new configuration, taken whole or not at all
  *   supervisor.c  the loop: signals, children, stopping
  */
@@ -43,6 +44,7 @@ struct supervisor_setup {
 				 struct config_errors *errors);
 	void *arg;
 	const struct config_world *world; /* the plain one */
+	int lifeline_fd;            /* leave_inherit() */
 };
 
 /* A trio, as the supervisor sees it. */
@@ -58,6 +60,8 @@ struct crew {
 	unsigned deaths_seen;
 	bool idle;          /* WIRE_IDLE came */
 	bool adopted;       /* it knows us as its supervisor */
+	unsigned adoption;  /* the trio's supervisor_serial then (leave.c) */
+	bool ending;        /* told to end by the caretaker */
 	struct timer knock_timer;
 };
 
@@ -98,6 +102,12 @@ struct supervisor {
 	char *pidfile;             /* NULL: none was written */
 	bool quitting, stopping;
 
+	/* leave.c */
+	bool leaving;              /* TERM came from a manager: what does it keep for us? */
+	int lifeline_fd;           /* hangs up when the service is stopped */
+	int inherited_fd;          /* the other end of our predecessor's, -1: none */
+	struct watch barrier;
+
 	/* upgrade.c */
 	bool upgraded;             /* we have just become this program */
 	int guard_fd;              /* to the old one that waits in case we fail; -1: none */
@@ -108,6 +118,7 @@ struct supervisor {
 	uint32_t renewing;         /* the crew that becomes the new program now; n_crews: none */
 	uint32_t n_renewed;
 	unsigned renewals, renewals_failed;
+	const char *renew_why;     /* "upgrade" */
 	int64_t renew_deadline_ms;
 	struct timer stop_timer;
 	struct timer watchdog_timer; /* systemd's */
@@ -135,6 +146,7 @@ bool crews_gone(const struct supervisor *s);
 
 /* spawning.c */
 int spawner_start(struct supervisor *s); /* and gives every worker a channel to it */
+bool spawner_hear(struct supervisor *s); /* logs what it has said so far; false: that was its last word */
 void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
 
 /* reload.c */
@@ -151,10 +163,15 @@ void supervisor_upgrade(struct supervisor *s);
 bool upgrade_inherit(struct supervisor *s);
 /* The trios are ours: the guard may go, and they become the new program, too. */
 void upgrade_taken_over(struct supervisor *s);
+/* We shall not fail any more, or are to end: nobody has to take our place. */
+void upgrade_release_guard(struct supervisor *s);
+/* Each trio becomes the program that we are. why: for the log. */
+void upgrade_workers(struct supervisor *s, const char *why);
 
 /* supervisor.c */
 void supervisor_stop(struct supervisor *s);
 void supervisor_check_stopped(struct supervisor *s);
 void supervisor_check_idle(struct supervisor *s);
+void supervisor_remove_pidfile(struct supervisor *s);
 
 #endif

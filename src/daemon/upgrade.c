@@ -23,17 +23,19 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "daemon/leave.h"
 #include "daemon/supervisor.h"
 #include "os/proc.h"
 #include "os/systemd.h"
 #include "os/user.h"
 
-#define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD": descriptors, -1: none */
+#define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD LIFELINE": descriptors, -1: none */
 #define ROLLED_BACK     (-2)               /* in place of GUARD: the new program has failed */
 #define CHECK_LIMIT_MS  10000
 #define GUARD_LIMIT_MS  20000
 #define RENEW_LIMIT_MS  5000
 #define LOOK_MS         5
+#define ANSWER_LIMIT_MS 1000 /* systemd's */
 
 /* ---- 3. the guard ---- */
 
@@ -43,52 +45,109 @@ static void keep_over_exec(int fd, bool keep)
 		fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
 }
 
-static void set_variable(int files_fd, int guard_fd)
+static void set_variable(int files_fd, int guard_fd, int lifeline_fd)
 {
-	char text[32];
+	char text[48];
 
-	snprintf(text, sizeof(text), "%d %d", files_fd, guard_fd);
+	snprintf(text, sizeof(text), "%d %d %d", files_fd, guard_fd, lifeline_fd);
 	setenv(VARIABLE, text, 1);
 }
 
+/* systemd takes no other main process while it stops the service. Then it still takes from us what is to be stored. */
+static bool still_main(void)
+{
+	struct pollfd barrier = {.fd = -1}, probe;
+	int ends[2];
+	bool kept = false;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return false;
+	if (systemd_store("probe", ends[1]) == 0)
+		barrier.fd = systemd_barrier();
+	close(ends[1]);
+	if (barrier.fd >= 0 && poll(&barrier, 1, ANSWER_LIMIT_MS) == 1) {
+		probe = (struct pollfd){.fd = ends[0]};
+		kept = poll(&probe, 1, 0) == 0;
+		systemd_unstore("probe");
+	}
+	close(ends[0]);
+	if (barrier.fd >= 0)
+		close(barrier.fd);
+	return kept;
+}
+
+/* What was meant for the main process, while that was us. A TERM may be half a restart (leave.c), and nobody but us can
+ * put the supervisor's lifeline into the store; a byte in it says that this was done. */
+static void pass_on_signals(pid_t supervisor, int lifeline_fd)
+{
+	static const int list[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, 0};
+	const struct timespec now = {0}, look = {.tv_nsec = 50000000};
+	bool main = still_main();
+	sigset_t set;
+	int sig;
+
+	sigemptyset(&set);
+	for (const int *s = list; *s; s++)
+		sigaddset(&set, *s);
+	do {
+		sig = sigtimedwait(&set, NULL, main ? &look : &now);
+		if (sig == SIGTERM && main && systemd_store(LIFELINE, lifeline_fd) == 0 &&
+		    write(lifeline_fd, "", 1) < 0)
+			return;
+		if (sig > 0)
+			kill(supervisor, sig);
+	} while (sig > 0 || (main && kill(supervisor, 0) == 0));
+}
+
 /* Waits for the word of the new program; else goes on in its place. */
-static _Noreturn void guard(struct supervisor *s, int fd, pid_t supervisor)
+static _Noreturn void guard(struct supervisor *s, int fd, int lifeline_fd, pid_t supervisor)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int keep[2] = {fd, s->files.fd};
+	int keep[3] = {fd, s->files.fd, lifeline_fd};
 	char byte;
 
 	proc_title("tcpproxy: guard");
-	proc_close_except(3, keep, 2);
+	proc_close_except(3, keep, 3);
 	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &byte, 1) == 1) {
 		systemd_main_pid(supervisor);
+		pass_on_signals(supervisor, lifeline_fd);
 		_exit(0);
 	}
 	kill(supervisor, SIGKILL);
 	systemd_inherit();
 	keep_over_exec(s->files.fd, true);
-	set_variable(s->files.fd, ROLLED_BACK);
+	set_variable(s->files.fd, ROLLED_BACK, -1);
 	/* the file may have been replaced; this is the program that we are */
 	execv("/proc/self/exe", s->setup->argv);
 	_exit(1);
 }
 
-/* Returns the end of the pipe by which it is told, or -errno. */
+/* Returns the end of the pipe by which it is told, or -errno. It holds the other end of s->lifeline_fd. */
 static int start_guard(struct supervisor *s)
 {
 	pid_t supervisor = getpid(), pid;
-	int ends[2];
+	int ends[2], lifeline[2];
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
+	if (pipe2(lifeline, O_CLOEXEC | O_NONBLOCK) < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		return -EMFILE;
+	}
 	pid = fork();
 	if (pid == 0)
-		guard(s, ends[0], supervisor);
+		guard(s, ends[0], lifeline[1], supervisor);
 	close(ends[0]);
+	close(lifeline[1]);
 	if (pid < 0) {
 		close(ends[1]);
+		close(lifeline[0]);
 		return -EAGAIN;
 	}
+	if (s->lifeline_fd >= 0)
+		close(s->lifeline_fd); /* of an earlier upgrade */
+	s->lifeline_fd = lifeline[0];
 	systemd_main_pid(pid); /* so that our end is not that of the service; it gives this back */
 	return ends[1];
 }
@@ -115,7 +174,8 @@ static void become(struct supervisor *s)
 	set_leaving(s, 1);
 	keep_over_exec(guard_fd, true);
 	keep_over_exec(s->files.fd, true);
-	set_variable(s->files.fd, guard_fd);
+	keep_over_exec(s->lifeline_fd, true);
+	set_variable(s->files.fd, guard_fd, s->lifeline_fd);
 	user_keep_over_exec();
 	setrlimit(RLIMIT_NOFILE, &s->nofile_before); /* as it was found */
 	execv(s->setup->binary, s->setup->argv);
@@ -129,6 +189,8 @@ static void become(struct supervisor *s)
 	if (write(guard_fd, "", 1) < 0)
 		log_warning("upgrade: the guard is gone");
 	close(guard_fd);
+	close(s->lifeline_fd);
+	s->lifeline_fd = -1;
 }
 
 /* ---- 1. the trial ---- */
@@ -172,7 +234,7 @@ static void check_over(void *arg, enum run_event event, int value)
 	timer_clear(&s->loop, &s->check_timer);
 	close(s->check_out);
 	s->checking = false;
-	if (s->check_passed && !s->stopping && !s->quitting)
+	if (s->check_passed && !s->stopping && !s->quitting && !s->leaving)
 		become(s);
 }
 
@@ -240,14 +302,16 @@ void supervisor_upgrade(struct supervisor *s)
 bool upgrade_inherit(struct supervisor *s)
 {
 	const char *text = getenv(VARIABLE);
-	int files = -1, guard_fd = -1;
+	int files = -1, guard_fd = -1, lifeline_fd = -1;
 
 	s->guard_fd = -1;
-	if (!text || sscanf(text, "%d %d", &files, &guard_fd) != 2)
+	if (!text || sscanf(text, "%d %d %d", &files, &guard_fd, &lifeline_fd) < 2)
 		return false;
 	unsetenv(VARIABLE);
 	s->files.fd = files;
 	s->guard_fd = guard_fd;
+	s->lifeline_fd = lifeline_fd;
+	keep_over_exec(lifeline_fd, false);
 	keep_over_exec(files, false);
 	keep_over_exec(guard_fd, false);
 	return true;
@@ -262,11 +326,11 @@ static void look(void *arg)
 	struct trio *t = s->crews[s->renewing].trio;
 
 	if (atomic_load(&t->renewals_failed) != s->renewals_failed) {
-		log_error("upgrade: worker %u goes on with the old program: the new one has ended",
-			  s->renewing);
+		log_error("%s: worker %u goes on with the old program: the new one has ended",
+			  s->renew_why, s->renewing);
 	} else if (s->loop.now_ms >= s->renew_deadline_ms) {
-		log_error("upgrade: worker %u does not become the new program: back to the old one",
-			  s->renewing);
+		log_error("%s: worker %u does not become the new program: back to the old one",
+			  s->renew_why, s->renewing);
 		if (atomic_load(&t->renew) != RENEW_NONE)
 			kill(t->pid[atomic_load(&t->primary)], SIGKILL);
 	} else if (atomic_load(&t->renewals) == s->renewals) {
@@ -286,8 +350,8 @@ static void renew_next(struct supervisor *s)
 	int fd;
 
 	if (s->renewing >= s->n_crews) {
-		log_info("upgrade: done: version %s serves, %u of %u workers run it", TCPPROXY_VERSION,
-			 s->n_renewed, s->n_crews);
+		log_info("%s: done: version %s serves, %u of %u workers run it", s->renew_why,
+			 TCPPROXY_VERSION, s->n_renewed, s->n_crews);
 		return;
 	}
 	c = &s->crews[s->renewing];
@@ -309,10 +373,24 @@ void upgrade_taken_over(struct supervisor *s)
 			  s->setup->binary, (int)getpid());
 	if (s->guard_fd < 0)
 		return;
+	upgrade_release_guard(s);
+	upgrade_workers(s, "upgrade");
+}
+
+void upgrade_release_guard(struct supervisor *s)
+{
+	if (s->guard_fd < 0)
+		return;
 	if (write(s->guard_fd, "", 1) < 0)
 		log_warning("upgrade: the guard is gone");
 	close(s->guard_fd);
 	s->guard_fd = -1;
+}
+
+void upgrade_workers(struct supervisor *s, const char *why)
+{
+	s->renew_why = why;
+	s->n_renewed = 0;
 	s->renewing = 0;
 	renew_next(s);
 }

@@ -18,7 +18,8 @@ enum wire_type {
 	WIRE_QUIT,      /* accept nothing more; WIRE_IDLE when the last connection has ended */
 	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
 	WIRE_RENEW,     /* fd: a program: the trio is to become it */
-	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door */
+	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door. n 1: of one that waits
+	                 * for the next (leave.c): let that one in */
 	WIRE_GIVE,      /* fds: a link to another trio, its memfd; ids: how many connections, enum link_which */
 	WIRE_TAKE,      /* fds: likewise */
 	/* from a worker */

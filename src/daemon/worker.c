@@ -160,10 +160,10 @@ static void quit(void)
 
 static void members_changed(void *arg);
 
-static void meet_supervisor(int pidfd)
+static void meet_supervisor(int pidfd, bool leaving)
 {
 	trio_set_supervisor(pidfd);
-	atomic_store(&worker.trio->leaving, 0);
+	atomic_store(&worker.trio->leaving, leaving);
 	say(WIRE_ADOPTED, 0);
 	members_changed(NULL);
 }
@@ -221,7 +221,7 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		break;
 	case WIRE_ADOPT:
 		if (n_fds == 1)
-			meet_supervisor(fds[used++]);
+			meet_supervisor(fds[used++], w->n == 1);
 		break;
 	case WIRE_RENEW:
 		if (n_fds == 1)

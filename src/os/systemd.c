@@ -1,5 +1,6 @@
 #include "os/systemd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,6 +38,37 @@ int systemd_listen_fds(void)
 	return (int)n;
 }
 
+/* Out of the passed ones: what takes its place there can be closed by whoever looks at them. */
+static int take_out(int fd, int above)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int taken = null < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, above);
+
+	if (taken >= 0)
+		dup3(null, fd, O_CLOEXEC);
+	if (null >= 0)
+		close(null);
+	return taken < 0 ? -EMFILE : taken;
+}
+
+int systemd_take_stored(const char *name)
+{
+	const char *n_text = getenv("LISTEN_FDS"), *names = getenv("LISTEN_FDNAMES");
+	size_t len = strlen(name);
+	uint64_t n;
+
+	if (!is_our_pid(getenv("LISTEN_PID")) || !n_text || !names || !text_parse_uint(n_text, 4096, &n))
+		return -ENOENT;
+	for (int i = 0; i < (int)n; i++) {
+		size_t at = strcspn(names, ":");
+
+		if (at == len && memcmp(names, name, len) == 0)
+			return take_out(SYSTEMD_FIRST_FD + i, SYSTEMD_FIRST_FD + (int)n);
+		names += names[at] ? at + 1 : at;
+	}
+	return -ENOENT;
+}
+
 /* ---- what it wants to be told ---- */
 
 static socklen_t notify_address(struct sockaddr_un *ret)
@@ -53,22 +85,45 @@ static socklen_t notify_address(struct sockaddr_un *ret)
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-static void notify(const char *message)
+/* passed: a descriptor beside the message, -1: none. */
+static int notify_with(const char *message, int passed)
 {
 	const struct timeval patience = {.tv_sec = 1};
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control = {0};
 	struct sockaddr_un sun;
-	socklen_t len = notify_address(&sun);
-	int fd;
+	struct iovec iov = {.iov_base = (void *)message, .iov_len = strlen(message)};
+	struct msghdr msg = {.msg_name = &sun,
+			     .msg_namelen = notify_address(&sun),
+			     .msg_iov = &iov,
+			     .msg_iovlen = 1};
+	int fd, rc;
 
-	if (len == 0)
-		return;
+	if (msg.msg_namelen == 0)
+		return -ENOENT;
+	if (passed >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof(control);
+		control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+						  .cmsg_type = SCM_RIGHTS,
+						  .cmsg_len = CMSG_LEN(sizeof(int))};
+		memcpy(CMSG_DATA(&control.header), &passed, sizeof(int));
+	}
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
-		return;
+		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	/* a service manager that does not listen is its own trouble */
-	(void)!sendto(fd, message, strlen(message), MSG_NOSIGNAL, (struct sockaddr *)&sun, len);
+	rc = sendmsg(fd, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 	close(fd);
+	return rc;
+}
+
+static void notify(const char *message)
+{
+	/* a service manager that does not listen is its own trouble */
+	notify_with(message, -1);
 }
 
 /* Of its first line what fits, not cut within a character. A further line would be another
@@ -83,12 +138,12 @@ static int status_length(const char *status)
 	return (int)len;
 }
 
-static void notify_status(const char *before, const char *status)
+static int notify_status(const char *before, const char *status)
 {
 	char message[STATUS_MAX + 128];
 
 	snprintf(message, sizeof(message), "%sSTATUS=%.*s", before, status_length(status), status);
-	notify(message);
+	return notify_with(message, -1);
 }
 
 void systemd_ready(const char *status)
@@ -108,9 +163,9 @@ void systemd_reloading(void)
 	notify(message);
 }
 
-void systemd_stopping(const char *status)
+int systemd_stopping(const char *status)
 {
-	notify_status("STOPPING=1\n", status);
+	return notify_status("STOPPING=1\n", status);
 }
 
 void systemd_status(const char *status)
@@ -129,6 +184,39 @@ void systemd_main_pid(pid_t pid)
 
 	snprintf(message, sizeof(message), "MAINPID=%d", (int)pid);
 	notify(message);
+}
+
+/* ---- the descriptor store ---- */
+
+int systemd_store(const char *name, int fd)
+{
+	char message[80];
+
+	/* FDPOLL=0: it stays until it is removed, even if it reports an error */
+	snprintf(message, sizeof(message), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+	return notify_with(message, fd);
+}
+
+void systemd_unstore(const char *name)
+{
+	char message[80];
+
+	snprintf(message, sizeof(message), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	notify(message);
+}
+
+int systemd_barrier(void)
+{
+	int ends[2], rc;
+
+	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return -errno;
+	rc = notify_with("BARRIER=1", ends[1]);
+	close(ends[1]);
+	if (rc == 0)
+		return ends[0];
+	close(ends[0]);
+	return rc;
 }
 
 void systemd_inherit(void)

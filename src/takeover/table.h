@@ -183,7 +183,7 @@ struct trio {
 	atomic_uint starts;        /* workers started so far */
 	atomic_int ready;          /* pid of the worker that serves */
 	atomic_int stopping;       /* the supervisor is ending us: replace nobody */
-	atomic_int leaving;        /* the supervisor is about to become another program: adopt them */
+	atomic_int leaving;        /* the supervisor waits for another one: let that in */
 	atomic_int renew;          /* enum renew: the members are to become another program */
 	atomic_uint renewals, renewals_failed;
 	int32_t next_spare;        /* pid of the new program's spare, until it takes its place */

@@ -4,6 +4,7 @@ import random
 import shutil
 import signal
 import threading
+import time
 
 import pytest
 
@@ -118,6 +119,25 @@ def test_a_program_that_dies_after_its_trial_is_rolled_back(start, service):
     os.kill(supervisors[0], signal.SIGTERM)
     wait_for(lambda: not everybody(proxy), "all of it ends", 5)
     wait_for(lambda: refused(port), "the port refuses")
+
+
+def test_a_stop_in_the_middle(start, service):
+    """Whoever has become whom: TERM ends all of it, and nobody comes back."""
+    server = service().spelt
+    for n in range(12):
+        port = free_port()
+        proxy = start("-b", port, server)
+        with connect(port) as c:
+            talk(c)
+            proxy.expect_deaths()
+            proxy.signal(signal.SIGUSR2)
+            if n % 3:
+                wait_for(lambda: "upgrade: becoming" in proxy.log(), "the new program begins")
+                time.sleep(random.uniform(0, 0.03))
+            proxy.signal(signal.SIGTERM)
+            assert proxy.process.wait(4) == 0
+            wait_for(lambda: not everybody(proxy), f"all of it ends: {everybody(proxy)}", 4)
+            wait_for(lambda: refused(port), "the port refuses")
 
 
 @pytest.mark.parametrize("kind", ["tcp4", "unix"])

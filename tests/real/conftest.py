@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import manager
 import servers
 
 
@@ -75,3 +76,41 @@ def binary(folder):
     shutil.copy2(servers.TCPPROXY, path)
     path.chmod(0o755)
     return path
+
+
+# ---- the real systemd, see manager.py
+
+@pytest.fixture(scope="module")
+def machine():
+    if os.geteuid() != 0:
+        pytest.skip("booting systemd needs root")
+    if not os.path.exists("/lib/systemd/systemd"):
+        pytest.skip("systemd is not installed (tools/deps.sh test)")
+    m = manager.service_machine()
+    yield m
+    m.close()
+
+
+@pytest.fixture
+def service(machine):
+    """It runs; at the end of the test it is stopped, and nothing of it is left."""
+    machine.begin_log()
+    machine.etc("tcpproxy.conf", manager.CONFIG)
+    machine.systemctl("start", "tcpproxy")
+    yield machine
+    machine.systemctl("stop", "tcpproxy")
+    machine.systemctl("reset-failed", check=False)
+    servers.wait_for(lambda: machine.processes() == {}, f"nothing is left: {machine.processes()}", 4)
+
+
+@pytest.fixture
+def drop_in(machine, request):
+    """The text of the mark is added to the service."""
+    path = machine.folder / "units/tcpproxy.service.d/test.conf"
+    path.parent.mkdir()
+    path.write_text(request.param)
+    machine.systemctl("daemon-reload")
+    yield
+    path.unlink()
+    path.parent.rmdir()
+    machine.systemctl("daemon-reload")

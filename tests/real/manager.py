@@ -27,6 +27,12 @@ DEFAULT = """[Unit]
 Requires=systemd-journald.service systemd-journald.socket
 """
 CLONE_NEWNET = 0x40000000
+CONFIG = """user tcpproxy
+workers 2
+log stderr
+port 8080
+server 127.0.0.1:9000
+"""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -192,3 +198,38 @@ class Systemd:
                     threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
         threading.Thread(target=accept, daemon=True).start()
         return listener
+
+
+def service_machine():
+    """A machine with the units of tcpproxy, its user, and an echo server on port 9000."""
+    inetd = unit("tcpproxy-inetd@.service")
+    assert inetd.count("mail.example.com:25") == 1
+    m = Systemd({
+        "tcpproxy.service": unit("tcpproxy.service"),
+        "tcpproxy-inetd.socket": unit("tcpproxy-inetd.socket"),
+        "tcpproxy-inetd@.service": inetd.replace("mail.example.com:25", "127.0.0.1:9000"),
+    })
+    try:
+        (m.folder / "sysusers.conf").write_text((UNITS / "sysusers.conf").read_text())
+        m.run("systemd-sysusers", "/mnt/folder/sysusers.conf")
+        m.echo = m.serve_echo(9000)
+    except BaseException:
+        m.close()
+        raise
+    return m
+
+
+def answers(connection, word):
+    connection.sendall(word)
+    return connection.recv(100) == word
+
+
+def main_pid(machine):
+    return int(machine.show("tcpproxy", "MainPID"))
+
+
+def workers(machine):
+    def both():
+        found = sorted(pid for pid, title in machine.processes().items() if title.startswith("tcpproxy: worker"))
+        return found if len(found) == 2 else None
+    return wait_for(both, "two workers")

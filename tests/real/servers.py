@@ -66,6 +66,17 @@ def answers(port, host="127.0.0.1"):
         return False
 
 
+def session(leader):
+    """The processes of a session that are left."""
+    left = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, *more = (entry / "stat").read_text().rpartition(") ")[2].split()
+            if int(more[2]) == leader and state not in "ZX":
+                left.append(int(entry.name))
+    return left
+
+
 class Program:
     """A process of the test, in its own session, with its output in FOLDER/NAME.log."""
 

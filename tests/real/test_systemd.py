@@ -14,66 +14,11 @@ import pytest
 
 import manager
 import servers
+from manager import CONFIG, answers, main_pid, workers
 from servers import TCPPROXY, TOP, wait_for
 
 STOPS_WITHIN = 4.0
-CONFIG = """user tcpproxy
-workers 2
-log stderr
-port 8080
-server 127.0.0.1:9000
-"""
 IMPATIENT = "[Service]\nWatchdogSec=1\nTimeoutAbortSec=500ms\n"
-
-
-@pytest.fixture(scope="module")
-def machine():
-    if os.geteuid() != 0:
-        pytest.skip("booting systemd needs root")
-    if not os.path.exists("/lib/systemd/systemd"):
-        pytest.skip("systemd is not installed (tools/deps.sh test)")
-    inetd = manager.unit("tcpproxy-inetd@.service")
-    assert inetd.count("mail.example.com:25") == 1
-    m = manager.Systemd({
-        "tcpproxy.service": manager.unit("tcpproxy.service"),
-        "tcpproxy-inetd.socket": manager.unit("tcpproxy-inetd.socket"),
-        "tcpproxy-inetd@.service": inetd.replace("mail.example.com:25", "127.0.0.1:9000"),
-    })
-    try:
-        (m.folder / "sysusers.conf").write_text((manager.UNITS / "sysusers.conf").read_text())
-        m.run("systemd-sysusers", "/mnt/folder/sysusers.conf")
-        m.echo = m.serve_echo(9000)
-        yield m
-    finally:
-        m.close()
-
-
-@pytest.fixture
-def service(machine):
-    """It runs; at the end of the test it is stopped, and nothing of it is left."""
-    machine.begin_log()
-    machine.etc("tcpproxy.conf", CONFIG)
-    machine.systemctl("start", "tcpproxy")
-    yield machine
-    machine.systemctl("stop", "tcpproxy")
-    machine.systemctl("reset-failed", check=False)
-    assert machine.processes() == {}
-
-
-def answers(connection, word):
-    connection.sendall(word)
-    return connection.recv(100) == word
-
-
-def main_pid(machine):
-    return int(machine.show("tcpproxy", "MainPID"))
-
-
-def workers(machine):
-    def both():
-        found = sorted(pid for pid, title in machine.processes().items() if title.startswith("tcpproxy: worker"))
-        return found if len(found) == 2 else None
-    return wait_for(both, "two workers")
 
 
 def test_units_are_right(machine):
@@ -256,19 +201,6 @@ def test_a_program_gets_what_inetd_would_give(service):
     assert " rw" in said[3]
 
 
-@pytest.fixture
-def drop_in(machine, request):
-    """The text of the mark is added to the service."""
-    path = machine.folder / "units/tcpproxy.service.d/test.conf"
-    path.parent.mkdir()
-    path.write_text(request.param)
-    machine.systemctl("daemon-reload")
-    yield
-    path.unlink()
-    path.parent.rmdir()
-    machine.systemctl("daemon-reload")
-
-
 @pytest.mark.parametrize("drop_in", [IMPATIENT], indirect=True, ids=["impatient"])
 def test_watchdog(drop_in, service):
     """It is fed, and a supervisor that hangs is replaced; the connection goes on."""
@@ -363,6 +295,24 @@ def test_what_systemd_is_told(start, folder, told):
     assert list(graceful) == ["STATUS"]
     assert stopping["STOPPING"] == "1"
     assert proxy.process.wait(STOPS_WITHIN) == 0
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["drops", "does-not-read"])
+def test_a_manager_that_keeps_nothing(start, folder, told, reads):
+    """TERM ends everything, as without one: what was sent to be kept is not."""
+    port = servers.free_port()
+    proxy = start("tcpproxy", [TCPPROXY, "-b", f"127.0.0.1:{port}", "/bin/sleep 1000"],
+                  {"NOTIFY_SOCKET": str(folder / "notify")}).wait_port(port)
+    with socket.create_connection(("127.0.0.1", port), servers.PATIENCE):
+        begin = time.monotonic()
+        proxy.process.send_signal(signal.SIGTERM)
+        if reads:
+            said = told(4)
+            assert [list(m)[0] for m in said] == ["READY", "STOPPING", "FDSTORE", "BARRIER"]
+            assert said[2] == {"FDSTORE": "1", "FDNAME": "lifeline", "FDPOLL": "0"}
+        assert proxy.process.wait(STOPS_WITHIN) == 0
+        assert time.monotonic() - begin < STOPS_WITHIN
+        assert servers.session(proxy.pid) == []
 
 
 @pytest.mark.parametrize("whose", ["ours", "anybody's"])

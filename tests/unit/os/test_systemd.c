@@ -4,7 +4,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -187,10 +190,124 @@ static void test_listening_sockets_of_somebody_else(void **state)
 	assert_int_equal(systemd_listen_fds(), 0);
 }
 
+/* What came beside the message, or -1. */
+static int passed(const char *message)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	char text[200];
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text) - 1};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(manager, &msg, 0);
+	int fd;
+
+	assert_true(n > 0);
+	text[n] = '\0';
+	assert_string_equal(text, message);
+	if (!CMSG_FIRSTHDR(&msg))
+		return -1;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+static bool hung_up(int fd)
+{
+	struct pollfd p = {.fd = fd};
+
+	return poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
+}
+
+static void test_the_store(void **state)
+{
+	int ends[2], fd;
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(systemd_store("thing", ends[1]), 0);
+	close(ends[1]);
+	assert_false(hung_up(ends[0]));
+	fd = passed("FDSTORE=1\nFDNAME=thing\nFDPOLL=0");
+	assert_true(fd >= 0);
+	assert_false(hung_up(ends[0]));
+	close(fd);
+	assert_true(hung_up(ends[0]));
+	close(ends[0]);
+	systemd_unstore("thing");
+	assert_int_equal(passed("FDSTOREREMOVE=1\nFDNAME=thing"), -1);
+	unsetenv("NOTIFY_SOCKET");
+	assert_true(systemd_store("thing", 0) < 0);
+}
+
+static void test_a_barrier(void **state)
+{
+	int barrier = systemd_barrier(), fd = passed("BARRIER=1");
+
+	assert_true(barrier >= 0 && fd >= 0);
+	assert_false(hung_up(barrier));
+	close(fd);
+	assert_true(hung_up(barrier));
+	close(barrier);
+	unsetenv("NOTIFY_SOCKET");
+	assert_true(systemd_barrier() < 0);
+}
+
+static void pass(const char *pid, const char *n, const char *names)
+{
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", n, 1);
+	if (names)
+		setenv("LISTEN_FDNAMES", names, 1);
+	else
+		unsetenv("LISTEN_FDNAMES");
+}
+
+/* Descriptors 3 and 4 are passed; the tests' own are elsewhere. */
+static void test_what_was_stored_comes_back(void **state)
+{
+	char pid[16];
+	int ends[2], fd;
+
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(dup2(ends[1], 4), 4);
+	if (ends[1] != 4)
+		close(ends[1]);
+	pass(pid, "2", "other:thing");
+	fd = systemd_take_stored("thing");
+	assert_true(fd > 4);
+	assert_false(hung_up(ends[0]));
+	close(fd);
+	assert_true(hung_up(ends[0])); /* no copy is left */
+	close(ends[0]);
+	assert_int_equal(write(4, "x", 1), -1); /* it is something else now, open */
+	assert_int_equal(errno, EBADF);
+	close(4);
+	assert_true(systemd_take_stored("thin") < 0);
+	assert_true(systemd_take_stored("things") < 0);
+	pass("1", "2", "other:thing");
+	assert_true(systemd_take_stored("thing") < 0);
+	pass(pid, "1", "other:thing");
+	assert_true(systemd_take_stored("thing") < 0);
+	pass(pid, "2", "");
+	assert_true(systemd_take_stored("thing") < 0);
+	pass(pid, "2", NULL);
+	assert_true(systemd_take_stored("thing") < 0);
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_ready, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_the_store, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_barrier, setup, teardown),
+	    cmocka_unit_test(test_what_was_stored_comes_back),
 	    cmocka_unit_test_setup_teardown(test_reloading_tells_when, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_other_words, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_status_is_one_line, setup, teardown),
