@@ -153,6 +153,11 @@ bool sock_is_listening(int fd)
 	return get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
 }
 
+bool sock_is_stream(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM && !sock_is_listening(fd);
+}
+
 bool sock_is_tcp(int fd)
 {
 	return get_int(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP;
@@ -164,10 +169,13 @@ int sock_new_tcp(uint16_t family)
 
 	if (fd < 0)
 		return -errno;
-	/* Urgent data stays in its place in the stream; small messages are never held back. */
-	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
-	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1); /* urgent data stays in its place in the stream */
 	return fd;
+}
+
+void sock_no_delay(int fd)
+{
+	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 int sock_new_unix(void)

@@ -31,11 +31,13 @@ int sock_accept(int fd, struct addr *peer);
 int sock_local(int fd, struct addr *ret);
 int sock_peer(int fd, struct addr *ret);
 bool sock_is_listening(int fd);
+bool sock_is_stream(int fd); /* a stream socket that does not listen */
 bool sock_is_tcp(int fd);
 
-/* Sockets for a connection to a server: not connected yet. */
+/* Sockets for a connection to a server: not connected yet. With a delay for small messages (Nagle). */
 int sock_new_tcp(uint16_t family);
 int sock_new_unix(void);
+void sock_no_delay(int fd);
 int sock_bind_source(int fd, const struct addr *source);
 /* 0: connected at once; -EINPROGRESS: wait for writability. A repeated call tells how it stands. */
 int sock_connect(int fd, const struct addr *a);

@@ -124,7 +124,7 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 	d->addr[side - SERVER] = *a;
 	d->turn[side - SERVER] = d->env->loop->turns;
 	FAULT_POINT();
-	d->row->cookie[side] = sock_cookie(fd);
+	d->row->cookie[side] = side == SECOND ? sock_cookie(fd) : 0;
 	barrier();
 	FAULT_POINT();
 	d->row->fd[side] = fd;

@@ -186,7 +186,6 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 	s->cold->accepted_us = clock_mono_us();
 	s->cold->client = *client;
 	s->cold->local = *local;
-	row->cookie[CLIENT] = sock_cookie(fd);
 	if (client->family != AF_INET && client->family != AF_INET6)
 		row->flags |= ROWFLAG_CLIENT_UNIX;
 	row->active_ms = e->loop.now_ms;

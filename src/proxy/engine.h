@@ -19,6 +19,8 @@ struct session;
 struct listener {
 	uint32_t id;     /* the supervisor's */
 	int fd;
+	struct addr local; /* of all that it accepts, unless it is a wildcard */
+	uint32_t turn;     /* of the loop, when clients came last */
 	bool armed;
 };
 

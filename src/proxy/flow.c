@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/fault.h"
 #include "os/pipe.h"
+#include "os/sock.h"
 
 void flow_give_pipe_back(struct flow_io *io)
 {
@@ -17,6 +18,14 @@ void flow_give_pipe_back(struct flow_io *io)
 	io->row->pipe_foreign = 0;
 }
 
+void flow_hurry(struct flow_io *io, uint64_t before)
+{
+	if (!io->delays || before == 0)
+		return;
+	sock_no_delay(io->dest);
+	io->delays = false;
+}
+
 enum flow_stop flow_drain(struct flow_io *io)
 {
 	int parked;
@@ -24,6 +33,7 @@ enum flow_stop flow_drain(struct flow_io *io)
 	if (io->row->pipe_read < 0)
 		return FLOW_EMPTY;
 	parked = pipe_filled(io->row->pipe_read);
+	flow_hurry(io, io->row->moved);
 	while (parked > 0) {
 		ssize_t n = pipe_splice(io->row->pipe_read, io->dest, (size_t)parked);
 

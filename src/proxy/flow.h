@@ -46,6 +46,7 @@ struct flow_io {
 	struct flow_row *row;
 	bool source_tcp, dest_tcp;
 	bool to_the_end;      /* no event may tell of what comes next: ask until there is nothing */
+	bool delays;          /* the destination holds small messages back; see flow_hurry() */
 	bool no_splice;       /* urgent data, at which it stops for ever; or it would block */
 	bool no_copy;         /* the source's counters are not sure, or nothing can be parked */
 	struct flow_habit *habit;
@@ -73,6 +74,10 @@ enum flow_stop flow_peek(struct flow_io *io);   /* nothing is parked */
 enum flow_stop flow_drain(struct flow_io *io);
 /* Reads and throws away what comes. */
 enum flow_stop flow_discard(struct flow_io *io);
+
+/* Before every send; `before` bytes were sent since the beginning. The first message leaves at once in any case; the
+ * next would be held back until that was acknowledged. A short connection never gets so far. */
+void flow_hurry(struct flow_io *io, uint64_t before);
 
 /* Gives the row's pipe back, or closes it if it must not be used again. It is empty. */
 void flow_give_pipe_back(struct flow_io *io);

@@ -103,6 +103,7 @@ enum flow_stop flow_copy(struct flow_io *io)
 		}
 		FAULT_POINT();
 		n = (size_t)taken;
+		flow_hurry(io, io->row->moved);
 		sent = send(io->dest, io->scratch, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
 			io->error = errno;

@@ -37,6 +37,7 @@ enum flow_stop flow_peek(struct flow_io *io)
 			io->error = errno;
 			return errno == EAGAIN || errno == EINTR ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
 		}
+		flow_hurry(io, io->row->moved);
 		sent = send(io->dest, io->scratch, (size_t)seen, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0) {
 			io->error = errno;

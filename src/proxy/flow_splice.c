@@ -64,6 +64,7 @@ enum flow_stop flow_splice(struct flow_io *io)
 		FAULT_POINT();
 		if (n <= 0)
 			return nothing_came(io, n);
+		flow_hurry(io, io->row->moved);
 		io->row->moved += (uint64_t)n;
 		FAULT_POINT();
 		io->moved += (size_t)n;

@@ -93,14 +93,14 @@ static void pause_accepting(struct engine *e, int error)
 }
 
 /* Returns false if there is nothing more to accept now. */
-static bool accept_one(struct engine *e, int listener)
+static bool accept_one(struct engine *e, const struct listener *l)
 {
-	struct addr local, client;
-	int fd = sock_accept(listener, &client);
+	struct addr local = l->local, client;
+	int fd = sock_accept(l->fd, &client);
 
 	FAULT_POINT();
 	if (fd >= 0) {
-		if (sock_local(fd, &local) < 0)
+		if (addr_is_wildcard(&local) && sock_local(fd, &local) < 0)
 			close(fd);
 		else
 			engine_serve(e, fd, &local, &client, NULL);
@@ -130,16 +130,20 @@ static void listener_event(void *arg, uint64_t number, uint32_t events)
 {
 	struct engine *e = arg;
 	struct listener *l;
+	int batch;
 
 	if (number >= e->n_listeners)
 		return;
 	l = &e->listeners[number];
-	for (int n = 0; n < BATCH && l->fd >= 0 && l->armed; n++) {
+	/* One, so as not to be told that there are no more; many if they keep coming. */
+	batch = l->turn + 1 == e->loop.turns ? BATCH : 1;
+	l->turn = e->loop.turns;
+	for (int n = 0; n < batch && l->fd >= 0 && l->armed; n++) {
 		if (engine_free_rows(e) == 0 || more_than_share(e)) {
 			engine_balance(e);
 			return;
 		}
-		if (!accept_one(e, l->fd))
+		if (!accept_one(e, l))
 			return;
 	}
 }
@@ -176,6 +180,8 @@ int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, int fd)
 	while (e->n_listeners <= slot)
 		e->listeners[e->n_listeners++].fd = -1;
 	e->listeners[slot] = (struct listener){.id = id, .fd = fd};
+	if (sock_local(fd, &e->listeners[slot].local) < 0)
+		e->listeners[slot].local = (struct addr){.family = AF_INET};
 	loop_remove(&e->loop, fd); /* a predecessor may have had it armed */
 	engine_balance(e);
 	return 0;
@@ -190,7 +196,7 @@ void engine_drop_listener(struct engine *e, uint32_t id)
 			continue;
 		set_armed(e, l, false);
 		/* whoever is in its queue was promised to be served */
-		while (engine_free_rows(e) > 0 && accept_one(e, l->fd))
+		while (engine_free_rows(e) > 0 && accept_one(e, l))
 			;
 		FAULT_POINT();
 		close(l->fd);

@@ -86,6 +86,17 @@ static void watch_output(struct relay *r, enum side s)
 		    row_token(env->trio, r->row, s));
 }
 
+/* After the end of s both directions have ended, and everything but our FIN to s was acknowledged. Not if others have
+ * the socket, too: then close() says nothing. */
+static bool last_word(struct relay *r, enum side s)
+{
+	if (r->env->inherited || r->row->state != ROW_RELAY ||
+	    !(r->row->flow[other(s)].flags & FLOW_SHUT))
+		return false;
+	return (is_unix(r, other(s)) || sock_unsent(r->row->fd[other(s)]) <= 0) &&
+	       (is_unix(r, s) || sock_unsent(r->row->fd[s]) <= 1);
+}
+
 static void pass_on_end(struct relay *r, enum side s)
 {
 	struct flow_row *flow = &r->row->flow[s];
@@ -94,7 +105,10 @@ static void pass_on_end(struct relay *r, enum side s)
 	    flow->pipe_read >= 0)
 		return;
 	FAULT_POINT();
-	shutdown(r->row->fd[other(s)], SHUT_WR);
+	/* if that is all there is to do, close() says it, too */
+	r->settled = last_word(r, s);
+	if (!r->settled)
+		shutdown(r->row->fd[other(s)], SHUT_WR);
 	FAULT_POINT();
 	flow->flags |= FLOW_SHUT;
 }
@@ -117,6 +131,8 @@ static struct flow_io io_of(struct relay *r, enum side s)
 		.to_the_end = r->hung_up[s] || r->urgent[s],
 		.no_splice = r->env->inherited || r->urgent[s],
 		.no_copy = r->env->inherited || r->closed[s],
+		/* what the client gets was seen to by its listener */
+		.delays = s == CLIENT && !r->no_delay && !is_unix(r, SERVER),
 		.habit = &r->habit[s],
 		.step = &r->env->trio->step,
 		.step_row = (int32_t)row_index(r->env->trio, r->row),
@@ -163,6 +179,8 @@ static void run_direction(struct relay *r, enum side s)
 	case FLOW_OTHER_WAY:
 		break;
 	}
+	if (s == CLIENT)
+		r->no_delay = !io.delays;
 	if (io.progress && !(flow->flags & FLOW_DISCARD))
 		r->row->active_ms = r->env->loop->now_ms;
 	pass_on_end(r, s);
@@ -236,7 +254,8 @@ static void settle(struct relay *r)
 	if (r->row->state == ROW_RELAY && r->row->flow[CLIENT].flags & FLOW_SHUT &&
 	    r->row->flow[SERVER].flags & FLOW_SHUT) {
 		r->row->state = ROW_CLOSING;
-		if (relay_all_acknowledged(r, CLIENT) && relay_all_acknowledged(r, SERVER)) {
+		if (r->settled ||
+		    (relay_all_acknowledged(r, CLIENT) && relay_all_acknowledged(r, SERVER))) {
 			relay_finish(r, RELAY_CLOSE);
 			return;
 		}

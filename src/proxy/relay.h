@@ -38,6 +38,8 @@ struct relay {
 	bool looked;
 	bool resumed;           /* errors may have been taken by a worker that could not note them */
 	bool half_close_planned;
+	bool no_delay;          /* set at the server */
+	bool settled;           /* nothing is unacknowledged: close without asking again */
 	bool over;              /* done() was called */
 };
 

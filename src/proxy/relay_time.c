@@ -121,7 +121,7 @@ static void set_keepalive(struct relay *r)
 static void tick(void *arg);
 
 /* When must we look next? No timer is moved when bytes move: it compares when it fires. */
-void relay_plan_tick(struct relay *r)
+static void plan(struct relay *r, bool may_acknowledge)
 {
 	struct loop *loop = r->env->loop;
 	enum end end;
@@ -131,7 +131,7 @@ void relay_plan_tick(struct relay *r)
 	if (allowed) {
 		at = r->row->active_ms + allowed;
 		/* a slow reader: see from time to time whether it acknowledges */
-		if (under_way(r) && loop->now_ms + allowed / 4 + 1 < at)
+		if (may_acknowledge && loop->now_ms + allowed / 4 + 1 < at)
 			at = loop->now_ms + allowed / 4 + 1;
 	}
 	if (!(r->row->flags & ROWFLAG_KEEPALIVE_SET)) {
@@ -146,6 +146,11 @@ void relay_plan_tick(struct relay *r)
 		timer_set(loop, &r->timer, at, tick, r);
 }
 
+void relay_plan_tick(struct relay *r)
+{
+	plan(r, true); /* perhaps; it costs less to look later than to ask now */
+}
+
 static void tick(void *arg)
 {
 	struct relay *r = arg;
@@ -155,5 +160,5 @@ static void tick(void *arg)
 	    r->cold->keepalive_ms / 2 < KEEPALIVE_AT_MS)
 		set_keepalive(r);
 	if (!expired(r))
-		relay_plan_tick(r);
+		plan(r, under_way(r));
 }

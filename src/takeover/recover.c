@@ -147,6 +147,11 @@ void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void 
 
 bool recover_is_ours(const struct row *row, enum side side)
 {
-	return row->fd[side] >= 0 && row->cookie[side] != 0 &&
-	       sock_cookie(row->fd[side]) == row->cookie[side];
+	if (row->fd[side] < 0)
+		return false;
+	if (row->cookie[side] != 0)
+		return sock_cookie(row->fd[side]) == row->cookie[side];
+	/* A number is closed and still in its row only while the row is being ended; nobody makes a stream socket
+	 * before such rows are looked at, and keepers make other kinds. */
+	return sock_is_stream(row->fd[side]);
 }

@@ -81,7 +81,7 @@ struct row {
 	uint32_t serial;   /* of this use of the row */
 	int32_t fd[3];     /* enum side; -1: none */
 	uint16_t service, server; /* whose counters are its own; UINT16_MAX: none yet */
-	uint64_t cookie[3]; /* of each socket in fd[]; a pidfd has none */
+	uint64_t cookie[3]; /* of each socket in fd[], 0: not asked; in fd[SECOND] 0: a pidfd */
 	int64_t active_ms;  /* monotonic: when a byte last moved */
 	struct flow_row flow[2]; /* by source: flow[CLIENT] is up, flow[SERVER] is down */
 	int64_t deadline_ms; /* monotonic; 0: none. What it means is said by the state */

