@@ -346,35 +346,13 @@ static char **copy_argv(int argc, char **argv)
 	return copy;
 }
 
-static bool explain_address(const char *text, struct addr *ret)
-{
-	char *host, *port;
-	bool ok;
-
-	if (addr_parse(text, ret))
-		return true;
-	if (endpoint_split(text, &host, &port))
-		return false;
-	ok = addr_parse(host, ret) && (!port || port_parse(cmdline_world(), port, &ret->port));
-	free(host);
-	free(port);
-	return ok;
-}
-
 static void parse_explain(struct cmdline *c, const struct options *o, struct config_errors *errors)
 {
-	char shown[SHOWN_MAX];
+	struct buf why = BUF_INIT;
 
-	if (!explain_address(o->explain_client, &c->explain_client))
-		usage_error(errors,
-		            "--explain: %s is no address of a client: write ADDR or ADDR:PORT",
-		            lex_show(o->explain_client, shown));
-	if (!o->explain_local)
-		return;
-	if (!port_parse(cmdline_world(), o->explain_local, &c->explain_local.port) &&
-	    (!explain_address(o->explain_local, &c->explain_local) || !c->explain_local.port))
-		usage_error(errors, "--explain: %s is not of the form [LOCAL:]PORT",
-		            lex_show(o->explain_local, shown));
+	if (!explain_words(o->explain_client, o->explain_local, cmdline_world(), &c->explain, &why))
+		usage_error(errors, "--explain: %s", why.s);
+	buf_release(&why);
 }
 
 static enum run_mode run_mode(const struct options *o, const struct config *c)

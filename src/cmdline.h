@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include "base/addr.h"
 #include "config/config.h"
+#include "config/explain.h"
 
 enum run_mode {
 	RUN_SERVE,     /* -b, or a configuration file with `standalone yes` */
@@ -28,8 +29,7 @@ struct cmdline {
 	                             * whatever the local address */
 	char *bind_list;            /* the -b list as one word, for names of things; "" without */
 	bool daemon;                /* -D */
-	struct addr explain_client; /* RUN_EXPLAIN; port 0 if not given */
-	struct addr explain_local;  /* family AF_UNSPEC: any address; port set */
+	struct explain explain;  /* RUN_EXPLAIN */
 	char *cwd;                  /* at start: relative names are meant from here */
 	/* copies, kept so that a reload applies the same options to the file again */
 	int argc;

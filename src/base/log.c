@@ -14,6 +14,8 @@ static void sink_stderr(void *arg, enum log_level level, const char *line);
 
 static log_sink_fn *the_sink = sink_stderr;
 static void *the_sink_arg;
+static const atomic_uint usual_level = LOG_LEVEL_INFO;
+static const atomic_uint *the_level = &usual_level;
 
 /* One write, so that lines of several processes do not mix; one that fails is not tried again. */
 static void sink_stderr(void *arg, enum log_level level, const char *line)
@@ -30,6 +32,16 @@ void log_set_sink(log_sink_fn *fn, void *arg)
 {
 	the_sink = fn ? fn : sink_stderr;
 	the_sink_arg = arg;
+}
+
+void log_set_level_word(const atomic_uint *level)
+{
+	the_level = level;
+}
+
+bool log_wants(enum log_level level)
+{
+	return level <= atomic_load_explicit(the_level, memory_order_relaxed);
 }
 
 /* What a peer or a program sent may stand in a line: it must stay one line and move no cursor. */
@@ -72,6 +84,8 @@ static void log_line(enum log_level level, const char *fmt, va_list ap)
 #define LOG_AT(level, fmt)                                                                         \
 	do {                                                                                       \
 		va_list ap;                                                                        \
+		if (!log_wants(level))                                                             \
+			return;                                                                    \
 		va_start(ap, fmt);                                                                 \
 		log_line((level), (fmt), ap);                                                      \
 		va_end(ap);                                                                        \
@@ -90,6 +104,21 @@ void log_warning(const char *fmt, ...)
 void log_info(const char *fmt, ...)
 {
 	LOG_AT(LOG_LEVEL_INFO, fmt);
+}
+
+void log_debug(const char *fmt, ...)
+{
+	LOG_AT(LOG_LEVEL_DEBUG, fmt);
+}
+
+bool log_level_parse(const char *name, enum log_level *ret)
+{
+	for (enum log_level l = LOG_LEVEL_ERROR; l <= LOG_LEVEL_DEBUG; l++)
+		if (strcmp(name, log_level_name(l)) == 0) {
+			*ret = l;
+			return true;
+		}
+	return false;
 }
 
 const char *log_level_name(enum log_level level)

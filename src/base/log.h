@@ -8,6 +8,9 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 typedef void log_sink_fn(void *arg, enum log_level level, const char *line);
@@ -15,13 +18,20 @@ typedef void log_sink_fn(void *arg, enum log_level level, const char *line);
 /* Until it is called, lines go to stderr as "tcpproxy: line". */
 void log_set_sink(log_sink_fn *fn, void *arg);
 
+/* How much is said: lines beyond this level are dropped before anybody sees them. The word stays where it is, and may be
+ * shared by processes and changed at any time. Until it is called: LOG_LEVEL_INFO. */
+void log_set_level_word(const atomic_uint *level);
+bool log_wants(enum log_level level);
+
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Several errors in one text, a line each, `before` in front of each; the text is cut up. */
 void log_error_lines(const char *before, char *lines);
 
 const char *log_level_name(enum log_level level); /* "error", "warning", "info", "debug" */
+bool log_level_parse(const char *name, enum log_level *ret);
 
 #endif

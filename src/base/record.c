@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+#include "base/json.h"
 
 const char *end_name(enum end end)
 {
@@ -71,7 +70,7 @@ static void add_escaped(struct buf *out, unsigned char c)
 		buf_addc(out, (char)c);
 }
 
-static void text_string(struct buf *out, const char *value)
+void record_value_text(const char *value, struct buf *out)
 {
 	if (!value || !*value) {
 		buf_addc(out, '-');
@@ -83,62 +82,6 @@ static void text_string(struct buf *out, const char *value)
 			add_escaped(out, (unsigned char)*p);
 		buf_addc(out, '"');
 	}
-}
-
-/* ---- values as JSON ---- */
-
-static size_t utf8_length_by_first(unsigned char c)
-{
-	if (c < 0x80)
-		return 1;
-	if (c < 0xc2) /* a following byte, or a form that is longer than needed */
-		return 0;
-	if (c < 0xe0)
-		return 2;
-	if (c < 0xf0)
-		return 3;
-	return c < 0xf5 ? 4 : 0;
-}
-
-/* The number of bytes of the UTF-8 character that begins at `text`; 0: none does. */
-static size_t utf8_length(const char *text)
-{
-	const unsigned char *s = (const unsigned char *)text;
-	size_t len = utf8_length_by_first(s[0]);
-
-	for (size_t i = 1; i < len; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) /* longer than needed */
-		return 0;
-	if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) /* not a character */
-		return 0;
-	return len;
-}
-
-static void json_string(struct buf *out, const char *value)
-{
-	if (!value || !*value) {
-		buf_adds(out, "null");
-		return;
-	}
-	buf_addc(out, '"');
-	while (*value) {
-		unsigned char c = (unsigned char)*value;
-		size_t len = utf8_length(value);
-
-		if (len == 0)
-			buf_adds(out, REPLACEMENT);
-		else if (c == '"' || c == '\\')
-			buf_addf(out, "\\%c", c);
-		else if (c < ' ' || c == 0x7f)
-			buf_addf(out, "\\u%04x", c);
-		else
-			buf_add(out, value, len);
-		value += len ? len : 1;
-	}
-	buf_addc(out, '"');
 }
 
 /* ---- keys and values ---- */
@@ -213,7 +156,7 @@ static void text_field(void *arg, const char *key, const char *value, bool numbe
 	if (!value && strcmp(key, "name") == 0) /* stands there only when it was looked up */
 		return;
 	buf_addf(out, " %s=", key);
-	text_string(out, value);
+	record_value_text(value, out);
 }
 
 static void json_field(void *arg, const char *key, const char *value, bool number)

@@ -47,7 +47,9 @@ struct record {
 	struct addr server;   /* AF_UNSPEC: none, or server_text says it */
 	uint8_t event;        /* enum record_event */
 	uint8_t end;          /* enum end */
+	uint8_t unwanted;     /* nobody has asked for it to be written */
 	/* texts; NULL or "": missing */
+	const char *format;      /* base/format.h; NULL: the usual text */
 	const char *rule;        /* "/etc/tcpproxy.conf:5" */
 	const char *name;        /* the client's name, if it was looked up */
 	const char *server_text; /* "unix:/run/x.sock" or the path of a handler */
@@ -59,6 +61,9 @@ const char *record_event_name(unsigned event); /* "open", "close", "interval" */
 /* Calls fn for each key behind time and event, in their order. value: NULL if it is missing. */
 typedef void record_field_fn(void *arg, const char *key, const char *value, bool number);
 void record_fields(const struct record *r, record_field_fn *fn, void *arg);
+
+/* A value as it stands in a line of text: quoted if it must be, NULL or "": "-". */
+void record_value_text(const char *value, struct buf *out);
 
 /* Each appends one line without a newline.
  * Text: "TIME close id=17 port=25 ...", missing values "-"; a value that holds a space, a quote, a

@@ -36,6 +36,8 @@ static void section_release(struct section *s, const struct section *outer)
 		free(s->env_prefix);
 	if (s->env != outer->env)
 		words_free(s->env);
+	if (s->log_format != outer->log_format)
+		free(s->log_format);
 }
 
 void config_free(struct config *c)
@@ -57,6 +59,11 @@ void config_free(struct config *c)
 	free(c->group);
 	free(c->pidfile);
 	free(c->resolvers);
+	for (size_t i = 0; i < c->n_admins; i++) {
+		free(c->admins[i].path);
+		free(c->admins[i].token);
+	}
+	free(c->admins);
 	words_free(c->files);
 	free(c);
 }

@@ -58,6 +58,15 @@ struct access_list {   /* order matters; the first match decides */
 
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
 
+/* Which records are written, besides the one that says how it ended. */
+enum access_log {
+	ACCESS_LOG_END,      /* just that one */
+	ACCESS_LOG_OFF,      /* none at all */
+	ACCESS_LOG_ERRORS,   /* just that one, and only if it did not end well */
+	ACCESS_LOG_OPEN,     /* one when it is connected, too */
+	ACCESS_LOG_INTERVAL, /* and one each access_interval_ms */
+};
+
 /* A port section (kind NONE: its own rules, for connections no interface section matches)
  * or an interface section. */
 struct section {
@@ -83,6 +92,9 @@ struct section {
 	int64_t keepalive_ms;          /* 0: none */
 	bool numeric;
 	struct addr source;        /* AF_UNSPEC: none */
+	enum access_log access_log;
+	int64_t access_interval_ms; /* of ACCESS_LOG_INTERVAL, else 0 */
+	char *log_format;          /* base/format.h; NULL: the usual text */
 	uint32_t max_connections;            /* of the whole service; 0: no limit */
 	uint32_t max_connections_per_client; /* per service; 0: no limit */
 };
@@ -110,6 +122,13 @@ struct log_target {
 	char *path;                /* FILE */
 };
 
+/* Where one may look in. */
+struct admin_point {
+	char *path;                /* absolute, of a Unix socket; NULL: an address */
+	struct addr addr;          /* with its port */
+	char *token;               /* absolute path of the file that holds it; NULL: looking only */
+};
+
 struct config {
 	bool standalone;
 	char *user, *group;        /* NULL: not said */
@@ -121,6 +140,8 @@ struct config {
 	int64_t stop_timeout_ms;   /* the longest of all sections; 0: none */
 	struct addr *resolvers;    /* port 53 unless said */
 	size_t n_resolvers;
+	struct admin_point *admins;
+	size_t n_admins;
 	struct service *services;
 	size_t n_services;
 	struct section *sections;  /* of all services */

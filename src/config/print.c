@@ -153,6 +153,54 @@ static void print_resolver(const struct printer *p, const struct directive *d)
 		line(p, d->keyword, addr_format_port(&p->c->resolvers[i], text));
 }
 
+static void print_admin(const struct printer *p, const struct directive *d)
+{
+	char text[ADDR_TEXT_MAX];
+
+	for (size_t i = 0; i < p->c->n_admins; i++) {
+		const struct admin_point *a = &p->c->admins[i];
+		char *full = mem_printf("%s%s", a->path ? "unix:" : "",
+					a->path ? a->path : addr_format_port(&a->addr, text));
+
+		begin(p, d->keyword);
+		word(p, full);
+		free(full);
+		if (a->token) {
+			full = mem_printf("token=%s", a->token);
+			word(p, full);
+			free(full);
+		}
+		end(p);
+	}
+}
+
+static void print_access_log(const struct printer *p, const struct directive *d)
+{
+	static const char *const words[] = {
+		[ACCESS_LOG_END] = "end",	[ACCESS_LOG_OFF] = "off",
+		[ACCESS_LOG_ERRORS] = "errors", [ACCESS_LOG_OPEN] = "open",
+		[ACCESS_LOG_INTERVAL] = "interval",
+	};
+	char text[TEXT_TIME_MAX];
+
+	if (p->s->access_log == p->outer->access_log &&
+	    p->s->access_interval_ms == p->outer->access_interval_ms)
+		return;
+	begin(p, d->keyword);
+	word(p, words[p->s->access_log]);
+	if (p->s->access_log == ACCESS_LOG_INTERVAL)
+		word(p, text_format_time(p->s->access_interval_ms, text));
+	end(p);
+}
+
+static void print_log_format(const struct printer *p, const struct directive *d)
+{
+	const char *now = p->s->log_format, *before = p->outer->log_format;
+
+	if (now && (!before || strcmp(now, before)))
+		line(p, d->keyword, now);
+}
+
 static void print_source(const struct printer *p, const struct directive *d)
 {
 	char text[ADDR_TEXT_MAX];

@@ -35,9 +35,12 @@ static void log_message(struct crew *c, uint32_t type, const void *data, size_t 
 	if (type == MESSAGE_RECORD) {
 		char texts[sizeof(((struct record_message *)0)->texts) + 2];
 		struct record r;
+		uint32_t label;
 
-		if (accesslog_read(data, len, s->world, texts, &r))
-			logger_record(s->logger, &r);
+		if (!accesslog_read(data, len, s->world, texts, &r, &label) || r.unwanted)
+			return;
+		r.format = label < WORLD_LABELS ? s->formats[label] : NULL;
+		logger_record(s->logger, &r);
 	} else if (type == MESSAGE_LINE && len > offsetof(struct line_message, text) &&
 		   len < sizeof(line)) {
 		memcpy(&line, data, len);
@@ -59,6 +62,8 @@ void crew_drain(struct crew *c)
 		ring_drop(c->ring, TRIO_RING);
 	}
 	lost = ring_take_lost(c->ring);
+	if (lost)
+		atomic_fetch_add(&c->supervisor->world->deeds.lines_lost, lost);
 	if (lost)
 		log_error("worker %u: %llu log lines are lost: they came faster than they could be "
 			  "written",
@@ -188,6 +193,8 @@ static void control_event(void *arg, uint32_t events)
 			balance_asked(&c->supervisor->balance, w.n != 0);
 		if (len == sizeof(w) && w.type == WIRE_GIVEN)
 			balance_done(&c->supervisor->balance, c->number, w.n);
+		if (len == sizeof(w) && w.type == WIRE_FACTS_WRITTEN)
+			admin_facts_written(c->supervisor, c->number, w.generation);
 		if (len == sizeof(w) && w.type == WIRE_IDLE) {
 			c->idle = true;
 			supervisor_check_idle(c->supervisor);

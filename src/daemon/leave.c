@@ -276,6 +276,7 @@ static void go(struct supervisor *s)
 	p.fd = ready[0];
 	poll(&p, 1, CHANGE_LIMIT_MS);
 	supervisor_remove_pidfile(s);
+	admin_stop(s);
 	_exit(0);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/format.h"
 #include "base/mem.h"
 #include "daemon/logfile.h"
 #include "os/journal.h"
@@ -31,6 +32,7 @@ struct logger {
 	struct target **targets;
 	size_t n;
 	struct buf scratch; /* the line as one target wants it */
+	atomic_ullong *lost; /* of all targets, ever; NULL: nobody wants to know */
 };
 
 /* ---- what is to be written ---- */
@@ -70,6 +72,8 @@ static void render(const struct target *t, const struct message *m, struct buf *
 		record_render_line_json(m->wall_us, level, m->line, out);
 	else if (t->spec.json)
 		record_render_json(m->record, out);
+	else if (!m->line && m->record->format)
+		format_render(m->record->format, m->record, out);
 	else if (!m->line && has_clock)
 		record_render_plain(m->record, out);
 	else if (!m->line)
@@ -160,15 +164,17 @@ static int confess(struct target *t, int64_t wall_us, struct buf *scratch)
 	return err;
 }
 
-static void deliver(struct target *t, const struct message *m, struct buf *scratch)
+static void deliver(struct logger *l, struct target *t, const struct message *m)
 {
-	int err = confess(t, m->wall_us, scratch);
+	int err = confess(t, m->wall_us, &l->scratch);
 
 	if (err == 0)
-		err = deliver_once(t, m, scratch);
+		err = deliver_once(t, m, &l->scratch);
 	if (err < 0) {
 		t->lost++;
 		t->why_lost = -err;
+		if (l->lost)
+			atomic_fetch_add(l->lost, 1);
 	}
 }
 
@@ -295,6 +301,11 @@ void logger_free(struct logger *l)
 	free(l);
 }
 
+void logger_count_lost(struct logger *l, atomic_ullong *lost)
+{
+	l->lost = lost;
+}
+
 int logger_open_file(void *arg, const char *path)
 {
 	return logfile_open(path);
@@ -347,7 +358,7 @@ void logger_reopen(struct logger *l)
 static void deliver_to_all(struct logger *l, const struct message *m)
 {
 	for (size_t i = 0; i < l->n; i++)
-		deliver(l->targets[i], m, &l->scratch);
+		deliver(l, l->targets[i], m);
 }
 
 void logger_line(struct logger *l, enum log_level level, const char *line, int64_t wall_us)
@@ -356,6 +367,8 @@ void logger_line(struct logger *l, enum log_level level, const char *line, int64
 	size_t len = strnlen(line, sizeof(clean) - 1);
 	struct message m = {.level = level, .wall_us = wall_us, .line = clean};
 
+	if (!log_wants(level))
+		return;
 	/* It may have come from a program: it must stay one line, and move no cursor. */
 	for (size_t i = 0; i < len; i++)
 		clean[i] = iscntrl((unsigned char)line[i]) ? '?' : line[i];

@@ -16,6 +16,7 @@
 #ifndef DAEMON_LOGGER_H
 #define DAEMON_LOGGER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -53,6 +54,9 @@ void logger_line(struct logger *l, enum log_level level, const char *line, int64
 /* The same, now: a log_sink_fn for log_set_sink(); `logger` is a struct logger *. */
 void logger_sink(void *logger, enum log_level level, const char *line);
 void logger_record(struct logger *l, const struct record *r);
+
+/* Lost lines are added up there, too. */
+void logger_count_lost(struct logger *l, atomic_ullong *lost);
 
 /* SIGUSR1: files are opened again by their paths. One that cannot be opened keeps the old file, and
  * the log says so. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/supervisor.h"
@@ -13,14 +14,25 @@
 
 /* ---- the configuration as everybody else gets it ---- */
 
+/* Connections that were accepted before are written in the new form, too: by where their rule stands. */
+static void set_format(struct supervisor *s, uint32_t label, const char *format)
+{
+	if (label >= WORLD_LABELS)
+		return;
+	free(s->formats[label]);
+	s->formats[label] = format ? mem_strdup(format) : NULL;
+}
+
 int supervisor_pack_rules(struct supervisor *s)
 {
 	uint32_t *labels = mem_alloc(s->config->n_sections * sizeof(*labels) + 1);
 	struct buf block = BUF_INIT;
 	int fd;
 
-	for (size_t i = 0; i < s->config->n_sections; i++)
+	for (size_t i = 0; i < s->config->n_sections; i++) {
 		labels[i] = labels_add(&s->world->labels, s->config->sections[i].origin);
+		set_format(s, labels[i], s->config->sections[i].log_format);
+	}
 	for (size_t i = 0; i < s->config->n_services; i++)
 		services_add(&s->world->services, &s->config->services[i]);
 	ruleset_pack(s->config, labels, s->ifs, (uint32_t)s->n_ifs, &block);
@@ -174,6 +186,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 {
 	struct interface_address *ifs = s->ifs;
 	size_t n_ifs = s->n_ifs;
+	struct admin_sockets admin;
 	struct sockets sockets;
 	struct config *next;
 
@@ -186,12 +199,17 @@ static bool reload(struct supervisor *s, struct buf *why)
 	if (!sockets_open(&s->sockets, next, s->ifs, s->n_ifs, &sockets, why)) {
 		log_error_lines("reload: ", why->s);
 		log_error("reload: nothing has changed");
+	} else if (!admin_sockets_open(next, &s->admin_sockets, &admin, why)) {
+		log_error("reload: %s: nothing has changed", why->s);
+		sockets_close(&sockets, &s->sockets);
 	} else if (!reconfigure_log(s, next, why)) {
 		log_error("reload: nothing has changed");
+		admin_sockets_close(s, &admin, &s->admin_sockets);
 		sockets_close(&sockets, &s->sockets);
 	} else {
 		free(ifs);
 		take(s, next, &sockets);
+		admin_change_sockets(s, &admin);
 		log_info("reload: %s is in force", s->setup->config_path);
 		return true;
 	}
@@ -202,19 +220,35 @@ static bool reload(struct supervisor *s, struct buf *why)
 	return false;
 }
 
-void supervisor_reload(struct supervisor *s)
+static void note_reload(struct deeds *deeds, bool done)
+{
+	atomic_fetch_add(done ? &deeds->reloads : &deeds->reloads_failed, 1);
+	atomic_store(&deeds->reload_failed, !done);
+	atomic_store(&deeds->reload_wall_us, clock_wall_us());
+}
+
+bool supervisor_reload(struct supervisor *s, struct buf *text)
 {
 	struct buf why = BUF_INIT;
 	char *trouble = NULL;
+	bool done;
 
 	if (!s->setup->config_path) {
 		log_info("reload: there is no configuration file, so nothing has changed");
-		return;
+		if (text)
+			buf_adds(text, "there is no configuration file, so nothing has changed");
+		return false;
 	}
 	systemd_reloading();
-	if (!reload(s, &why))
+	done = reload(s, &why);
+	note_reload(&s->world->deeds, done);
+	if (!done)
 		trouble = mem_printf("reload failed, nothing has changed: %s", why.s ? why.s : "");
+	if (text)
+		buf_addf(text, "%s%s", trouble ? trouble : s->setup->config_path,
+			 trouble ? "" : " is in force");
 	supervisor_tell_ready(s, trouble);
 	free(trouble);
 	buf_release(&why);
+	return done;
 }

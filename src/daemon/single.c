@@ -42,6 +42,7 @@ static struct single {
 	struct interface_address *ifs;
 	size_t n_ifs;
 	struct addr local, client;
+	const struct section *section; /* by which it is served */
 	enum exit_code code;
 	struct signals signals;
 	int signal; /* that ended it; 0: none */
@@ -68,12 +69,16 @@ static void take_message(void *arg, enum message_type type, const void *data, si
 {
 	char texts[sizeof(((struct record_message *)0)->texts) + 2];
 	struct record r;
+	uint32_t label;
 
 	(void)arg;
-	if (type != MESSAGE_RECORD || !accesslog_read(data, len, self.world, texts, &r))
+	if (type != MESSAGE_RECORD || !accesslog_read(data, len, self.world, texts, &r, &label))
 		return;
-	self.code = code_of(r.end);
-	logger_record(self.logger, &r);
+	if (r.event == RECORD_CLOSE)
+		self.code = code_of(r.end);
+	r.format = self.section->log_format;
+	if (!r.unwanted)
+		logger_record(self.logger, &r);
 }
 
 /* Whatever stderr is: if it is the client's socket, nothing may be written there. */
@@ -255,6 +260,7 @@ static int start_engine(void)
 				     .trios = self.trios,
 				     .n_events = 16,
 				     .inherited = true,
+				     .all_records = true,
 				     .message = take_message};
 	int rc;
 
@@ -409,6 +415,7 @@ int single_run(struct config *config, bool any_port)
 		close(fd);
 		return NOT_CONFIGURED;
 	}
+	self.section = section;
 	release_standard_streams(!quiet);
 	return serve(fd, section);
 }

@@ -118,6 +118,21 @@ static int start_log(struct supervisor *s)
 	return 0;
 }
 
+/* ---- the admin sockets ---- */
+
+static int open_admin(struct supervisor *s)
+{
+	struct admin_sockets inherited = s->admin_sockets;
+	struct buf why = BUF_INIT;
+	bool ok = admin_sockets_open(s->config, &inherited, &s->admin_sockets, &why);
+
+	if (!ok)
+		log_error("%s", why.s);
+	buf_release(&why);
+	admin_sockets_close(NULL, &inherited, ok ? &s->admin_sockets : &inherited);
+	return ok ? 0 : EXIT_NO_START;
+}
+
 /* ---- the pidfile ---- */
 
 static int write_pidfile(struct supervisor *s)
@@ -166,6 +181,8 @@ static size_t private_directories(const struct supervisor *s, char ***ret)
 			add_directory(ret, &n, c->logs[i].path);
 	if (c->pidfile)
 		add_directory(ret, &n, c->pidfile);
+	for (size_t i = 0; i < s->admin_sockets.n; i++)
+		add_directory(ret, &n, s->admin_sockets.list[i].path);
 	return n;
 }
 
@@ -215,6 +232,7 @@ static int give_up_root(struct supervisor *s)
 	proc_oom_score(OOM_SCORE);
 	start_files(s, &id);
 	sockets_give(&s->sockets, id.uid);
+	admin_sockets_give(&s->admin_sockets, &id);
 	rc = user_become(&id, keep, n_keep);
 	if (rc < 0) {
 		log_error("cannot become user %s: %s", id.user, strerror(-rc));
@@ -338,6 +356,7 @@ int supervisor_start(struct supervisor *s)
 	int rc;
 
 	s->upgraded = upgrade_inherit(s);
+	admin_inherit(s);
 	if (s->upgraded)
 		user_after_exec();
 	open_missing_streams();
@@ -360,6 +379,8 @@ int supervisor_start(struct supervisor *s)
 	}
 	if (rc == 0)
 		rc = start_log(s);
+	if (rc == 0)
+		rc = open_admin(s);
 	if (rc == 0)
 		rc = write_pidfile(s);
 	if (rc == 0)

@@ -167,7 +167,7 @@ static void on_signal(void *arg, int sig)
 	case SIGHUP:
 		if (s->quitting || s->stopping)
 			break;
-		supervisor_reload(s);
+		supervisor_reload(s, NULL);
 		break;
 	case SIGUSR1:
 		logger_reopen(s->logger);
@@ -263,6 +263,8 @@ static int start_children(struct supervisor *s)
 		rc = loop_init(&s->loop, -1, NULL, 64);
 	if (rc < 0)
 		return rc;
+	log_set_level_word(&s->world->log_level);
+	logger_count_lost(s->logger, &s->world->deeds.lines_lost);
 	s->stderrs = stderrs_new(&s->loop);
 	rc = names_new(&s->loop, &s->world->targets, names_changed, s, &s->names);
 	if (rc == 0)
@@ -294,6 +296,7 @@ static void clean_up(struct supervisor *s)
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		crew_drain(&s->crews[i]);
 	supervisor_remove_pidfile(s);
+	admin_stop(s);
 	files_stop(&s->files);
 	if (s->files.pid > 0)
 		waitpid(s->files.pid, NULL, 0);
@@ -323,6 +326,7 @@ int supervisor_run(const struct supervisor_setup *setup)
 		rc = EXIT_NO_START;
 		supervisor_stop(&s);
 	} else {
+		admin_start(&s);
 		supervisor_ready(&s);
 		if (s.orphans.n == 0)
 			leave_over(&s);

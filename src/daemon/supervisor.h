@@ -7,6 +7,7 @@
  *   spawning.c    the spawner, likewise
  *   upgrade.c     another program takes our place
  *   leave.c       systemd's TERM, which may be a restart
+ *   admin.c       looking in and steering, by the admin sockets
  *   reload.c      a new configuration, taken whole or not at all
  *   supervisor.c  the loop: signals, children, stopping
  */
@@ -15,6 +16,7 @@
 
 #include <sys/resource.h>
 #include "config/config.h"
+#include "daemon/admin.h"
 #include "daemon/adopt.h"
 #include "daemon/balance.h"
 #include "daemon/files.h"
@@ -108,11 +110,17 @@ struct supervisor {
 	int inherited_fd;          /* the other end of our predecessor's, -1: none */
 	struct watch barrier;
 
+	char *formats[WORLD_LABELS]; /* log-format of the section with this label; NULL: the usual text */
+	struct admin_sockets admin_sockets;
+	struct admin *admin;       /* NULL: not started yet */
+	int upgrade_client_fd;     /* of the program before us: it waits for the answer; -1: none */
+
 	/* upgrade.c */
 	bool upgraded;             /* we have just become this program */
 	int guard_fd;              /* to the old one that waits in case we fail; -1: none */
 	struct run check;
 	bool checking, check_passed;
+	bool upgrade_told;         /* how it went */
 	int check_out;             /* what it printed */
 	struct timer check_timer, renew_timer, reap_timer;
 	uint32_t renewing;         /* the crew that becomes the new program now; n_crews: none */
@@ -150,7 +158,8 @@ bool spawner_hear(struct supervisor *s); /* logs what it has said so far; false:
 void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
 
 /* reload.c */
-void supervisor_reload(struct supervisor *s);
+/* false: nothing has changed. text: what happened, in a line; may be NULL. */
+bool supervisor_reload(struct supervisor *s, struct buf *text);
 /* Packs s->config into s->rules_fd as the next generation. 0 or -errno. */
 int supervisor_pack_rules(struct supervisor *s);
 /* Sends listeners of `now` that `before` (NULL: none) lacks, to one crew or to all (NULL). */
@@ -158,7 +167,8 @@ void supervisor_send_listeners(struct supervisor *s, struct crew *to, const stru
 			       const struct sockets *before);
 
 /* upgrade.c */
-void supervisor_upgrade(struct supervisor *s);
+/* Begins; admin_upgrade_over() is told how it went. false: one is under way already. */
+bool supervisor_upgrade(struct supervisor *s);
 /* First thing: what the old program has left us. false: this is no upgrade. */
 bool upgrade_inherit(struct supervisor *s);
 /* The trios are ours: the guard may go, and they become the new program, too. */

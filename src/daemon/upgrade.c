@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,22 @@
 #define RENEW_LIMIT_MS  5000
 #define LOOK_MS         5
 #define ANSWER_LIMIT_MS 1000 /* systemd's */
+
+/* It has failed: for the log, and for whoever asked for it; the first reason is the one that is told. */
+static void failed(struct supervisor *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void failed(struct supervisor *s, const char *fmt, ...)
+{
+	struct buf text = BUF_INIT;
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vaddf(&text, fmt, ap);
+	va_end(ap);
+	log_error("upgrade: %s", text.s);
+	admin_upgrade_over(s, false, text.s);
+	buf_release(&text);
+}
 
 /* ---- 3. the guard ---- */
 
@@ -103,11 +120,14 @@ static void pass_on_signals(pid_t supervisor, int lifeline_fd)
 static _Noreturn void guard(struct supervisor *s, int fd, int lifeline_fd, pid_t supervisor)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int keep[3] = {fd, s->files.fd, lifeline_fd};
+	int keep[64] = {fd, s->files.fd, lifeline_fd, admin_upgrade_client(s)};
+	size_t n = 4;
 	char byte;
 
 	proc_title("tcpproxy: guard");
-	proc_close_except(3, keep, 3);
+	for (size_t i = 0; i < s->admin_sockets.n && n < ARRAY_LEN(keep); i++)
+		keep[n++] = s->admin_sockets.list[i].fd;
+	proc_close_except(3, keep, n);
 	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &byte, 1) == 1) {
 		systemd_main_pid(supervisor);
 		pass_on_signals(supervisor, lifeline_fd);
@@ -117,6 +137,7 @@ static _Noreturn void guard(struct supervisor *s, int fd, int lifeline_fd, pid_t
 	systemd_inherit();
 	keep_over_exec(s->files.fd, true);
 	set_variable(s->files.fd, ROLLED_BACK, -1);
+	admin_keep_over_exec(s, true);
 	/* the file may have been replaced; this is the program that we are */
 	execv("/proc/self/exe", s->setup->argv);
 	_exit(1);
@@ -167,7 +188,7 @@ static void become(struct supervisor *s)
 	int guard_fd = start_guard(s);
 
 	if (guard_fd < 0) {
-		log_error("upgrade: %s: nothing has changed", strerror(-guard_fd));
+		failed(s, "%s: nothing has changed", strerror(-guard_fd));
 		return;
 	}
 	log_info("upgrade: becoming %s", s->setup->binary);
@@ -176,16 +197,18 @@ static void become(struct supervisor *s)
 	keep_over_exec(s->files.fd, true);
 	keep_over_exec(s->lifeline_fd, true);
 	set_variable(s->files.fd, guard_fd, s->lifeline_fd);
+	admin_keep_over_exec(s, true);
 	user_keep_over_exec();
 	setrlimit(RLIMIT_NOFILE, &s->nofile_before); /* as it was found */
 	execv(s->setup->binary, s->setup->argv);
-	log_error("upgrade: cannot execute %s: %s: nothing has changed", s->setup->binary,
+	failed(s, "cannot execute %s: %s: nothing has changed", s->setup->binary,
 		  strerror(errno));
 	set_leaving(s, 0);
 	unsetenv(VARIABLE);
 	user_after_exec();
 	proc_raise_nofile(NOFILE_CAP, &s->nofile_before);
 	keep_over_exec(s->files.fd, false);
+	admin_keep_over_exec(s, false);
 	if (write(guard_fd, "", 1) < 0)
 		log_warning("upgrade: the guard is gone");
 	close(guard_fd);
@@ -208,12 +231,12 @@ static bool printed_configuration(int fd)
 static void judge(struct supervisor *s, int status)
 {
 	if (status != 0)
-		log_error("upgrade: %s does not accept the running configuration (%s %d): nothing has "
+		failed(s, "%s does not accept the running configuration (%s %d): nothing has "
 			  "changed",
 			  s->setup->binary, WIFSIGNALED(status) ? "signal" : "exit status",
 			  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	else if (!printed_configuration(s->check_out))
-		log_error("upgrade: %s --check did not print the configuration, so it is no tcpproxy: "
+		failed(s, "%s --check did not print the configuration, so it is no tcpproxy: "
 			  "nothing has changed",
 			  s->setup->binary);
 	else
@@ -225,7 +248,7 @@ static void check_over(void *arg, enum run_event event, int value)
 	struct supervisor *s = arg;
 
 	if (event == RUN_FAILED)
-		log_error("upgrade: cannot execute %s: %s: nothing has changed", s->setup->binary,
+		failed(s, "cannot execute %s: %s: nothing has changed", s->setup->binary,
 			  strerror(value));
 	if (event == RUN_EXITED)
 		judge(s, value);
@@ -242,7 +265,7 @@ static void check_too_long(void *arg)
 {
 	struct supervisor *s = arg;
 
-	log_error("upgrade: %s --check does not end: nothing has changed", s->setup->binary);
+	failed(s, "%s --check does not end: nothing has changed", s->setup->binary);
 	run_end(&s->check, 0);
 }
 
@@ -262,7 +285,7 @@ static char **check_argv(const struct supervisor *s)
 	return argv;
 }
 
-void supervisor_upgrade(struct supervisor *s)
+bool supervisor_upgrade(struct supervisor *s)
 {
 	struct spawn what = {.umask = s->umask_before, .keep_cwd = true};
 	char **argv;
@@ -270,7 +293,7 @@ void supervisor_upgrade(struct supervisor *s)
 
 	if (s->checking || s->renewing < s->n_crews) {
 		log_warning("upgrade: one is under way already");
-		return;
+		return false;
 	}
 	argv = check_argv(s);
 	s->check_out = memfd_create("tcpproxy-check", MFD_CLOEXEC);
@@ -283,11 +306,12 @@ void supervisor_upgrade(struct supervisor *s)
 	what.env = environ;
 	s->check_passed = false;
 	s->checking = true;
+	s->upgrade_told = false;
 	rc = s->check_out < 0 ? -errno
 			      : run_start(&s->check, &s->loop, &what, "upgrade: the new program",
 					  check_over, s);
 	if (rc < 0) {
-		log_error("upgrade: cannot try %s: %s: nothing has changed", s->setup->binary,
+		failed(s, "cannot try %s: %s: nothing has changed", s->setup->binary,
 			  strerror(-rc));
 		s->checking = false;
 	} else {
@@ -295,6 +319,7 @@ void supervisor_upgrade(struct supervisor *s)
 	}
 	unsetenv(FILES_VARIABLE);
 	free(argv);
+	return true;
 }
 
 /* ---- in the new program ---- */
@@ -343,6 +368,17 @@ static void look(void *arg)
 	renew_next(s);
 }
 
+static void done(struct supervisor *s)
+{
+	char *text = mem_printf("version %s serves, %u of %u workers run it", TCPPROXY_VERSION,
+				s->n_renewed, s->n_crews);
+
+	log_info("%s: done: %s", s->renew_why, text);
+	if (strcmp(s->renew_why, "upgrade") == 0)
+		admin_upgrade_over(s, true, text);
+	free(text);
+}
+
 static void renew_next(struct supervisor *s)
 {
 	struct wire w = {.type = WIRE_RENEW};
@@ -350,8 +386,7 @@ static void renew_next(struct supervisor *s)
 	int fd;
 
 	if (s->renewing >= s->n_crews) {
-		log_info("%s: done: version %s serves, %u of %u workers run it", s->renew_why,
-			 TCPPROXY_VERSION, s->n_renewed, s->n_crews);
+		done(s);
 		return;
 	}
 	c = &s->crews[s->renewing];
@@ -369,7 +404,7 @@ static void renew_next(struct supervisor *s)
 void upgrade_taken_over(struct supervisor *s)
 {
 	if (s->guard_fd == ROLLED_BACK)
-		log_error("upgrade: %s ended before it was ready: the old program goes on, as process %d",
+		failed(s, "%s ended before it was ready: the old program goes on, as process %d",
 			  s->setup->binary, (int)getpid());
 	if (s->guard_fd < 0)
 		return;

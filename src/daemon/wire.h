@@ -22,11 +22,14 @@ enum wire_type {
 	                 * for the next (leave.c): let that one in */
 	WIRE_GIVE,      /* fds: a link to another trio, its memfd; ids: how many connections, enum link_which */
 	WIRE_TAKE,      /* fds: likewise */
+	WIRE_KILL,      /* n ids: pairs of a row's number and its serial: end these connections */
+	WIRE_FACTS,     /* write what TCP says of all rows into the table; generation: number of the request */
 	/* from a worker */
 	WIRE_IDLE,
 	WIRE_ADOPTED,   /* answers WIRE_ADOPT */
 	WIRE_GIVEN,     /* n connections have gone over the link, which is closed */
 	WIRE_LOPSIDED,  /* a worker has more connections, or (n: 1) it has more to do, than others */
+	WIRE_FACTS_WRITTEN, /* answers WIRE_FACTS, generation as there */
 	/* from the spawner: lines for the log (struct line_message) */
 	WIRE_LINE,
 	/* fd: the read end of a program's stderr, in case the spawner dies; label in `line` */

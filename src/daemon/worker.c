@@ -12,6 +12,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "daemon/doorman.h"
+#include "daemon/facts.h"
 #include "daemon/wire.h"
 #include "os/sandbox.h"
 #include "os/shm.h"
@@ -24,6 +25,7 @@ static struct worker {
 	struct trio *trio;
 	struct watch control;
 	struct doorman doorman;
+	struct facts facts;
 	struct watch members[3]; /* keepers and supervisor */
 	struct timer members_timer;
 	bool quitting;
@@ -136,6 +138,15 @@ static void say(enum wire_type type, uint32_t n)
 		sock_send_message(worker.control.fd, &w, sizeof(w), NULL, 0);
 }
 
+static void facts_written(void *arg, uint64_t request)
+{
+	struct wire w = {.type = WIRE_FACTS_WRITTEN, .generation = request};
+
+	(void)arg;
+	if (worker.control.fd >= 0)
+		sock_send_message(worker.control.fd, &w, sizeof(w), NULL, 0);
+}
+
 static void now_idle(void *arg)
 {
 	(void)arg;
@@ -234,6 +245,14 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		moving_begin(&worker.engine, w->type == WIRE_GIVE ? LINK_GIVES : LINK_TAKES,
 			     (enum link_which)w->ids[1], w->ids[0], fds[0], fds[1]);
 		used = 2;
+		break;
+	case WIRE_KILL:
+		for (uint32_t i = 0; i + 1 < w->n && i + 1 < SOCK_MAX_FDS; i += 2)
+			engine_end_one(&worker.engine, w->ids[i], w->ids[i + 1], END_KILLED);
+		break;
+	case WIRE_FACTS:
+		facts_write(&worker.facts, &worker.engine.loop, worker.trio, w->generation,
+			    facts_written, NULL);
 		break;
 	case WIRE_STOP:
 		engine_accept(&worker.engine, false);
@@ -385,6 +404,7 @@ void worker_run(void *arg)
 	worker.trio = setup->trio;
 	worker.control.fd = -1;
 	log_set_sink(put_line, NULL);
+	log_set_level_word(&setup->world->log_level);
 	FAULT_ARM("TCPPROXY_FAULTS");
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)

@@ -173,3 +173,24 @@ uint64_t proc_netns(void)
 
 	return stat("/proc/self/ns/net", &st) < 0 ? 0 : st.st_ino;
 }
+
+uint64_t proc_resident(pid_t pid)
+{
+	unsigned long long size, resident;
+	char path[40], text[128];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+	if (sscanf(text, "%llu %llu", &size, &resident) != 2)
+		return 0;
+	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}

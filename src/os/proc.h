@@ -41,6 +41,8 @@ void proc_null_streams(int last);
 void proc_close_except(int from, int *keep, size_t n);
 
 void proc_oom_score(int score);
+/* Resident memory of a process in bytes, 0 if unknown. */
+uint64_t proc_resident(pid_t pid);
 /* The number of the network namespace, 0 if unknown. */
 uint64_t proc_netns(void);
 

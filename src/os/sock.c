@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -210,6 +211,28 @@ int sock_connect(int fd, const struct addr *a)
 	return connected(connect(fd, (struct sockaddr *)&sa, len));
 }
 
+int sock_listen_unix(const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	size_t len = strlen(path);
+	mode_t before;
+	int fd, rc;
+
+	if (len >= sizeof(sun.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(sun.sun_path, path, len + 1);
+	fd = sock_new_unix();
+	if (fd < 0)
+		return fd;
+	before = umask(0111);
+	rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, SOMAXCONN) < 0 ? -errno : 0;
+	umask(before);
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
 int sock_connect_unix(int fd, const char *path)
 {
 	struct sockaddr_un sun = {.sun_family = AF_UNIX};
@@ -268,6 +291,8 @@ int sock_facts(int fd, struct tcp_facts *ret)
 		.state = info.tcpi_state,
 		.bytes_received = info.tcpi_bytes_received,
 		.bytes_acked = info.tcpi_bytes_acked,
+		.rtt_us = info.tcpi_rtt,
+		.retransmits = info.tcpi_total_retrans,
 	};
 	return 0;
 }

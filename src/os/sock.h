@@ -13,6 +13,9 @@
 /* A listening TCP socket. An address that this host does not have is bound all the same. Accepted
  * sockets inherit: no delay, urgent data in line. */
 int sock_listen(const struct addr *a, int backlog, bool share);
+/* A listening Unix socket that anybody may connect to: whoever accepts asks who it is. Nothing that is in its place is
+ * removed. */
+int sock_listen_unix(const char *path);
 /* While two sockets of one user both share their port, one may be bound to an address and the other to
  * the wildcard: for the moment in which the one follows the other. */
 void sock_share_port(int fd, bool share);
@@ -59,6 +62,8 @@ struct tcp_facts {
 	uint8_t state;           /* TCP_ESTABLISHED... */
 	uint64_t bytes_received; /* in order, a FIN included */
 	uint64_t bytes_acked;    /* by the peer, SYN of a caller and FIN included */
+	uint32_t rtt_us;         /* smoothed */
+	uint32_t retransmits;    /* segments sent again, ever */
 };
 int sock_facts(int fd, struct tcp_facts *ret);
 /* The peer's FIN was received (says the state; TCP_CLOSE: not known, false). */

@@ -40,6 +40,7 @@ size_t accesslog_fill(struct trio *t, const struct world *world, uint32_t i,
 		.server = cold->server,
 		.event = (uint8_t)event,
 		.end = row->end,
+		.unwanted = !accesslog_wants(cold->access_log, event, (enum end)row->end),
 	};
 	ret->label = cold->label;
 	ret->name_len = put_text(ret, 0, ask_name(t, i, cold), CLIENT_NAME_MAX);
@@ -52,8 +53,26 @@ size_t accesslog_fill(struct trio *t, const struct world *world, uint32_t i,
 	return offsetof(struct record_message, texts) + ret->name_len + ret->server_len;
 }
 
+bool accesslog_wants(uint8_t log, enum record_event event, enum end end)
+{
+	switch ((enum access_log)log) {
+	case ACCESS_LOG_OFF:
+		return false;
+	case ACCESS_LOG_ERRORS:
+		return event == RECORD_CLOSE && end != END_CLIENT_FIN && end != END_SERVER_FIN &&
+		       end != END_HANDLER_EXIT;
+	case ACCESS_LOG_OPEN:
+		return event != RECORD_INTERVAL;
+	case ACCESS_LOG_INTERVAL:
+		return event != RECORD_OPEN;
+	case ACCESS_LOG_END:
+		break;
+	}
+	return event == RECORD_CLOSE;
+}
+
 bool accesslog_read(const void *data, size_t len, const struct world *world, char *texts,
-		    struct record *ret)
+		    struct record *ret, uint32_t *label)
 {
 	struct record_message m;
 
@@ -67,6 +86,8 @@ bool accesslog_read(const void *data, size_t len, const struct world *world, cha
 	memcpy(texts + m.name_len + 1, m.texts + m.name_len, m.server_len);
 	texts[m.name_len + 1 + m.server_len] = '\0';
 	*ret = m.record;
+	*label = m.label;
+	ret->format = NULL;
 	ret->rule = labels_text(&world->labels, m.label);
 	ret->name = texts;
 	ret->server_text = texts + m.name_len + 1;

@@ -29,9 +29,12 @@ struct line_message {
 size_t accesslog_fill(struct trio *t, const struct world *world, uint32_t row,
 		      enum record_event event, struct record_message *ret);
 
-/* Reads a message that came out of a ring. name and server_text (room for sizeof(texts) together) are
+/* Has the section asked for such a record? log: enum access_log. */
+bool accesslog_wants(uint8_t log, enum record_event event, enum end end);
+
+/* Reads a message that came out of a ring. *label: of its rule. name and server_text (room for sizeof(texts) together) are
  * copied to `texts`, to which the record then points. false: it is none. */
 bool accesslog_read(const void *data, size_t len, const struct world *world, char *texts,
-		    struct record *ret);
+		    struct record *ret, uint32_t *label);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/log.h"
 #include "os/sock.h"
 
 #define NEXT_ATTEMPT_MS 250 /* RFC 8305, section 8: recommended connection attempt delay */
@@ -132,6 +133,14 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 	return 0;
 }
 
+static void say_attempt(const struct dial *d, const struct addr *a)
+{
+	char client[ADDR_TEXT_MAX], server[ADDR_TEXT_MAX];
+
+	log_debug("connecting %s to %s", addr_format_port(&d->cold->client, client),
+		  d->unix_path ? d->unix_path : addr_format_port(a, server));
+}
+
 /* Returns 0 if it is connected, -EINPROGRESS if it is under way, or another -errno. */
 static int attempt(struct dial *d, enum side side)
 {
@@ -143,6 +152,8 @@ static int attempt(struct dial *d, enum side side)
 			d->error = EDESTADDRREQ; /* a name without an address of a kind that we know */
 		return -EDESTADDRREQ;
 	}
+	if (log_wants(LOG_LEVEL_DEBUG))
+		say_attempt(d, &a);
 	rc = open_socket(d, side, &a);
 	if (rc == 0)
 		rc = d->unix_path ? sock_connect_unix(d->row->fd[side], d->unix_path)

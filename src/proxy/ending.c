@@ -21,7 +21,8 @@ void ending_record(struct session *s)
 	FAULT_POINT();
 	if (s->cold->ring_mark == ring_head(trio_ring(t)) + 1) {
 		len = accesslog_fill(t, s->engine->world, s->index, RECORD_CLOSE, &m);
-		s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
+		if (!m.record.unwanted || s->engine->setup.all_records)
+			s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
 	}
 	barrier();
 	FAULT_POINT();

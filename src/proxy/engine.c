@@ -160,6 +160,14 @@ void engine_row_freed(struct engine *e, uint32_t row)
 		e->idle(e->idle_arg);
 }
 
+static void say_accepted(const struct row_cold *cold)
+{
+	char client[ADDR_TEXT_MAX], local[ADDR_TEXT_MAX];
+
+	log_debug("accepted %s at %s", addr_format_port(&cold->client, client),
+		  addr_format_port(&cold->local, local));
+}
+
 bool engine_serve(struct engine *e, int fd, const struct addr *local, const struct addr *client,
 		  const struct section *section)
 {
@@ -196,6 +204,8 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 	row->state = ROW_ACCEPTED;
 	FAULT_POINT();
 	loop_add(&e->loop, fd, ROW_EVENTS, row_token(e->env.trio, row, CLIENT));
+	if (log_wants(LOG_LEVEL_DEBUG))
+		say_accepted(s->cold);
 	session_start(s, section);
 	return true;
 }
@@ -221,6 +231,20 @@ void engine_end_all(struct engine *e, enum end end)
 		if (s)
 			session_end(s, end, BY_RESET);
 	}
+}
+
+void engine_end_one(struct engine *e, uint32_t row, uint32_t serial, enum end end)
+{
+	struct session *s = NULL;
+
+	if (row >= e->env.trio->rows_used || trio_row(e->env.trio, row)->serial != serial)
+		return;
+	if (trio_row(e->env.trio, row)->state == ROW_GIVING)
+		moving_stop(e); /* it comes back, or it is another worker's already */
+	if (in_use(e, row))
+		s = session_of(e, row);
+	if (s)
+		session_end(s, end, BY_RESET);
 }
 
 /* ---- taking over from a dead worker ---- */

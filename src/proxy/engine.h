@@ -33,6 +33,7 @@ struct engine_setup {
 	struct epoll_event *events; /* NULL: private */
 	int n_events;
 	bool inherited;             /* serves a socket that others hold, too */
+	bool all_records;           /* also those that nobody wants: somebody looks at how it ended */
 	/* A record or a line for the log (types as in accesslog.h). */
 	void (*message)(void *arg, enum message_type type, const void *data, size_t len);
 	void *arg;
@@ -105,6 +106,8 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 uint32_t engine_live(const struct engine *e);
 /* Ends all connections: with a reset, `end` as the reason. */
 void engine_end_all(struct engine *e, enum end end);
+/* Ends one, if it is still the same. */
+void engine_end_one(struct engine *e, uint32_t row, uint32_t serial, enum end end);
 
 /* Inside proxy/: */
 void engine_again(struct engine *e, uint32_t row);

@@ -10,21 +10,20 @@
 
 #define START_LIMIT_MS 20000 /* a name is looked up first (5 s), the spawner may be replaced */
 
-/* Bytes in both directions, as the kernel counted them. */
-static void count_bytes(struct handler *h)
+void handler_count(struct row *row)
 {
 	struct tcp_facts facts;
 
-	if (sock_facts(h->row->fd[CLIENT], &facts) < 0)
+	if (sock_facts(row->fd[CLIENT], &facts) < 0)
 		return; /* no TCP: unknown */
-	h->row->flow[CLIENT].moved = facts.bytes_received - (tcp_fin_received(facts.state) ? 1 : 0);
-	h->row->flow[SERVER].moved = facts.bytes_acked;
+	row->flow[CLIENT].moved = facts.bytes_received - (tcp_fin_received(facts.state) ? 1 : 0);
+	row->flow[SERVER].moved = facts.bytes_acked;
 }
 
 static void finish(struct handler *h, enum handler_outcome outcome)
 {
 	timer_clear(h->env->loop, &h->timer);
-	count_bytes(h);
+	handler_count(h->row);
 	h->cold->question = 0;
 	h->done(h->arg, outcome);
 }
@@ -47,7 +46,7 @@ static void look_for_life(struct handler *h)
 {
 	uint64_t before = h->bytes;
 
-	count_bytes(h);
+	handler_count(h->row);
 	h->bytes = h->row->flow[CLIENT].moved + h->row->flow[SERVER].moved;
 	if (h->bytes == before) {
 		ask_kill(h->env, h->row, h->cold);
@@ -99,7 +98,7 @@ static void started(struct handler *h, int pidfd)
 	FAULT_POINT();
 	timer_clear(h->env->loop, &h->timer);
 	if (h->cold->timeout_ms) {
-		count_bytes(h);
+		handler_count(h->row);
 		h->bytes = h->row->flow[CLIENT].moved + h->row->flow[SERVER].moved;
 		timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, tick,
 			  h);
@@ -149,7 +148,7 @@ void handler_spawner_lost(struct handler *h)
 void handler_cancel(struct handler *h)
 {
 	timer_clear(h->env->loop, &h->timer);
-	count_bytes(h);
+	handler_count(h->row);
 }
 
 void handler_resume(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,

@@ -37,5 +37,7 @@ void handler_event(struct handler *h);
 void handler_answer(struct handler *h, uint32_t kind, int pidfd);
 void handler_spawner_lost(struct handler *h);
 void handler_cancel(struct handler *h);
+/* Brings the bytes of a row in ROW_HANDLER up to date: the kernel counts them. */
+void handler_count(struct row *row);
 
 #endif

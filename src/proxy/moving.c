@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
+#include "proxy/recording.h"
 #include "proxy/session.h"
 #include "takeover/recover.h"
 
@@ -166,6 +167,7 @@ static void offer(struct engine *e, uint32_t i)
 	barrier();
 	FAULT_POINT();
 	relay_cancel(&e->sessions[i].relay);
+	recording_stop(&e->sessions[i]);
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		loop_remove(&e->loop, row->fd[s]);
 	FAULT_POINT();

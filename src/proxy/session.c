@@ -8,6 +8,7 @@
 #include "os/sock.h"
 #include "proxy/ask.h"
 #include "proxy/ending.h"
+#include "proxy/recording.h"
 #include "proxy/route.h"
 #include "proxy/tally.h"
 #include "takeover/position.h"
@@ -61,6 +62,8 @@ static void copy_section(struct session *s, const struct section *section)
 	cold->timeout_ms = section->timeout_ms;
 	cold->half_close_timeout_ms = section->half_close_timeout_ms;
 	cold->keepalive_ms = section->keepalive_ms;
+	cold->access_log = (uint8_t)section->access_log;
+	cold->access_interval_ms = section->access_interval_ms;
 }
 
 void session_start(struct session *s, const struct section *section)
@@ -262,6 +265,7 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 		s->cold->connected_us = clock_mono_us();
 		s->row->deadline_ms = 0;
 		tally_connected(s);
+		recording_begin(s);
 		relay_start(&s->relay, &s->engine->env, s->row, s->cold,
 			    (uint32_t[2]){s->seen, s->dial.seen}, relay_done,
 			    relay_again, s);
@@ -360,6 +364,7 @@ static void enter_handler(struct session *s)
 {
 	s->cold->connected_us = clock_mono_us();
 	tally_connected(s);
+	recording_begin(s);
 	handler_start(&s->handler, &s->engine->env, s->row, s->cold, handler_done, s);
 }
 
@@ -624,6 +629,7 @@ void session_adopt(struct session *s)
 		return;
 	}
 	register_again(s);
+	recording_resume(s);
 	adopt_by_state(s);
 }
 
@@ -674,6 +680,7 @@ void session_end(struct session *s, enum end end, enum manner manner)
 	barrier();
 	FAULT_POINT();
 	cancel_step(s, was);
+	recording_stop(s);
 	ending_record(s);
 	tally_ended(s);
 	barrier();

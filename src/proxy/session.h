@@ -20,6 +20,7 @@ struct session {
 	bool queued; /* on the ready list */
 	uint32_t seen; /* events of the client that were told before there is a server */
 	struct timer timer; /* while it waits for a name */
+	struct timer record_timer;
 	union {
 		struct verdict verdict;
 		struct dial dial;

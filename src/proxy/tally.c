@@ -33,7 +33,8 @@ void tally_server(struct session *s)
 	if (target == TARGET_NONE)
 		s->row->server = NOBODY;
 	else
-		s->row->server = (uint16_t)(target < COUNTED_SERVERS ? target : COUNTED_SERVERS - 1);
+		s->row->server =
+		    (uint16_t)(target < COUNTED_SERVERS ? target : COUNTED_SERVERS - 1);
 }
 
 void tally_connected(struct session *s)
@@ -55,9 +56,9 @@ void tally_failed(struct session *s, enum end end)
 	if (!server)
 		return;
 	count(server,
-	      end == END_UNRESOLVED	   ? COUNT_unresolved
+	      end == END_UNRESOLVED        ? COUNT_unresolved
 	      : end == END_CONNECT_TIMEOUT ? COUNT_connect_timeouts
-					   : COUNT_connect_failures,
+	                                   : COUNT_connect_failures,
 	      1);
 }
 

@@ -8,7 +8,8 @@
 void tally_accepted(struct session *s);
 /* cold->target was chosen. */
 void tally_server(struct session *s);
-/* Its server is connected, or it failed: END_CONNECT_FAILED, END_CONNECT_TIMEOUT, END_UNRESOLVED. */
+/* Its server is connected, or it failed: END_CONNECT_FAILED, END_CONNECT_TIMEOUT, END_UNRESOLVED.
+ */
 void tally_connected(struct session *s);
 void tally_failed(struct session *s, enum end end);
 /* Bytes may have moved. Takes a session whose row has just been freed. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "os/shm.h"
 
 static void init(struct world *w)
@@ -13,6 +14,7 @@ static void init(struct world *w)
 	w->size = sizeof(*w);
 	atomic_store(&w->next_id, 1);
 	atomic_store(&w->n_workers, 1);
+	atomic_store(&w->log_level, LOG_LEVEL_INFO);
 	w->deeds.started_wall_us = clock_wall_us();
 }
 

@@ -62,6 +62,7 @@ struct world {
 	uint32_t version, size;
 	atomic_ullong next_id;          /* of access records */
 	atomic_uint n_workers;
+	atomic_uint log_level;          /* enum log_level: how much is said */
 	atomic_uint live[WORLD_WORKERS];     /* connections of each worker */
 	atomic_uint disarmed[WORLD_WORKERS]; /* it does not accept now: it has more than its share */
 	struct load {                        /* of each worker */

@@ -11,13 +11,13 @@ const struct counter_info counter_info[COUNTERS] = {
 };
 
 const int64_t connect_bounds_us[HISTOGRAM_BOUNDS] = {
-	MS / 2,   MS,	    2 * MS,   5 * MS, 10 * MS, 25 * MS, 50 * MS,
-	100 * MS, 250 * MS, 500 * MS, S,      3 * S,   10 * S,	30 * S,
+    MS / 2,   MS,       2 * MS,   5 * MS, 10 * MS, 25 * MS, 50 * MS,
+    100 * MS, 250 * MS, 500 * MS, S,      3 * S,   10 * S,  30 * S,
 };
 
 const int64_t duration_bounds_us[HISTOGRAM_BOUNDS] = {
-	MS,	5 * MS, 25 * MS, 100 * MS, 500 * MS, S,	       5 * S,
-	15 * S, 60 * S, 300 * S, 900 * S,  3600 * S, 14400 * S, 86400 * S,
+    MS,     5 * MS, 25 * MS, 100 * MS, 500 * MS, S,         5 * S,
+    15 * S, 60 * S, 300 * S, 900 * S,  3600 * S, 14400 * S, 86400 * S,
 };
 
 struct counted *counters_service(struct counters *c, uint32_t number)

@@ -1,10 +1,10 @@
 /*
- * counters.h - what is counted, in shared memory: a page of numbers for each service and each server, one set for each
- * worker.
+ * counters.h - what is counted, in shared memory: a page of numbers for each service and each
+ * server, one set for each worker.
  *
- * Only the worker writes its own set, so no store waits for anybody; everybody may read. The set outlives its worker,
- * and goes on counting under the next one. Numbers only grow. A worker that is killed between a step and its count
- * loses that one count; nothing is counted twice.
+ * Only the worker writes its own set, so no store waits for anybody; everybody may read. The set
+ * outlives its worker, and goes on counting under the next one. Numbers only grow. A worker that is
+ * killed between a step and its count loses that one count; nothing is counted twice.
  */
 #ifndef STATS_COUNTERS_H
 #define STATS_COUNTERS_H
@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COUNTED_SERVICES 512  /* those beyond share the last place */
+#define COUNTED_SERVICES 512 /* those beyond share the last place */
 #define COUNTED_SERVERS  1024
-#define COUNTED_ENDS     32   /* room for enum end */
+#define COUNTED_ENDS     32 /* room for enum end */
 #define HISTOGRAM_BOUNDS 14
 
 enum counter {
@@ -37,7 +37,7 @@ struct histogram {
 	atomic_ullong buckets[HISTOGRAM_BOUNDS + 1];
 	atomic_ullong sum_us;
 };
-extern const int64_t connect_bounds_us[HISTOGRAM_BOUNDS];  /* upper, inclusive */
+extern const int64_t connect_bounds_us[HISTOGRAM_BOUNDS]; /* upper, inclusive */
 extern const int64_t duration_bounds_us[HISTOGRAM_BOUNDS];
 
 /* Of one service or one server. */
@@ -45,7 +45,7 @@ struct counted {
 	atomic_ullong values[COUNTERS];
 	atomic_ullong ends[COUNTED_ENDS]; /* by enum end */
 	struct histogram connect, duration;
-} __attribute__((aligned(64)));
+};
 
 struct counters {
 	struct counted services[COUNTED_SERVICES];
@@ -59,7 +59,7 @@ struct counted *counters_server(struct counters *c, uint32_t number);
 static inline void count_more(atomic_ullong *word, uint64_t n)
 {
 	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n,
-			      memory_order_relaxed);
+	                      memory_order_relaxed);
 }
 
 static inline void count(struct counted *c, enum counter which, uint64_t n)

@@ -103,6 +103,8 @@ size_t handover_pack(struct trio *t, uint32_t i, struct handover_entry *ret, int
 	    .timeout_ms = cold->timeout_ms,
 	    .half_close_timeout_ms = cold->half_close_timeout_ms,
 	    .keepalive_ms = cold->keepalive_ms,
+	    .access_log = cold->access_log,
+	    .access_interval_ms = cold->access_interval_ms,
 	};
 	memcpy(ret->limit, cold->limit, sizeof(ret->limit));
 	fds[0] = row->fd[CLIENT];
@@ -150,6 +152,8 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 	cold->timeout_ms = e->timeout_ms;
 	cold->half_close_timeout_ms = e->half_close_timeout_ms;
 	cold->keepalive_ms = e->keepalive_ms;
+	cold->access_log = e->access_log;
+	cold->access_interval_ms = e->access_interval_ms;
 	memcpy(cold->limit, e->limit, sizeof(cold->limit));
 	for (enum side s = CLIENT; s <= SERVER; s++) {
 		row->fd[s] = fds[s];

@@ -97,7 +97,8 @@ struct handover_entry {
 	uint64_t number;
 	uint32_t source, destination;
 	uint8_t end, flags; /* enum end, enum row_flag */
-	uint8_t pad[6];
+	uint8_t access_log; /* enum access_log */
+	uint8_t pad[5];
 	struct handover_flow flow[2];
 	uint64_t cookie[2];
 	int64_t active_ms, deadline_ms;
@@ -111,6 +112,7 @@ struct handover_entry {
 	char rule[160];             /* where it stands; "": nowhere */
 	char target[280];           /* the server as it was spelt; "": none */
 	char name[CLIENT_NAME_MAX]; /* the client's */
+	int64_t access_interval_ms;
 };
 
 struct handover_message {

@@ -44,7 +44,8 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 	p->counter_offset = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
 	p->scratch_offset = align(p->counter_offset + sizeof(struct counters));
 	p->moves_offset = align(p->scratch_offset + SCRATCH_SIZE);
-	p->total_size = align(p->moves_offset + sizeof(struct moves) + (uint64_t)n_rows * sizeof(struct move));
+	p->facts_offset = align(p->moves_offset + sizeof(struct moves) + (uint64_t)n_rows * sizeof(struct move));
+	p->total_size = align(p->facts_offset + (uint64_t)n_rows * sizeof(struct row_facts));
 }
 
 static void forget_descriptors(struct trio *t)
@@ -141,6 +142,11 @@ char *trio_scratch(struct trio *t)
 atomic_ullong *trio_limits(struct trio *t)
 {
 	return (atomic_ullong *)((char *)t + t->limit_offset);
+}
+
+struct row_facts *trio_facts(struct trio *t, uint32_t i)
+{
+	return (struct row_facts *)((char *)t + t->facts_offset) + i;
 }
 
 struct counters *trio_counters(struct trio *t)

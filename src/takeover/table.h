@@ -117,12 +117,21 @@ struct row_cold {
 	uint64_t tried;         /* servers of the pool that failed, by index (the first 64) */
 	uint8_t last_failure;   /* enum end: how the last of them failed */
 	uint8_t faults;         /* workers in a row that died of handling this row */
-	uint8_t pad[4];
+	uint8_t access_log;     /* enum access_log: which records are wanted */
+	uint8_t pad[3];
+	int64_t access_interval_ms;
+};
+
+/* What TCP says of both sides of a row: written by its worker when somebody looks in, never by itself. */
+struct row_facts {
+	uint32_t serial;        /* of the row that they are about */
+	uint32_t known;         /* a bit for each side */
+	uint32_t rtt_us[2], retransmits[2];
 };
 
 #define TRIO_HEAD_SIZE 32
 #define TRIO_MAGIC     0x7463707072303031ULL
-#define TRIO_VERSION   3
+#define TRIO_VERSION   4
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)
@@ -172,7 +181,7 @@ struct trio {
 	uint32_t n_rows;
 	uint64_t moves_offset;
 	uint32_t row_size, cold_size;
-	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, counter_offset;
+	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, counter_offset, facts_offset;
 	uint64_t total_size;
 	uint32_t limit_slots;      /* a power of two */
 	uint32_t table_size;       /* descriptors that the common table may hold */
@@ -242,6 +251,7 @@ char *trio_scratch(struct trio *t); /* SCRATCH_SIZE bytes */
 /* Counts against limits: 64-bit words, see proxy/limits.h. t->limit_slots of them. */
 atomic_ullong *trio_limits(struct trio *t);
 
+struct row_facts *trio_facts(struct trio *t, uint32_t i);
 /* What its workers have counted, ever. */
 struct counters *trio_counters(struct trio *t);
 

@@ -3,6 +3,7 @@ import os
 
 import pytest
 
+from lib.admin import Admin
 from lib.peers import connect, play_all
 from lib.ports import free_port
 
@@ -49,3 +50,12 @@ def relay4(start, server):
 def repeat():
     """How often a run is repeated: REPEAT=100 finds the rare faults."""
     return int(os.environ.get("REPEAT", "5"))
+
+
+@pytest.fixture
+def admin(directory):
+    """The admin socket of what this test starts: name `admin.line` in its configuration, or `admin.option` with -o."""
+    a = Admin(directory / "admin.sock")
+    a.option = f"admin unix:{a.path}"
+    a.line = a.option + "\n"
+    return a

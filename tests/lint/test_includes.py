@@ -21,12 +21,13 @@ MAY = {
     "program": {"event", "os", "base", "config"},
     "proxy": {"program", "takeover", "stats", "event", "os", "base", "config"},
     "daemon": {"admin", "proxy", "program", "takeover", "stats", "event", "os", "base", "config"},
-    "admin": {"stats", "event", "os", "base"},
+    "admin": {"stats", "event", "os", "base", "config"},
     "ctl": {"os", "base"},
     "": {"daemon", "proxy", "program", "takeover", "event", "os", "base", "config"},
 }
-# A row of the shared table holds a question to a program: its layout is all that takeover may know.
-ALSO = {("takeover", "program/question.h")}
+# A row of the shared table holds a question to a program: its layout is all that takeover may know. tcpproxyctl knows the
+# commands, and nothing of what obeys them.
+ALSO = {("takeover", "program/question.h"), ("ctl", "admin/commands.def")}
 
 STEPS = {"access", "verdict", "dial", "relay", "handler", "parting", "route"}
 

@@ -71,7 +71,46 @@ def test_every_option_that_is_mentioned_exists():
 def test_tcpproxyctl():
     out = subprocess.run([str(pathlib.Path(TCPPROXY).parent / "tcpproxyctl"), "--help"], capture_output=True, text=True,
                          check=True).stdout
-    assert options_of_page("tcpproxyctl.8", "DESCRIPTION") == set(re.findall(r"--?[A-Za-z-]+\b", out))
+    options = re.findall(r"^ {2}(-.), (--[a-z]+)", out, re.M)
+    assert options_of_page("tcpproxyctl.8", "DESCRIPTION") - {"-o"} == {o for pair in options for o in pair}
+
+
+def test_every_command_of_tcpproxyctl_is_documented_and_no_other():
+    """The page shows each with the arguments of the table, in the same order."""
+    text = (ROOT / "src/admin/commands.def").read_text()
+    rows = re.findall(r'^(?:COMMAND|HERE)\("([a-z]+)", "([^"]*)"', text, re.M)
+    shown = [plain(item) for item in items(section("tcpproxyctl.8", "COMMANDS")) if item.startswith("Cm")]
+    shown = [item for item in shown if item.split("=")[0].split()[0] in dict(rows)]
+    assert shown == [f"{name} {arguments}".strip() for name, arguments in rows]
+
+
+def plain(item):
+    """An mdoc line as a reader sees it."""
+    out, glue = "", True
+    stack = []
+    for word in item.split():
+        if word in ("Cm", "Ar"):
+            continue
+        if word in ("Op", "Oo"):
+            out += ("" if glue else " ") + "["
+            glue = True
+            stack.append(word)
+        elif word == "Oc":
+            out += "]"
+            stack.pop()
+            glue = False
+        elif word == "Ns":
+            glue = True
+        elif word == "Fl":
+            out += ("" if glue else " ") + "-"
+            glue = True
+        elif word == "|":
+            out += "|"
+            glue = True
+        else:
+            out += ("" if glue else " ") + word
+            glue = False
+    return (out + "]" * len(stack)).replace(" ...", "...").replace(" :", ":")
 
 
 # ---- the directives ----

@@ -1,0 +1,346 @@
+#include "admin/commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "base/text.h"
+#include "stats/render.h"
+
+/* A request that is being worked on. */
+struct request {
+	const struct admin_world *world;
+	struct admin_client *client; /* NULL: it has left */
+	char **words;                /* the arguments; owned copies */
+	size_t n;
+	bool json;
+	const char *sort;
+	uint64_t limit;
+	struct connection_filter filter;
+	void (*render)(const struct snapshot *s, struct buf *out);
+};
+
+typedef void command_fn(struct request *r);
+
+#define HERE(name, arguments, function, help)
+#define COMMAND(name, arguments, function, help) static command_fn do_##function;
+#include "admin/commands.def"
+#undef COMMAND
+
+static const struct command {
+	const char *name;
+	command_fn *fn;
+} commands[] = {
+#define COMMAND(name, arguments, function, help) {name, do_##function},
+#include "admin/commands.def"
+#undef COMMAND
+};
+
+/* ---- a request's life ---- */
+
+static void request_free(struct request *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		free(r->words[i]);
+	free(r->words);
+	free(r);
+}
+
+static void has_left(void *arg)
+{
+	struct request *r = arg;
+
+	r->client = NULL;
+}
+
+static struct request *request_new(const struct admin_world *world, struct admin_client *c,
+                                   char **words, size_t n)
+{
+	struct request *r = mem_alloc(sizeof(*r));
+
+	r->world = world;
+	r->client = c;
+	r->words = mem_alloc((n + 1) * sizeof(*r->words));
+	for (size_t i = 0; i < n; i++)
+		r->words[i] = mem_strdup(words[i]);
+	r->n = n;
+	admin_on_leave(c, has_left, r);
+	return r;
+}
+
+/* The two ends. */
+static void answer(struct request *r, int code, struct buf *body)
+{
+	if (r->client)
+		admin_answer(r->client, code, body);
+	buf_release(body);
+	request_free(r);
+}
+
+#define refuse(r, ...)                                                                             \
+	do {                                                                                       \
+		if ((r)->client)                                                                   \
+			admin_error((r)->client, __VA_ARGS__);                                     \
+		request_free(r);                                                                   \
+	} while (0)
+
+static void answer_text(struct request *r, const char *text)
+{
+	struct buf body = BUF_INIT;
+
+	buf_adds(&body, text);
+	buf_addc(&body, '\n');
+	answer(r, 0, &body);
+}
+
+/* ---- words ---- */
+
+static const char *option(const char *word, const char *name)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(word, "--", 2) == 0)
+		word += 2;
+	return strncmp(word, name, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
+}
+
+/* Reads -j, sort= and limit=, and filters if they are allowed. false: it was refused. */
+static bool read_words(struct request *r, bool listing, bool filters)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		const char *word = r->words[i], *value, *why = "is not understood here";
+
+		if (listing && (strcmp(word, "-j") == 0 || strcmp(word, "--json") == 0)) {
+			r->json = true;
+			continue;
+		}
+		if (listing && filters && (value = option(word, "sort"))) {
+			r->sort = value;
+			continue;
+		}
+		if (listing && filters && (value = option(word, "limit")) &&
+		    text_parse_uint(value, UINT32_MAX, &r->limit))
+			continue;
+		if (filters)
+			why = connection_filter_word(&r->filter, word);
+		if (why) {
+			refuse(r, "\"%s\" %s", word, why);
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool one_word(struct request *r, const char *what)
+{
+	if (r->n == 1)
+		return true;
+	refuse(r, "this takes one word: %s", what);
+	return false;
+}
+
+/* ---- looking ---- */
+
+static void show(void *arg, struct snapshot *s)
+{
+	struct request *r = arg;
+	struct buf body = BUF_INIT;
+
+	snapshot_select(s, &r->filter);
+	if (!snapshot_sort(s, r->sort ? r->sort : "id")) {
+		refuse(r, "there is no column \"%s\" to sort by: %s", r->sort,
+		       snapshot_sort_words());
+	} else {
+		if (r->limit && s->n_connections > r->limit)
+			s->n_connections = r->limit;
+		r->render(s, &body);
+		answer(r, 0, &body);
+	}
+	snapshot_free(s);
+}
+
+static void do_status(struct request *r)
+{
+	if (!read_words(r, true, false))
+		return;
+	r->render = r->json ? render_status_json : render_status;
+	r->world->look(r->world->arg, false, false, show, r);
+}
+
+static void do_connections(struct request *r)
+{
+	if (!read_words(r, true, true))
+		return;
+	r->render = r->json ? render_connections_json : render_connections;
+	r->world->look(r->world->arg, true, true, show, r);
+}
+
+static void do_counters(struct request *r)
+{
+	if (!read_words(r, true, false))
+		return;
+	r->render = r->json ? render_counters_json : render_counters;
+	r->world->look(r->world->arg, false, false, show, r);
+}
+
+static void do_metrics(struct request *r)
+{
+	if (!read_words(r, false, false))
+		return;
+	r->render = render_metrics;
+	r->world->look(r->world->arg, false, false, show, r);
+}
+
+/* ---- steering ---- */
+
+static void kill_found(void *arg, struct snapshot *s)
+{
+	struct request *r = arg;
+	struct buf body = BUF_INIT;
+
+	snapshot_select(s, &r->filter);
+	if (s->n_connections == 0 && r->filter.id) {
+		refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
+	} else if (s->n_connections == 0) {
+		refuse(r, "no connection is meant by that");
+	} else {
+		r->world->kill(r->world->arg, s->connections, s->n_connections);
+		buf_addf(&body, "killed %zu connection%s\n", s->n_connections,
+		         s->n_connections == 1 ? "" : "s");
+		answer(r, 0, &body);
+	}
+	snapshot_free(s);
+}
+
+static void do_kill(struct request *r)
+{
+	if (r->n == 0)
+		refuse(r, "which connection? An id, or a filter: service=PORT, client=ADDRESS, "
+		          "server=HOST:PORT, state=STATE");
+	else if (read_words(r, false, true))
+		r->world->look(r->world->arg, true, false, kill_found, r);
+}
+
+static void set_standing(struct request *r, enum admin_standing standing, const char *text)
+{
+	struct buf body = BUF_INIT;
+
+	if (!one_word(r, "the port of a service, or a server as it is spelt in the configuration"))
+		return;
+	if (!r->world->set_standing(r->world->arg, r->words[0], standing)) {
+		refuse(r,
+		       "\"%s\" is neither the port of a service nor a server as it is spelt in the "
+		       "configuration (see status)",
+		       r->words[0]);
+		return;
+	}
+	buf_addf(&body, "%s %s\n", r->words[0], text);
+	answer(r, 0, &body);
+}
+
+static void do_drain(struct request *r)
+{
+	set_standing(r, ADMIN_DRAIN, "gets no new connections; \"status\" shows how many are left");
+}
+
+static void do_disable(struct request *r)
+{
+	set_standing(r, ADMIN_DISABLE, "is disabled: it gets no new connections");
+}
+
+static void do_enable(struct request *r)
+{
+	set_standing(r, ADMIN_ENABLE, "is enabled");
+}
+
+static void do_reload(struct request *r)
+{
+	struct buf text = BUF_INIT;
+
+	if (r->n > 0) {
+		refuse(r, "\"%s\" is too much", r->words[0]);
+		return;
+	}
+	if (r->world->reload(r->world->arg, &text))
+		answer_text(r, text.s ? text.s : "done");
+	else
+		refuse(r, "%s", text.s ? text.s : "reload failed");
+	buf_release(&text);
+}
+
+static void do_upgrade(struct request *r)
+{
+	struct admin_client *c = r->client;
+
+	if (r->n > 0) {
+		refuse(r, "\"%s\" is too much", r->words[0]);
+		return;
+	}
+	admin_on_leave(c, NULL, NULL);
+	r->world->upgrade(r->world->arg, c);
+	request_free(r);
+}
+
+static void do_log(struct request *r)
+{
+	struct buf body = BUF_INIT;
+
+	if (r->n == 0 || r->n > 2 || strcmp(r->words[0], "level") != 0) {
+		refuse(r, "this is \"log level\", or \"log level error|warning|info|debug\"");
+		return;
+	}
+	if (r->n == 2 && !r->world->set_log_level(r->world->arg, r->words[1])) {
+		refuse(r, "\"%s\" is no level: error, warning, info, debug", r->words[1]);
+		return;
+	}
+	buf_addf(&body, "%s\n", r->world->log_level(r->world->arg));
+	answer(r, 0, &body);
+}
+
+static void do_explain(struct request *r)
+{
+	struct buf body = BUF_INIT;
+	int code;
+
+	if (r->n != 2) {
+		refuse(r, "this takes two words: CLIENT [LOCAL:]PORT");
+		return;
+	}
+	code = r->world->explain(r->world->arg, r->words[0], r->words[1], &body);
+	if (code < 0) {
+		refuse(r, "%s", body.s);
+		buf_release(&body);
+	} else {
+		answer(r, code, &body);
+	}
+}
+
+/* ---- which ---- */
+
+static void unknown(struct admin_client *c, const char *word)
+{
+	const char *names[ARRAY_LEN(commands) + 1];
+	const char *near;
+
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		names[i] = commands[i].name;
+	names[ARRAY_LEN(commands)] = NULL;
+	near = text_nearest(word, names);
+	if (near)
+		admin_error(c, "unknown command \"%s\"; did you mean \"%s\"?", word, near);
+	else
+		admin_error(c, "unknown command \"%s\"; tcpproxyctl --help lists them all", word);
+}
+
+void admin_obey(void *arg, struct admin_client *c, char **words, size_t n)
+{
+	if (n == 0) {
+		admin_error(c, "a request begins with a command; tcpproxyctl --help lists them");
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, words[0]) == 0) {
+			commands[i].fn(request_new(arg, c, words + 1, n - 1));
+			return;
+		}
+	unknown(c, words[0]);
+}

@@ -1,0 +1,60 @@
+/*
+ * server.h - the admin socket: who may speak, one request on each connection, one answer.
+ *
+ *   request   words in one line, quoted as in the configuration:  kill client=10.0.0.0/8
+ *   answer    "ok CODE LENGTH" and LENGTH bytes; CODE is what tcpproxyctl exits with
+ *             "ok CODE -" and bytes until the connection is closed
+ *             "error MESSAGE"
+ *
+ * Nobody here is waited for: what is slow, silent or too long is closed, and there are never more
+ * than a few clients. Root and the service user may speak; the others are told so.
+ */
+#ifndef ADMIN_SERVER_H
+#define ADMIN_SERVER_H
+
+#include <sys/types.h>
+#include "base/buf.h"
+#include "event/loop.h"
+
+#define ADMIN_CLIENTS     32
+#define ADMIN_REQUEST_MAX 4096                /* bytes, with the newline */
+#define ADMIN_ANSWER_MAX  (256 * 1024 * 1024) /* bytes */
+#define ADMIN_REQUEST_MS  10000               /* for a request to come whole */
+#define ADMIN_SILENT_MS   10000               /* for an answer to be taken: some of it */
+
+struct admin_server;
+struct admin_client;
+
+struct admin_setup {
+	struct loop *loop;
+	uid_t uid; /* the service user; root may always */
+	/* A request; its words are valid during the call only. It is answered by exactly one of the
+	 * functions below, now or later. */
+	void (*request)(void *arg, struct admin_client *c, char **words, size_t n);
+	void *arg;
+};
+
+struct admin_server *admin_server_new(const struct admin_setup *setup);
+void admin_server_free(struct admin_server *s); /* takes NULL; closes its clients */
+
+/* A listening socket, nonblocking; it stays the caller's. One that it has already stays. 0 or
+ * -errno. */
+int admin_server_listen(struct admin_server *s, int fd);
+void admin_server_forget(struct admin_server *s, int fd);
+
+/* The answer. `body` is taken, and empty afterwards. */
+void admin_answer(struct admin_client *c, int code, struct buf *body);
+void admin_error(struct admin_client *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Until it is answered: called if the client goes before that. It must not be answered then. */
+void admin_on_leave(struct admin_client *c, void (*gone)(void *arg), void *arg);
+
+/* The client's socket, with "ok 0 -" written to it, is the caller's from now on. -1: it is gone. */
+int admin_detach(struct admin_client *c);
+/* For an answer that another process will give: its socket, which stays here, and a client whose
+ * request was read there. NULL: there are too many. */
+int admin_client_fd(const struct admin_client *c);
+struct admin_client *admin_adopt(struct admin_server *s, int fd);
+
+#endif

@@ -1,0 +1,114 @@
+#include "base/json.h"
+
+#include <inttypes.h>
+#include <stdint.h>
+#include <string.h>
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+static size_t utf8_length_by_first(unsigned char c)
+{
+	if (c < 0x80)
+		return 1;
+	if (c < 0xc2) /* a following byte, or a form that is longer than needed */
+		return 0;
+	if (c < 0xe0)
+		return 2;
+	if (c < 0xf0)
+		return 3;
+	return c < 0xf5 ? 4 : 0;
+}
+
+/* The number of bytes of the UTF-8 character that begins at `text`; 0: none does. */
+static size_t utf8_length(const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t len = utf8_length_by_first(s[0]);
+
+	for (size_t i = 1; i < len; i++) {
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) /* longer than needed */
+		return 0;
+	if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) /* not a character */
+		return 0;
+	return len;
+}
+
+void json_string(struct buf *out, const char *value)
+{
+	if (!value || !*value) {
+		buf_adds(out, "null");
+		return;
+	}
+	buf_addc(out, '"');
+	while (*value) {
+		unsigned char c = (unsigned char)*value;
+		size_t len = utf8_length(value);
+
+		if (len == 0)
+			buf_adds(out, REPLACEMENT);
+		else if (c == '"' || c == '\\')
+			buf_addf(out, "\\%c", c);
+		else if (c < ' ' || c == 0x7f)
+			buf_addf(out, "\\u%04x", c);
+		else
+			buf_add(out, value, len);
+		value += len ? len : 1;
+	}
+	buf_addc(out, '"');
+}
+
+/* ---- objects ---- */
+
+/* A comma, unless something has just been opened or there is one. */
+static void separate(struct buf *out)
+{
+	if (out->len > 0 && !strchr("{[,\n", out->s[out->len - 1]))
+		buf_addc(out, ',');
+}
+
+void json_key(struct buf *out, const char *key)
+{
+	separate(out);
+	buf_addc(out, '"');
+	buf_adds(out, key);
+	buf_adds(out, "\":");
+}
+
+void json_open(struct buf *out, const char *key, char bracket)
+{
+	if (key)
+		json_key(out, key);
+	else
+		separate(out);
+	buf_addc(out, bracket);
+}
+
+void json_text(struct buf *out, const char *key, const char *value)
+{
+	json_key(out, key);
+	json_string(out, value);
+}
+
+void json_count(struct buf *out, const char *key, uint64_t value)
+{
+	json_key(out, key);
+	buf_addf(out, "%" PRIu64, value);
+}
+
+void json_bool(struct buf *out, const char *key, bool value)
+{
+	json_key(out, key);
+	buf_adds(out, value ? "true" : "false");
+}
+
+void json_seconds(struct buf *out, const char *key, int64_t us)
+{
+	json_key(out, key);
+	if (us < 0)
+		buf_adds(out, "null");
+	else
+		buf_addf(out, "%" PRId64 ".%06d", us / 1000000, (int)(us % 1000000));
+}

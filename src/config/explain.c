@@ -1,0 +1,193 @@
+#include "config/explain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "config/endpoint.h"
+#include "config/lex.h"
+
+static bool has_port(const struct service *service, uint16_t port)
+{
+	for (size_t i = 0; i < service->n_ports; i++) {
+		if (service->ports[i].first <= port && port <= service->ports[i].last)
+			return true;
+	}
+	return false;
+}
+
+/* The section for a port of no particular address: the service's own, else the first there is. */
+static const struct section *find_section(const struct config *config, const struct explain *q)
+{
+	const struct section *s = config_find(config, &q->local, q->ifs, q->n_ifs);
+
+	if (s || q->local.family != AF_UNSPEC)
+		return s;
+	for (size_t i = 0; i < config->n_services; i++) {
+		const struct service *service = &config->services[i];
+
+		if (service->n_sections && has_port(service, q->local.port))
+			return &config->sections[service->first_section];
+	}
+	return NULL;
+}
+
+static void say_rule(const struct section *s, uint16_t port, struct buf *out)
+{
+	char text[ADDR_TEXT_MAX];
+
+	buf_addf(out, "rule: %s (port %u", s->origin, port);
+	if (s->kind == INTERFACE_ADDRESS)
+		buf_addf(out, ", interface %s", addr_format(&s->net.net, text));
+	else if (s->kind == INTERFACE_NETWORK)
+		buf_addf(out, ", interface %s", cidr_format(&s->net, text));
+	else if (s->kind == INTERFACE_NAME)
+		buf_addf(out, ", interface %s", s->name);
+	buf_adds(out, ")\n");
+}
+
+static bool say_access(const struct section *s, const struct addr *client, struct buf *out)
+{
+	struct access_verdict v = access_check(&s->access, client);
+	char text[ADDR_TEXT_MAX];
+
+	buf_addf(out, "access: %s", v.let_in ? "granted" : "denied");
+	if (v.rule && v.rule->net.net.family == AF_UNSPEC)
+		buf_addf(out, " by \"%s all\"", v.rule->allow ? "allow" : "deny");
+	else if (v.rule)
+		buf_addf(out, " by \"%s %s\"", v.rule->allow ? "allow" : "deny",
+		         cidr_format(&v.rule->net, text));
+	else if (!s->access.n)
+		buf_adds(out, ": there is no allow or deny here");
+	else
+		buf_addf(out, ": no rule matches, and %s",
+		         v.let_in ? "the list has denials only" : "the list allows others only");
+	buf_adds(out, "\n");
+	if (v.let_in && s->acp) {
+		struct buf words = BUF_INIT;
+
+		for (char **w = s->acp; *w; w++) {
+			buf_addc(&words, ' ');
+			lex_quote(*w, &words);
+		}
+		buf_addf(out, "access: then the program%s decides (it was not run)\n", words.s);
+		buf_release(&words);
+	}
+	return v.let_in;
+}
+
+static const char *why_out(const struct explain *q, const struct server *server)
+{
+	if (q->why_out)
+		return q->why_out(q->arg, server);
+	return server->disabled ? "disabled" : NULL;
+}
+
+static const struct server *first_server(const struct section *s, const struct explain *q)
+{
+	for (int backup = 0; backup < 2; backup++) {
+		for (size_t i = 0; i < s->n_servers; i++) {
+			const struct server *server = &s->servers[i];
+
+			if (!why_out(q, server) && server->backup == backup)
+				return server;
+		}
+	}
+	return NULL;
+}
+
+static void say_others_out(const struct section *s, const struct explain *q, struct buf *out)
+{
+	for (size_t i = 0; i < s->n_servers; i++) {
+		const char *why = why_out(q, &s->servers[i]);
+
+		if (why)
+			buf_addf(out, "server: not %s: it is %s\n", s->servers[i].key, why);
+	}
+}
+
+static bool say_server(const struct section *s, const struct explain *q, struct buf *out)
+{
+	const struct server *server = first_server(s, q);
+
+	if (!server && !q->why_out) {
+		buf_addf(out, "server: none: all %zu are disabled\n", s->n_servers);
+		return false;
+	}
+	if (q->why_out)
+		say_others_out(s, q, out);
+	if (!server) {
+		buf_adds(out, "server: none is left\n");
+		return false;
+	}
+	if (server->kind == SERVER_PROGRAM) {
+		buf_addf(out, "server: %s (a program)\n", server->key);
+		return true;
+	}
+	buf_addf(out, "server: %s", server->key);
+	if (server->kind == SERVER_HOST && !server->port)
+		buf_addf(out, ":%u (the port that the client chose; ", q->local.port);
+	else
+		buf_adds(out, " (");
+	if (s->n_servers == 1)
+		buf_adds(out, "the only one)\n");
+	else if (server->backup)
+		buf_adds(out, "a backup: the others are disabled)\n");
+	else
+		buf_addf(out, "the first of %zu, which take turns)\n", s->n_servers);
+	return true;
+}
+
+/* "ADDR", "ADDR:PORT", "[V6]:PORT". */
+static bool read_address(const char *text, struct addr *ret)
+{
+	char *host, *port;
+	bool ok;
+
+	if (addr_parse(text, ret))
+		return true;
+	if (endpoint_split(text, &host, &port))
+		return false;
+	ok = addr_parse(host, ret) && (!port || port_parse(NULL, port, &ret->port));
+	free(host);
+	free(port);
+	return ok;
+}
+
+bool explain_words(const char *client, const char *local, const struct config_world *world,
+                   struct explain *ret, struct buf *why)
+{
+	char shown[SHOWN_MAX];
+
+	if (!read_address(client, &ret->client)) {
+		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT",
+		         lex_show(client, shown));
+		return false;
+	}
+	if (!local || port_parse(world, local, &ret->local.port) ||
+	    (read_address(local, &ret->local) && ret->local.port))
+		return true;
+	buf_addf(why, "%s is not of the form [LOCAL:]PORT", lex_show(local, shown));
+	return false;
+}
+
+int config_explain(const struct config *c, const struct explain *q, struct buf *out)
+{
+	const struct section *s = find_section(c, q);
+	char text[ADDR_TEXT_MAX];
+
+	if (!s) {
+		if (q->local.family == AF_UNSPEC)
+			buf_addf(out, "rule: none: port %u is not configured\n", q->local.port);
+		else
+			buf_addf(out, "rule: none: nothing is configured for %s\n",
+			         addr_format_port(&q->local, text));
+		return EXPLAIN_NO_RULE;
+	}
+	say_rule(s, q->local.port, out);
+	if (!say_access(s, &q->client, out)) {
+		buf_adds(out, "server: none: the client is closed before any server hears of it\n");
+		return EXPLAIN_DENIED;
+	}
+	return say_server(s, q, out) ? EXPLAIN_SERVED : EXPLAIN_DENIED;
+}

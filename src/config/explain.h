@@ -1,0 +1,29 @@
+/* explain.h - which rule would serve a client, and why: looked up, not tried. */
+#ifndef CONFIG_EXPLAIN_H
+#define CONFIG_EXPLAIN_H
+
+#include "config/config.h"
+
+/* What it amounts to: exit codes of --explain. */
+enum explained { EXPLAIN_SERVED = 0, EXPLAIN_NO_RULE = 1, EXPLAIN_DENIED = 3 };
+
+struct explain {
+	struct addr client; /* its port does not matter */
+	struct addr local;  /* with its port; AF_UNSPEC: any address */
+	const struct interface_address *ifs;
+	size_t n_ifs;
+	/* Why this server gets no new connection ("disabled"); NULL: it does. Without it: as the
+	 * file says. */
+	const char *(*why_out)(void *arg, const struct server *server);
+	void *arg;
+};
+
+/* Reads "CLIENT[:PORT]" and "[LOCAL:]PORT" (NULL: not said). false: *why says which is wrong.
+ * world: for names of ports, may be NULL. */
+bool explain_words(const char *client, const char *local, const struct config_world *world,
+                   struct explain *ret, struct buf *why);
+
+/* Appends lines. Returns enum explained. */
+int config_explain(const struct config *c, const struct explain *q, struct buf *out);
+
+#endif

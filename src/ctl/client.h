@@ -1,0 +1,26 @@
+/*
+ * client.h - one question to a running tcpproxy, by its admin socket (admin/server.h has the other
+ * end, and the words of both). Nothing is waited for longer than WAIT_MS without a byte.
+ */
+#ifndef CTL_CLIENT_H
+#define CTL_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "base/buf.h"
+
+enum exit_code { DONE = 0, REFUSED = 1, NO_DAEMON = 2 };
+
+struct answer {
+	int code;        /* exit with it */
+	bool streaming;  /* the answer has no end but the connection's: read fd */
+	int fd;          /* -1 unless streaming */
+	struct buf text; /* the whole answer; or, for NO_DAEMON and refusals, why */
+	bool ok;         /* false: it was refused, or there is no daemon */
+};
+
+/* words: the command and its arguments. Fills *ret; answer_release() it. */
+void client_ask(const char *path, char *const *words, size_t n, struct answer *ret);
+void answer_release(struct answer *a);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * admin.h - looking into the supervisor and steering it: its admin sockets, and what their commands
+ * do here.
+ *
+ * The sockets are bound while we are still root, and go over an upgrade, with the client that asked
+ * for it.
+ */
+#ifndef DAEMON_ADMIN_H
+#define DAEMON_ADMIN_H
+
+#include "base/buf.h"
+#include "config/config.h"
+#include "os/user.h"
+
+struct supervisor;
+
+/* A socket of ours in the file system. */
+struct admin_socket {
+	char *path;
+	int fd;
+	char *made; /* the directory that was made for it; NULL: it was there */
+};
+
+struct admin_sockets {
+	struct admin_socket *list;
+	size_t n;
+};
+
+/* Binds those of c that `before` lacks; takes the others from there, which keeps them too. false:
+ * `why` says which cannot be had, nothing is left open. */
+bool admin_sockets_open(const struct config *c, const struct admin_sockets *before,
+                        struct admin_sockets *ret, struct buf *why);
+/* Closes and removes what `except` (NULL: nothing) does not have; frees the list. */
+void admin_sockets_close(struct supervisor *s, struct admin_sockets *sockets,
+                         const struct admin_sockets *except);
+/* Still root: the service user is to own them. */
+void admin_sockets_give(const struct admin_sockets *sockets, const struct identity *id);
+
+/* The trios are there. */
+void admin_start(struct supervisor *s);
+void admin_stop(struct supervisor *s);
+/* A reload: from now on these, whose new ones are open. */
+void admin_change_sockets(struct supervisor *s, struct admin_sockets *next);
+/* A worker has written what TCP says of its rows. */
+void admin_facts_written(struct supervisor *s, uint32_t worker, uint64_t request);
+
+/* For an upgrade: the descriptors stay open in the next program, which finds them by the
+ * environment; or not, after all. */
+void admin_keep_over_exec(struct supervisor *s, bool keep);
+/* Whoever waits for it; -1: nobody. */
+int admin_upgrade_client(const struct supervisor *s);
+/* In the next program, before anything is bound. */
+void admin_inherit(struct supervisor *s);
+/* The upgrade is over; the client that has asked for it is told. */
+void admin_upgrade_over(struct supervisor *s, bool done, const char *text);
+
+#endif

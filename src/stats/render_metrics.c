@@ -1,0 +1,321 @@
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/mem.h"
+#include "stats/render.h"
+
+/* ---- the format ---- */
+
+static void family(struct buf *out, const char *name, const char *type, const char *help)
+{
+	buf_addf(out, "# HELP tcpproxy_%s %s\n# TYPE tcpproxy_%s %s\n", name, help, name, type);
+}
+
+/* A label's value: \, " and newlines are escaped. */
+static void add_label(struct buf *out, const char *key, const char *label)
+{
+	buf_addf(out, "%s=\"", key);
+	for (; *label; label++) {
+		if (*label == '\n') {
+			buf_adds(out, "\\n");
+			continue;
+		}
+		if (*label == '"' || *label == '\\')
+			buf_addc(out, '\\');
+		buf_addc(out, *label);
+	}
+	buf_addc(out, '"');
+}
+
+/* key NULL: no label. */
+static void sample(struct buf *out, const char *name, const char *key, const char *label,
+                   uint64_t value)
+{
+	buf_addf(out, "tcpproxy_%s", name);
+	if (key) {
+		buf_addc(out, '{');
+		add_label(out, key, label);
+		buf_addc(out, '}');
+	}
+	buf_addf(out, " %" PRIu64 "\n", value);
+}
+
+static void single(struct buf *out, const char *name, const char *type, const char *help,
+                   uint64_t value)
+{
+	family(out, name, type, help);
+	sample(out, name, NULL, NULL, value);
+}
+
+static void add_seconds(struct buf *out, uint64_t us)
+{
+	buf_addf(out, "%" PRIu64 ".%06u", us / 1000000, (unsigned)(us % 1000000));
+}
+
+/* ---- services and servers: the same kind of numbers ---- */
+
+struct counted_view {
+	const char *label;
+	uint32_t active;
+	const struct counted *counted;
+};
+
+struct group {
+	const char *key;    /* of the label */
+	const char *prefix; /* of the names */
+	struct counted_view *list;
+	size_t n;
+};
+
+static const char *name_in(const struct group *g, const char *name, struct buf *scratch)
+{
+	buf_clear(scratch);
+	buf_addf(scratch, "%s%s", g->prefix, name);
+	return scratch->s;
+}
+
+static void add_counters(const struct group *g, bool service, struct buf *scratch, struct buf *out)
+{
+	for (int i = 0; i < COUNTERS; i++) {
+		const struct counter_info *info = &counter_info[i];
+		const char *metric = service ? info->service_metric : info->server_metric;
+
+		if (!metric)
+			continue;
+		name_in(g, metric, scratch);
+		buf_adds(scratch, "_total");
+		family(out, scratch->s, "counter",
+		       service ? info->service_help : info->server_help);
+		for (size_t k = 0; k < g->n; k++)
+			sample(out, scratch->s, g->key, g->list[k].label,
+			       g->list[k].counted->values[i]);
+	}
+}
+
+static void add_active(const struct group *g, const char *name, const char *help,
+                       struct buf *scratch, struct buf *out)
+{
+	family(out, name_in(g, name, scratch), "gauge", help);
+	for (size_t k = 0; k < g->n; k++)
+		sample(out, scratch->s, g->key, g->list[k].label, g->list[k].active);
+}
+
+static void add_ends(const struct group *g, const char *help, struct buf *scratch, struct buf *out)
+{
+	family(out, name_in(g, "connections_ended_total", scratch), "counter", help);
+	for (size_t k = 0; k < g->n; k++)
+		for (int i = END_NONE + 1; i < END_COUNT; i++) {
+			if (g->list[k].counted->ends[i] == 0)
+				continue;
+			buf_addf(out, "tcpproxy_%s{", scratch->s);
+			add_label(out, g->key, g->list[k].label);
+			buf_addf(out, ",reason=\"%s\"} %llu\n", end_name((enum end)i),
+			         (unsigned long long)g->list[k].counted->ends[i]);
+		}
+}
+
+static void add_one_histogram(const struct group *g, const struct counted_view *v, const char *name,
+                              const struct histogram *h, const int64_t *bounds, struct buf *out)
+{
+	uint64_t sum = 0;
+
+	for (int i = 0; i <= HISTOGRAM_BOUNDS; i++) {
+		sum += h->buckets[i];
+		buf_addf(out, "tcpproxy_%s_bucket{", name);
+		add_label(out, g->key, v->label);
+		if (i < HISTOGRAM_BOUNDS)
+			buf_addf(out, ",le=\"%g\"} %" PRIu64 "\n", (double)bounds[i] / 1e6, sum);
+		else
+			buf_addf(out, ",le=\"+Inf\"} %" PRIu64 "\n", sum);
+	}
+	buf_addf(out, "tcpproxy_%s_sum{", name);
+	add_label(out, g->key, v->label);
+	buf_adds(out, "} ");
+	add_seconds(out, h->sum_us);
+	buf_addf(out, "\ntcpproxy_%s_count{", name);
+	add_label(out, g->key, v->label);
+	buf_addf(out, "} %" PRIu64 "\n", sum);
+}
+
+static void add_histograms(const struct group *g, const char *connect_help,
+                           const char *duration_help, struct buf *scratch, struct buf *out)
+{
+	family(out, name_in(g, "connect_duration_seconds", scratch), "histogram", connect_help);
+	for (size_t k = 0; k < g->n; k++)
+		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->connect,
+		                  connect_bounds_us, out);
+	family(out, name_in(g, "connection_duration_seconds", scratch), "histogram", duration_help);
+	for (size_t k = 0; k < g->n; k++)
+		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->duration,
+		                  duration_bounds_us, out);
+}
+
+static struct counted_view *views(size_t n)
+{
+	return mem_alloc((n + 1) * sizeof(struct counted_view));
+}
+
+static void add_services(const struct snapshot *s, struct buf *scratch, struct buf *out)
+{
+	struct group g = {
+	    .key = "service", .prefix = "", .list = views(s->n_services), .n = s->n_services};
+
+	for (size_t i = 0; i < g.n; i++)
+		g.list[i] = (struct counted_view){s->services[i].ports, s->services[i].active,
+		                                  s->services[i].counted};
+	add_active(&g, "connections", "Connections that there are now.", scratch, out);
+	add_counters(&g, true, scratch, out);
+	add_ends(&g, "Connections that have ended, by who ended them first and how.", scratch, out);
+	add_histograms(&g, "Time from accepting a client to being connected to its server.",
+	               "Time from accepting a client to the end of its connection.", scratch, out);
+	family(out, "service_enabled", "gauge",
+	       "Whether clients are let in (tcpproxyctl disable).");
+	for (size_t i = 0; i < g.n; i++)
+		sample(out, "service_enabled", g.key, g.list[i].label,
+		       strcmp(s->services[i].standing, "enabled") == 0);
+	free(g.list);
+}
+
+static void add_servers(const struct snapshot *s, struct buf *scratch, struct buf *out)
+{
+	struct group g = {
+	    .key = "server", .prefix = "backend_", .list = views(s->n_servers), .n = s->n_servers};
+
+	for (size_t i = 0; i < g.n; i++)
+		g.list[i] = (struct counted_view){s->servers[i].key, s->servers[i].active,
+		                                  s->servers[i].counted};
+	add_active(&g, "active_connections", "Connections to this server that there are now.",
+	           scratch, out);
+	add_counters(&g, false, scratch, out);
+	add_ends(&g, "Connections to this server that have ended, by who ended them first and how.",
+	         scratch, out);
+	add_histograms(&g, "Time from accepting a client to being connected to this server.",
+	               "Time from accepting a client of this server to the end of its connection.",
+	               scratch, out);
+	family(out, "backend_up", "gauge",
+	       "Whether the last attempt to connect to this server worked.");
+	for (size_t i = 0; i < g.n; i++)
+		sample(out, "backend_up", g.key, g.list[i].label,
+		       strcmp(s->servers[i].health, "up") == 0);
+	family(out, "backend_enabled", "gauge",
+	       "Whether this server gets new connections (tcpproxyctl disable, or \"disabled\" in "
+	       "the file).");
+	for (size_t i = 0; i < g.n; i++)
+		sample(out, "backend_enabled", g.key, g.list[i].label,
+		       strcmp(s->servers[i].standing, "enabled") == 0);
+	free(g.list);
+}
+
+/* ---- workers ---- */
+
+static uint64_t worker_serving(const struct worker_view *w)
+{
+	return w->serving;
+}
+static uint64_t worker_accepting(const struct worker_view *w)
+{
+	return w->accepting;
+}
+static uint64_t worker_keepers(const struct worker_view *w)
+{
+	return w->keepers;
+}
+static uint64_t worker_takeovers(const struct worker_view *w)
+{
+	return w->takeovers;
+}
+static uint64_t worker_active(const struct worker_view *w)
+{
+	return w->active;
+}
+static uint64_t worker_slots(const struct worker_view *w)
+{
+	return w->slots;
+}
+static uint64_t worker_descriptors(const struct worker_view *w)
+{
+	return w->descriptors;
+}
+static uint64_t worker_pipes(const struct worker_view *w)
+{
+	return w->parked_pipes;
+}
+static uint64_t worker_memory(const struct worker_view *w)
+{
+	return w->memory;
+}
+
+static const struct worker_metric {
+	const char *name, *type, *help;
+	uint64_t (*value)(const struct worker_view *w);
+} worker_metrics[] = {
+    {"worker_up", "gauge", "Whether the worker serves.", worker_serving},
+    {"worker_accepting", "gauge",
+     "Whether the worker takes new connections now: not while it has more than its share.",
+     worker_accepting},
+    {"worker_keepers", "gauge", "Keepers of the worker that live, of two.", worker_keepers},
+    {"worker_takeovers_total", "counter",
+     "How often another worker took up all connections, after a death or in an upgrade.",
+     worker_takeovers},
+    {"worker_connections", "gauge", "Connections of the worker.", worker_active},
+    {"worker_connections_max", "gauge", "Connections that the worker can have.", worker_slots},
+    {"worker_descriptors_max", "gauge", "Descriptors that the worker can have.",
+     worker_descriptors},
+    {"worker_parked_pipes", "gauge", "Pipes that hold bytes which a slow reader has not taken yet.",
+     worker_pipes},
+    {"worker_resident_memory_bytes", "gauge", "Resident memory of the worker.", worker_memory},
+};
+
+static void add_workers(const struct snapshot *s, struct buf *scratch, struct buf *out)
+{
+	for (size_t i = 0; i < ARRAY_LEN(worker_metrics); i++) {
+		const struct worker_metric *m = &worker_metrics[i];
+
+		family(out, m->name, m->type, m->help);
+		for (size_t k = 0; k < s->n_workers; k++) {
+			buf_clear(scratch);
+			buf_addf(scratch, "%u", s->workers[k].number);
+			sample(out, m->name, "worker", scratch->s, m->value(&s->workers[k]));
+		}
+	}
+}
+
+/* ---- the program ---- */
+
+static void add_program(const struct snapshot *s, struct buf *out)
+{
+	family(out, "build_info", "gauge", "The version that runs.");
+	sample(out, "build_info", "version", s->version, 1);
+	family(out, "start_time_seconds", "gauge", "When it was started, in seconds since 1970.");
+	buf_adds(out, "tcpproxy_start_time_seconds ");
+	add_seconds(out, (uint64_t)s->started_wall_us);
+	buf_addc(out, '\n');
+	family(out, "reloads_total", "counter", "Reloads of the configuration, by their result.");
+	sample(out, "reloads_total", "result", "done", s->reloads);
+	sample(out, "reloads_total", "result", "failed", s->reloads_failed);
+	single(out, "last_reload_successful", "gauge",
+	       "Whether the last reload took effect; 1 without one.", !s->reload_failed);
+	family(out, "last_reload_timestamp_seconds", "gauge",
+	       "When the last reload was tried, in seconds since 1970; 0: none was.");
+	buf_adds(out, "tcpproxy_last_reload_timestamp_seconds ");
+	add_seconds(out, (uint64_t)s->reload_wall_us);
+	buf_addc(out, '\n');
+	single(out, "configuration_generation", "gauge",
+	       "The number of the configuration in force.", s->generation);
+	family(out, "upgrades_total", "counter", "Upgrades to another program, by their result.");
+	sample(out, "upgrades_total", "result", "done", s->upgrades);
+	sample(out, "upgrades_total", "result", "failed", s->upgrades_failed);
+	single(out, "log_lines_lost_total", "counter",
+	       "Lines of the log that could not be written.", s->lines_lost);
+}
+
+void render_metrics(const struct snapshot *s, struct buf *out)
+{
+	struct buf scratch = BUF_INIT;
+
+	add_program(s, out);
+	add_services(s, &scratch, out);
+	add_servers(s, &scratch, out);
+	add_workers(s, &scratch, out);
+	buf_release(&scratch);
+}

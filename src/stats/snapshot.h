@@ -1,0 +1,136 @@
+/*
+ * snapshot.h - what there is at one moment: services, servers, workers, connections, counters.
+ * Plain data without a way back: whoever asks (a command, the metrics, a page) gets one of its own,
+ * which is filled outside of this folder.
+ *
+ * Times are microseconds, ages too; rates are bytes a second. Texts of the snapshot point into
+ * memory that outlives it, or are owned by it (snapshot_keep()).
+ */
+#ifndef STATS_SNAPSHOT_H
+#define STATS_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/record.h"
+#include "stats/counters.h"
+
+/* What TCP says of one side; only when somebody has asked for it, and only of TCP. */
+struct tcp_view {
+	bool known;
+	uint32_t rtt_us;
+	uint32_t retransmits;
+};
+
+struct connection_view {
+	uint64_t id;                            /* as in the access record */
+	uint32_t worker, row, serial;           /* where it is; steering wants all three */
+	bool leaving;                           /* for another worker */
+	const char *state;                      /* "relay", "connecting"... */
+	const char *service;                    /* "25", "8000-8010" */
+	const char *rule;                       /* "/etc/tcpproxy.conf:5" */
+	const char *name;                       /* the client's, if it was looked up */
+	const char *server;                     /* as spelt in the configuration; NULL: none yet */
+	struct addr local, client, server_addr; /* AF_UNSPEC: none */
+	uint64_t up, down, rate_up, rate_down;
+	int64_t age_us, idle_us, connect_us; /* connect_us -1: never was */
+	struct tcp_view tcp[2];              /* of the client, of the server */
+};
+
+/* Whether clients, or connections, may come. */
+struct service_view {
+	const char *ports;
+	const char *standing; /* "enabled", "draining", "drained", "disabled" */
+	bool configured;      /* still */
+	uint32_t active;
+	struct counted *counted; /* sums over all workers; owned */
+};
+
+struct server_view {
+	const char *key;      /* as spelt */
+	const char *standing; /* likewise */
+	const char *health;   /* "up", "failed" (a moment ago), "unresolved", "unknown" */
+	bool configured;
+	uint32_t active;
+	uint32_t addresses;
+	struct counted *counted;
+};
+
+/* A server in the pool of a section. */
+struct member_view {
+	const char *service, *rule, *server;
+	uint32_t weight, max;
+	bool backup, disabled; /* as the file says */
+};
+
+struct worker_view {
+	uint32_t number;
+	int pid;                /* 0: there is none at the moment */
+	bool serving;           /* it is there and has taken everything up */
+	bool accepting;         /* false: it has more than its share, or we are stopping */
+	uint32_t keepers;       /* of two */
+	uint32_t active, slots; /* connections; how many there may be */
+	uint32_t descriptors;   /* that its table can hold */
+	uint32_t parked_pipes;
+	uint64_t takeovers; /* of connections of a worker that died, or by an upgrade */
+	uint64_t memory;    /* resident bytes */
+};
+
+struct snapshot {
+	const char *version;
+	const char *config_path; /* NULL: no file */
+	const char *log_level;
+	int pid;
+	int64_t wall_us, started_wall_us;
+	uint64_t generation; /* of the configuration */
+	uint64_t reloads, reloads_failed, upgrades, upgrades_failed;
+	int64_t reload_wall_us; /* 0: none was tried */
+	bool reload_failed;     /* the last one */
+	bool stopping;          /* no new connections */
+	uint64_t lines_lost;    /* of the log */
+
+	struct service_view *services;
+	size_t n_services;
+	struct server_view *servers;
+	size_t n_servers;
+	struct member_view *members;
+	size_t n_members;
+	struct worker_view *workers;
+	size_t n_workers;
+	struct connection_view *connections;
+	size_t n_connections;
+
+	char **kept; /* texts */
+	size_t n_kept;
+};
+
+struct snapshot *snapshot_new(void);
+void snapshot_free(struct snapshot *s); /* takes NULL */
+/* A copy that the snapshot owns. */
+const char *snapshot_keep(struct snapshot *s, const char *text);
+
+/* Which connections are meant: all the words must fit. */
+struct connection_filter {
+	uint64_t id;          /* 0: any */
+	uint16_t port;        /* of the service; 0: any */
+	struct cidr client;   /* AF_UNSPEC: any */
+	uint16_t client_port; /* 0: any */
+	const char *server;   /* as spelt, or ADDRESS:PORT; NULL: any */
+	const char *state;    /* NULL: any */
+};
+
+/* One word: an id, or service=, client=, server=, state= (port= is service=). The texts are not
+ * copied. Returns NULL, or what is wrong (static). */
+const char *connection_filter_word(struct connection_filter *f, const char *word);
+bool connection_matches(const struct connection_filter *f, const struct connection_view *c);
+/* Keeps those that match. */
+void snapshot_select(struct snapshot *s, const struct connection_filter *f);
+/* By "id", "service", "client", "server", "state", "age", "up", "down", "rate", "rtt",
+ * "retransmits"; of numbers the largest first, but the smallest id. false: no such word. */
+bool snapshot_sort(struct snapshot *s, const char *by);
+/* The words, for messages and completion: "id, service, ...". */
+const char *snapshot_sort_words(void);
+
+#endif
