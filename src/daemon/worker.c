@@ -361,6 +361,17 @@ static void mark_faults(void)
 		sigaction(faults[i], &sa, NULL);
 }
 
+/* What a predecessor watched and we may not: left registered it would wake us for ever. */
+static void forget_watches(const struct trio *t)
+{
+	const int fds[] = {t->control_fd, t->spawner_fd, t->door_fd,
+			   t->rearm_fd, t->link_fd, t->supervisor_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			loop_remove(&worker.engine.loop, fds[i]);
+}
+
 static void start_engine(const struct worker_setup *setup)
 {
 	struct engine_setup engine = {
@@ -378,6 +389,7 @@ static void start_engine(const struct worker_setup *setup)
 	/* the epoll instance outlives its workers: nothing has to be registered again */
 	CHECK(engine_init(&worker.engine, &engine, t->epfd) == 0);
 	t->epfd = worker.engine.loop.epfd;
+	forget_watches(t);
 	worker.engine.idle = now_idle;
 	worker.engine.lopsided = lopsided;
 	worker.engine.moving.ended = connections_given;

@@ -9,6 +9,7 @@ import argparse
 import collections
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -144,13 +145,27 @@ def load(peers, seed, slots, action):
 
 def killing(run, directory, proxy, seed, kills, whom):
     killer = build(directory, "killer", "-lm")
-    argv = [killer, str(seed), directory.program, str(proxy.pid), str(proxy.trios), str(kills), whom]
+    argv = [killer, str(seed), whom, str(kills), str(proxy.trios), directory.program, proxy.log_path, *proxy.argv]
 
     def action(_):
-        out = subprocess.run(argv, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-        run.failures += [line for line in out if line.startswith("FAIL")]
+        p = subprocess.run(argv, stdout=subprocess.PIPE, text=True, cwd=directory.path, env=directory.environment())
+        out = p.stdout.splitlines()
+        for i, line in enumerate(out):
+            if line.startswith("FAIL"):
+                run.failures += out[max(0, i - 2):i + 1]
+        if p.returncode not in (0, 1):
+            run.failures.append(f"the killer ended with {p.returncode}")
         run.summary = " ".join(line for line in out if line.startswith("killed"))
     return action
+
+
+def stop(proxy):
+    """TERM to whoever is the supervisor now: nothing of it stays."""
+    supervisors = proxy.role("supervisor")
+    assert len(supervisors) == 1, f"supervisors {supervisors}: {proxy.tree()}"
+    os.kill(supervisors[0], signal.SIGTERM)
+    proxy.process.poll()
+    proxy.wait_gone()
 
 
 def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, moves=None, options=""):
@@ -191,7 +206,7 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, mo
         handed = sum(int(n) for n in re.findall(r"^tcpproxy: (\d+) connections were handed over", run.log, re.M))
         run.summary += f" handed over {handed}" if handed else ""
         run.summary += f" takeovers {len(re.findall(r'worker [0-9]+ .pid.*is replaced', run.log))}"
-        proxy.stop()
+        stop(proxy)
     except AssertionError as e:
         run.failures.append(str(e)[-2000:])
     finally:
