@@ -390,6 +390,14 @@ static void renew_next(struct supervisor *s)
 		return;
 	}
 	c = &s->crews[s->renewing];
+	if (atomic_load(&c->trio->confined)) {
+		log_error("%s: worker %u goes on with the old program: both its keepers had died at once, and those "
+			  "that a worker starts may execute none",
+			  s->renew_why, s->renewing);
+		s->renewing++;
+		renew_next(s);
+		return;
+	}
 	fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	s->renewals = atomic_load(&c->trio->renewals);
 	s->renewals_failed = atomic_load(&c->trio->renewals_failed);

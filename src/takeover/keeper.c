@@ -467,6 +467,7 @@ void trio_worker_check(void)
 	if (both_keepers_dead()) {
 		note_death(MEMBER_KEEPER0, -1);
 		check_end();
+		atomic_store(&trio()->confined, 1);
 		atomic_store(&trio()->primary, MEMBER_KEEPER0);
 		start(MEMBER_KEEPER0);
 	}

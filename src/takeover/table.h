@@ -195,6 +195,7 @@ struct trio {
 	atomic_int leaving;        /* the supervisor waits for another one: let that in */
 	atomic_int renew;          /* enum renew: the members are to become another program */
 	atomic_uint renewals, renewals_failed;
+	atomic_int confined;       /* the keepers descend from a worker: they may execute no program */
 	int32_t next_spare;        /* pid of the new program's spare, until it takes its place */
 	atomic_uint supervisor_serial; /* grows with each new supervisor */
 	atomic_llong member_died_ms, supervisor_died_ms; /* the fuser rule; 0: not */

@@ -91,6 +91,29 @@ def test_a_program_that_fails_its_trial_changes_nothing(start, service, script):
     assert ask(port, b"x") == b"x"
 
 
+def test_a_worker_whose_keepers_it_had_to_start_itself_goes_on_with_the_old_program(start, service):
+    """They may execute nothing, so nobody tries; and it is no death that could count."""
+    port = free_port()
+    proxy = start(config=f"workers 1\nport {port}\nserver {service().spelt}\n")
+    proxy.expect_deaths()
+    with connect(port) as c:
+        talk(c)
+        keepers = proxy.keepers()
+        for pid in keepers:
+            os.kill(pid, signal.SIGSTOP)  # so that neither replaces the other
+        for pid in keepers:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: proxy.whole() and not set(keepers) & set(proxy.keepers()), "two other keepers")
+        members = proxy.keepers() + proxy.workers()
+        replace(proxy)
+        upgrade(proxy)
+        proxy.wait_log("worker 0 goes on with the old program: both its keepers had died at once")
+        proxy.wait_log("upgrade: done: .* 0 of 1 workers")
+        talk(c)
+        assert all(os.path.exists(f"/proc/{pid}") for pid in members)
+        assert ask(port, b"new") == b"new"
+
+
 def test_a_missing_program_changes_nothing(start, service):
     port = free_port()
     proxy = start("-b", port, service().spelt)
