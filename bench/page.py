@@ -2,6 +2,7 @@
 """page.py - the results as a page with charts: one file, nothing from outside, light and dark.
 
     bench/page.py RESULTS.json >PAGE.html
+    bench/page.py --tables RESULTS.json      the same in short, for docs/performance.md
 """
 import html
 import json
@@ -149,6 +150,42 @@ def render(results):
     return "\n".join(out) + "\n</body></html>\n"
 
 
+# -- in short
+
+IN_TABLES = ("tcpproxy", "haproxy", "haproxy-splice", "nginx", "direct")
+
+
+def table(head, rows):
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] +
+                     ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def tables(results):
+    about = results["about"]
+    who = [p for p in about["peers"] if p["key"] in IN_TABLES]
+    names = {p["key"]: p["name"] for p in about["peers"]}
+    targets = [[t["title"], names.get(t["against"], t["against"]), f"{t['ratio'][0]:.2f} ({t['ratio'][1]:.2f} - {t['ratio'][2]:.2f})",
+                f"{t['target']:.2f}", f"{t['moonshot']:.2f}" if t["moonshot"] else "", t["is"]] for t in about["targets"]]
+    costs = []
+    for m in about["measures"]:
+        got = [spread([s["cpu"] + (s["load"] if p["key"] == "direct" else 0)
+                       for s in select(results["samples"], m["key"], p["key"]).values()]) for p in who]
+        if any(got):
+            costs.append([f"{m['title']}, {m['unit']}", *(number(g[0]) if g else "" for g in got)])
+    return "\n\n".join((
+        ", ".join(f"{p['name']} {p['version']}".strip() for p in about["peers"]) +
+        f"; {about['rounds']} rounds, Linux {about['kernel']}.",
+        "Ours divided by theirs, median of the paired ratios and quartiles:",
+        table(["", "against", "ratio", "target", "moonshot", ""], targets),
+        "CPU of all processes, medians; for the direct connection what client and server use:",
+        table(["", *(p["name"] for p in who)], costs))) + "\n"
+
+
+def main(argv):
+    with open(argv[-1]) as given:
+        results = json.load(given)
+    sys.stdout.write(tables(results) if argv[0] == "--tables" else render(results))
+
+
 if __name__ == "__main__":
-    with open(sys.argv[1]) as given:
-        sys.stdout.write(render(json.load(given)))
+    main(sys.argv[1:])

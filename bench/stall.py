@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """stall.py - how long a busy client waits when a worker is killed, the configuration read again, the program replaced.
 
-    bench/stall.py [--idle 1000] [--workers 1] [--times 100]
+    bench/stall.py [--idle 1000] [--workers 1] [--times 100] [--realtime]
 
 One connection asks (64 bytes) and is answered again and again, beside so many idle ones; told is the longest round trip
 around each kill of all workers, each reload, each upgrade. In the end every idle connection must answer. A worker has
-room for a third of its descriptors' hard limit: for more connections, more workers (or ulimit -Hn).
+room for a third of its descriptors' hard limit: for more connections, more workers (or ulimit -Hn). On a machine that is
+busy with something else, --realtime puts client, server and proxy before all that (as root): what is left is the
+proxy's own time.
 """
 import argparse
 import os
@@ -77,14 +79,17 @@ def echo_server(port):
 
 
 class Scene:
-    def __init__(self, idle, workers):
+    def __init__(self, idle, workers, realtime):
+        if realtime:  # the clients before the proxy, or they wait for it on their own processors
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
         self.directory = Directory()
         port, busy_port, server, echo = (free_port() for _ in range(4))
         self.echo = echo_server(echo)
         self.server = subprocess.Popen([LOAD, "serve", str(server), "1"], stdout=subprocess.PIPE, text=True)
         self.server.stdout.readline()
         self.proxy = Proxy(self.directory, config=f"workers {workers}\nport {port}\nserver 127.0.0.1:{server}\n"
-                                                  f"port {busy_port}\nserver 127.0.0.1:{echo}\n")
+                                                  f"port {busy_port}\nserver 127.0.0.1:{echo}\n",
+                           wrap=("chrt", "-r", "1") if realtime else ())
         self.proxy.expect_deaths()
         self.idle = subprocess.Popen([LOAD, "drive", "--to", str(port), "--mode", "idle", "--connections", str(idle)],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -138,8 +143,9 @@ def main():
     parser.add_argument("--idle", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--times", type=int, default=100)
+    parser.add_argument("--realtime", action="store_true")
     o = parser.parse_args()
-    scene = Scene(o.idle, o.workers)
+    scene = Scene(o.idle, o.workers, o.realtime)
     try:
         print(f"{o.idle:,} idle connections, {o.workers} worker{'s' * (o.workers > 1)}, {o.times} times each; ms")
         print(f"  {'':10}{'median':>8}{'90 %':>8}{'99 %':>8}{'worst':>8}")
