@@ -185,25 +185,32 @@ static void start(int member)
 		forget(member); /* EAGAIN and its kin: tried again at the next turn */
 }
 
-static void reap(int *ret_status, pid_t wanted)
+static void reap_all(void)
 {
-	int status;
-	pid_t pid;
-
-	*ret_status = -1;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (pid == wanted)
-			*ret_status = status;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 }
 
+/* As of waitpid(), -1 if it is no child of ours. It is not reaped: see replace(). */
+static int status_of(pid_t pid)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
+		return -1;
+	return info.si_code == CLD_EXITED   ? info.si_status << 8
+	       : info.si_code == CLD_DUMPED ? info.si_status | 0x80
+					    : info.si_status;
+}
+
+/* The dead are reaped only when there is a successor: where somebody has looked at the descriptors in /proc/PID/fd, that
+ * takes a microsecond for each of them. */
 static void replace(int member)
 {
-	int status;
-
-	reap(&status, trio()->pid[member]);
-	note_death(member, status);
+	note_death(member, status_of(trio()->pid[member]));
 	check_end();
 	start(member);
+	reap_all();
 }
 
 /* ---- the keepers ---- */
@@ -456,14 +463,12 @@ static bool both_keepers_dead(void)
 
 void trio_worker_check(void)
 {
-	int status;
-
 	note_supervisor();
 	if (somebody_wants_us_gone())
 		end_all();
 	if (!is_dead(MEMBER_KEEPER0) && !is_dead(MEMBER_KEEPER1))
 		return;
-	reap(&status, 0);
+	reap_all();
 	if (both_keepers_dead()) {
 		note_death(MEMBER_KEEPER0, -1);
 		check_end();
