@@ -14,7 +14,6 @@
 #define LISTENERS     16
 #define WORDS_MAX     64
 #define REFUSED_WORD  "error only root and the user that tcpproxy runs as may ask here\n"
-#define TOO_MANY_WORD "error too many clients here: try again\n"
 
 enum phase { UNUSED, READING, WORKING, WRITING };
 
@@ -40,7 +39,16 @@ struct admin_server {
 	struct admin_setup setup;
 	struct listening listeners[LISTENERS];
 	struct admin_client clients[ADMIN_CLIENTS];
+	int n_clients;
 };
+
+/* While there is no room for another client, they wait in the socket's queue. */
+static void set_listening(struct admin_server *s, bool on)
+{
+	for (int i = 0; i < LISTENERS; i++)
+		if (s->listeners[i].watch.fd >= 0)
+			watch_change(s->setup.loop, &s->listeners[i].watch, on ? EPOLLIN : 0);
+}
 
 /* ---- a client's end ---- */
 
@@ -54,6 +62,8 @@ static int let_go(struct admin_client *c)
 	buf_release(&c->answer);
 	c->phase = UNUSED;
 	c->gone = NULL;
+	if (c->server->n_clients-- == ADMIN_CLIENTS)
+		set_listening(c->server, true);
 	return fd;
 }
 
@@ -252,6 +262,8 @@ static struct admin_client *new_client(struct admin_server *s, int fd, enum phas
 		c->phase = UNUSED;
 		return NULL;
 	}
+	if (++s->n_clients == ADMIN_CLIENTS)
+		set_listening(s, false);
 	return c;
 }
 
@@ -280,7 +292,7 @@ static void listener_event(void *arg, uint32_t events)
 {
 	struct listening *l = arg;
 
-	for (int n = 0; n < ADMIN_CLIENTS && l->watch.fd >= 0; n++) {
+	while (l->watch.fd >= 0 && l->server->n_clients < ADMIN_CLIENTS) {
 		int fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		struct admin_client *c;
 
@@ -294,7 +306,7 @@ static void listener_event(void *arg, uint32_t events)
 		if (c)
 			set_patience(c, ADMIN_REQUEST_MS);
 		else
-			send_away(fd, TOO_MANY_WORD);
+			close(fd);
 	}
 }
 
@@ -323,7 +335,8 @@ int admin_server_listen(struct admin_server *s, int fd)
 	if (!room)
 		return -ENOSPC;
 	room->server = s;
-	return watch_add(s->setup.loop, &room->watch, fd, EPOLLIN, listener_event, room);
+	return watch_add(s->setup.loop, &room->watch, fd, s->n_clients < ADMIN_CLIENTS ? EPOLLIN : 0,
+	                 listener_event, room);
 }
 
 void admin_server_forget(struct admin_server *s, int fd)

@@ -164,7 +164,7 @@ def test_five_thousand_connections_are_listed_quickly(echo, admin):
         begin = time.monotonic()
         text = admin.ask("connections", "-j")
         return time.monotonic() - begin, text
-    took, text = min(once() for _ in range(10))
+    took, text = min(once() for _ in range(30))  # others may be busy on this machine
     found = json.loads(text)
     assert len(found) == 5000 and all(c["client_rtt"] is not None for c in found)
     print(f"listed in {took * 1000:.0f} ms")
