@@ -4,7 +4,7 @@
 #
 #   BUILD      where the program was built (default: build)
 #   SANITIZED  where it is built once more with AddressSanitizer and UBSan (default: BUILD-sanitized)
-#              (and a third time, by clang, in BUILD-clang)
+#              (and a third time, by clang, in BUILD-clang, with its shared memory laid out as by another version)
 #   JOBS       tests at a time (default: 3)
 set -u
 cd "$(dirname "$0")/.."
@@ -32,7 +32,7 @@ build() { # directory, meson options...
 
 step 'building with warnings as errors, and with sanitizers' true
 build "$BUILD" || broken=1
-CC=clang build "$BUILD-clang" --werror || broken=1
+CC=clang build "$BUILD-clang" --werror -Dmemory_layout=3 || broken=1
 build "$SANITIZED" --werror --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false || broken=1
 
 for which in "$BUILD" "$SANITIZED"; do
@@ -43,7 +43,7 @@ run_pytest() { # name, program, arguments...
 	name=$1
 	program=$(realpath "$2")
 	shift 2
-	TCPPROXY=$program $PYTEST --junitxml="$RESULTS/$name.xml" "$@"
+	TCPPROXY=$program OTHER_LAYOUT=$(realpath "$BUILD-clang/tcpproxy") $PYTEST --junitxml="$RESULTS/$name.xml" "$@"
 	rc=$?
 	[ $rc -le 1 ] || [ $rc -eq 5 ] || broken=1
 }

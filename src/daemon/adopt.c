@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,7 +34,7 @@ static void close_fds(const int *fds, size_t n)
 
 static bool same_layout(const struct greeting *g)
 {
-	return g->magic == GREETING_MAGIC && g->trio_version == TRIO_VERSION &&
+	return g->trio_version == TRIO_VERSION &&
 	       g->world_version == WORLD_VERSION && g->trio_size == sizeof(struct trio) &&
 	       g->world_size == sizeof(struct world) && g->row_size == sizeof(struct row) &&
 	       g->cold_size == sizeof(struct row_cold);
@@ -60,21 +61,28 @@ static bool receive_listeners(struct orphans *o, int fd, uint32_t n)
 	return true;
 }
 
-static enum adopt_result greet(struct orphans *o, int fd, const char **why)
+/* What it knows is in memory that we can read. */
+static bool map_memory(struct orphans *o, struct orphan *a)
 {
-	struct orphan *a;
-	struct greeting g;
+	a->trio = shm_map(a->fds[GREETING_TRIO], sizeof(struct trio));
+	if (!o->world)
+		o->world = shm_map(a->fds[GREETING_WORLD], sizeof(struct world));
+	return a->trio && o->world;
+}
+
+static enum adopt_result greet(struct orphans *o, int fd)
+{
+	struct greeting g = {0};
 	int fds[GREETING_FDS];
 	size_t n_fds = GREETING_FDS;
 	int len = receive(fd, &g, sizeof(g), fds, &n_fds);
+	struct orphan *a;
 
 	if (len <= 0)
 		return ADOPT_INTERRUPTED;
-	if (len != sizeof(g) || !same_layout(&g)) {
+	if (len < (int)offsetof(struct greeting, next_id) || g.magic != GREETING_MAGIC) {
 		close_fds(fds, n_fds);
-		*why = "another version of tcpproxy, whose supervisor is dead, still serves this configuration: "
-		       "start that version again, or end it with fuser -k -n tcp and its ports";
-		return ADOPT_INCOMPATIBLE;
+		return ADOPT_UNKNOWN;
 	}
 	if (g.supervised || n_fds != GREETING_FDS || g.number >= WORLD_WORKERS) {
 		close_fds(fds, n_fds);
@@ -86,23 +94,19 @@ static enum adopt_result greet(struct orphans *o, int fd, const char **why)
 	}
 	o->list = mem_resize(o->list, o->n + 1, sizeof(*o->list));
 	a = &o->list[o->n];
-	*a = (struct orphan){.number = g.number, .control_fd = fd};
+	*a = (struct orphan){.number = g.number, .control_fd = fd, .next_id = g.next_id};
 	memcpy(a->fds, fds, sizeof(fds));
-	a->trio = shm_map(fds[GREETING_TRIO], sizeof(struct trio));
-	if (!o->world)
-		o->world = shm_map(fds[GREETING_WORLD], sizeof(struct world));
-	if (!a->trio || !o->world) {
+	if (same_layout(&g) && !map_memory(o, a)) {
 		close_fds(fds, n_fds);
 		return ADOPT_NONE;
 	}
 	o->n++;
 	o->n_workers = g.n_workers > WORLD_WORKERS ? WORLD_WORKERS : g.n_workers;
-	return ADOPT_FOUND;
+	return a->trio ? ADOPT_FOUND : ADOPT_INCOMPATIBLE;
 }
 
 /* Its worker may die while it greets; the next one opens the door again. */
-static enum adopt_result find_one(struct orphans *o, const char *what, uint32_t number,
-				  const char **why)
+static enum adopt_result find_one(struct orphans *o, const char *what, uint32_t number)
 {
 	for (int tries = 0; tries < KNOCKS; tries++) {
 		int fd = door_knock(what, number, geteuid());
@@ -110,8 +114,8 @@ static enum adopt_result find_one(struct orphans *o, const char *what, uint32_t 
 
 		if (fd < 0)
 			return ADOPT_NONE;
-		r = greet(o, fd, why);
-		if (r != ADOPT_FOUND)
+		r = greet(o, fd);
+		if (r != ADOPT_FOUND && r != ADOPT_INCOMPATIBLE)
 			close(fd);
 		if (r != ADOPT_INTERRUPTED)
 			return r;
@@ -119,17 +123,17 @@ static enum adopt_result find_one(struct orphans *o, const char *what, uint32_t 
 	return ADOPT_NONE;
 }
 
-enum adopt_result adopt_find(const char *what, struct orphans *ret, const char **why)
+enum adopt_result adopt_find(const char *what, struct orphans *ret)
 {
 	enum adopt_result found = ADOPT_NONE;
 
 	*ret = (struct orphans){0};
 	for (uint32_t i = 0; i < WORLD_WORKERS; i++) {
-		enum adopt_result r = find_one(ret, what, i, why);
+		enum adopt_result r = find_one(ret, what, i);
 
-		if (r == ADOPT_INCOMPATIBLE)
+		if (r == ADOPT_UNKNOWN)
 			return r;
-		if (r == ADOPT_FOUND)
+		if (r == ADOPT_FOUND || r == ADOPT_INCOMPATIBLE)
 			found = r;
 	}
 	return found;
@@ -138,10 +142,10 @@ enum adopt_result adopt_find(const char *what, struct orphans *ret, const char *
 int adopt_again(const char *what, uint32_t number)
 {
 	struct orphans o = {0};
-	const char *why;
+	enum adopt_result r = find_one(&o, what, number);
 	int fd = -EAGAIN;
 
-	if (find_one(&o, what, number, &why) == ADOPT_FOUND) {
+	if (r == ADOPT_FOUND || r == ADOPT_INCOMPATIBLE) {
 		/* all that it tells is known already */
 		fd = o.list[0].control_fd;
 		o.list[0].control_fd = -1;
@@ -170,7 +174,8 @@ void adopt_take(const struct orphans *o)
 void adopt_drop(struct orphans *o)
 {
 	for (uint32_t i = 0; i < o->n; i++) {
-		munmap(o->list[i].trio, o->list[i].trio->total_size);
+		if (o->list[i].trio)
+			munmap(o->list[i].trio, o->list[i].trio->total_size);
 		close_fds(o->list[i].fds, GREETING_FDS);
 		if (o->list[i].control_fd >= 0)
 			close(o->list[i].control_fd);

@@ -14,7 +14,8 @@ struct orphan {
 	uint32_t number;
 	int control_fd;            /* the connection through its door */
 	int fds[GREETING_FDS];
-	struct trio *trio;
+	struct trio *trio;         /* NULL: of another layout */
+	uint64_t next_id;
 };
 
 struct orphans {
@@ -29,11 +30,12 @@ enum adopt_result {
 	ADOPT_NONE,         /* nobody serves there, or under a supervisor of its own */
 	ADOPT_FOUND,
 	ADOPT_INTERRUPTED,  /* a worker died while it told us */
-	ADOPT_INCOMPATIBLE, /* they are of another version; `why` says what to do */
+	ADOPT_INCOMPATIBLE, /* their memory has another layout: they can only be retired (retire.h) */
+	ADOPT_UNKNOWN,      /* they do not even greet as we do */
 };
 
 /* Looks for trios that were started for `what` and have lost their supervisor. Nothing is changed there yet. */
-enum adopt_result adopt_find(const char *what, struct orphans *ret, const char **why);
+enum adopt_result adopt_find(const char *what, struct orphans *ret);
 /* The same for one that we had found, when its worker died before it could take our word. Returns the connection, or
  * -errno: not now. */
 int adopt_again(const char *what, uint32_t number);

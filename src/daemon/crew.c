@@ -347,7 +347,7 @@ static void crew_lost(struct crew *c)
 		check_adopted(s);
 }
 
-static bool anybody_alive(const struct crew *c)
+bool crew_alive(const struct crew *c)
 {
 	for (int m = 0; m < MEMBERS; m++)
 		if (c->trio->pid[m] > 0 && kill(c->trio->pid[m], 0) == 0)
@@ -363,7 +363,7 @@ static void knock_again(void *arg)
 	struct supervisor *s = c->supervisor;
 	int fd;
 
-	if (s->stopping || c->adopted || !anybody_alive(c)) {
+	if (s->stopping || c->adopted || !crew_alive(c)) {
 		crew_lost(c);
 		return;
 	}

@@ -21,7 +21,7 @@ enum greeting_fd {
 	GREETING_FDS
 };
 
-/* A trio's first words to whoever knocks; then its listeners, as WIRE_LISTEN messages, n_listeners in all. */
+/* A trio's first words to whoever knocks, of whatever version: new fields go to the end; then its listeners, as WIRE_LISTEN messages, n_listeners in all. */
 struct greeting {
 	uint64_t magic;
 	uint32_t trio_version, world_version; /* of the shared memory */
@@ -29,6 +29,7 @@ struct greeting {
 	uint32_t number, n_workers;
 	uint32_t supervised;     /* its supervisor is alive: go away */
 	uint32_t n_listeners;
+	uint64_t next_id;        /* of access records */
 };
 #define GREETING_MAGIC 0x7463707064303031ULL
 

@@ -78,6 +78,7 @@ static void greet(const struct doorman *d, int to)
 		.number = t->number,
 		.n_workers = atomic_load(&d->world->n_workers),
 		.supervised = supervised(d),
+		.next_id = atomic_load(&d->world->next_id),
 	};
 
 	for (int i = 0; i < TRIO_LISTENERS; i++)
@@ -109,11 +110,17 @@ static void door_event(void *arg, uint32_t events)
 	watch_add(d->loop, &d->suitor, fd, EPOLLIN, suitor_event, d);
 }
 
+void doorman_stop(struct doorman *d)
+{
+	send_away(d);
+	watch_remove(d->loop, &d->door);
+}
+
 void doorman_start(struct doorman *d, struct loop *loop, struct trio *t, const struct world *world,
 		   void (*chosen)(int fd))
 {
 	*d = (struct doorman){.loop = loop, .trio = t, .world = world, .chosen = chosen};
 	d->suitor.fd = d->door.fd = -1;
-	if (t->door_fd >= 0)
+	if (t->door_fd >= 0 && !atomic_load(&t->retired))
 		watch_add(loop, &d->door, t->door_fd, EPOLLIN, door_event, d);
 }

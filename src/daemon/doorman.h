@@ -20,8 +20,10 @@ struct doorman {
 	struct watch suitor; /* who knocked last; may become the supervisor */
 };
 
-/* Watches t->door_fd, if there is one. */
+/* Watches t->door_fd, if there is one, and the trio is not retired. */
 void doorman_start(struct doorman *d, struct loop *loop, struct trio *t, const struct world *world,
 		   void (*chosen)(int fd));
+/* From now on another trio opens the door. */
+void doorman_stop(struct doorman *d);
 
 #endif

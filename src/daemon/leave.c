@@ -14,6 +14,7 @@
  *        it hangs up, no trio is              the next supervisor has them: exits
  *        WORD_END comes                       the next supervisor cannot take them over: ends everything
  *        WORD_ALONE comes                     a start has failed: exits, the trios go on by themselves
+ *        WORD_READ comes                      they are retired (retire.c): reads what they say until they have ended
  *
  *      Meanwhile it reads no ring: that is the next supervisor's right, or its own again when it ends everything.
  */
@@ -40,7 +41,7 @@
 #define OTHERS_LIMIT_MS 5000
 #define LOOK_MS         20
 
-enum word { WORD_END = 'e', WORD_ALONE = 'a' };
+enum word { WORD_END = 'e', WORD_ALONE = 'a', WORD_READ = 'r' };
 
 static bool hung_up(int fd)
 {
@@ -226,8 +227,11 @@ static bool wait_for_word(struct supervisor *s)
 			s->spawner_control.fd = -1;
 		if (p[1].revents && told_to_stop(s->signals.watch.fd))
 			return true;
-		if (p[0].revents)
-			return read(s->lifeline_fd, &word, 1) < 0 || word == WORD_END;
+		if (!p[0].revents)
+			continue;
+		if (read(s->lifeline_fd, &word, 1) == 1 && word == WORD_READ)
+			retire_read_last(s);
+		return word == WORD_END;
 	}
 }
 
@@ -407,6 +411,13 @@ bool leave_end_others(struct supervisor *s, const char *why)
 			poll(NULL, 0, LOOK_MS); /* until the caretaker has exited */
 	cut(s);
 	return true;
+}
+
+bool leave_reader(struct supervisor *s)
+{
+	const char word = WORD_READ;
+
+	return s->inherited_fd >= 0 && !hung_up(s->inherited_fd) && write(s->inherited_fd, &word, 1) == 1;
 }
 
 void leave_failed(int lifeline_fd)

@@ -20,6 +20,8 @@ void leave_over(struct supervisor *s);
 /* Those that were found (s->orphans) cannot be taken over, and the log shall say `why`: they are ended, connections and
  * all, as a stop would have done. false: there is nobody who could, and nothing has changed. */
 bool leave_end_others(struct supervisor *s, const char *why);
+/* They are of another layout, and will be retired: the caretaker goes on as their last reader. false: there is none. */
+bool leave_reader(struct supervisor *s);
 /* This start has failed: the trios go on without a supervisor until one succeeds. Takes -1. */
 void leave_failed(int lifeline_fd);
 

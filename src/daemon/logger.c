@@ -387,3 +387,18 @@ void logger_record(struct logger *l, const struct record *r)
 
 	deliver_to_all(l, &m);
 }
+
+size_t logger_fds(const struct logger *l, int *fds, size_t max)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		const struct target *t = l->targets[i];
+		int of[] = {t->file.fd, t->syslog.sock.fd, t->journal.sock.fd};
+
+		for (size_t k = 0; k < sizeof(of) / sizeof(of[0]) && n < max; k++)
+			if (of[k] > 2)
+				fds[n++] = of[k];
+	}
+	return n;
+}

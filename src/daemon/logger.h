@@ -58,6 +58,9 @@ void logger_record(struct logger *l, const struct record *r);
 /* Lost lines are added up there, too. */
 void logger_count_lost(struct logger *l, atomic_ullong *lost);
 
+/* The descriptors that it writes to, at most max; returns how many. For who closes all others. */
+size_t logger_fds(const struct logger *l, int *fds, size_t max);
+
 /* SIGUSR1: files are opened again by their paths. One that cannot be opened keeps the old file, and
  * the log says so. */
 void logger_reopen(struct logger *l);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "daemon/spawnd.h"
 #include "daemon/supervisor.h"
@@ -35,13 +36,13 @@ static void spawner_said(struct supervisor *s, struct spawner_message *m, size_t
 		close(fd);
 }
 
-bool spawner_hear(struct supervisor *s)
+static bool hear(struct supervisor *s, int control_fd)
 {
 	for (;;) {
 		struct spawner_message m;
 		int fd = -1;
 		size_t n_fds = 1;
-		int len = sock_recv_message(s->spawner_control.fd, &m, sizeof(m), &fd, &n_fds);
+		int len = sock_recv_message(control_fd, &m, sizeof(m), &fd, &n_fds);
 
 		if (len == -EAGAIN || len == -EINTR)
 			return true;
@@ -49,6 +50,11 @@ bool spawner_hear(struct supervisor *s)
 			return false;
 		spawner_said(s, &m, (size_t)len, n_fds == 1 ? fd : -1);
 	}
+}
+
+bool spawner_hear(struct supervisor *s)
+{
+	return hear(s, s->spawner_control.fd);
 }
 
 static void spawner_event(void *arg, uint32_t events)
@@ -69,6 +75,26 @@ void spawner_lost(struct supervisor *s)
 	watch_remove(&s->loop, &s->spawner_control);
 	close(fd);
 	stderrs_read(s->stderrs);
+}
+
+static void old_spawner_event(void *arg, uint32_t events)
+{
+	struct supervisor *s = arg;
+	int fd = s->old_spawner.fd;
+
+	if (hear(s, fd))
+		return;
+	watch_remove(&s->loop, &s->old_spawner);
+	close(fd);
+}
+
+void spawner_hear_old(struct supervisor *s)
+{
+	if (s->old_spawner_fd < 0)
+		return;
+	/* it sees that its supervisor is gone, and can still speak */
+	shutdown(s->old_spawner_fd, SHUT_WR);
+	watch_add(&s->loop, &s->old_spawner, s->old_spawner_fd, EPOLLIN, old_spawner_event, s);
 }
 
 static _Noreturn void become_spawner(struct supervisor *s, int control_fd)

@@ -256,24 +256,40 @@ static bool has_other_user(const struct supervisor *s)
 	if (geteuid() == 0 &&
 	    !user_lookup(c->user ? c->user : "nobody", c->group, &id, why, sizeof(why)))
 		return false; /* will be said */
-	return s->orphans.list[0].trio->uid != id.uid;
+	return s->orphans.list[0].trio && s->orphans.list[0].trio->uid != id.uid;
+}
+
+/* Those whose memory we can read are ours from now on; the others will be retired. */
+static void sort_orphans(struct supervisor *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->orphans.n; i++) {
+		if (s->orphans.list[i].trio)
+			s->orphans.list[n++] = s->orphans.list[i];
+		else
+			retire_take(s, &s->orphans.list[i]);
+	}
+	s->orphans.n = n;
 }
 
 /* Does anybody serve here whose supervisor is dead? Their sockets are taken as if they had been passed. */
 static bool find_orphans(struct supervisor *s, struct sockets *passed)
 {
-	const char *why = NULL;
-
-	switch (adopt_find(s->setup->what, &s->orphans, &why)) {
+	switch (adopt_find(s->setup->what, &s->orphans)) {
 	case ADOPT_NONE:
 	case ADOPT_INTERRUPTED:
 		adopt_release(&s->orphans);
 		return true;
-	case ADOPT_INCOMPATIBLE:
-		if (leave_end_others(s, "are of another version"))
+	case ADOPT_UNKNOWN:
+		if (leave_end_others(s, "are of a version that this one cannot talk to"))
 			return true;
-		log_error("%s", why);
+		log_error("a version of tcpproxy that this one cannot talk to, and whose supervisor is dead, still "
+			  "serves this configuration: start that version again, or end it with fuser -k -n tcp and "
+			  "its ports");
 		return false;
+	case ADOPT_INCOMPATIBLE:
+		break;
 	case ADOPT_FOUND:
 		if (has_other_user(s) && leave_end_others(s, "run as another user"))
 			return true;
@@ -281,6 +297,7 @@ static bool find_orphans(struct supervisor *s, struct sockets *passed)
 	}
 	for (size_t i = 0; i < s->orphans.sockets.n; i++)
 		sockets_adopt_one(passed, s->orphans.sockets.list[i].fd, s->orphans.sockets.list[i].id);
+	sort_orphans(s);
 	return true;
 }
 
@@ -300,6 +317,8 @@ static void open_doors(struct supervisor *s)
 		s->doors[i] = -1;
 	for (uint32_t i = 0; i < s->orphans.n; i++)
 		s->doors[s->orphans.list[i].number] = s->orphans.list[i].fds[GREETING_DOOR];
+	for (uint32_t i = 0; i < s->retirees.n; i++)
+		s->doors[s->retirees.list[i].orphan.number] = s->retirees.list[i].orphan.fds[GREETING_DOOR];
 	for (uint32_t i = 0; i < supervisor_workers(s); i++) {
 		if (s->doors[i] >= 0)
 			continue;

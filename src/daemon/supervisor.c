@@ -16,6 +16,7 @@
 #define KILL_AFTER_MS  3000 /* whoever has not ended by itself; programs have had 2 s by then */
 #define RESPAWN_MS     500
 #define REAP_AGAIN_MS  50
+#define IDS_APART      1000
 
 /* ---- stopping ---- */
 
@@ -24,6 +25,7 @@ static void kill_the_rest(void *arg)
 	struct supervisor *s = arg;
 
 	crews_kill(s);
+	retire_kill(s);
 	if (s->spawner_pid > 0)
 		kill(s->spawner_pid, SIGKILL);
 	timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + 200, kill_the_rest, s);
@@ -43,6 +45,7 @@ void supervisor_stop(struct supervisor *s)
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		atomic_store(&s->crews[i].trio->stopping, 1);
 	crews_send(s, &w, NULL, 0);
+	retire_stop(s);
 	if (s->spawner_control.fd >= 0)
 		sock_send_message(s->spawner_control.fd, &w, sizeof(w), NULL, 0);
 	timer_clear(&s->loop, &s->spawner_timer);
@@ -52,7 +55,7 @@ void supervisor_stop(struct supervisor *s)
 
 void supervisor_check_stopped(struct supervisor *s)
 {
-	if (s->stopping && s->spawner_pid <= 0 && crews_gone(s))
+	if (s->stopping && s->spawner_pid <= 0 && crews_gone(s) && retire_gone(s))
 		s->loop.stop = true;
 }
 
@@ -82,7 +85,7 @@ static void quit(struct supervisor *s)
 
 void supervisor_check_idle(struct supervisor *s)
 {
-	bool all = s->quitting;
+	bool all = s->quitting && retire_gone(s);
 
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		all = all && s->crews[i].idle;
@@ -243,7 +246,11 @@ static int start_world(struct supervisor *s)
 {
 	if (s->orphans.n == 0) {
 		s->world_fd = world_new(&s->world);
-		return s->world_fd < 0 ? s->world_fd : 0;
+		if (s->world_fd < 0)
+			return s->world_fd;
+		if (s->first_id) /* retired workers may still number some */
+			atomic_store(&s->world->next_id, s->first_id + IDS_APART);
+		return 0;
 	}
 	s->world = s->orphans.world;
 	s->world_fd = s->orphans.list[0].fds[GREETING_WORLD];
@@ -276,6 +283,7 @@ static int start_children(struct supervisor *s)
 	s->n_crews = supervisor_workers(s);
 	s->renewing = s->n_crews; /* none */
 	balance_init(&s->balance, s);
+	spawner_hear_old(s);
 	if (rc == 0)
 		rc = crews_start(s);
 	if (rc == 0)
@@ -328,6 +336,8 @@ int supervisor_run(const struct supervisor_setup *setup)
 	} else {
 		admin_start(&s);
 		supervisor_ready(&s);
+		if (s.retirees.n > 0)
+			retire_begin(&s, upgrade_leave_reader(&s) || leave_reader(&s));
 		if (s.orphans.n == 0)
 			leave_over(&s);
 	}

@@ -6,6 +6,7 @@
  *   crew.c        the trios: starting them, what they say, their deaths
  *   spawning.c    the spawner, likewise
  *   upgrade.c     another program takes our place
+ *   retire.c      trios of another version
  *   leave.c       systemd's TERM, which may be a restart
  *   admin.c       looking in and steering, by the admin sockets
  *   reload.c      a new configuration, taken whole or not at all
@@ -22,6 +23,7 @@
 #include "daemon/files.h"
 #include "daemon/logger.h"
 #include "daemon/names.h"
+#include "daemon/retire.h"
 #include "daemon/sockets.h"
 #include "daemon/stderrs.h"
 #include "daemon/wire.h"
@@ -82,6 +84,8 @@ struct supervisor {
 	int world_fd;
 	struct orphans orphans;    /* trios of a supervisor that died; n 0: none */
 	uint32_t n_adopted;        /* of them have said that they are ours now */
+	struct retirees retirees;  /* trios of another layout */
+	uint64_t first_id;         /* of our access records; 0: begin with the first */
 	struct names *names;
 	int rules_fd;              /* sealed memfd of the present generation */
 
@@ -94,6 +98,8 @@ struct supervisor {
 
 	pid_t spawner_pid;
 	struct watch spawner_control;
+	struct watch old_spawner;  /* of the program before us: it stays until its programs have ended */
+	int old_spawner_fd;        /* -1: none */
 	int64_t spawner_started_ms;
 	struct stderrs *stderrs;   /* of the programs that it started */
 	struct timer spawner_timer;
@@ -151,10 +157,13 @@ void crews_send(struct supervisor *s, const struct wire *w, const int *fds, size
 void crew_drain(struct crew *c);         /* what stands in its ring goes to the log */
 void crews_kill(struct supervisor *s);
 bool crews_gone(const struct supervisor *s);
+bool crew_alive(const struct crew *c);   /* anyone of its three */
 
 /* spawning.c */
 int spawner_start(struct supervisor *s); /* and gives every worker a channel to it */
 bool spawner_hear(struct supervisor *s); /* logs what it has said so far; false: that was its last word */
+/* What the programs say that the old program's spawner has started goes on being logged. */
+void spawner_hear_old(struct supervisor *s);
 void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
 
 /* reload.c */
@@ -175,6 +184,8 @@ bool upgrade_inherit(struct supervisor *s);
 void upgrade_taken_over(struct supervisor *s);
 /* We shall not fail any more, or are to end: nobody has to take our place. */
 void upgrade_release_guard(struct supervisor *s);
+/* The trios are of another layout and will be retired: the guard goes on as their last reader. false: there is none. */
+bool upgrade_leave_reader(struct supervisor *s);
 /* Each trio becomes the program that we are. why: for the log. */
 void upgrade_workers(struct supervisor *s, const char *why);
 

@@ -30,13 +30,18 @@
 #include "os/systemd.h"
 #include "os/user.h"
 
-#define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD LIFELINE": descriptors, -1: none */
+#define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD LIFELINE SPAWNER": descriptors, -1: none */
 #define ROLLED_BACK     (-2)               /* in place of GUARD: the new program has failed */
 #define CHECK_LIMIT_MS  10000
 #define GUARD_LIMIT_MS  20000
 #define RENEW_LIMIT_MS  5000
 #define LOOK_MS         5
 #define ANSWER_LIMIT_MS 1000 /* systemd's */
+#define GUARD_FDS       128
+
+/* What the guard is told. */
+#define GO              'g'
+#define READ_ON         'r'
 
 /* It has failed: for the log, and for whoever asked for it; the first reason is the one that is told. */
 static void failed(struct supervisor *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -62,11 +67,11 @@ static void keep_over_exec(int fd, bool keep)
 		fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
 }
 
-static void set_variable(int files_fd, int guard_fd, int lifeline_fd)
+static void set_variable(int files_fd, int guard_fd, int lifeline_fd, int spawner_fd)
 {
-	char text[48];
+	char text[64];
 
-	snprintf(text, sizeof(text), "%d %d %d", files_fd, guard_fd, lifeline_fd);
+	snprintf(text, sizeof(text), "%d %d %d %d", files_fd, guard_fd, lifeline_fd, spawner_fd);
 	setenv(VARIABLE, text, 1);
 }
 
@@ -120,23 +125,30 @@ static void pass_on_signals(pid_t supervisor, int lifeline_fd)
 static _Noreturn void guard(struct supervisor *s, int fd, int lifeline_fd, pid_t supervisor)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
-	int keep[64] = {fd, s->files.fd, lifeline_fd, admin_upgrade_client(s)};
+	int keep[GUARD_FDS + WORLD_WORKERS] = {fd, s->files.fd, lifeline_fd, admin_upgrade_client(s)};
 	size_t n = 4;
-	char byte;
+	char word;
 
 	proc_title("tcpproxy: guard");
-	for (size_t i = 0; i < s->admin_sockets.n && n < ARRAY_LEN(keep); i++)
+	for (size_t i = 0; i < s->admin_sockets.n && n < GUARD_FDS / 2; i++)
 		keep[n++] = s->admin_sockets.list[i].fd;
+	n += logger_fds(s->logger, keep + n, GUARD_FDS / 2);
+	for (uint32_t i = 0; i < s->n_crews; i++)
+		keep[n++] = s->crews[i].wake_fd;
 	proc_close_except(3, keep, n);
-	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &byte, 1) == 1) {
+	if (poll(&p, 1, GUARD_LIMIT_MS) == 1 && read(fd, &word, 1) == 1) {
 		systemd_main_pid(supervisor);
 		pass_on_signals(supervisor, lifeline_fd);
+		close(lifeline_fd);
+		s->spawner_control.fd = -1; /* the new supervisor hears it */
+		if (word == READ_ON)
+			retire_read_last(s);
 		_exit(0);
 	}
 	kill(supervisor, SIGKILL);
 	systemd_inherit();
 	keep_over_exec(s->files.fd, true);
-	set_variable(s->files.fd, ROLLED_BACK, -1);
+	set_variable(s->files.fd, ROLLED_BACK, -1, -1);
 	admin_keep_over_exec(s, true);
 	/* the file may have been replaced; this is the program that we are */
 	execv("/proc/self/exe", s->setup->argv);
@@ -196,7 +208,8 @@ static void become(struct supervisor *s)
 	keep_over_exec(guard_fd, true);
 	keep_over_exec(s->files.fd, true);
 	keep_over_exec(s->lifeline_fd, true);
-	set_variable(s->files.fd, guard_fd, s->lifeline_fd);
+	keep_over_exec(s->spawner_control.fd, true);
+	set_variable(s->files.fd, guard_fd, s->lifeline_fd, s->spawner_control.fd);
 	admin_keep_over_exec(s, true);
 	user_keep_over_exec();
 	setrlimit(RLIMIT_NOFILE, &s->nofile_before); /* as it was found */
@@ -208,8 +221,9 @@ static void become(struct supervisor *s)
 	user_after_exec();
 	proc_raise_nofile(NOFILE_CAP, &s->nofile_before);
 	keep_over_exec(s->files.fd, false);
+	keep_over_exec(s->spawner_control.fd, false);
 	admin_keep_over_exec(s, false);
-	if (write(guard_fd, "", 1) < 0)
+	if (write(guard_fd, (char[]){GO}, 1) < 0)
 		log_warning("upgrade: the guard is gone");
 	close(guard_fd);
 	close(s->lifeline_fd);
@@ -327,16 +341,18 @@ bool supervisor_upgrade(struct supervisor *s)
 bool upgrade_inherit(struct supervisor *s)
 {
 	const char *text = getenv(VARIABLE);
-	int files = -1, guard_fd = -1, lifeline_fd = -1;
+	int files = -1, guard_fd = -1, lifeline_fd = -1, spawner_fd = -1;
 
-	s->guard_fd = -1;
-	if (!text || sscanf(text, "%d %d %d", &files, &guard_fd, &lifeline_fd) < 2)
+	s->guard_fd = s->old_spawner_fd = -1;
+	if (!text || sscanf(text, "%d %d %d %d", &files, &guard_fd, &lifeline_fd, &spawner_fd) < 2)
 		return false;
 	unsetenv(VARIABLE);
 	s->files.fd = files;
 	s->guard_fd = guard_fd;
 	s->lifeline_fd = lifeline_fd;
 	keep_over_exec(lifeline_fd, false);
+	s->old_spawner_fd = spawner_fd;
+	keep_over_exec(spawner_fd, false);
 	keep_over_exec(files, false);
 	keep_over_exec(guard_fd, false);
 	return true;
@@ -420,14 +436,30 @@ void upgrade_taken_over(struct supervisor *s)
 	upgrade_workers(s, "upgrade");
 }
 
-void upgrade_release_guard(struct supervisor *s)
+static void tell_guard(struct supervisor *s, char word)
 {
 	if (s->guard_fd < 0)
 		return;
-	if (write(s->guard_fd, "", 1) < 0)
+	if (write(s->guard_fd, &word, 1) < 0)
 		log_warning("upgrade: the guard is gone");
 	close(s->guard_fd);
 	s->guard_fd = -1;
+}
+
+void upgrade_release_guard(struct supervisor *s)
+{
+	tell_guard(s, GO);
+}
+
+bool upgrade_leave_reader(struct supervisor *s)
+{
+	if (s->guard_fd < 0)
+		return false;
+	tell_guard(s, READ_ON);
+	s->renew_why = "upgrade";
+	s->n_renewed = s->n_crews;
+	done(s);
+	return true;
 }
 
 void upgrade_workers(struct supervisor *s, const char *why)

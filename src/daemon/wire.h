@@ -1,6 +1,7 @@
 /*
  * wire.h - what the supervisor tells a worker or the spawner, and what they answer: one message of
- * SOCK_SEQPACKET each, descriptors beside it.
+ * SOCK_SEQPACKET each, descriptors beside it. A supervisor of another version speaks to workers, too: the first
+ * numbers and the layout never change.
  */
 #ifndef DAEMON_WIRE_H
 #define DAEMON_WIRE_H
@@ -9,23 +10,25 @@
 #include "os/sock.h"
 
 enum wire_type {
+	/* to a worker; these numbers never change */
+	WIRE_STOP = 1,  /* end all connections and yourself. Also to the spawner: end all programs. */
+	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door. n 1: of one that waits
+	                 * for the next (leave.c): let that one in */
+	WIRE_LISTEN,    /* n fds, ids: serve these too. Of a greeting: these are served */
+	WIRE_RETIRE,    /* another program accepts: end with the last connection */
+	WIRE_GIVE,      /* fds: a link to another trio, its memfd; ids: how many connections, enum link_which */
+	WIRE_TAKE,      /* fds: likewise */
 	/* to a worker */
-	WIRE_RULES = 1, /* fd: sealed memfd (ruleset.h); generation. Also to the spawner. */
-	WIRE_LISTEN,    /* n fds, ids: serve these too */
+	WIRE_RULES = 16, /* fd: sealed memfd (ruleset.h); generation. Also to the spawner. */
 	WIRE_UNLISTEN,  /* n ids: no longer */
 	WIRE_CHANNEL,   /* fd: to the spawner. To the spawner: fd of trio `generation`. */
 	WIRE_TARGETS,   /* servers have got addresses */
 	WIRE_QUIT,      /* accept nothing more; WIRE_IDLE when the last connection has ended */
-	WIRE_STOP,      /* end all connections and yourself. Also to the spawner: end all programs. */
 	WIRE_RENEW,     /* fd: a program: the trio is to become it */
-	WIRE_ADOPT,     /* fd: pidfd of a new supervisor, which says this through the door. n 1: of one that waits
-	                 * for the next (leave.c): let that one in */
-	WIRE_GIVE,      /* fds: a link to another trio, its memfd; ids: how many connections, enum link_which */
-	WIRE_TAKE,      /* fds: likewise */
 	WIRE_KILL,      /* n ids: pairs of a row's number and its serial: end these connections */
 	WIRE_FACTS,     /* write what TCP says of all rows into the table; generation: number of the request */
 	/* from a worker */
-	WIRE_IDLE,
+	WIRE_IDLE = 32,
 	WIRE_ADOPTED,   /* answers WIRE_ADOPT */
 	WIRE_GIVEN,     /* n connections have gone over the link, which is closed */
 	WIRE_LOPSIDED,  /* a worker has more connections, or (n: 1) it has more to do, than others */

@@ -14,6 +14,7 @@
 #include "daemon/doorman.h"
 #include "daemon/facts.h"
 #include "daemon/wire.h"
+#include "os/proc.h"
 #include "os/sandbox.h"
 #include "os/shm.h"
 #include "takeover/keeper.h"
@@ -70,8 +71,9 @@ static void load_rules(int fd, uint64_t generation)
 		munmap((void *)block, len);
 	}
 	if (!rules) {
-		log_error("worker %u: the configuration that came from the supervisor cannot be read",
-			  worker.trio->number);
+		log_error(
+		    "worker %u: the configuration that came from the supervisor cannot be read",
+		    worker.trio->number);
 		return;
 	}
 	engine_set_rules(&worker.engine, rules);
@@ -116,16 +118,7 @@ static void take_listener(uint32_t id, int fd)
 	}
 	close(fd);
 	log_error("worker %u: more than %d listening addresses", worker.trio->number,
-		  TRIO_LISTENERS);
-}
-
-static void drop_listener(uint32_t id)
-{
-	engine_drop_listener(&worker.engine, id);
-	FAULT_POINT();
-	for (int i = 0; i < TRIO_LISTENERS; i++)
-		if (atomic_load(&worker.trio->listeners[i].id) == id)
-			atomic_store(&worker.trio->listeners[i].id, 0);
+	          TRIO_LISTENERS);
 }
 
 /* ---- what the supervisor says ---- */
@@ -150,7 +143,11 @@ static void facts_written(void *arg, uint64_t request)
 static void now_idle(void *arg)
 {
 	(void)arg;
-	if (worker.quitting)
+	if (engine_live(&worker.engine) > 0)
+		return;
+	if (atomic_load(&worker.trio->retired))
+		worker.engine.loop.stop = true; /* so ends the trio */
+	else if (worker.quitting)
 		say(WIRE_IDLE, 0);
 }
 
@@ -163,10 +160,18 @@ static void quit(void)
 		uint32_t id = atomic_load(&worker.trio->listeners[i].id);
 
 		if (id != 0)
-			drop_listener(id);
+			engine_drop_listener(&worker.engine, id);
 	}
-	if (engine_live(&worker.engine) == 0)
-		now_idle(NULL);
+	now_idle(NULL);
+}
+
+static void retire(void)
+{
+	atomic_store(&worker.trio->retired, 1);
+	FAULT_POINT();
+	doorman_stop(&worker.doorman);
+	proc_title("tcpproxy: retired worker %u", worker.trio->number);
+	quit();
 }
 
 static void members_changed(void *arg);
@@ -218,7 +223,7 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		break;
 	case WIRE_UNLISTEN:
 		for (uint32_t i = 0; i < w->n && i < SOCK_MAX_FDS; i++)
-			drop_listener(w->ids[i]);
+			engine_drop_listener(&worker.engine, w->ids[i]);
 		break;
 	case WIRE_CHANNEL:
 		if (n_fds == 1)
@@ -229,6 +234,9 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		break;
 	case WIRE_QUIT:
 		quit();
+		break;
+	case WIRE_RETIRE:
+		retire();
 		break;
 	case WIRE_ADOPT:
 		if (n_fds == 1)
@@ -243,7 +251,7 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		if (n_fds != 2)
 			break;
 		moving_begin(&worker.engine, w->type == WIRE_GIVE ? LINK_GIVES : LINK_TAKES,
-			     (enum link_which)w->ids[1], w->ids[0], fds[0], fds[1]);
+		             (enum link_which)w->ids[1], w->ids[0], fds[0], fds[1]);
 		used = 2;
 		break;
 	case WIRE_KILL:
@@ -276,8 +284,8 @@ static void control_event(void *arg, uint32_t events)
 		int len = sock_peek_message(worker.control.fd, &w, sizeof(w), fds, &n_fds);
 
 		if (len == sizeof(w)) {
-			/* looked at, obeyed, then dropped: a successor is told again what we die of. All of it
-			 * may be done twice. */
+			/* looked at, obeyed, then dropped: a successor is told again what we die
+			 * of. All of it may be done twice. */
 			FAULT_POINT();
 			obey(&w, fds, n_fds);
 			FAULT_POINT();
@@ -339,7 +347,7 @@ static void watch_members(void)
 	}
 	if (!trio_worker_watches_all())
 		timer_set(loop, &worker.members_timer, loop->now_ms + MEMBERS_AGAIN_MS,
-			  members_changed, NULL);
+		          members_changed, NULL);
 }
 
 /* ---- birth ---- */
@@ -375,14 +383,14 @@ static void forget_watches(const struct trio *t)
 static void start_engine(const struct worker_setup *setup)
 {
 	struct engine_setup engine = {
-		.trio = setup->trio,
-		.world = setup->world,
-		.trios = setup->trios,
-		.n_trios = setup->n_trios,
-		.rearm_fds = setup->rearm_fds,
-		.events = setup->trio->events,
-		.n_events = TRIO_EVENTS,
-		.message = put_message,
+	    .trio = setup->trio,
+	    .world = setup->world,
+	    .trios = setup->trios,
+	    .n_trios = setup->n_trios,
+	    .rearm_fds = setup->rearm_fds,
+	    .events = setup->trio->events,
+	    .n_events = TRIO_EVENTS,
+	    .message = put_message,
 	};
 	struct trio *t = setup->trio;
 
@@ -403,8 +411,10 @@ static void start_engine(const struct worker_setup *setup)
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
 			engine_add_listener(&worker.engine, (uint32_t)i,
-					    atomic_load(&t->listeners[i].id), t->listeners[i].fd);
+			                    atomic_load(&t->listeners[i].id), t->listeners[i].fd);
 	worker.quitting = atomic_load(&t->quitting);
+	if (atomic_load(&t->retired))
+		proc_title("tcpproxy: retired worker %u", t->number);
 }
 
 void worker_run(void *arg)
@@ -426,9 +436,9 @@ void worker_run(void *arg)
 	watch_members();
 	if (worker.trio->control_fd >= 0)
 		watch_add(&worker.engine.loop, &worker.control, worker.trio->control_fd, EPOLLIN,
-			  control_event, NULL);
+		          control_event, NULL);
 	doorman_start(&worker.doorman, &worker.engine.loop, worker.trio, worker.engine.world,
-		      change_control);
+	              change_control);
 	atomic_store(&worker.trio->ready, worker.trio->pid[MEMBER_WORKER]);
 	now_idle(NULL);
 	loop_run(&worker.engine.loop);

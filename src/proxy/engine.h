@@ -91,7 +91,7 @@ void engine_targets_changed(struct engine *e);
  * successor. */
 void engine_accept(struct engine *e, bool want);
 int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, int fd);
-/* Accepts what is still in its queue, then closes it. */
+/* Accepts what is still in its queue, forgets it in the trio, then closes it. */
 void engine_drop_listener(struct engine *e, uint32_t id);
 /* Arms or disarms all, as the share of this worker says. */
 void engine_balance(struct engine *e);

@@ -198,6 +198,9 @@ void engine_drop_listener(struct engine *e, uint32_t id)
 		/* whoever is in its queue was promised to be served */
 		while (engine_free_rows(e) > 0 && accept_one(e, l))
 			;
+		/* forget first, close later: its number may be a connection's as soon as it is free */
+		FAULT_POINT();
+		atomic_store(&e->env.trio->listeners[i].id, 0);
 		FAULT_POINT();
 		close(l->fd);
 		l->fd = -1;

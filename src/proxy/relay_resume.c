@@ -148,8 +148,8 @@ void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct
 	ask_positions(r, at);
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		r->closed[s] = at[s].closed || was_reset(r, s);
-	whole = put_right(r, CLIENT, &at[CLIENT], &at[SERVER]) &
-		put_right(r, SERVER, &at[SERVER], &at[CLIENT]);
+	whole = put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
+	whole = put_right(r, SERVER, &at[SERVER], &at[CLIENT]) && whole;
 	close_step(r);
 	if (!whole) { /* better no end of a stream than a wrong one */
 		log_error("the connection of %s is ended: a worker died of it, and not all of its bytes are there",

@@ -60,6 +60,7 @@ struct deeds {
 struct world {
 	uint64_t magic;
 	uint32_t version, size;
+	ELSEWHERE
 	atomic_ullong next_id;          /* of access records */
 	atomic_uint n_workers;
 	atomic_uint log_level;          /* enum log_level: how much is said */

@@ -7,7 +7,7 @@
 #include "os/shm.h"
 #include "takeover/handover.h"
 
-_Static_assert(offsetof(struct trio, row_size) == TRIO_HEAD_SIZE, "another trio reads what stands before");
+_Static_assert(offsetof(struct trio, head_pad) + 4 == TRIO_HEAD_SIZE, "others read what stands before");
 
 static uint64_t align(uint64_t n)
 {

@@ -93,7 +93,14 @@ _Static_assert(sizeof(struct row) == 128, "a hot row is two cache lines");
 /* Keys under which a connection is counted against limits; 0: not counted. */
 enum limit_kind { LIMIT_GLOBAL, LIMIT_SERVICE, LIMIT_CLIENT, LIMIT_SERVER, LIMIT_KINDS };
 
+#ifdef OTHER_LAYOUT /* for tests: as if another version had moved the fields */
+#define ELSEWHERE uint64_t elsewhere[OTHER_LAYOUT];
+#else
+#define ELSEWHERE
+#endif
+
 struct row_cold {
+	ELSEWHERE
 	uint64_t id;            /* of the access record */
 	int64_t accepted_wall_us;
 	int64_t accepted_us;    /* monotonic */
@@ -129,7 +136,7 @@ struct row_facts {
 	uint32_t rtt_us[2], retransmits[2];
 };
 
-#define TRIO_HEAD_SIZE 32
+#define TRIO_HEAD_SIZE 48
 #define TRIO_MAGIC     0x7463707072303031ULL
 #define TRIO_VERSION   4
 #define TRIO_EVENTS    256
@@ -174,20 +181,22 @@ enum link_which { /* connections are given away */
 };
 
 struct trio {
-	/* These six never change their places, whatever the version: another trio reads them (handover.h). */
+	/* These never change their places, whatever the version: others read them (handover.h, retire.h). */
 	uint64_t magic;
 	uint32_t version, size;    /* of this struct */
 	uint32_t number;           /* "worker N" */
 	uint32_t n_rows;
 	uint64_t moves_offset;
+	int32_t pid[MEMBERS];      /* stored by the kernel at clone */
+	uint32_t head_pad;
+	/* From here on each version is free. */
+	ELSEWHERE
 	uint32_t row_size, cold_size;
 	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, counter_offset, facts_offset;
 	uint64_t total_size;
 	uint32_t limit_slots;      /* a power of two */
 	uint32_t table_size;       /* descriptors that the common table may hold */
 
-	/* members: pids stored by the kernel at clone */
-	int32_t pid[MEMBERS];
 	atomic_int primary;        /* which keeper acts */
 	atomic_uint starts;        /* workers started so far */
 	atomic_int ready;          /* pid of the worker that serves */
@@ -225,6 +234,7 @@ struct trio {
 	int32_t rearm_fd;          /* eventfd: this worker looks again whether it may accept */
 	atomic_uint reader_waits;  /* the supervisor sleeps: a write to wake_fd is wanted */
 	atomic_uint quitting;      /* no new connections; the supervisor waits for live == 0 */
+	atomic_uint retired;       /* likewise; another program has taken our place: end when nothing is left */
 	int32_t working_on;        /* the row in hand, -1: none */
 	struct copy_step step;
 	atomic_int fault;          /* the worker dies of a fault of its own, not of a SIGKILL */

@@ -363,3 +363,21 @@ def test_a_program_of_the_dead_spawner_ends_with_the_rest(start, directory):
         proxy.wait_log("took over .* workers")
         proxy.stop()
         assert not os.path.exists(f"/proc/{pid}")
+
+
+def test_a_worker_killed_during_a_graceful_stop(echoing):
+    port, proxy = echoing
+    clients = [connect(port) for _ in range(20)]
+    for c in clients:
+        talk(c)
+    proxy.signal(signal.SIGQUIT)
+    wait_for(lambda: refused(port), "the port refuses")
+    for role in ("worker 0", "worker 1"):
+        victim = proxy.role(role)[0]
+        kill(proxy, victim)
+        wait_for(lambda: proxy.role(role) and victim not in proxy.role(role), "another worker")
+        for c in clients:
+            talk(c, b"after")
+    for c in clients:
+        c.close()
+    assert proxy.process.wait(8) == 0

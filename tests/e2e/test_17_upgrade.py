@@ -199,6 +199,7 @@ def test_handlers_survive(start, directory):
         upgrade(proxy)
         s.sendall(b"me\n")
         assert read_all(s) == b"bye me\n"
+    proxy.wait_log("woe")  # said by a program of the spawner before
     assert ask(port, b"you\n") == b"here\nbye you\n"
 
 
