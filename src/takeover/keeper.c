@@ -198,9 +198,9 @@ static int status_of(pid_t pid)
 
 	if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 || info.si_pid == 0)
 		return -1;
-	return info.si_code == CLD_EXITED   ? info.si_status << 8
-	       : info.si_code == CLD_DUMPED ? info.si_status | 0x80
-					    : info.si_status;
+	if (info.si_code == CLD_EXITED)
+		return info.si_status << 8;
+	return info.si_code == CLD_DUMPED ? info.si_status | 0x80 : info.si_status;
 }
 
 /* The dead are reaped only when there is a successor: where somebody has looked at the descriptors in /proc/PID/fd, that
@@ -257,6 +257,22 @@ static void pause_between_deaths(int64_t *last_start_ms, int *short_lives)
  *   NONE       later                      (is dead)          becomes primary
  */
 
+/* Every descriptor goes through the exec. Where there are many, each is tried; where there are none, 64 are asked for at
+ * once: the time in which nobody is served. */
+static void keep_all_open(int size)
+{
+	bool many = true;
+
+	for (int from = 0; from < size; from += 64) {
+		uint64_t open = many ? UINT64_MAX : proc_open_fds(from, UINT64_MAX);
+
+		many = false;
+		for (int i = from ? 0 : 3; i < 64; i++)
+			if (open >> i & 1 && fcntl(from + i, F_SETFD, 0) == 0)
+				many = true;
+	}
+}
+
 static _Noreturn void become_program(void)
 {
 	struct trio *t = trio();
@@ -268,13 +284,7 @@ static _Noreturn void become_program(void)
 	snprintf(variable, sizeof(variable), "TCPPROXY_TRIO=%d", t->trio_fd);
 	if (unshare(CLONE_FILES) < 0)
 		_exit(1);
-	for (int from = 0; from < (int)t->table_size; from += 64) {
-		uint64_t open = proc_open_fds(from, UINT64_MAX);
-
-		for (int i = from ? 0 : 3; i < 64; i++)
-			if (open >> i & 1)
-				fcntl(from + i, F_SETFD, 0);
-	}
+	keep_all_open((int)t->table_size);
 	syscall(SYS_execveat, t->binary_fd, "", argv, env, AT_EMPTY_PATH);
 	_exit(1); /* the spare notices */
 }
@@ -288,7 +298,7 @@ static void finish_renewal(int spare, int32_t pid)
 	if (t->pid[spare] != pid && !is_dead(spare)) {
 		kill(t->pid[spare], SIGKILL);
 		while (!is_dead(spare))
-			poll(NULL, 0, 1);
+			poll(&(struct pollfd){.fd = self.pidfd[spare], .events = POLLIN}, 1, 1);
 	}
 	t->pid[spare] = pid;
 	barrier();
