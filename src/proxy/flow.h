@@ -82,6 +82,9 @@ void flow_hurry(struct flow_io *io, uint64_t before);
 /* Gives the row's pipe back, or closes it if it must not be used again. It is empty. */
 void flow_give_pipe_back(struct flow_io *io);
 
+/* For a successor: whose pipe is it, the step's or the row's? Before it asks what is in it. */
+void flow_settle_pipe(struct copy_step *step, struct flow_row *row);
+
 /* For a successor: the last `rest` bytes of the n that an open step had taken are in nobody's hands yet. They are
  * parked in the direction's pipe, with what the step had parked before. The step stays open. May be repeated. */
 void flow_finish_copy(struct copy_step *step, struct flow_row *row, const char *scratch, size_t n,

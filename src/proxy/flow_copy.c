@@ -55,6 +55,17 @@ static void attach(struct copy_step *step, struct flow_row *row)
 	barrier();
 }
 
+void flow_settle_pipe(struct copy_step *step, struct flow_row *row)
+{
+	bool rows = row->pipe_read >= 0 && row->pipe_write >= 0;
+
+	if (!rows)
+		row->pipe_read = row->pipe_write = -1;
+	if (step->pipe_read < 0 || step->pipe_write < 0 || (rows && step->pipe_read == row->pipe_read))
+		step->pipe_read = step->pipe_write = -1;
+	barrier();
+}
+
 static void park(struct copy_step *step, struct flow_row *row, const char *data, size_t n)
 {
 	int pipe = row->pipe_write >= 0 ? row->pipe_write : step->pipe_write;

@@ -90,15 +90,16 @@ static void count_again(struct relay *r, enum side s, const struct position *fro
 	int parked = flow->pipe_read >= 0 ? pipe_filled(flow->pipe_read) : 0;
 
 	if (!is_unix(r, s)) {
-		if (from->certain || !was_reset(r, s))
+		/* the one byte more may be a FIN; what is more than that was moved */
+		if (from->certain || !was_reset(r, s) || from->consumed > flow->moved + 1)
 			flow->moved = from->consumed;
 	} else if (!(flow->flags & FLOW_DISCARD)) {
 		flow->moved = to->written - r->cold->base[s] + (uint64_t)(parked > 0 ? parked : 0);
 	}
 }
 
-/* Puts one direction right; false: it cannot be. Before its FIN was passed on, what the destination was given is known exactly, even if
- * it has been reset since. */
+/* Puts one direction right; false: it cannot be. Before its FIN was passed on, what the destination was given is known
+ * exactly, even if it has been reset since. */
 static bool put_right(struct relay *r, enum side s, const struct position *from,
 		      const struct position *to)
 {
@@ -145,6 +146,9 @@ void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct
 	r->resumed = true;
 	for (enum side s = CLIENT; s <= SERVER; s++) /* its events were told to somebody else */
 		r->readable[s] = r->hung_up[s] = true;
+	for (enum side s = CLIENT; s <= SERVER; s++)
+		if (step_is_open(r, s))
+			flow_settle_pipe(&env->trio->step, &row->flow[s]);
 	ask_positions(r, at);
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		r->closed[s] = at[s].closed || was_reset(r, s);

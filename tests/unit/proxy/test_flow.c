@@ -591,6 +591,29 @@ static void one_read_where_an_event_will_tell_of_more(void **state)
 	receive_all(100);
 }
 
+/* The spare pipe becomes the row's by four stores; whoever dies between two of them leaves it to one of the two. */
+static void a_pipe_belongs_to_the_step_or_to_the_row(void **state)
+{
+	static const struct {
+		int step_read, step_write, row_read, row_write; /* left */
+		int step_after, row_after;                      /* what both ends of each are then */
+	} cases[] = {
+		{7, 8, -1, -1, 7, -1}, {7, 8, -1, 8, 7, -1}, {7, 8, 7, 8, -1, 7},
+		{-1, 8, 7, 8, -1, 7},  {-1, -1, 7, 8, -1, 7}, {5, 6, 7, 8, 5, 7},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct copy_step step = {.pipe_read = cases[i].step_read, .pipe_write = cases[i].step_write};
+		struct flow_row row = {.pipe_read = cases[i].row_read, .pipe_write = cases[i].row_write};
+
+		flow_settle_pipe(&step, &row);
+		assert_int_equal(step.pipe_read, cases[i].step_after);
+		assert_int_equal(step.pipe_write, step.pipe_read < 0 ? -1 : step.pipe_read + 1);
+		assert_int_equal(row.pipe_read, cases[i].row_after);
+		assert_int_equal(row.pipe_write, row.pipe_read < 0 ? -1 : row.pipe_read + 1);
+	}
+}
+
 /* What one leaves who dies after taking 50000 bytes, sending 20000 and parking some: by whatever was done before. */
 static void a_step_left_open_is_finished(void **state)
 {
@@ -682,6 +705,7 @@ int main(void)
 	ADD(&ways[0], without_a_pipe);
 	ADD(&ways[0], bulk_is_spliced_and_small_messages_are_copied);
 	ADD(&ways[0], one_read_where_an_event_will_tell_of_more);
+	ADD(&ways[0], a_pipe_belongs_to_the_step_or_to_the_row);
 	ADD(&ways[0], a_step_left_open_is_finished);
 	signal(SIGPIPE, SIG_IGN); /* splice has no MSG_NOSIGNAL; our processes ignore it */
 	failed = _cmocka_run_group_tests("flow", tests, n_tests, NULL, NULL);
