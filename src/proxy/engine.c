@@ -319,6 +319,15 @@ static void look_for_poison(struct engine *e)
 	engine_take_up(e, (uint32_t)i);
 }
 
+/* Before any pipe is closed. */
+static void settle_step(struct engine *e)
+{
+	struct copy_step *step = &e->env.trio->step;
+
+	if (step->row >= 0)
+		flow_settle_pipe(step, &trio_row(e->env.trio, (uint32_t)step->row)->flow[step->side]);
+}
+
 /* Bytes of this connection may be in the scratch: they come before everything else that uses it. */
 static void finish_step(struct engine *e)
 {
@@ -327,7 +336,7 @@ static void finish_step(struct engine *e)
 
 	if (i < 0)
 		return;
-	if (trio_row(e->env.trio, (uint32_t)i)->state != ROW_FREE && !e->sessions[i].row) {
+	if (in_use(e, (uint32_t)i) && !e->sessions[i].row) {
 		e->env.trio->working_on = i;
 		engine_take_up(e, (uint32_t)i);
 		e->env.trio->working_on = -1;
@@ -371,6 +380,7 @@ void engine_take_over(struct engine *e)
 
 	survey(e);
 	FAULT_POINT();
+	settle_step(e);
 	finish_endings(e);
 	moving_recover(e);
 	look_for_poison(e);

@@ -6,8 +6,8 @@
  *                    destination's and of the pipe
  *   (spare pipe)     parked bytes in a pipe that no row has: it is the step's
  *   row.pipe_write   half a pair: the same
- *   row.pipe_read    parked bytes of the row's
- *   step.pipe_*      the same
+ *   row.pipe_read    the same; the pipe is the row's, too
+ *   step.pipe_*      parked bytes of the row's
  *   row.moved        everything done, the step open
  *   step.row = -1    nothing
  */

@@ -58,33 +58,51 @@ static void send_without_taking(enum side from, enum side to)
 /* As one who dies while he copies: some bytes are in the scratch only, some were sent, some parked. */
 static void leave_a_step_open(enum side from, enum side to)
 {
-	const struct flow_row *flow = &stage.row->flow[from];
+	struct flow_row *flow = &stage.row->flow[from];
 	struct copy_step *step = &stage.trio->step;
 	char *scratch = stage.env.scratch;
+	static unsigned nth;
 	ssize_t n, sent;
 
 	if (stage.row->state != ROW_RELAY || flow->flags || flow->pipe_read >= 0 ||
 	    stage.row->flags & (ROWFLAG_CLIENT_RESET | ROWFLAG_SERVER_RESET) ||
 	    !pipepool_spare(&stage.env.pool, step))
 		return;
+	nth++;
 	step->row = (int32_t)row_index(stage.trio, stage.row);
 	step->side = (uint8_t)from;
-	n = recv(stage.row->fd[from], scratch, turns % 3 ? 3000 : SCRATCH_SIZE, MSG_DONTWAIT);
+	n = recv(stage.row->fd[from], scratch, nth % 3 ? 3000 : SCRATCH_SIZE, MSG_DONTWAIT);
 	if (n <= 0) /* dies before he has noted it */
 		return;
-	sent = send(stage.row->fd[to], scratch, (size_t)n / (1 + turns % 4), MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (sent >= 0 && turns % 7 == 0)
+	sent = send(stage.row->fd[to], scratch, (size_t)n / (1 + nth % 4), MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (sent < 0 || nth % 7 > 3)
+		return;
+	if (nth % 7 == 0) {
 		assert_true(write(step->pipe_write, scratch + sent, (size_t)(n - sent) / 2) >= 0);
+		return;
+	}
+	/* all is parked, and the pipe is about to become the row's */
+	if (n == sent)
+		return;
+	assert_int_equal(write(step->pipe_write, scratch + sent, (size_t)(n - sent)), n - sent);
+	flow->pipe_write = step->pipe_write;
+	if (nth % 7 > 1)
+		flow->pipe_read = step->pipe_read;
+	if (nth % 7 > 2)
+		step->pipe_read = -1;
 }
 
 /* A worker's death at a step's edge or in the middle of one; the next has the row, and nothing
  * else. */
 static void die(void)
 {
+	static unsigned nth; /* death */
+	enum side from = ++nth % 2 ? CLIENT : SERVER;
+
 	relay_cancel(&relay);
-	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && turns % 3 == 0) {
-		leave_a_step_open(turns % 2 ? CLIENT : SERVER, turns % 2 ? SERVER : CLIENT);
-	} else if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && turns % 3 == 1) {
+	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && nth % 8 < 6) {
+		leave_a_step_open(from, from == CLIENT ? SERVER : CLIENT);
+	} else if (sides->client == PAIR_TCP && sides->server == PAIR_TCP) {
 		send_without_taking(CLIENT, SERVER);
 		send_without_taking(SERVER, CLIENT);
 	}

@@ -644,6 +644,31 @@ static void a_step_left_open_is_finished(void **state)
 	}
 }
 
+/* Whoever dies while the spare becomes the row's pipe leaves it to one of both, or to both: two owners would close it
+ * twice. */
+static void a_pipe_has_one_owner(void **state)
+{
+	struct copy_step *step = &stage.trio->step;
+	int ends[2];
+
+	open_pairs(0);
+	assert_int_equal(pipe_new(ends, 0), 0);
+	for (int stores = 0; stores <= 4; stores++) {
+		bool attached = stores >= 2;
+
+		step->pipe_read = stores < 3 ? ends[0] : -1;
+		step->pipe_write = stores < 4 ? ends[1] : -1;
+		io.row->pipe_write = stores > 0 ? ends[1] : -1;
+		io.row->pipe_read = stores > 1 ? ends[0] : -1;
+		flow_settle_pipe(step, io.row);
+		assert_int_equal(step->pipe_read, attached ? -1 : ends[0]);
+		assert_int_equal(step->pipe_write, attached ? -1 : ends[1]);
+		assert_int_equal(io.row->pipe_read, attached ? ends[0] : -1);
+		assert_int_equal(io.row->pipe_write, attached ? ends[1] : -1);
+	}
+	pipepool_discard(&io.row->pipe_read, &io.row->pipe_write);
+}
+
 static const struct way ways[] = {
     {"peek, TCP to TCP", flow_peek, PAIR_TCP, PAIR_TCP},
     {"peek, Unix to TCP", flow_peek, PAIR_UNIX, PAIR_TCP},
@@ -707,6 +732,7 @@ int main(void)
 	ADD(&ways[0], one_read_where_an_event_will_tell_of_more);
 	ADD(&ways[0], a_pipe_belongs_to_the_step_or_to_the_row);
 	ADD(&ways[0], a_step_left_open_is_finished);
+	ADD(&ways[0], a_pipe_has_one_owner);
 	signal(SIGPIPE, SIG_IGN); /* splice has no MSG_NOSIGNAL; our processes ignore it */
 	failed = _cmocka_run_group_tests("flow", tests, n_tests, NULL, NULL);
 	for (size_t i = 0; i < n_tests; i++)
