@@ -10,6 +10,7 @@ busy with something else, --realtime puts client, server and proxy before all th
 proxy's own time.
 """
 import argparse
+import math
 import os
 import shutil
 import signal
@@ -151,7 +152,7 @@ def main():
         print(f"  {'':10}{'median':>8}{'90 %':>8}{'99 %':>8}{'worst':>8}")
         for what in ("none", "kill", "reload", "upgrade"):
             worst = sorted(scene.busy.longest(getattr(scene, what)()) for _ in range(o.times))
-            at = [worst[min(len(worst) - 1, int(len(worst) * q))] for q in (0.9, 0.99)]
+            at = [worst[math.ceil(len(worst) * q) - 1] for q in (0.9, 0.99)]
             print(f"  {what:10}" + "".join(f"{x:8.1f}" for x in (spread(worst)[0], *at, worst[-1])), flush=True)
         if not scene.all_answer():
             sys.exit("stall: an idle connection was dropped")
