@@ -384,6 +384,64 @@ Subsystem sftp internal-sftp
         return options
 
 
+class Rsync:
+    """rsync's daemon. Its module `tree` is the folder `tree`, read-only."""
+
+    program = "usr/bin/rsync"
+
+    def __init__(self, start, folder):
+        self.port = free_port()
+        self.tree = folder / "tree"
+        self.tree.mkdir()
+        (folder / "rsyncd.conf").write_text(f"""
+address = 127.0.0.1
+port = {self.port}
+use chroot = no
+uid = root
+gid = root
+[tree]
+path = {self.tree}
+""")
+        start("rsyncd", [unpacked("rsync", self.program), "--daemon", "--no-detach",
+                         "--config", folder / "rsyncd.conf"]).wait_port(self.port)
+
+    def client(self):
+        return unpacked("rsync", self.program)
+
+
+class Redis:
+    """A redis server that keeps nothing on disk. Debian's is one program with several names."""
+
+    def __init__(self, start, folder):
+        self.port = free_port()
+        server = folder / "redis-server"
+        server.symlink_to(unpacked("redis-tools", "usr/bin/redis-check-rdb"))
+        start("redis", [server, "--bind", "127.0.0.1", "--port", self.port, "--save", "", "--appendonly", "no",
+                        "--dir", folder]).wait_port(self.port)
+
+    def client(self):
+        return unpacked("redis-tools", "usr/bin/redis-cli")
+
+
+class Postgres:
+    """A database of the user nobody; anybody may connect as that user."""
+
+    def __init__(self, start, folder):
+        programs = unpacked("postgresql-15", "usr/lib/postgresql/15/bin")
+        self.port = free_port()
+        data = folder / "data"
+        data.mkdir()
+        give(data, "nobody")
+        nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        subprocess.run([*nobody, programs / "initdb", "--no-sync", "--auth=trust", "--locale=C", "--encoding=UTF8",
+                        "--username=nobody", "-D", data], check=True, capture_output=True, cwd="/")
+        start("postgres", [*nobody, programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", self.port,
+                           "-k", "", "-F"]).wait_port(self.port)
+
+    def client(self):
+        return unpacked("postgresql-client-15", "usr/lib/postgresql/15/bin/psql")
+
+
 class Digest:
     """Reads until the client's end of stream, then answers with the SHA-256 sum: what arrives only when each
     direction of a connection ends by itself."""
