@@ -502,8 +502,9 @@ void trio_set_supervisor(int pidfd)
 {
 	struct trio *t = trio();
 
-	atomic_store(&t->supervisor_died_ms, 0);
 	dup3(pidfd, setup.supervisor_pidfd, O_CLOEXEC);
 	close(pidfd);
 	atomic_fetch_add(&t->supervisor_serial, 1);
+	/* last: a member that begins meanwhile must not find the death of the old one again */
+	atomic_store(&t->supervisor_died_ms, 0);
 }
