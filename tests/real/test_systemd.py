@@ -5,6 +5,7 @@ The machine is booted once for all (manager.py). Where it cannot be, each test s
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -237,6 +238,37 @@ def test_hardened(drop_in, service):
     service.run("mv", log, log + ".1")
     service.systemctl("kill", "--kill-who=main", "--signal=USR1", "tcpproxy")
     wait_for(lambda: service.run("test", "-e", log, check=False).returncode == 0, "the log file is opened again")
+
+
+def logged(machine, name):
+    return machine.run("cat", f"/var/log/tcpproxy/{name}", check=False).stdout.count("end=client-fin")
+
+
+def test_logrotate(service):
+    """The real one, with the file that is installed: later records go to the new file, and none is lost."""
+    shutil.copy2(servers.unpacked("logrotate", "usr/sbin/logrotate"), service.folder / "bin/logrotate")
+    service.etc("logrotate-tcpproxy", (TOP / "packaging/logrotate.conf").read_text())
+    service.etc("tcpproxy.conf", CONFIG.replace("log stderr\n", "log stderr\nlog file:/var/log/tcpproxy/access.log\n"))
+    service.systemctl("restart", "tcpproxy")
+
+    def visit(n):
+        for _ in range(n):
+            with service.connect(8080) as c:
+                assert answers(c, b"hello")
+    visit(3)
+    wait_for(lambda: logged(service, "access.log") == 3, "three records")
+    rotate = ["/usr/local/sbin/logrotate", "--force", "--state", "/var/log/tcpproxy/state", "/etc/logrotate-tcpproxy"]
+    for earlier in range(2):
+        done = service.run(*rotate)
+        assert done.stdout + done.stderr == ""
+        wait_for(lambda: service.run("test", "-e", "/var/log/tcpproxy/access.log", check=False).returncode == 0,
+                 "there is a new file")
+        visit(2)
+        wait_for(lambda: logged(service, "access.log") == 2, "the new records are in the new file")
+        assert logged(service, "access.log.1") == (2 if earlier else 3)
+    owner = service.run("stat", "--format=%U", "/var/log/tcpproxy/access.log").stdout.strip()
+    assert owner in ("root", "tcpproxy")
+    service.run("rm", "-r", "/var/log/tcpproxy/access.log", "/var/log/tcpproxy/access.log.1")
 
 
 def test_a_service_for_each_connection(machine):
