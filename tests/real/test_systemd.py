@@ -333,9 +333,10 @@ def test_what_systemd_is_told(start, folder, told):
 def test_a_manager_that_keeps_nothing(start, folder, told, reads):
     """TERM ends everything, as without one: what was sent to be kept is not."""
     port = servers.free_port()
-    proxy = start("tcpproxy", [TCPPROXY, "-b", f"127.0.0.1:{port}", "/bin/sleep 1000"],
+    proxy = start("tcpproxy", [TCPPROXY, "-b", f"127.0.0.1:{port}", "/bin/cat"],
                   {"NOTIFY_SOCKET": str(folder / "notify")}).wait_port(port)
-    with socket.create_connection(("127.0.0.1", port), servers.PATIENCE):
+    with socket.create_connection(("127.0.0.1", port), servers.PATIENCE) as c:
+        assert answers(c, b"served")
         begin = time.monotonic()
         proxy.process.send_signal(signal.SIGTERM)
         if reads:
