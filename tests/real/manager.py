@@ -135,9 +135,11 @@ class Systemd:
 
     def entries(self, name="tcpproxy"):
         self.run("journalctl", "--sync", check=False)
+        # The unit is not asked for: journalctl then takes the first entry that fits for the one at the cursor.
         after = [f"--after-cursor={self.since}"] if self.since else []
-        out = self.run("journalctl", "--unit", name, "--output", "json", "--all", *after).stdout
-        return [json.loads(line) for line in out.splitlines()]
+        out = self.run("journalctl", "--output", "json", "--all", *after).stdout
+        entries = [json.loads(line) for line in out.splitlines()]
+        return [e for e in entries if e.get("_SYSTEMD_UNIT") == f"{name}.service"]
 
     def log(self, name="tcpproxy"):
         with contextlib.suppress(subprocess.TimeoutExpired):
