@@ -434,6 +434,7 @@ _Noreturn void trio_continue(const struct trio_setup *s)
 	atomic_store(&trio()->renew, RENEW_COMMITTED);
 	finish_renewal(other, trio()->next_spare);
 	start(MEMBER_WORKER);
+	reap_all(); /* the old worker and the old spare */
 	run_spare();
 }
 
