@@ -171,17 +171,26 @@ void adopt_take(const struct orphans *o)
 		adopt_take_one(o->list[i].control_fd);
 }
 
-void adopt_drop(struct orphans *o)
+void adopt_forget_memory(struct orphans *o)
 {
 	for (uint32_t i = 0; i < o->n; i++) {
 		if (o->list[i].trio)
 			munmap(o->list[i].trio, o->list[i].trio->total_size);
+		o->list[i].trio = NULL;
+	}
+	if (o->world)
+		munmap(o->world, sizeof(*o->world));
+	o->world = NULL;
+}
+
+void adopt_drop(struct orphans *o)
+{
+	adopt_forget_memory(o);
+	for (uint32_t i = 0; i < o->n; i++) {
 		close_fds(o->list[i].fds, GREETING_FDS);
 		if (o->list[i].control_fd >= 0)
 			close(o->list[i].control_fd);
 	}
-	if (o->world)
-		munmap(o->world, sizeof(*o->world));
 	sockets_close(&o->sockets, NULL);
 	adopt_release(o);
 }

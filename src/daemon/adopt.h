@@ -43,6 +43,8 @@ int adopt_again(const char *what, uint32_t number);
 void adopt_take_one(int control_fd);
 void adopt_take(const struct orphans *o);
 void adopt_release(struct orphans *o); /* forgets; closes nothing that was taken */
+/* They are not to be taken over but retired, as if their memory had another layout. */
+void adopt_forget_memory(struct orphans *o);
 void adopt_drop(struct orphans *o);    /* takes nothing: closes all that was found */
 
 #endif

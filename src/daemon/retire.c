@@ -139,9 +139,10 @@ static void get_hold_of(void *arg)
 
 void retire_begin(struct supervisor *s, bool read)
 {
-	log_info("the shared memory of the program that runs has another layout: its %u workers "
-	         "accept nothing "
-	         "more, hand over the connections that can move, and end with the others%s",
+	log_info("%s: the %u workers of before accept nothing more, hand over the connections that can "
+	         "move, and end with the others%s",
+	         s->retire_why ? s->retire_why
+	                       : "the shared memory of the program that runs has another layout",
 	         s->retirees.n, read ? "" : ", whose records are lost");
 	for (uint32_t i = 0; i < s->retirees.n; i++)
 		tell(&s->retirees.list[i], s->retirees.list[i].orphan.control_fd);

@@ -247,6 +247,13 @@ static int give_up_root(struct supervisor *s)
 
 /* ---- the sockets ---- */
 
+static uint32_t wanted_workers(const struct config *c)
+{
+	long n = c->workers ? (long)c->workers : sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 1 ? 1 : n > WORLD_WORKERS ? WORLD_WORKERS : (uint32_t)n;
+}
+
 static bool has_other_user(const struct supervisor *s)
 {
 	const struct config *c = s->config;
@@ -257,6 +264,21 @@ static bool has_other_user(const struct supervisor *s)
 	    !user_lookup(c->user ? c->user : "nobody", c->group, &id, why, sizeof(why)))
 		return false; /* will be said */
 	return s->orphans.list[0].trio && s->orphans.list[0].trio->uid != id.uid;
+}
+
+/* A restart is a next start: what takes effect then does so, by other workers. After a crash all stays as it was, and
+ * fewer workers are not worth it: theirs would be taken from several at a time. */
+static void see_what_changed(struct supervisor *s)
+{
+	if (s->inherited_fd < 0)
+		return;
+	if (has_other_user(s))
+		s->retire_why = "\"user\" has changed";
+	else if (s->orphans.n_workers < wanted_workers(s->config))
+		s->retire_why = "\"workers\" has changed";
+	else
+		return;
+	adopt_forget_memory(&s->orphans);
 }
 
 /* Those whose memory we can read are ours from now on; the others will be retired. */
@@ -291,8 +313,7 @@ static bool find_orphans(struct supervisor *s, struct sockets *passed)
 	case ADOPT_INCOMPATIBLE:
 		break;
 	case ADOPT_FOUND:
-		if (has_other_user(s) && leave_end_others(s, "run as another user"))
-			return true;
+		see_what_changed(s);
 		break;
 	}
 	for (size_t i = 0; i < s->orphans.sockets.n; i++)
@@ -303,11 +324,7 @@ static bool find_orphans(struct supervisor *s, struct sockets *passed)
 
 uint32_t supervisor_workers(const struct supervisor *s)
 {
-	long n = s->config->workers ? (long)s->config->workers : sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (s->orphans.n > 0)
-		return s->orphans.n_workers;
-	return n < 1 ? 1 : n > WORLD_WORKERS ? WORLD_WORKERS : (uint32_t)n;
+	return s->orphans.n > 0 ? s->orphans.n_workers : wanted_workers(s->config);
 }
 
 /* Where the next supervisor would find each trio, should we die. */

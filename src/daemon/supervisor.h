@@ -84,7 +84,8 @@ struct supervisor {
 	int world_fd;
 	struct orphans orphans;    /* trios of a supervisor that died; n 0: none */
 	uint32_t n_adopted;        /* of them have said that they are ours now */
-	struct retirees retirees;  /* trios of another layout */
+	struct retirees retirees;  /* trios of another layout, or from before what only other ones can do */
+	const char *retire_why;    /* NULL: another layout */
 	uint64_t first_id;         /* of our access records; 0: begin with the first */
 	struct names *names;
 	int rules_fd;              /* sealed memfd of the present generation */

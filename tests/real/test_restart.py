@@ -93,10 +93,10 @@ def titles(machine):
     return sorted(machine.processes().values())
 
 
-def wait_titles(machine):
+def wait_titles(machine, workers=2):
     """Those of a service at rest, once what was before has gone."""
     wanted = sorted(["tcpproxy: supervisor", "tcpproxy: files", "tcpproxy: spawner"] +
-                    [f"tcpproxy: {what} {n}" for n in (0, 1) for what in ("worker", "keeper", "keeper")])
+                    [f"tcpproxy: {what} {n}" for n in range(workers) for what in ("worker", "keeper", "keeper")])
     try:
         wait_for(lambda: titles(machine) == wanted, "those of a service at rest")
     except AssertionError as e:
@@ -348,31 +348,37 @@ def test_workers_of_another_version(service):
     assert service.show("tcpproxy", "NFileDescriptorStore") == "0"
 
 
-def test_another_user(service):
-    """Nobody goes on serving as a user that the configuration no longer names."""
-    with service.connect(8080) as c:
-        assert answers(c, b"before")
-        service.etc("tcpproxy.conf", CONFIG.replace("user tcpproxy", "user nobody"))
+@pytest.mark.parametrize("what,now", [("user tcpproxy", "user nobody"), ("workers 2", "workers 3")],
+                         ids=["user", "workers"])
+def test_what_takes_effect_at_the_next_start(service, what, now):
+    """A restart is one: other workers serve, and the connections move to them."""
+    with contextlib.ExitStack() as sockets:
+        sessions = [sockets.enter_context(service.connect(8080)) for _ in range(20)]
+        assert all(answers(c, b"before") for c in sessions)
+        before = workers(service)
+        service.etc("tcpproxy.conf", CONFIG.replace(what, now))
         service.systemctl("restart", "tcpproxy")
-        with pytest.raises(ConnectionResetError):
-            c.recv(1)
-        service.wait_log("run as another user")
-        assert len(records(service, "stopped")) == 1
-        wait_titles(service)
-        nobody = service.run("id", "-u", "nobody").stdout.strip()
+        service.wait_log(f'"{what.split()[0]}" has changed')
+        assert all(answers(c, b"after") for c in sessions)
+        with service.connect(8080) as d:
+            assert answers(d, b"new")
+        wait_titles(service, workers=3 if what == "workers 2" else 2)
+        assert not set(before) & set(service.processes())
+        user = service.run("id", "-u", "nobody" if "nobody" in now else "tcpproxy").stdout.strip()
         for pid in service.processes():
             status = service.run("cat", f"/proc/{pid}/status").stdout
-            assert re.search(r"^Uid:\s+(\d+)", status, re.M)[1] == nobody
+            assert re.search(r"^Uid:\s+(\d+)", status, re.M)[1] == user
+    wait_for(lambda: len(set(records(service, "client-fin"))) == 21, "every record, once")
 
 
-def test_another_number_of_workers(service):
-    """What cannot be had without ending connections is said."""
+def test_fewer_workers(service):
+    """What a restart does not do is said."""
     with service.connect(8080) as c:
         assert answers(c, b"before")
-        service.etc("tcpproxy.conf", CONFIG.replace("workers 2", "workers 3"))
+        service.etc("tcpproxy.conf", CONFIG.replace("workers 2", "workers 1"))
         service.systemctl("restart", "tcpproxy")
         service.wait_log('"workers" takes effect when all has been stopped and started')
         assert answers(c, b"after")
-        service.systemctl("stop", "tcpproxy")
-        service.systemctl("start", "tcpproxy")
-        wait_for(lambda: "tcpproxy: worker 2" in titles(service), "three workers")
+    service.systemctl("stop", "tcpproxy")
+    service.systemctl("start", "tcpproxy")
+    wait_titles(service, workers=1)
