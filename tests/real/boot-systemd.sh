@@ -26,7 +26,7 @@ with_cgroups()
 
 enter()
 {
-	mkdir -p "$1" && echo 0 >"$1/cgroup.procs"
+	mkdir -p "$1" && echo $$ >"$1/cgroup.procs" # $$, not 0: this runs in a subshell
 }
 
 clean()
