@@ -59,10 +59,10 @@ def test_off_writes_nothing(served, tmp_path):
 def test_errors_writes_what_did_not_end_well(served):
     port = served("access-log errors", "allow 127.0.0.1", "allow 127.0.0.2", "max-connections-per-client 1")
     assert ask(port, b"x") == b"x"
-    with connect(port) as s:
+    with connect(port, source="127.0.0.2") as s:  # the first one may not be quite over
         s.sendall(b"x")
         assert s.recv(1) == b"x"
-        assert gets_reset(port)
+        assert gets_reset(port, source="127.0.0.2")
     assert gets_reset(port, source="127.0.0.3")
     ends = [r.end for r in served.proxy.wait_records(2)]
     served.proxy.stop()
@@ -80,7 +80,7 @@ def test_interval_tells_of_those_that_go_on(served):
     assert [r.event for r in found[:3]] == ["interval"] * 3 and found[-1].event == "close"
     assert len({r["id"] for r in found}) == 1
     assert found[2].up == 5 and found[2]["end"] == "-"
-    assert [round(float(r["duration"]), 1) for r in found[:3]] == [0.2, 0.4, 0.6]
+    assert [float(r["duration"]) for r in found[:3]] == pytest.approx([0.2, 0.4, 0.6], abs=0.15)
 
 
 def test_the_pace_is_kept_by_the_next_worker(served):
@@ -91,7 +91,8 @@ def test_the_pace_is_kept_by_the_next_worker(served):
         os.kill(served.proxy.workers()[0], signal.SIGKILL)
         wait_for(lambda: len(served.proxy.records()) >= 3, "more records")
     served.proxy.wait_whole()
-    assert [round(float(r["duration"]), 1) for r in served.proxy.records()[:3]] == [0.3, 0.6, 0.9]
+    times = [float(r["duration"]) for r in served.proxy.records()[:3]]
+    assert times == pytest.approx([0.3, 0.6, 0.9], abs=0.25), "at the third it would be late by as much as was lost"
 
 
 def test_interval_counts_what_a_handler_moves(start, directory):
