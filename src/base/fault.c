@@ -1,6 +1,7 @@
 #include "base/fault.h"
 
 #ifdef FAULTS
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,6 +44,11 @@ void fault_arm(const char *variable)
 	left = most ? 1 + mix(dice) % (most >> dice % (halvings + 1)) : 0;
 }
 
+bool fault_armed(void)
+{
+	return left > 0;
+}
+
 static void tell(const char *file, int line)
 {
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
@@ -54,6 +60,7 @@ static void tell(const char *file, int line)
 	if (!name || strlen(name) > sizeof(to.sun_path) - 1)
 		return;
 	memcpy(to.sun_path + 1, name, strlen(name));
+	unshare(CLONE_FILES); /* a keeper's: a worker must not take the socket for one that nobody knows */
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	sendto(fd, text, (size_t)n, MSG_DONTWAIT, (struct sockaddr *)&to,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)));

@@ -15,8 +15,14 @@
  * dies is told in a datagram, "file:line", to the abstract address that TCPPROXY_FAULTS_TO names.
  */
 void fault_arm(const char *variable);
+bool fault_armed(void);
 void fault_point(const char *file, int line);
 #define FAULT_ARM(variable) fault_arm(variable)
+#define FAULT_ARM_WHEN(condition, variable)                                                        \
+	do {                                                                                       \
+		if (!fault_armed() && (condition))                                                 \
+			fault_arm(variable);                                                       \
+	} while (0)
 #define FAULT_POINT()       fault_point(__FILE__, __LINE__)
 /* TCPPROXY_ALONE in the environment: workers without keepers, to measure what a takeover costs. */
 bool fault_alone(void);
@@ -25,6 +31,7 @@ bool fault_alone(void);
 unsigned fault_setting(const char *name);
 #else
 #define FAULT_ARM(variable) ((void)0)
+#define FAULT_ARM_WHEN(condition, variable) ((void)0)
 #define FAULT_POINT()       ((void)0)
 #define FAULT_ALONE()       false
 #endif

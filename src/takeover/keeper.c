@@ -72,32 +72,52 @@ static void note_supervisor(void)
 		atomic_store(&trio()->supervisor_died_ms, clock_mono_ms());
 }
 
+/* What stands between the two is not to be believed by a worker that looks for what nobody has recorded; nor is it
+ * when a member has died in between, until its successor has put that right. */
+static void begin_change(int member)
+{
+	atomic_uint *changes = &trio()->changes[member];
+
+	atomic_store(changes, atomic_load(changes) | 1);
+	FAULT_POINT();
+}
+
+static void end_change(int member)
+{
+	FAULT_POINT();
+	atomic_fetch_add(&trio()->changes[member], 1);
+}
+
 static void begin_role(int member)
 {
 	int32_t *mine = trio()->member_pidfds[member];
 
 	memset(&self, 0, sizeof(self));
 	self.me = member;
+	begin_change(member);
 	for (int i = 0; i < MEMBERS; i++) {
 		/* what the predecessor in this role had opened; forget first, then close */
 		int fd = mine[i];
 
 		mine[i] = -1;
+		FAULT_POINT();
 		if (fd >= 0)
 			close(fd);
 		self.pidfd[i] = -1;
 	}
+	end_change(member);
 	note_supervisor(); /* it may have died before we were: that counts all the same */
 }
 
 /* ---- watching ---- */
 
-static void unwatch(int member)
+static void drop_pidfd(int member)
 {
 	int fd = self.pidfd[member];
 
 	trio()->member_pidfds[self.me][member] = -1;
 	self.pidfd[member] = -1;
+	FAULT_POINT();
 	if (fd >= 0)
 		close(fd);
 }
@@ -105,7 +125,9 @@ static void unwatch(int member)
 /* There is no such member now. */
 static void forget(int member)
 {
-	unwatch(member);
+	begin_change(self.me);
+	drop_pidfd(member);
+	end_change(self.me);
 	self.absent[member] = true;
 }
 
@@ -113,9 +135,12 @@ static void watch(int member)
 {
 	int fd;
 
-	unwatch(member);
+	begin_change(self.me);
+	drop_pidfd(member);
 	fd = proc_pidfd(trio()->pid[member]);
+	FAULT_POINT();
 	trio()->member_pidfds[self.me][member] = fd;
+	end_change(self.me);
 	self.pidfd[member] = fd;
 	self.absent[member] = fd == -ESRCH;
 }
@@ -175,10 +200,13 @@ static void check_end(void)
 /* Returns in the parent; the child starts its role from a flat stack. */
 static void start(int member)
 {
-	pid_t pid = proc_clone_member(&trio()->pid[member]);
+	pid_t pid;
 
+	FAULT_POINT();
+	pid = proc_clone_member(&trio()->pid[member]);
 	if (pid == 0)
 		longjmp(flat, member + 1);
+	FAULT_POINT();
 	if (pid > 0)
 		watch(member);
 	else
@@ -207,7 +235,9 @@ static int status_of(pid_t pid)
  * takes a microsecond for each of them. */
 static void replace(int member)
 {
+	FAULT_POINT();
 	note_death(member, status_of(trio()->pid[member]));
+	FAULT_POINT();
 	check_end();
 	start(member);
 	reap_all();
@@ -301,9 +331,31 @@ static void finish_renewal(int spare, int32_t pid)
 			poll(&(struct pollfd){.fd = self.pidfd[spare], .events = POLLIN}, 1, 1);
 	}
 	t->pid[spare] = pid;
+	t->next_spare = 0;
 	barrier();
 	atomic_store(&t->renew, RENEW_NONE);
 	atomic_fetch_add(&t->renewals, 1);
+}
+
+/* The new program had another table; what it has recorded of descriptors is not true of this one. */
+static void forget_new_program(int primary)
+{
+	struct trio *t = trio();
+	int fd;
+
+	begin_change(self.me);
+	fd = t->next_spare > 0 ? proc_pidfd(t->next_spare) : -1;
+	if (fd >= 0) { /* it would end by itself, but must not write meanwhile */
+		kill(t->next_spare, SIGKILL);
+		poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1);
+		close(fd);
+	}
+	t->next_spare = 0;
+	for (int i = 0; i < MEMBERS; i++) {
+		t->member_pidfds[primary][i] = -1;
+		t->member_pidfds[self.me][i] = self.pidfd[i];
+	}
+	end_change(self.me);
 }
 
 /* A spare whose primary has died in the middle of this: shall it go on? */
@@ -316,6 +368,7 @@ static void settle_renewal(void)
 	case RENEW_WANTED:
 		if (!old)
 			_exit(0);
+		forget_new_program(atomic_load(&t->primary));
 		atomic_store(&t->renew, RENEW_NONE);
 		atomic_fetch_add(&t->renewals_failed, 1);
 		break;
@@ -345,6 +398,7 @@ static _Noreturn void run_primary(void)
 			pause_between_deaths(&last_start_ms, &short_lives);
 			replace(MEMBER_WORKER);
 		}
+		FAULT_ARM_WHEN(!is_dead(other) && !is_dead(MEMBER_WORKER), "TCPPROXY_KEEPER_FAULTS");
 		wait_for_deaths(self.pidfd[other] < 0 || self.pidfd[MEMBER_WORKER] < 0 ? 10 : -1);
 	}
 }
@@ -378,6 +432,8 @@ static _Noreturn void run_worker(void)
 /* The life of a member that was cloned. */
 static _Noreturn void begin(int member)
 {
+	/* a worker is armed when it serves, a primary when all are there: else all three could be dead at once */
+	FAULT_ARM(member == MEMBER_WORKER ? "" : "TCPPROXY_SPARE_FAULTS");
 	begin_role(member);
 	if (member == MEMBER_WORKER) {
 		proc_title("tcpproxy: worker %u", trio()->number);

@@ -1,7 +1,10 @@
 #include "takeover/recover.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/mem.h"
@@ -11,6 +14,11 @@
 /* A gap of so many unused numbers behind the last one that is known ends the search: the kernel
  * always gives out the lowest, so what was made last stands in front of it. */
 #define LONGEST_GAP 65536
+
+/* How often, and how long each time, it is waited for keepers that just open or close a pidfd. */
+#define QUIET_TRIES   20
+#define QUIET_WAIT_NS 100000
+#define MOST_STRAYS   512 /* others are left to the next worker */
 
 struct known {
 	uint8_t *bits;
@@ -53,8 +61,23 @@ static void note_spare(struct known *k, struct copy_step *step)
 	note(k, step->pipe_write);
 }
 
+/* What every trio holds besides its connections. */
+static void note_fixed(struct known *k, const struct trio *t)
+{
+	const int fds[] = {t->epfd,     t->config_fd, t->trio_fd,      t->world_fd, t->supervisor_fd,
+			   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd};
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		note(k, fds[i]);
+	for (uint32_t i = 0; i < t->n_peers && i < TRIO_PEERS; i++) {
+		note(k, t->peer_fds[i]);
+		note(k, t->peer_rearm_fds[i]);
+	}
+}
+
 static void note_all(struct known *k, struct trio *t)
 {
+	note_fixed(k, t);
 	note_spare(k, &t->step);
 	note(k, t->control_fd);
 	note(k, t->spawner_fd);
@@ -88,13 +111,24 @@ static bool is_accepted_client(const struct trio *t, int fd)
 	return false;
 }
 
-static void settle(struct trio *t, int fd, struct known *clients)
+/* Of other kinds than sockets and pipes: those that nobody may know. */
+struct strays {
+	int fd[MOST_STRAYS];
+	size_t n;
+};
+
+static void settle(struct trio *t, int fd, struct known *clients, struct strays *strays)
 {
 	struct stat st;
 
-	/* keepers make only other kinds, so theirs are never touched */
-	if (fstat(fd, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)))
+	if (fstat(fd, &st) < 0)
 		return;
+	/* keepers make only other kinds, so theirs are never touched here */
+	if (!S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode)) {
+		if (strays->n < MOST_STRAYS)
+			strays->fd[strays->n++] = fd;
+		return;
+	}
 	FAULT_POINT();
 	if (S_ISSOCK(st.st_mode) && clients && is_accepted_client(t, fd))
 		note(clients, fd);
@@ -113,14 +147,59 @@ static uint64_t unknown(const struct known *k, uint32_t from)
 }
 
 /* Closes what nobody knows; accepted clients are written down. */
-static void sweep(struct trio *t, const struct known *k, struct known *clients)
+static void sweep(struct trio *t, const struct known *k, struct known *clients, struct strays *strays)
 {
 	for (uint32_t from = 0; from < k->size && from < k->last + LONGEST_GAP; from += 64) {
 		uint64_t open = proc_open_fds((int)from, unknown(k, from));
 
 		for (int i = 0; i < 64; i++)
 			if (open >> i & 1)
-				settle(t, (int)from + i, clients);
+				settle(t, (int)from + i, clients, strays);
+	}
+}
+
+/* Nobody opens or closes a pidfd now. */
+static bool quiet(struct trio *t, unsigned changes[MEMBERS])
+{
+	bool even = true;
+
+	for (int m = 0; m < MEMBERS; m++) {
+		changes[m] = atomic_load(&t->changes[m]);
+		even = even && changes[m] % 2 == 0;
+	}
+	return even;
+}
+
+/* The pidfds of the keepers come and go while we look. One that is open and not recorded, while nobody is between the
+ * two, is nobody's: its number cannot change hands any more. */
+static void close_strays(struct trio *t, const struct strays *strays)
+{
+	const struct timespec wait = {.tv_nsec = QUIET_WAIT_NS};
+
+	for (int tries = 0; strays->n > 0 && tries < QUIET_TRIES; tries++) {
+		unsigned before[MEMBERS], after[MEMBERS];
+		struct strays lost = {.n = 0};
+
+		if (!quiet(t, before)) {
+			nanosleep(&wait, NULL);
+			continue;
+		}
+		for (size_t i = 0; i < strays->n; i++) {
+			bool recorded = false;
+
+			for (int m = 0; m < MEMBERS; m++)
+				for (int n = 0; n < MEMBERS; n++)
+					recorded = recorded || t->member_pidfds[m][n] == strays->fd[i];
+			if (!recorded && fcntl(strays->fd[i], F_GETFD) >= 0)
+				lost.fd[lost.n++] = strays->fd[i];
+		}
+		if (!quiet(t, after) || memcmp(before, after, sizeof(after)) != 0)
+			continue;
+		for (size_t i = 0; i < lost.n; i++) {
+			FAULT_POINT();
+			close(lost.fd[i]);
+		}
+		return;
 	}
 }
 
@@ -132,11 +211,13 @@ static void known_init(struct known *k, uint32_t size)
 void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg)
 {
 	struct known known, clients;
+	struct strays strays = {.n = 0};
 
 	known_init(&known, t->table_size);
 	known_init(&clients, t->table_size);
 	note_all(&known, t);
-	sweep(t, &known, adopt ? &clients : NULL);
+	sweep(t, &known, adopt ? &clients : NULL, &strays);
+	close_strays(t, &strays);
 	/* only now: who is served has descriptors opened */
 	for (uint32_t fd = 3; fd <= clients.last; fd++)
 		if (is_known(&clients, fd))

@@ -6,10 +6,10 @@
 
 #include "takeover/table.h"
 
-/* Looks at every socket and pipe of the trio's table that neither a row nor the trio itself has recorded.
- * A client that had just been accepted - connected, at the address of a listener - is handed to
- * adopt(arg, fd); everything else is
- * closed. adopt NULL: those, too (they came from another trio, which has them still). Must run before any descriptor is opened; adopt may open some. */
+/* Closes every descriptor from 3 on that neither a row nor the trio itself has recorded; a pidfd only if no keeper is
+ * just opening or closing one, else it is left to the next worker. A client that had just been accepted - connected, at
+ * the address of a listener - is handed to adopt(arg, fd); adopt NULL: is closed, too (it came from another trio, which
+ * has it still). Must run before any descriptor is opened; adopt may open some. */
 void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg);
 
 /* Is this still the socket that the row means? */

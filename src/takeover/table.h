@@ -211,8 +211,10 @@ struct trio {
 	struct trio_death deaths[TRIO_DEATHS];
 	atomic_uint n_deaths;      /* ever; the last TRIO_DEATHS are kept */
 	int32_t member_pidfds[MEMBERS][MEMBERS + 1]; /* opened by each; closed by its successor */
+	atomic_uint changes[MEMBERS]; /* odd: the member opens or closes one of them just now */
 
-	/* descriptors of the common table, recorded by the worker; -1: none */
+	/* Descriptors of the common table, recorded by the worker; -1: none. What stands neither here nor in a row
+	 * is closed by the next worker. */
 	int32_t epfd;
 	int32_t control_fd;        /* to the supervisor */
 	int32_t spawner_fd;

@@ -3,7 +3,8 @@
 members of trios are killed (killer.c). Afterwards: exactly one access record for each connection, with the right
 end and the right counts; no descriptor more than before; no process left.
 
-usage: kills.py [--seed N] [--kills N] [--slots N] [--whom LETTERS] [--faults N] [--moves MS] [--forwarder 'COMMAND {port} {target}']
+usage: kills.py [--seed N] [--kills N] [--slots N] [--whom LETTERS] [--faults N] [--keeper-faults N] [--spare-faults N]
+                [--moves MS] [--forwarder 'COMMAND {port} {target}']
 """
 import argparse
 import collections
@@ -13,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -26,7 +28,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 KINDS = ["tcp4", "tcp6", "unix"]
 WHOM = "mmmmmmww22ddsh"  # see killer.c
-POOLED = 2 * 64  # ends of empty pipes that a worker keeps
+GROWTH_KIB = 8 * 1024  # pages of rows and rings that had not been touched before
 
 
 def build(directory, name, *flags):
@@ -58,19 +60,37 @@ def open_sockets(proxy):
     return found
 
 
-def wrong_descriptors(before, after, kills, links):
+def replace_workers(proxy):
+    """What the dead left open is closed by the next worker: let there be one."""
+    old = set(proxy.workers())
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: proxy.whole() and not old & set(proxy.workers()), "other workers")
+
+
+def wrong_descriptors(before, after, spare=0):
+    """A pipe for copying may be there or not; and `spare` others of each kind."""
     wrong = []
     for title, had in before.items():
         has = after.get(title, {})
-        # the link between two workers whose connections move is open now and then
-        if abs(has.get("socket", 0) - had["socket"]) > links:
-            wrong.append(f"{title}: {has.get('socket', 0)} sockets, there were {had['socket']}")
-        if has.get("pipe", 0) > had["pipe"] + POOLED:
-            wrong.append(f"{title}: {has.get('pipe', 0)} ends of pipes")
-        # a keeper killed between pidfd_open() and writing down the number leaves one
-        if has.get("anon_inode", 0) > had["anon_inode"] + 2 + kills // 50:
-            wrong.append(f"{title}: {has.get('anon_inode', 0)} anonymous descriptors, there were {had['anon_inode']}")
+        for kind in ("socket", "pipe", "anon_inode", "/memfd"):
+            more = 2 if kind == "pipe" else spare
+            least = had[kind] - more if kind == "socket" else 0
+            if not least <= has.get(kind, 0) <= had[kind] + more:
+                wrong.append(f"{title}: {has.get(kind, 0)} descriptors {kind}, there were {had[kind]}")
     return wrong
+
+
+def memory(proxy):
+    """Of all our processes, shared pages counted once, in KiB."""
+    total = 0
+    for pid in proxy.pids():
+        try:
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total += int(re.search(r"^Pss:\s+(\d+)", f.read(), re.M)[1])
+        except (OSError, TypeError):
+            pass  # it has just ended
+    return total
 
 
 def wrong_records(log, lines):
@@ -102,14 +122,14 @@ class Deaths:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + self.name)
         self.places = collections.Counter()
+        threading.Thread(target=self.listen, daemon=True).start()  # few words wait in the socket
 
     def listen(self):
-        while True:
-            try:
-                place = self.socket.recv(300, socket.MSG_DONTWAIT).decode()
-            except BlockingIOError:
-                return sum(self.places.values())
+        while place := self.socket.recv(300).decode():
             self.places[place] += 1
+
+    def count(self):
+        return sum(self.places.copy().values())
 
     @staticmethod
     def possible():
@@ -160,36 +180,38 @@ def killing(run, directory, proxy, seed, kills, whom):
 
 
 def stop(proxy):
-    """TERM to whoever is the supervisor now: nothing of it stays."""
+    """QUIT to whoever is the supervisor now: it ends when the last row is free, and nothing of it stays."""
     supervisors = proxy.role("supervisor")
     assert len(supervisors) == 1, f"supervisors {supervisors}: {proxy.tree()}"
-    os.kill(supervisors[0], signal.SIGTERM)
+    os.kill(supervisors[0], signal.SIGQUIT)
     proxy.process.poll()
     proxy.wait_gone()
 
 
-def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, moves=None, options=""):
-    """Returns a Run. faults, moves: only with a build of -Dfaults=true."""
-    run, directory, deaths, env = Run(), Directory(), None, {}
-    if faults:
-        deaths = Deaths()
-        env = {"TCPPROXY_FAULTS": str(faults), "TCPPROXY_FAULTS_TO": deaths.name}
-    if moves:
-        env["TCPPROXY_MOVES"] = str(moves)
+def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, keeper_faults=None, spare_faults=None,
+                  moves=None, options=""):
+    """Returns a Run. faults and their kin, moves: only with a build of -Dfaults=true. With faults of workers nobody
+    else kills; those of keepers come when a member is killed."""
+    run, directory = Run(), Directory()
+    deaths = Deaths() if faults or keeper_faults or spare_faults else None
+    env = {"TCPPROXY_FAULTS": faults, "TCPPROXY_KEEPER_FAULTS": keeper_faults, "TCPPROXY_SPARE_FAULTS": spare_faults,
+           "TCPPROXY_FAULTS_TO": deaths and deaths.name, "TCPPROXY_MOVES": moves}
     slots = Slots(directory, n)
     proxy = None
     try:
         peers = build(directory, "peers")
         config = f"workers {workers}\n{options}" + slots.config
-        proxy = Proxy(directory, config=config, env=env, wait=not faults)
-        if faults:
-            wait_for(lambda: all(listening(p) for p in slots.ports), "listening")
+        proxy = Proxy(directory, config=config, env={k: str(v) for k, v in env.items() if v}, wait=not faults)
         proxy.expect_deaths()
-        before = open_sockets(proxy)
-        action = killing(run, directory, proxy, seed, kills, whom)
         if faults:  # they kill themselves
+            wait_for(lambda: all(listening(p) for p in slots.ports), "listening")
+
             def action(_):
-                wait_for(lambda: deaths.listen() >= kills, f"{kills} deaths", 600)
+                wait_for(lambda: deaths.count() >= kills, f"{kills} deaths", 600)
+        else:
+            replace_workers(proxy)
+            before, memory_before = open_sockets(proxy), memory(proxy)
+            action = killing(run, directory, proxy, seed, kills, whom)
         lines = load(peers, seed, slots, action)
         done = [line for line in lines if line.startswith("conn")]
         run.failures += [line for line in lines if line.startswith("FAIL")]
@@ -199,10 +221,17 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, mo
             time.sleep(0.2)  # were there one record too many, it would come now
             run.failures += wrong_records(proxy.log(), done)
             if not faults:
-                run.failures += wrong_descriptors(before, open_sockets(proxy), kills, 1 if moves else 0)
+                replace_workers(proxy)
+                # spares that die all the time let no worker look at what is left
+                spare = deaths.count() if spare_faults else 1 if moves else 0
+                run.failures += wrong_descriptors(before, open_sockets(proxy), spare)
+                growth = memory(proxy) - memory_before
+                run.summary += f" memory {growth:+d} KiB"
+                if growth > GROWTH_KIB:
+                    run.failures.append(f"{growth} KiB of memory more than before")
         run.log = proxy.log()
-        if faults:
-            run.summary += f" deaths {deaths.listen()} at {len(deaths.places)} of {deaths.possible()} places"
+        if deaths:
+            run.summary += f" deaths {deaths.count()} at {len(deaths.places)} of {deaths.possible()} places"
         handed = sum(int(n) for n in re.findall(r"^tcpproxy: (\d+) connections were handed over", run.log, re.M))
         run.summary += f" handed over {handed}" if handed else ""
         run.summary += f" takeovers {len(re.findall(r'worker [0-9]+ .pid.*is replaced', run.log))}"
@@ -244,6 +273,8 @@ def main():
     parser.add_argument("--whom", default=WHOM)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--faults", type=int, help="a build with -Dfaults=true: workers live N steps at most")
+    parser.add_argument("--keeper-faults", type=int, help="likewise the keepers that replace others; with kills")
+    parser.add_argument("--spare-faults", type=int, help="likewise the others; with kills of keepers only")
     parser.add_argument("--moves", type=int, help="likewise: some connections change workers every so many ms")
     parser.add_argument("--forwarder")
     parser.add_argument("--log", help="where the log is kept if something failed")
@@ -252,7 +283,8 @@ def main():
     if args.forwarder:
         failures, summary = torture_forwarder(args.forwarder, args.seed, 10, args.slots)
     else:
-        run = torture_proxy(args.seed, args.kills, args.slots, args.whom, args.workers, args.faults, args.moves)
+        run = torture_proxy(args.seed, args.kills, args.slots, args.whom, args.workers, args.faults,
+                            args.keeper_faults, args.spare_faults, args.moves)
         failures, summary = run.failures, run.summary
         if args.log and failures:
             with open(args.log, "w") as f:

@@ -9,11 +9,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "os/pipe.h"
@@ -70,6 +73,7 @@ static bool is_open(int fd)
 }
 
 static int adopted[8], n_adopted;
+static struct trio *alarmed;
 
 static void adopt(void *arg, int fd)
 {
@@ -116,7 +120,7 @@ static void keeps_what_is_recorded(void)
 	row->flow[SERVER].pipe_read = pipe_ends[0];
 	row->flow[SERVER].pipe_write = pipe_ends[1];
 	row->state = ROW_RELAY;
-	other = eventfd(0, EFD_CLOEXEC); /* a keeper's or the trio's: no socket, no pipe */
+	t->wake_fd = other = eventfd(0, EFD_CLOEXEC);
 	recover_descriptors(t, adopt, NULL);
 	EXPECT(n_adopted == 0);
 	EXPECT(is_open(listener) && is_open(control[0]) && is_open(control[1]) && is_open(other));
@@ -140,12 +144,12 @@ static void sweeps_the_rest(void)
 {
 	struct trio *t = new_table();
 	struct addr a;
-	int listener = listen_here(&a), ends[2], half[2], unix_fd, unconnected, far, null;
+	int listener = listen_here(&a), ends[2], half[2], unix_fd, unconnected, far, memfd;
 
 	EXPECT(pipe_new(ends, 0) == 0 && pipe_new(half, 0) == 0);
 	unix_fd = sock_new_unix();
 	unconnected = sock_new_tcp(AF_INET);
-	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	memfd = memfd_create("test", MFD_CLOEXEC);
 	far = fcntl(unconnected, F_DUPFD_CLOEXEC, 250);
 	/* one end of a pipe without the other is of no use */
 	trio_row(t, 0)->state = ROW_RELAY;
@@ -154,13 +158,42 @@ static void sweeps_the_rest(void)
 	EXPECT(!is_open(ends[0]) && !is_open(ends[1]) && !is_open(half[0]) && !is_open(half[1]));
 	EXPECT(!is_open(unix_fd) && !is_open(unconnected) && !is_open(far));
 	EXPECT(!is_open(listener)); /* nobody has recorded it */
-	EXPECT(is_open(null) && is_open(2));
+	EXPECT(!is_open(memfd) && is_open(2));
 	EXPECT(n_adopted == 0);
 }
 
 static void unknown_sockets_and_pipes_are_closed(void **state)
 {
 	in_child(sweeps_the_rest);
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	atomic_fetch_add(&alarmed->changes[MEMBER_KEEPER1], 1); /* the keeper is done */
+}
+
+/* While a keeper is between opening a pidfd and recording it, nobody can tell whose that is. */
+static void leaves_what_a_keeper_is_opening(void)
+{
+	const struct itimerval soon = {.it_value.tv_usec = 700};
+	struct trio *t = alarmed = new_table();
+	int recorded = proc_pidfd(getpid()), lost = proc_pidfd(getpid());
+
+	EXPECT(recorded >= 0 && lost >= 0);
+	t->member_pidfds[MEMBER_KEEPER1][MEMBER_WORKER] = recorded;
+	atomic_store(&t->changes[MEMBER_KEEPER1], 3);
+	recover_descriptors(t, adopt, NULL);
+	EXPECT(is_open(recorded) && is_open(lost));
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	recover_descriptors(t, adopt, NULL);
+	EXPECT(is_open(recorded) && !is_open(lost));
+}
+
+static void a_pidfd_that_nobody_has_recorded_is_closed(void **state)
+{
+	in_child(leaves_what_a_keeper_is_opening);
 }
 
 /* Accepted, and not yet in a row when its worker died: a client all the same. */
@@ -333,6 +366,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(recorded_descriptors_stay),
 	    cmocka_unit_test(unknown_sockets_and_pipes_are_closed),
+	    cmocka_unit_test(a_pidfd_that_nobody_has_recorded_is_closed),
 	    cmocka_unit_test(a_client_without_a_row_is_adopted),
 	    cmocka_unit_test(a_number_that_was_used_again),
 	    cmocka_unit_test(positions),
