@@ -30,7 +30,7 @@ svg text { font: 12px system-ui, sans-serif; fill: var(--ink); } svg .faint { fi
 svg text.good { fill: var(--good); } svg text.bad { fill: var(--bad); }
 """
 NAME, BAR, VALUE, ROW, TOP = 152, 190, 62, 19, 4  # pixels of a chart's columns and rows
-CLIP = 4.0  # a bar is cut at so many times ours: one bad peer must not flatten the others
+CLIP = 4.0  # a bar is cut at so many times ours, or the median: one bad peer must not flatten the others
 
 
 def number(x):
@@ -43,8 +43,9 @@ def text(x, y, words, kind="", anchor="start"):
 
 def bars(rows):
     """An SVG of horizontal bars; rows of (name, is it ours, (median, low, high), load or 0)."""
+    all_of_them = [m[0] + load for _, _, m, load in rows]
     ours = next((m[0] + load for _, mine, m, load in rows if mine), 0)
-    scale = min(max(m[0] + load for _, _, m, load in rows), CLIP * ours if ours else 1e99) or 1
+    scale = min(max(all_of_them), CLIP * max(ours, spread(all_of_them)[0])) or 1
     width, height = NAME + BAR + VALUE, TOP + ROW * len(rows) + 4
     parts = [f'<svg viewBox="0 0 {width} {height}" role="img">']
     for i, (name, mine, (median, low, high), load) in enumerate(rows):

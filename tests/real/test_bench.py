@@ -45,7 +45,7 @@ def test_load_counts_what_it_did(load_server, mode):
 def test_load_tells_latencies(load_server):
     told = json.loads(drive(load_server, "exchange", "--connections", "8", "--rate", "1000").stdout)
     assert 0 < told["p50"] <= told["p99"] <= told["max"]
-    assert 50 <= told["done"] <= 200
+    assert 500 < told["done"] / told["seconds"] < 1500
 
 
 class BadRelay:
