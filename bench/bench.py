@@ -174,7 +174,7 @@ def measure_once(scene, knobs, measure, peer):
     options = dict(measure.options)
     if peer.by_process:
         options["connections"] = min(options.get("connections", 1), FEW)
-    raw = scene.drive(peer, warmup=WARMUP, seconds=knobs.seconds, **options)
+    raw = scene.drive(peer, warmup=WARMUP, seconds=knobs.seconds * measure.windows, **options)
     sample = {"cpu": measure.cost(raw["proxy"], raw), "load": measure.cost(raw["client"] + raw["server"], raw),
               "speed": measure.speed(raw)}
     for name in ("p50", "p99"):
