@@ -14,6 +14,7 @@
 
 #define KNOCK_MS 20
 #define KNOCKS   100
+#define LINK_AGAIN_MS 200 /* a taker has one link at a time */
 #define LOOK_MS  1000 /* the last reader is woken for what it reads, but not by a death */
 
 void retire_take(struct supervisor *s, const struct orphan *o)
@@ -36,15 +37,16 @@ static void say(struct retired *r, enum wire_type type)
 }
 
 /* One of ours takes what can move. */
-static void link_up(struct retired *r)
+static void link_up(void *arg)
 {
+	struct retired *r = arg;
 	struct supervisor *s = r->supervisor;
 	struct crew *to = &s->crews[r->orphan.number % s->n_crews];
 	struct wire give = {.type = WIRE_GIVE, .n = 2, .ids = {UINT32_MAX, LINK_ALL}};
 	struct wire take = {.type = WIRE_TAKE, .n = 2};
 	int pair[2];
 
-	if (sock_message_pair(pair) < 0)
+	if (r->control.fd < 0 || sock_message_pair(pair) < 0)
 		return; /* they stay where they are */
 	sock_send_message(r->control.fd, &give, sizeof(give), (int[]){pair[0], to->memfd}, 2);
 	crew_send(to, &take, (int[]){pair[1], r->orphan.fds[GREETING_TRIO]}, 2);
@@ -103,6 +105,9 @@ static void control_event(void *arg, uint32_t events)
 		}
 		if (w.type == WIRE_ADOPTED)
 			r->adopted = true;
+		if (w.type == WIRE_GIVEN && w.generation == 0) /* it was refused, or interrupted */
+			timer_set(&r->supervisor->loop, &r->timer,
+			          r->supervisor->loop.now_ms + LINK_AGAIN_MS, link_up, r);
 		if (w.type == WIRE_GIVEN && w.n > 0)
 			log_info("upgrade: %u connections were handed over from worker %u of the "
 			         "old program",

@@ -266,15 +266,14 @@ static bool has_other_user(const struct supervisor *s)
 	return s->orphans.list[0].trio && s->orphans.list[0].trio->uid != id.uid;
 }
 
-/* A restart is a next start: what takes effect then does so, by other workers. After a crash all stays as it was, and
- * fewer workers are not worth it: theirs would be taken from several at a time. */
+/* A restart is a next start: what takes effect then does so, by other workers. After a crash all stays as it was. */
 static void see_what_changed(struct supervisor *s)
 {
 	if (s->inherited_fd < 0)
 		return;
 	if (has_other_user(s))
 		s->retire_why = "\"user\" has changed";
-	else if (s->orphans.n_workers < wanted_workers(s->config))
+	else if (s->orphans.n_workers != wanted_workers(s->config))
 		s->retire_why = "\"workers\" has changed";
 	else
 		return;

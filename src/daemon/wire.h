@@ -30,7 +30,8 @@ enum wire_type {
 	/* from a worker */
 	WIRE_IDLE = 32,
 	WIRE_ADOPTED,   /* answers WIRE_ADOPT */
-	WIRE_GIVEN,     /* n connections have gone over the link, which is closed */
+	WIRE_GIVEN,     /* n connections have gone over the link, which is closed; generation 1: nothing is left
+	                 * that could have gone */
 	WIRE_LOPSIDED,  /* a worker has more connections, or (n: 1) it has more to do, than others */
 	WIRE_FACTS_WRITTEN, /* answers WIRE_FACTS, generation as there */
 	/* from the spawner: lines for the log (struct line_message) */

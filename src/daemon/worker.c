@@ -196,10 +196,12 @@ static void take_program(int fd)
 	worker.engine.loop.stop = true;
 }
 
-static void connections_given(void *arg, uint32_t n)
+static void connections_given(void *arg, uint32_t n, bool whole)
 {
-	(void)arg;
-	say(WIRE_GIVEN, n);
+	struct wire w = {.type = WIRE_GIVEN, .n = n, .generation = whole};
+
+	if (worker.control.fd >= 0)
+		sock_send_message(worker.control.fd, &w, sizeof(w), NULL, 0);
 }
 
 static void lopsided(void *arg, bool busy)

@@ -216,7 +216,24 @@ static uint32_t half_of_busy(struct engine *e)
 	return n / 2;
 }
 
-static void end_link(struct engine *e);
+/* One that cannot go now may do so later. */
+static bool more_may_come(struct engine *e)
+{
+	for (uint32_t i = 0; i < e->env.trio->rows_used; i++)
+		switch (trio_row(e->env.trio, i)->state) {
+		case ROW_ACCEPTED:
+		case ROW_VERDICT:
+		case ROW_RESOLVE:
+		case ROW_CONNECTING:
+		case ROW_RELAY:
+			return true;
+		default: /* a program's, or nearly over */
+			break;
+		}
+	return false;
+}
+
+static void end_link(struct engine *e, bool whole);
 
 static void give_some(struct engine *e)
 {
@@ -227,12 +244,14 @@ static void give_some(struct engine *e)
 
 	choose(e);
 	if (m->n == 0) {
-		if (t->link_which == LINK_ALL && t->link_quota == UINT32_MAX) {
+		bool all = t->link_which == LINK_ALL && t->link_quota == UINT32_MAX;
+
+		if (all && more_may_come(e)) {
 			wait_ms(e, AGAIN_MS);
 			return;
 		}
 		tell(e, HANDOVER_END, 0, NULL, 0);
-		end_link(e);
+		end_link(e, all);
 		return;
 	}
 	for (uint32_t k = 0; k < m->n; k++) {
@@ -409,7 +428,8 @@ static void settle_taken(struct engine *e, bool lazily)
 
 /* ---- both ---- */
 
-static void end_link(struct engine *e)
+/* whole: nothing is left that could go. */
+static void end_link(struct engine *e, bool whole)
 {
 	struct trio *t = e->env.trio;
 	int link = t->link_fd, peer = t->link_peer_fd;
@@ -426,7 +446,7 @@ static void end_link(struct engine *e)
 	if (peer >= 0)
 		close(peer);
 	if (gave && e->moving.ended)
-		e->moving.ended(e->moving.arg, t->link_given);
+		e->moving.ended(e->moving.arg, t->link_given, whole);
 }
 
 /* The other side is through, or nobody is left there: what it has not made ours is not ours. */
@@ -443,7 +463,7 @@ static void link_is_over(struct engine *e)
 		}
 		e->moving.n = 0;
 	}
-	end_link(e);
+	end_link(e, false);
 }
 
 static void obey(struct engine *e, int *fds, size_t n_fds)

@@ -8,6 +8,7 @@
 #ifndef PROXY_MOVING_H
 #define PROXY_MOVING_H
 
+#include <stdbool.h>
 #include "event/loop.h"
 #include "takeover/handover.h"
 
@@ -21,7 +22,8 @@ struct moving {
 	uint32_t cursor;               /* the giver looks for rows from here */
 	uint32_t rows[HANDOVER_BATCH]; /* not settled: given away, or taken */
 	uint32_t n;
-	void (*ended)(void *arg, uint32_t given); /* the giver is through; may be NULL */
+	/* The giver is through; whole: nothing is left that it could have given. May be NULL. */
+	void (*ended)(void *arg, uint32_t given, bool whole);
 	void *arg;
 };
 
