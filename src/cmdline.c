@@ -400,6 +400,13 @@ static void cmdline_fill(struct cmdline *c, const struct options *o, struct conf
 	if (o->mode == MODE_EXPLAIN && o->explain_client)
 		parse_explain(c, o, errors);
 	c->daemon = o->daemon;
+	c->dump = o->dump;
+	c->dump_path = o->dump_file ? absolute(c->cwd, o->dump_file) : NULL;
+	if (o->dump && !o->n_binds)
+		usage_error(errors, "--dump shows what -b PORT serves: it stands beside -b");
+	if (o->dump && !o->dump_file && o->daemon)
+		usage_error(errors, "-D and --dump exclude each other: a daemon has no stderr; --dump=FILE "
+		                    "writes to a file");
 	c->server_given = o->server && !o->n_binds;
 	c->bind_list = join_binds(o);
 	if (uses_file(o))

@@ -29,6 +29,8 @@ struct cmdline {
 	                             * whatever the local address */
 	char *bind_list;            /* the -b list as one word, for names of things; "" without */
 	bool daemon;                /* -D */
+	bool dump;                  /* --dump */
+	const char *dump_path;      /* absolute; NULL: stderr */
 	struct explain explain;  /* RUN_EXPLAIN */
 	char *cwd;                  /* at start: relative names are meant from here */
 	/* copies, kept so that a reload applies the same options to the file again */

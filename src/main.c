@@ -66,6 +66,8 @@ static int serve(struct cmdline *c, int lifeline_fd)
 					 .config_path = c->config_path,
 					 .what = real ? real : c->config_path ? c->config_path : c->bind_list,
 					 .daemon = c->daemon,
+					 .dump = c->dump,
+					 .dump_path = c->dump_path,
 					 .binary = binary_path(c->argv[0], c->cwd),
 					 .argv = c->argv,
 					 .reload = reload,

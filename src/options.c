@@ -27,7 +27,8 @@ static const struct own_option {
     {'C', "check", NULL, "check the configuration, print it as understood, and exit"},
     {OPTION_EXPLAIN, "explain", "CLIENT[:PORT] [LOCAL:]PORT",
      "say who would serve this client, and why"},
-    {OPTION_DUMP, "dump", "[=FILE]", "not yet supported"},
+    {OPTION_DUMP, "dump", "[=FILE]",
+     "beside -b: show all bytes, as text and hex on stderr, or as pcapng in FILE"},
     {'V', "version", NULL, "print the version and exit"},
     {'h', "help", NULL, "print this and exit"},
 };
@@ -321,7 +322,8 @@ static void take_option(struct options *o, int letter, int argc, char **argv,
 		set_explain(o, argc, argv, errors);
 		break;
 	case OPTION_DUMP:
-		usage_error(errors, "--dump is not yet supported in this version");
+		o->dump = true;
+		o->dump_file = optarg;
 		break;
 	}
 }

@@ -21,6 +21,8 @@ struct options {
 	const char *config; /* of -f; NULL: not given */
 	const char *server; /* NULL: not given */
 	bool daemon, wait;
+	bool dump;
+	const char *dump_file; /* NULL: stderr */
 	bool cut; /* an error hid what follows it */
 	const char **binds;
 	size_t n_binds;

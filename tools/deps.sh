@@ -19,12 +19,12 @@ cache=${TCPPROXY_REAL:-$top/build/real}
 policy=/usr/sbin/policy-rc.d
 
 build="gcc libc6-dev make meson ninja-build pkg-config libc-ares-dev libcap-dev libseccomp-dev libjansson-dev
-	libcmocka-dev"
+	libncurses-dev libcmocka-dev"
 run="curl netcat-openbsd iproute2 python3"
 test="python3 python3-pytest python3-pytest-xdist mandoc psmisc procps socat systemd clang libclang-rt-14-dev netbase libnss-wrapper
-	openssh-client openssh-sftp-server openssl swaks smbclient wrk ipsvd ucspi-tcp"
+	openssh-client openssh-sftp-server openssl swaks smbclient wrk tmux tshark ipsvd ucspi-tcp"
 unpack="exim4-daemon-light dovecot-core dovecot-pop3d sn samba nginx gophernicus openssh-server xinetd
-	openbsd-inetd rsync redis-tools postgresql-15 postgresql-client-15 logrotate"
+	openbsd-inetd rsync redis-tools postgresql-15 postgresql-client-15 logrotate prometheus"
 bench="iproute2 python3 socat systemd procps"
 peers="haproxy nginx libnginx-mod-stream rinetd redir xinetd simpleproxy pen nftables"
 
@@ -143,7 +143,7 @@ unpack()
 
 command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || {
 	say "this is not a Debian system; please install: a C compiler, meson, ninja, pkg-config and the headers" \
-		"of c-ares, libcap, libseccomp, jansson and cmocka"
+		"of c-ares, libcap, libseccomp, ncurses, jansson and cmocka"
 	exit 1
 }
 

@@ -220,6 +220,40 @@ static void do_kill(struct request *r)
 		r->world->look(r->world->arg, true, false, kill_found, r);
 }
 
+static void tap_found(void *arg, struct snapshot *s)
+{
+	struct request *r = arg;
+	struct admin_client *c = r->client;
+
+	snapshot_select(s, &r->filter);
+	if (r->filter.id && s->n_connections == 0) {
+		refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
+	} else if (r->filter.id && strcmp(s->connections[0].state, "handler") == 0) {
+		refuse(r, "connection %llu is a program's: its bytes do not pass here",
+		       (unsigned long long)r->filter.id);
+	} else {
+		if (c) {
+			admin_on_leave(c, NULL, NULL);
+			r->world->tap(r->world->arg, c, &r->filter);
+		}
+		request_free(r);
+	}
+	snapshot_free(s);
+}
+
+static void do_tap(struct request *r)
+{
+	if (r->n == 0)
+		refuse(r, "which connections? An id, or a filter: service=PORT, client=ADDRESS, "
+		          "server=HOST:PORT");
+	else if (read_words(r, false, true)) {
+		if (r->filter.state)
+			refuse(r, "a state is no filter here: it changes");
+		else
+			r->world->look(r->world->arg, true, false, tap_found, r);
+	}
+}
+
 static void set_standing(struct request *r, enum admin_standing standing, const char *text)
 {
 	struct buf body = BUF_INIT;

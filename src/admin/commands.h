@@ -21,6 +21,9 @@ struct admin_world {
 	             void (*done)(void *done_arg, struct snapshot *s), void *done_arg);
 	/* Ends those that are still there. */
 	void (*kill)(void *arg, const struct connection_view *list, size_t n);
+	/* Answers the client itself: with where to read what is seen of the connections that fit.
+	 */
+	void (*tap)(void *arg, struct admin_client *c, const struct connection_filter *filter);
 	/* false: there is no such service or server. */
 	bool (*set_standing)(void *arg, const char *what, enum admin_standing standing);
 	/* false: nothing has changed; `text` says why. */

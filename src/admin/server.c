@@ -11,9 +11,9 @@
 #include "config/lex.h"
 #include "os/sock.h"
 
-#define LISTENERS     16
-#define WORDS_MAX     64
-#define REFUSED_WORD  "error only root and the user that tcpproxy runs as may ask here\n"
+#define LISTENERS    16
+#define WORDS_MAX    64
+#define REFUSED_WORD "error only root and the user that tcpproxy runs as may ask here\n"
 
 enum phase { UNUSED, READING, WORKING, WRITING };
 
@@ -163,17 +163,14 @@ int admin_client_fd(const struct admin_client *c)
 	return c->watch.fd;
 }
 
-int admin_detach(struct admin_client *c)
+void admin_answer_fds(struct admin_client *c, const int *fds, size_t n)
 {
 	static const char word[] = "ok 0 -\n";
-	int fd = let_go(c);
 
 	/* nothing was written before, so there is room */
-	if (send(fd, word, sizeof(word) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-	    (ssize_t)sizeof(word) - 1)
-		return fd;
-	close(fd);
-	return -1;
+	sock_send_message(c->watch.fd, word, sizeof(word) - 1, fds, n);
+	c->gone = NULL;
+	drop(c);
 }
 
 /* ---- the request ---- */
@@ -335,8 +332,8 @@ int admin_server_listen(struct admin_server *s, int fd)
 	if (!room)
 		return -ENOSPC;
 	room->server = s;
-	return watch_add(s->setup.loop, &room->watch, fd, s->n_clients < ADMIN_CLIENTS ? EPOLLIN : 0,
-	                 listener_event, room);
+	return watch_add(s->setup.loop, &room->watch, fd,
+	                 s->n_clients < ADMIN_CLIENTS ? EPOLLIN : 0, listener_event, room);
 }
 
 void admin_server_forget(struct admin_server *s, int fd)

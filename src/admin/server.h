@@ -3,7 +3,7 @@
  *
  *   request   words in one line, quoted as in the configuration:  kill client=10.0.0.0/8
  *   answer    "ok CODE LENGTH" and LENGTH bytes; CODE is what tcpproxyctl exits with
- *             "ok CODE -" and bytes until the connection is closed
+ *             "ok CODE -" with descriptors beside it, to read from
  *             "error MESSAGE"
  *
  * Nobody here is waited for: what is slow, silent or too long is closed, and there are never more
@@ -50,8 +50,9 @@ void admin_error(struct admin_client *c, const char *fmt, ...)
 /* Until it is answered: called if the client goes before that. It must not be answered then. */
 void admin_on_leave(struct admin_client *c, void (*gone)(void *arg), void *arg);
 
-/* The client's socket, with "ok 0 -" written to it, is the caller's from now on. -1: it is gone. */
-int admin_detach(struct admin_client *c);
+/* "ok 0 -" with these descriptors beside it: from them the client reads the rest by itself. They
+ * stay the caller's. */
+void admin_answer_fds(struct admin_client *c, const int *fds, size_t n);
 /* For an answer that another process will give: its socket, which stays here, and a client whose
  * request was read there. NULL: there are too many. */
 int admin_client_fd(const struct admin_client *c);

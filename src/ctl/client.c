@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "os/sock.h"
 
 #define WAIT_MS  60000 /* an upgrade may take a while */
 #define HEAD_MAX 4200  /* a status line */
@@ -86,36 +87,41 @@ static bool send_request(int fd, char *const *words, size_t n)
 	return true;
 }
 
+static bool wait_for(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int ready;
+
+	do
+		ready = poll(&p, 1, WAIT_MS);
+	while (ready < 0 && errno == EINTR);
+	return ready == 1;
+}
+
 /* The next bytes; 0: the end; -1: error or silence. */
 static ssize_t receive(int fd, char *data, size_t len)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
+	ssize_t n;
 
-	for (;;) {
-		ssize_t n;
-		int ready = poll(&p, 1, WAIT_MS);
-
-		if (ready < 0 && errno == EINTR)
-			continue;
-		if (ready <= 0) {
-			errno = ready == 0 ? ETIMEDOUT : errno;
+	do {
+		if (!wait_for(fd))
 			return -1;
-		}
 		n = read(fd, data, len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		return n;
-	}
+	} while (n < 0 && errno == EINTR);
+	return n;
 }
 
-/* Byte by byte: what follows may be somebody else's to read. */
-static bool read_head(int fd, char *head)
+/* Byte by byte, because what follows belongs to the answer; descriptors come with the first one. */
+static bool read_head(int fd, char *head, struct answer *a)
 {
 	size_t n = 0;
 
 	while (n + 1 < HEAD_MAX) {
-		ssize_t got = receive(fd, head + n, 1);
+		size_t room = n == 0 ? sizeof(a->fds) / sizeof(a->fds[0]) : 0;
+		int got = wait_for(fd) ? sock_recv_message(fd, head + n, 1, a->fds, &room) : -1;
 
+		if (n == 0 && got > 0)
+			a->n_fds = room;
 		if (got <= 0)
 			return false;
 		if (head[n] == '\n') {
@@ -151,7 +157,7 @@ void client_ask(const char *path, char *const *words, size_t n, struct answer *r
 	char head[HEAD_MAX];
 	int fd, used = 0;
 
-	*ret = (struct answer){.fd = -1, .ok = true};
+	*ret = (struct answer){.ok = true};
 	for (size_t i = 0; i < n; i++)
 		if (strchr(words[i], '\n')) {
 			fail(ret, REFUSED, "a word of a request has no newline in it");
@@ -163,16 +169,15 @@ void client_ask(const char *path, char *const *words, size_t n, struct answer *r
 		     path, strerror(-fd), path);
 		return;
 	}
-	if (!send_request(fd, words, n) || !read_head(fd, head)) {
+	if (!send_request(fd, words, n) || !read_head(fd, head, ret)) {
 		fail(ret, NO_DAEMON, "%s: no answer", path);
 	} else if (strncmp(head, "error ", 6) == 0) {
 		fail(ret, REFUSED, "%s", head + 6);
 	} else if (sscanf(head, "ok %d %llu", &ret->code, &len) == 2) {
 		read_body(fd, len, ret, path);
 	} else if (sscanf(head, "ok %d -%n", &ret->code, &used) == 1 && used > 0) {
-		ret->streaming = true;
-		ret->fd = fd;
-		return;
+		if (ret->n_fds == 0)
+			fail(ret, NO_DAEMON, "%s: descriptors are missing in the answer", path);
 	} else {
 		fail(ret, NO_DAEMON, "%s: whoever answers there is no tcpproxy", path);
 	}
@@ -181,8 +186,8 @@ void client_ask(const char *path, char *const *words, size_t n, struct answer *r
 
 void answer_release(struct answer *a)
 {
-	if (a->fd >= 0)
-		close(a->fd);
-	a->fd = -1;
+	for (size_t i = 0; i < a->n_fds; i++)
+		close(a->fds[i]);
+	a->n_fds = 0;
 	buf_release(&a->text);
 }

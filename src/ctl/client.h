@@ -12,9 +12,9 @@
 enum exit_code { DONE = 0, REFUSED = 1, NO_DAEMON = 2 };
 
 struct answer {
-	int code;        /* exit with it */
-	bool streaming;  /* the answer has no end but the connection's: read fd */
-	int fd;          /* -1 unless streaming */
+	int code;    /* exit with it */
+	int fds[64]; /* that came with it */
+	size_t n_fds;
 	struct buf text; /* the whole answer; or, for NO_DAEMON and refusals, why */
 	bool ok;         /* false: it was refused, or there is no daemon */
 };

@@ -7,6 +7,8 @@
 
 #include "base/mem.h"
 #include "ctl/client.h"
+#include "ctl/tap.h"
+#include "ctl/top.h"
 
 #define DEFAULT_SOCKET "/run/tcpproxy/admin.sock"
 
@@ -103,7 +105,12 @@ int main(int argc, char **argv)
 		words[n++] = argv[i];
 	if (json)
 		words[n++] = (char *)"-j";
-	letter = run(path, words, n);
+	if (strcmp(words[0], "tap") == 0)
+		letter = ctl_tap(path, words, n);
+	else if (strcmp(words[0], "top") == 0)
+		letter = ctl_top(path, words, n);
+	else
+		letter = run(path, words, n);
 	free(words);
 	return letter;
 }

@@ -101,6 +101,12 @@ static void look(void *arg, bool connections, bool tcp,
 	crews_send(s, &(struct wire){.type = WIRE_FACTS, .generation = l->request}, NULL, 0);
 }
 
+void admin_ask_workers(struct supervisor *s, void (*done)(void *arg, struct snapshot *shot),
+                       void *arg)
+{
+	look(s->admin, false, true, done, arg);
+}
+
 void admin_facts_written(struct supervisor *s, uint32_t worker, uint64_t request)
 {
 	struct admin *a = s->admin;
@@ -209,6 +215,11 @@ static bool set_log_level(void *arg, const char *name)
 		return false;
 	atomic_store(&a->supervisor->world->log_level, level);
 	return true;
+}
+
+static void tap(void *arg, struct admin_client *c, const struct connection_filter *filter)
+{
+	admin_tap(((struct admin *)arg)->supervisor, c, filter);
 }
 
 /* ---- explain ---- */
@@ -328,6 +339,7 @@ void admin_start(struct supervisor *s)
 	    .arg = a,
 	    .look = look,
 	    .kill = kill_connections,
+	    .tap = tap,
 	    .set_standing = set_standing,
 	    .reload = reload,
 	    .upgrade = upgrade,

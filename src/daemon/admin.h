@@ -44,6 +44,27 @@ void admin_change_sockets(struct supervisor *s, struct admin_sockets *next);
 /* A worker has written what TCP says of its rows. */
 void admin_facts_written(struct supervisor *s, uint32_t worker, uint64_t request);
 
+/* admin_tap.c: answers the client with where to read what is seen. */
+struct admin_client;
+struct connection_filter;
+struct snapshot;
+void admin_tap(struct supervisor *s, struct admin_client *c,
+               const struct connection_filter *filter);
+/* Calls done once all workers have obeyed what they were told before (or do not answer). */
+void admin_ask_workers(struct supervisor *s, void (*done)(void *arg, struct snapshot *shot),
+                       void *arg);
+
+/* The parts of a tap. ret (room for SOCK_MAX_FDS + 1): [0] is a socket that says when there is
+ * something, and hangs up after the last worker; then a ring (base/tap.h) for each worker; ret[n]
+ * is the workers' end of the socket. Returns n, or -errno. */
+int tap_new(uint32_t n_workers, int *ret);
+uint64_t tap_number(void); /* the next one */
+/* A worker shall write there what it sees of these connections. */
+struct crew;
+struct tap_filter;
+void tap_tell(struct crew *c, uint64_t number, const struct tap_filter *filter, int wake_fd,
+              int ring_fd);
+
 /* For an upgrade: the descriptors stay open in the next program, which finds them by the
  * environment; or not, after all. */
 void admin_keep_over_exec(struct supervisor *s, bool keep);

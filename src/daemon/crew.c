@@ -278,6 +278,7 @@ static int crew_start(struct crew *c)
 	}
 	watch_add(&s->loop, &c->control, pair[0], EPOLLIN, control_event, c);
 	crew_send(c, &(struct wire){.type = WIRE_RULES, .generation = s->generation}, &s->rules_fd, 1);
+	dump_tell(c);
 	supervisor_send_listeners(s, c, &s->sockets, NULL);
 	return 0;
 }

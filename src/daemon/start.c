@@ -417,6 +417,8 @@ int supervisor_start(struct supervisor *s)
 	if (rc == 0)
 		rc = open_admin(s);
 	if (rc == 0)
+		rc = dump_open(s);
+	if (rc == 0)
 		rc = write_pidfile(s);
 	if (rc == 0)
 		rc = give_up_root(s);

@@ -145,9 +145,12 @@ static void reap(struct supervisor *s)
 				  s);
 			return;
 		}
-		if (waitpid(info.si_pid, &status, WNOHANG) == info.si_pid &&
-		    info.si_pid == s->spawner_pid)
+		if (waitpid(info.si_pid, &status, WNOHANG) != info.si_pid)
+			continue;
+		if (info.si_pid == s->spawner_pid)
 			spawner_died(s, status);
+		else if (info.si_pid == s->dump.pid)
+			dump_lost(s);
 	}
 }
 
@@ -285,6 +288,8 @@ static int start_children(struct supervisor *s)
 	balance_init(&s->balance, s);
 	spawner_hear_old(s);
 	if (rc == 0)
+		dump_start(s);
+	if (rc == 0)
 		rc = crews_start(s);
 	if (rc == 0)
 		rc = spawner_start(s);
@@ -305,6 +310,7 @@ static void clean_up(struct supervisor *s)
 		crew_drain(&s->crews[i]);
 	supervisor_remove_pidfile(s);
 	admin_stop(s);
+	dump_wait(s);
 	files_stop(&s->files);
 	if (s->files.pid > 0)
 		waitpid(s->files.pid, NULL, 0);

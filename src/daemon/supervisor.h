@@ -9,6 +9,7 @@
  *   retire.c      trios of another version
  *   leave.c       systemd's TERM, which may be a restart
  *   admin.c       looking in and steering, by the admin sockets
+ *   dump.c        the process that shows all bytes
  *   reload.c      a new configuration, taken whole or not at all
  *   supervisor.c  the loop: signals, children, stopping
  */
@@ -40,6 +41,8 @@ struct supervisor_setup {
 	const char *config_path;    /* absolute; NULL: no file */
 	const char *what;           /* what is served: the real path of the file, or the -b list */
 	bool daemon;                /* -D */
+	bool dump;                  /* --dump, to stderr or to dump_path (absolute) */
+	const char *dump_path;
 	const char *binary;         /* the program's absolute path, symbolic links kept */
 	char *const *argv;          /* what it was started with */
 	/* For a reload: the file once more, read through `world`, with the same options. NULL: *errors says
@@ -118,6 +121,12 @@ struct supervisor {
 	struct watch barrier;
 
 	char *formats[WORLD_LABELS]; /* log-format of the section with this label; NULL: the usual text */
+	int dump_fd;               /* where to write; -1: it is not wanted, or has begun */
+	struct dump {
+		pid_t pid;         /* 0: there is none */
+		uint64_t number;   /* of its tap */
+		int n, fds[SOCK_MAX_FDS + 1]; /* as from tap_new(); [0] is the process's alone */
+	} dump;
 	struct admin_sockets admin_sockets;
 	struct admin *admin;       /* NULL: not started yet */
 	int upgrade_client_fd;     /* of the program before us: it waits for the answer; -1: none */
@@ -166,6 +175,15 @@ bool spawner_hear(struct supervisor *s); /* logs what it has said so far; false:
 /* What the programs say that the old program's spawner has started goes on being logged. */
 void spawner_hear_old(struct supervisor *s);
 void spawner_lost(struct supervisor *s); /* hears its last words, forgets it */
+
+/* dump.c: opens the file, while we are still root: 0, or the exit code; starts the process, before there are workers;
+ * tells one of them, before it has listeners; the process has ended; waits for its end, which follows that of the
+ * workers. */
+int dump_open(struct supervisor *s);
+void dump_start(struct supervisor *s);
+void dump_tell(struct crew *c);
+void dump_lost(struct supervisor *s);
+void dump_wait(struct supervisor *s);
 
 /* reload.c */
 /* false: nothing has changed. text: what happened, in a line; may be NULL. */

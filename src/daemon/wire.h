@@ -27,6 +27,7 @@ enum wire_type {
 	WIRE_RENEW,     /* fd: a program: the trio is to become it */
 	WIRE_KILL,      /* n ids: pairs of a row's number and its serial: end these connections */
 	WIRE_FACTS,     /* write what TCP says of all rows into the table; generation: number of the request */
+	WIRE_TAP,       /* fds: to wake the reader, its ring; generation: number of the tap; ids: struct tap_filter */
 	/* from a worker */
 	WIRE_IDLE = 32,
 	WIRE_ADOPTED,   /* answers WIRE_ADOPT */

@@ -131,6 +131,15 @@ static void say(enum wire_type type, uint32_t n)
 		sock_send_message(worker.control.fd, &w, sizeof(w), NULL, 0);
 }
 
+static void tap(const struct wire *w, const int *fds)
+{
+	struct tap_filter filter;
+
+	_Static_assert(sizeof(filter) <= sizeof(w->ids), "a filter fits into a message");
+	memcpy(&filter, w->ids, sizeof(filter));
+	tapping_add(&worker.engine, w->generation, &filter, fds[0], fds[1]);
+}
+
 static void facts_written(void *arg, uint64_t request)
 {
 	struct wire w = {.type = WIRE_FACTS_WRITTEN, .generation = request};
@@ -259,6 +268,12 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 	case WIRE_KILL:
 		for (uint32_t i = 0; i + 1 < w->n && i + 1 < SOCK_MAX_FDS; i += 2)
 			engine_end_one(&worker.engine, w->ids[i], w->ids[i + 1], END_KILLED);
+		break;
+	case WIRE_TAP:
+		if (n_fds != 2)
+			break;
+		tap(w, fds);
+		used = 2;
 		break;
 	case WIRE_FACTS:
 		facts_write(&worker.facts, &worker.engine.loop, worker.trio, w->generation,

@@ -24,6 +24,7 @@ void ending_record(struct session *s)
 		if (!m.record.unwanted || s->engine->setup.all_records)
 			s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
 	}
+	tapping_ended(s);
 	barrier();
 	FAULT_POINT();
 	s->row->flags |= ROWFLAG_RECORDED;

@@ -390,6 +390,7 @@ void engine_take_over(struct engine *e)
 	recover_descriptors(e->env.trio, atomic_load(receiving) ? NULL : adopt_client, e);
 	atomic_store(receiving, 0);
 	moving_continue(e);
+	tapping_recover(e);
 	e->adopted = 0;
 	loop_replay(&e->loop); /* who had events first */
 	e->loop.busy = true;

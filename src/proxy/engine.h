@@ -13,6 +13,7 @@
 #include "proxy/moving.h"
 #include "proxy/ruleset.h"
 #include "proxy/step.h"
+#include "proxy/tapping.h"
 
 struct session;
 
@@ -43,6 +44,7 @@ struct engine {
 	struct loop loop;
 	struct step_env env;
 	struct world *world;
+	struct tapping tapping;
 	struct limits limits;
 	struct ruleset *rules;      /* NULL: none yet */
 	struct session *sessions;   /* one for each row; private, untouched until used */

@@ -41,7 +41,16 @@ struct flow_habit {
 #define FLOW_SMALL       (16 * 1024)
 #define FLOW_SMALL_ONES  4
 
+/* Somebody looks at the bytes of this direction, as they are taken from the source. */
+struct flow_tap {
+	/* n bytes that were taken; n bytes that are all there is in a pipe, and stay there */
+	void (*bytes)(struct flow_tap *tap, uint32_t row, uint8_t side, const char *data, size_t n);
+	void (*piped)(struct flow_tap *tap, uint32_t row, uint8_t side, int pipe, size_t n);
+	bool (*wants)(const struct flow_tap *tap, uint32_t row);
+};
+
 struct flow_io {
+	struct flow_tap *tap; /* NULL: nobody looks */
 	int source, dest;
 	struct flow_row *row;
 	bool source_tcp, dest_tcp;

@@ -114,6 +114,8 @@ enum flow_stop flow_copy(struct flow_io *io)
 		}
 		FAULT_POINT();
 		n = (size_t)taken;
+		if (io->tap)
+			io->tap->bytes(io->tap, (uint32_t)io->step_row, io->step_side, io->scratch, n);
 		flow_hurry(io, io->row->moved);
 		sent = send(io->dest, io->scratch, n, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (sent < 0 && errno != EAGAIN && errno != EINTR) {

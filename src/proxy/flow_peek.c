@@ -45,6 +45,9 @@ enum flow_stop flow_peek(struct flow_io *io)
 			return errno == EAGAIN || errno == EINTR ? FLOW_FULL : FLOW_DEST_ERROR;
 		}
 		FAULT_POINT();
+		if (io->tap)
+			io->tap->bytes(io->tap, (uint32_t)io->step_row, io->step_side, io->scratch,
+				       (size_t)sent);
 		take(io, (size_t)sent);
 		FAULT_POINT();
 		io->row->moved += (uint64_t)sent;

@@ -64,6 +64,9 @@ enum flow_stop flow_splice(struct flow_io *io)
 		FAULT_POINT();
 		if (n <= 0)
 			return nothing_came(io, n);
+		if (io->tap)
+			io->tap->piped(io->tap, (uint32_t)io->step_row, io->step_side,
+				       io->row->pipe_read, (size_t)n);
 		flow_hurry(io, io->row->moved);
 		io->row->moved += (uint64_t)n;
 		FAULT_POINT();

@@ -37,6 +37,7 @@ static void plan(struct session *s)
 
 void recording_begin(struct session *s)
 {
+	tapping_match(s, true);
 	if (s->cold->access_log == ACCESS_LOG_OPEN)
 		put_record(s, RECORD_OPEN);
 	plan(s);
@@ -44,8 +45,10 @@ void recording_begin(struct session *s)
 
 void recording_resume(struct session *s)
 {
-	if (s->cold->connected_us)
+	if (s->cold->connected_us) {
+		tapping_match(s, false);
 		plan(s);
+	}
 }
 
 void recording_stop(struct session *s)

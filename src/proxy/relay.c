@@ -120,9 +120,17 @@ static bool flow_over(const struct flow_row *flow)
 	       ((flow->flags & FLOW_DISCARD) && (flow->flags & FLOW_EOF));
 }
 
+static struct flow_tap *tap_of(struct relay *r)
+{
+	struct flow_tap *tap = r->env->tap;
+
+	return tap && tap->wants(tap, row_index(r->env->trio, r->row)) ? tap : NULL;
+}
+
 static struct flow_io io_of(struct relay *r, enum side s)
 {
 	return (struct flow_io){
+		.tap = tap_of(r),
 		.source = r->row->fd[s],
 		.dest = r->row->fd[other(s)],
 		.row = &r->row->flow[s],

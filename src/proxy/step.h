@@ -15,12 +15,15 @@
 
 enum { LOOP_KIND_ROW = 1, LOOP_KIND_LISTENER = 2 };
 
+struct flow_tap;
+
 struct step_env {
 	struct loop *loop;
 	struct trio *trio;
 	struct targets *targets;
 	struct pipepool pool;
 	char *scratch;        /* SCRATCH_SIZE bytes of the trio's; nothing is in it between two calls */
+	struct flow_tap *tap; /* flow.h; NULL: nobody looks at any connection */
 	bool inherited;       /* the client's socket is not ours alone: its flags must stay */
 };
 

@@ -83,6 +83,9 @@ static void note_all(struct known *k, struct trio *t)
 	note(k, t->spawner_fd);
 	note(k, t->door_fd);
 	note(k, t->link_fd);
+	for (int i = 0; i < TRIO_TAPS; i++)
+		if (t->taps[i].number != 0)
+			note(k, t->taps[i].wake_fd);
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
 			note(k, t->listeners[i].fd);

@@ -136,9 +136,28 @@ struct row_facts {
 	uint32_t rtt_us[2], retransmits[2];
 };
 
+/* Which connections somebody looks at: all that is said must fit. */
+struct tap_filter {
+	uint64_t id;            /* 0: any */
+	uint16_t port;          /* on which it came in; 0: any */
+	uint16_t client_port;   /* 0: any */
+	uint32_t target;        /* index in the shared targets; UINT32_MAX: any */
+	struct cidr client;     /* AF_UNSPEC: any */
+	struct addr server;     /* AF_UNSPEC: any */
+};
+
+/* Who looks: a socket that hangs up when the reader goes and wakes it, the memfd of a ring (base/tap.h) for what is
+ * seen. Told to all workers, kept for their successors. */
+struct trio_tap {
+	uint64_t number;        /* the supervisor's; 0: free */
+	int32_t wake_fd, ring_fd;
+	struct tap_filter filter;
+};
+#define TRIO_TAPS 8
+
 #define TRIO_HEAD_SIZE 48
 #define TRIO_MAGIC     0x7463707072303031ULL
-#define TRIO_VERSION   4
+#define TRIO_VERSION   5
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)
@@ -241,6 +260,7 @@ struct trio {
 	struct copy_step step;
 	atomic_int fault;          /* the worker dies of a fault of its own, not of a SIGKILL */
 
+	struct trio_tap taps[TRIO_TAPS];
 	atomic_uint live;          /* rows in use */
 	uint32_t rows_used;        /* rows from this one on were never in use, and are never looked at */
 	struct trio_listener listeners[TRIO_LISTENERS];

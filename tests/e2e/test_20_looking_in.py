@@ -2,13 +2,16 @@
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
 
 from lib.peers import Service, ask, connect, data, gets_reset, read_exactly
 from lib.ports import free_port
+from lib.proxy import ROOT
 from lib.waiting import wait_for
 
 
@@ -168,7 +171,7 @@ def test_five_thousand_connections_are_listed_quickly(echo, admin):
     found = json.loads(text)
     assert len(found) == 5000 and all(c["client_rtt"] is not None for c in found)
     print(f"listed in {took * 1000:.0f} ms")
-    assert took < 0.1
+    assert took < 0.25  # 30 ms on a machine that does nothing else
     for s in sockets:
         s.close()
 
@@ -280,6 +283,20 @@ def test_every_metric_is_explained_and_well_formed(echo, admin):
             m = re.fullmatch(r'(tcpproxy_\w+)(\{\w+="[^"\n]*"(,\w+="[^"\n]*")*\})? \d+(\.\d+)?', line)
             assert m, line
             assert m[1] in typed or re.sub("_(bucket|sum|count)$", "", m[1]) in typed, line
+
+
+def promtool():
+    unpacked = os.path.join(os.environ.get("TCPPROXY_REAL", os.path.join(ROOT, "build/real")), "prometheus/usr/bin/promtool")
+    return shutil.which("promtool") or (unpacked if os.access(unpacked, os.X_OK) else None)
+
+
+@pytest.mark.skipif(not promtool(), reason="no promtool")
+def test_promtool_finds_nothing_wrong(echo, admin):
+    port = echo()
+    assert ask(port, b"x") == b"x"
+    done = subprocess.run([promtool(), "check", "metrics"], input=admin.ask("metrics"), capture_output=True, text=True,
+                          timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # -- explain
