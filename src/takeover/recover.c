@@ -84,8 +84,10 @@ static void note_all(struct known *k, struct trio *t)
 	note(k, t->door_fd);
 	note(k, t->link_fd);
 	for (int i = 0; i < TRIO_TAPS; i++)
-		if (t->taps[i].number != 0)
+		if (t->taps[i].number != 0) {
 			note(k, t->taps[i].wake_fd);
+			note(k, t->taps[i].ring_fd);
+		}
 	for (int i = 0; i < TRIO_LISTENERS; i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
 			note(k, t->listeners[i].fd);
