@@ -1,17 +1,16 @@
 #!/bin/sh
-# Thousands of kills: members of trios from outside, then workers that end themselves between any two steps, in an
-# ordinary build and under AddressSanitizer. About fifteen minutes.
+# More than 15,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
+# supervisor killed and started again; then members that end themselves between any two steps, in an ordinary build
+# and under AddressSanitizer, and connections that change workers meanwhile. About half an hour.
 #
-#   BUILD      where the program was built (default: build); BUILD-faults and BUILD-faults-sanitized are made
-#   KILLS      from outside (default: 10000)
-#   SEED       of the connections (default: 1)
-#   TAKEOVERS  of the sessions of real clients (default: 100)
+#   BUILD   where the program was built (default: build); BUILD-faults and BUILD-faults-sanitized are made
+#   SHARE   of the kills, in percent (default: 100)
+#   SEED    of the connections (default: 1)
 set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
-KILLS=${KILLS:-10000}
+SHARE=${SHARE:-100}
 SEED=${SEED:-1}
-TAKEOVERS=${TAKEOVERS:-100}
 failed=0
 
 build() { # directory, meson options...
@@ -21,23 +20,33 @@ build() { # directory, meson options...
 	ninja -C "$directory" --quiet tcpproxy || exit 1
 }
 
-torture() { # program, arguments...
+torture() { # program, kills, arguments...
 	program=$(realpath "$1/tcpproxy")
-	shift
-	TCPPROXY=$program /usr/bin/python3 tests/torture/kills.py --seed "$SEED" "$@" || failed=1
+	kills=$(($2 * SHARE / 100))
+	shift 2
+	echo "== $kills kills $*"
+	TCPPROXY=$program /usr/bin/python3 tests/torture/kills.py --seed "$SEED" --kills "$kills" "$@" || failed=1
 }
 
 build "$BUILD"
 build "$BUILD-faults" -Dfaults=true
 build "$BUILD-faults-sanitized" -Dfaults=true --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
 
-torture "$BUILD" --kills "$KILLS"
-torture "$BUILD-faults" --kills 3000 --faults 1000 --slots 24
-torture "$BUILD-faults" --kills 3000 --faults 5000
-torture "$BUILD-faults" --kills 1000 --faults 20000
-torture "$BUILD-faults-sanitized" --kills 500 --faults 5000
-
-# Sessions of real clients, each through a hundred kills, reloads and upgrades.
-TCPPROXY=$(realpath "$BUILD/tcpproxy") TAKEOVERS=$TAKEOVERS /usr/bin/python3 -m pytest -q -p no:cacheprovider \
-	tests/real/test_takeovers.py || failed=1
+# letters: see tests/torture/killer.c
+torture "$BUILD" 5000
+torture "$BUILD" 2000 --whom pb
+torture "$BUILD" 1500 --whom mmmmmmw2dsuhpb --slots 24
+torture "$BUILD" 500 --whom mmw2dhpb --slots 12 --programs 24
+torture "$BUILD" 300 --whom mmmwdS --slots 24
+torture "$BUILD" 100 --whom U --slots 12
+torture "$BUILD-faults" 2000 --faults 1000 --slots 24
+torture "$BUILD-faults" 2000 --faults 5000
+torture "$BUILD-faults" 1000 --faults 5000 --keeper-faults 30 --slots 24
+torture "$BUILD-faults" 500 --whom w --keeper-faults 12
+torture "$BUILD-faults" 500 --whom k --keeper-faults 60 --spare-faults 200
+torture "$BUILD-faults" 1000 --moves 20
+torture "$BUILD-faults" 500 --moves 20 --faults 5000
+torture "$BUILD-faults" 500 --faults 3000 --slots 6 --programs 12
+torture "$BUILD-faults-sanitized" 500 --faults 5000
+torture "$BUILD-faults-sanitized" 300 --whom mmw2dshpb --slots 24
 exit $failed

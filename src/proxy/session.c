@@ -398,7 +398,7 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	case ROW_CONNECTING:
 		if (side == CLIENT && events & EPOLLERR)
 			client_gone_early(s);
-		else if (side != CLIENT)
+		else if (side == SERVER || side == SECOND) /* a banner waits until it is connected */
 			dial_event(&s->dial, side, events);
 		break;
 	case ROW_RELAY:

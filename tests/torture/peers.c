@@ -4,7 +4,12 @@
  * One connection after the other in each slot; a slot is a port of the forwarder and the server of ours that
  * this port leads to, so it is known who belongs to whom. What a connection does comes from the seed alone.
  *
- * usage: peers SEED KIND:FORWARDER_PORT:TARGET ...     KIND: tcp4, tcp6, unix; TARGET: a port, a path
+ * usage: peers SEED KIND:FORWARDER_PORT:TARGET ...
+ *
+ *   tcp4, tcp6  TARGET is the server's port
+ *   unix        TARGET is its path
+ *   exec        behind the port is a program that says what it is told (cat); no TARGET
+ *   acp         as tcp4, but an access program prints "port N\n" with the client's port, and grants if that is even
  *
  * SIGTERM: begin no more, end what is under way. One line for each connection:
  *   conn CLIENT_ADDRESS FORWARDER_PORT UP DOWN END[,END]   UP, DOWN: bytes that must be recorded, -1: any
@@ -33,7 +38,7 @@
 #define BLOCK       65536
 #define PATIENCE_US 20000000 /* of a connection, without any progress */
 
-enum kind { TCP4, TCP6, UNIX };
+enum kind { TCP4, TCP6, UNIX, EXEC, ACP };
 enum who { CLIENT, SERVER };
 
 /* One end of a connection, and its plan. */
@@ -53,6 +58,7 @@ struct side {
 	bool resets;        /* ends with a reset, when all it sent was acknowledged */
 	bool early;         /* without having read what the other sends */
 	bool may_be_reset;
+	char banner[24];    /* comes before the other's stream */
 	bool fin_sent, ended, told, done;
 	uint32_t interest;
 };
@@ -62,7 +68,7 @@ struct slot {
 	uint16_t port;
 	int listener;
 	char target[108];
-	bool busy;
+	bool busy, denied;
 	char local[64];   /* the client's address */
 	const char *what; /* for messages */
 	struct side side[2];
@@ -153,6 +159,7 @@ static void plan(struct slot *slot)
 	bool server = slot->kind != UNIX && dice(2); /* a Unix socket cannot reset */
 
 	slot->number = next_number++;
+	slot->denied = false;
 	dice_state = mix(seed * 1000003 + slot->number);
 	plan_side(c, slot, CLIENT);
 	plan_side(s, slot, SERVER);
@@ -208,6 +215,32 @@ static void plan(struct slot *slot)
 	}
 	c->in_total = s->out_total;
 	s->in_total = c->out_total;
+	if (slot->kind == EXEC) {
+		slot->what = "echo";
+		plan_side(c, slot, CLIENT);
+		c->seed_in = c->seed_out;
+		c->in_total = c->out_total;
+		s->done = true;
+	}
+}
+
+/* What the access program says of this port is what it will print, and do. */
+static void plan_verdict(struct slot *slot, unsigned port)
+{
+	struct side *c = &slot->side[CLIENT];
+
+	snprintf(c->banner, sizeof(c->banner), "port %u\n", port);
+	if (port % 2) {
+		uint64_t out = c->out_total;
+
+		slot->what = "denied";
+		slot->denied = true;
+		plan_side(c, slot, CLIENT);
+		snprintf(c->banner, sizeof(c->banner), "port %u\n", port);
+		c->out_total = out;
+		slot->side[SERVER].done = true;
+	}
+	c->in_total += strlen(c->banner);
 }
 
 /* ---- the end of a connection ---- */
@@ -229,12 +262,13 @@ static void slot_over(struct slot *slot)
 
 static void fail(struct slot *slot, enum who who, const char *why)
 {
+	static const char *const names[] = {"tcp4", "tcp6", "unix", "exec", "acp"};
 	const struct side *c = &slot->side[CLIENT], *s = &slot->side[SERVER];
 
 	printf("FAIL at %.3f connection %llu (%s, port %u, %s; client %s sent %llu/%llu got %llu/%llu%s; server sent "
 	       "%llu/%llu got %llu/%llu%s%s): %s: %s\n",
 	       (double)wall_us() / 1e6, (unsigned long long)slot->number, slot->what, slot->port,
-	       slot->kind == UNIX ? "unix" : slot->kind == TCP6 ? "tcp6" : "tcp4", slot->local,
+	       names[slot->kind], slot->local,
 	       (unsigned long long)c->out, (unsigned long long)c->out_total, (unsigned long long)c->in,
 	       (unsigned long long)c->in_total, c->ended ? " ended" : "", (unsigned long long)s->out,
 	       (unsigned long long)s->out_total, (unsigned long long)s->in,
@@ -251,6 +285,10 @@ static const char *expected_end(const struct slot *slot)
 {
 	const struct side *c = &slot->side[CLIENT], *s = &slot->side[SERVER];
 
+	if (slot->kind == EXEC)
+		return "handler-exit";
+	if (slot->denied)
+		return "denied";
 	if (c->resets)
 		return "client-reset";
 	if (s->resets)
@@ -268,13 +306,23 @@ static void side_done(struct side *s)
 	if (!c->done || !d->done)
 		return;
 	printf("conn %s %u %lld %lld %s\n", slot->local, slot->port,
-	       d->early ? -1LL : (long long)c->out_total, c->early ? -1LL : (long long)d->out_total,
+	       d->early || slot->denied ? -1LL : (long long)c->out_total,
+	       /* of a program's bytes, those are recorded that were acknowledged when it ended */
+	       c->early || slot->denied || slot->kind == EXEC ? -1LL : (long long)d->out_total,
 	       expected_end(slot));
 	octets += c->in + d->in;
 	slot_over(slot);
 }
 
 /* ---- a side in action ---- */
+
+/* What came of the other's stream. */
+static uint64_t got(const struct side *s)
+{
+	size_t banner = strlen(s->banner);
+
+	return s->in > banner ? s->in - banner : 0;
+}
 
 static bool may_write(const struct side *s)
 {
@@ -283,7 +331,7 @@ static bool may_write(const struct side *s)
 	if (s->out == s->out_total || s->told || (s->write_last && !s->ended))
 		return false;
 	if (s->turn)
-		credit = (s->in / s->turn + (s->who == CLIENT ? 1 : 0)) * s->turn;
+		credit = (got(s) / s->turn + (s->who == CLIENT ? 1 : 0)) * s->turn;
 	return s->out < credit;
 }
 
@@ -343,6 +391,18 @@ static void on_end(struct side *s, bool reset)
 		side_done(s);
 }
 
+static bool is_right(struct side *s, const unsigned char *data, size_t n)
+{
+	size_t banner = strlen(s->banner), first = 0;
+
+	if (s->in < banner) {
+		first = banner - s->in < n ? banner - s->in : n;
+		if (memcmp(data, s->banner + s->in, first) != 0)
+			return false;
+	}
+	return memcmp(data + first, stream(s->seed_in, s->in + first - banner, n - first), n - first) == 0;
+}
+
 static void on_read(struct side *s)
 {
 	/* one more than will come: it must not */
@@ -352,7 +412,7 @@ static void on_read(struct side *s)
 	if (n > 0) {
 		if (s->in + (uint64_t)n > s->in_total)
 			fail(s->slot, s->who, "more bytes than were sent");
-		else if (memcmp(theirs, stream(s->seed_in, s->in, (size_t)n), (size_t)n) != 0)
+		else if (!is_right(s, theirs, (size_t)n))
 			fail(s->slot, s->who, "a wrong byte");
 		else {
 			s->in += (uint64_t)n;
@@ -458,6 +518,8 @@ static void listen_for(struct slot *slot)
 	struct sockaddr_storage sa;
 	socklen_t len = address(slot, SERVER, &sa);
 
+	if (slot->kind == EXEC)
+		return;
 	slot->listener = socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	setsockopt(slot->listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
 	if (slot->port % 3 == 0)
@@ -506,6 +568,8 @@ static void begin(struct slot *slot)
 		fail(slot, CLIENT, errno == ECONNREFUSED ? "connecting: refused" : "connecting: reset");
 	else
 		name_client(slot);
+	if (slot->kind == ACP && slot->busy)
+		plan_verdict(slot, (unsigned)atoi(strrchr(slot->local, ':') + 1));
 }
 
 static void on_accept(struct slot *slot)
@@ -596,7 +660,11 @@ static void parse_slot(struct slot *slot, char *word)
 		fprintf(stderr, "peers: what slot is %s?\n", word);
 		exit(2);
 	}
-	slot->kind = !strcmp(kind, "unix") ? UNIX : !strcmp(kind, "tcp6") ? TCP6 : TCP4;
+	slot->kind = !strcmp(kind, "unix")   ? UNIX
+		     : !strcmp(kind, "tcp6") ? TCP6
+		     : !strcmp(kind, "exec") ? EXEC
+		     : !strcmp(kind, "acp")  ? ACP
+					     : TCP4;
 	slot->port = (uint16_t)atoi(port);
 	strcpy(slot->target, target);
 	slot->side[CLIENT].fd = slot->side[SERVER].fd = -1;

@@ -19,6 +19,21 @@ def test_300_kills_cost_no_connection_no_byte_and_no_end():
     print(run.summary)
 
 
+@pytest.mark.limit(120)
+def test_reloads_upgrades_and_kills_at_system_calls():
+    """mostly members; p, b: at their system calls; S: the supervisor; u, U: upgrades, and kills inside them."""
+    run = torture_proxy(seed=SEED, kills=60, n=24, whom="mmmm2dpbshuSU")
+    assert not run.failures, run.failures[:10]
+    print(run.summary)
+
+
+@pytest.mark.limit(120)
+def test_handlers_and_access_programs_go_on():
+    run = torture_proxy(seed=SEED, kills=60, n=6, programs=12, whom="mmw2dhpb")
+    assert not run.failures, run.failures[:10]
+    print(run.summary)
+
+
 @pytest.mark.parametrize("fault, words", [
     ("wrong-byte", "a wrong byte"),
     ("lost-reset", "a FIN instead of a reset"),
