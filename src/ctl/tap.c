@@ -40,6 +40,8 @@ static int follow(const struct answer *a, struct tap_view *v, int to)
 		        "tcpproxyctl: %llu records are lost: they came faster than they could be "
 		        "written\n",
 		        (unsigned long long)lost);
+	if (rc == -EPIPE && to == STDOUT_FILENO)
+		return DONE; /* whoever read has enough */
 	if (rc < 0)
 		fprintf(stderr, "tcpproxyctl: writing what was seen: %s\n", strerror(-rc));
 	return rc < 0 ? REFUSED : DONE;

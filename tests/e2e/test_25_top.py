@@ -38,6 +38,10 @@ class Terminal:
     def resize(self, width, height):
         self.run("resize-window", "-x", str(width), "-y", str(height))
 
+    def wait_end(self):
+        """The command has ended, with exit code 0."""
+        wait_for(lambda: self.run("list-panes", "-F", "#{pane_dead} #{pane_dead_status}").stdout == "1 0\n", "its end")
+
     def close(self):
         self.run("kill-server")
 
@@ -71,7 +75,7 @@ def test_it_is_live(top):
         t.wait(f"^ *1 +{top.port} +127.0.0.1:[0-9]+ .* relay .* 1000 +1000 ")
     t.wait("^tcpproxyctl top: 0 connections")
     t.keys("q")
-    t.wait("Pane is dead")
+    t.wait_end()
 
 
 def test_sorting_by_a_key(top):
@@ -137,7 +141,7 @@ def test_it_says_when_tcpproxy_ends(top):
     top.proxy.stop()
     t.wait("is tcpproxy running there")
     t.keys("q")
-    t.wait("Pane is dead")
+    t.wait_end()
 
 
 def test_without_a_terminal(top, admin):

@@ -1,0 +1,208 @@
+/*
+ * fuzz_admin.c - any bytes as a request to the admin socket: never a crash, and exactly one answer, of the promised form.
+ *
+ * As a libFuzzer target:
+ *   clang -fsanitize=fuzzer,address,undefined -DLIBFUZZER -D_GNU_SOURCE '-DTCPPROXY_VERSION="0"' -Isrc \
+ *     tests/fuzz/fuzz_admin.c src/admin/?*.c src/stats/?*.c src/config/lex.c src/event/loop.c src/os/sock.c \
+ *     src/base/?*.c -o fuzz_admin
+ * Else a program that runs each file of the directories named.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "admin/commands.h"
+#include "base/check.h"
+#include "base/mem.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* ---- a world that has two connections ---- */
+
+static void look(void *arg, bool connections, bool tcp, void (*done)(void *done_arg, struct snapshot *s),
+                 void *done_arg)
+{
+	struct snapshot *s = snapshot_new();
+
+	s->version = "0";
+	s->log_level = "info";
+	s->n_connections = connections ? 2 : 0;
+	s->connections = mem_alloc(2 * sizeof(*s->connections));
+	s->connections[0] = (struct connection_view){.id = 1, .state = "relay", .service = "25", .server = "a:1"};
+	s->connections[1] = (struct connection_view){.id = 2, .state = "resolve", .service = "26"};
+	s->connections[0].client = (struct addr){.family = AF_INET, .port = 4, .ip = {127, 0, 0, 1}};
+	done(done_arg, s);
+}
+
+static void kill_all(void *arg, const struct connection_view *list, size_t n)
+{
+	CHECK(n > 0);
+}
+
+static bool set_standing(void *arg, const char *what, enum admin_standing standing)
+{
+	return strcmp(what, "25") == 0;
+}
+
+static void tap(void *arg, struct admin_client *c, const struct connection_filter *filter)
+{
+	int fd = STDIN_FILENO;
+
+	admin_answer_fds(c, &fd, 1);
+}
+
+static bool reload(void *arg, struct buf *text)
+{
+	buf_adds(text, "a\nb");
+	return false;
+}
+
+static void upgrade(void *arg, struct admin_client *c)
+{
+	admin_error(c, "no");
+}
+
+static const char *log_level(void *arg)
+{
+	return "info";
+}
+
+static bool set_log_level(void *arg, const char *level)
+{
+	return strcmp(level, "info") == 0;
+}
+
+static int explain(void *arg, const char *client, const char *local, struct buf *out)
+{
+	buf_adds(out, client);
+	return strcmp(local, "25") ? -1 : 3;
+}
+
+static const struct admin_world world = {.look = look,
+                                         .kill = kill_all,
+                                         .set_standing = set_standing,
+                                         .tap = tap,
+                                         .reload = reload,
+                                         .upgrade = upgrade,
+                                         .log_level = log_level,
+                                         .set_log_level = set_log_level,
+                                         .explain = explain};
+
+/* ---- one request ---- */
+
+/* A socket of a name that only this process has. */
+static int listen_somewhere(struct sockaddr_un *sun, socklen_t *len)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	*sun = (struct sockaddr_un){.sun_family = AF_UNIX};
+	*len = sizeof(sa_family_t); /* the kernel finds a name */
+	CHECK(bind(fd, (struct sockaddr *)sun, *len) == 0 && listen(fd, 8) == 0);
+	*len = sizeof(*sun);
+	CHECK(getsockname(fd, (struct sockaddr *)sun, len) == 0);
+	return fd;
+}
+
+static void check_answer(const struct buf *answer, bool whole)
+{
+	unsigned long long length;
+	const char *end = answer->s ? memchr(answer->s, '\n', answer->len) : NULL;
+	int code;
+
+	if (!whole) { /* a line without its end is not answered */
+		CHECK(answer->len == 0 || strncmp(answer->s, "error ", 6) == 0);
+		return;
+	}
+	CHECK(end);
+	if (strncmp(answer->s, "error ", 6) == 0)
+		CHECK(end + 1 == answer->s + answer->len);
+	else if (sscanf(answer->s, "ok %d %llu", &code, &length) == 2)
+		CHECK(answer->len == (size_t)(end + 1 - answer->s) + length);
+	else
+		CHECK(strcmp(answer->s, "ok 0 -\n") == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct loop loop;
+	struct admin_setup setup = {
+	    .loop = &loop, .uid = getuid(), .request = admin_obey, .arg = (void *)&world};
+	struct admin_server *server;
+	struct sockaddr_un sun;
+	struct buf answer = BUF_INIT;
+	socklen_t len;
+	char chunk[4096];
+	ssize_t n = 1;
+	int listener, fd;
+
+	if (size > 60000)
+		return 0;
+	CHECK(loop_init(&loop, -1, NULL, 16) == 0);
+	server = admin_server_new(&setup);
+	listener = listen_somewhere(&sun, &len);
+	CHECK(admin_server_listen(server, listener) == 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	CHECK(connect(fd, (struct sockaddr *)&sun, len) == 0);
+	if (size > 0)
+		CHECK(send(fd, data, size, MSG_NOSIGNAL) == (ssize_t)size);
+	shutdown(fd, SHUT_WR);
+	for (int turns = 0; n != 0 && turns < 1000; turns++) {
+		CHECK(loop_turn(&loop, 100) == 0);
+		while ((n = recv(fd, chunk, sizeof(chunk), 0)) > 0)
+			buf_add(&answer, chunk, (size_t)n);
+		if (n < 0 && errno == ECONNRESET) /* it had more to say than it was asked for */
+			n = 0;
+	}
+	CHECK(n == 0);
+	check_answer(&answer, size > 0 && memchr(data, '\n', size < ADMIN_REQUEST_MAX ? size : ADMIN_REQUEST_MAX));
+	buf_release(&answer);
+	close(fd);
+	admin_server_free(server);
+	close(listener);
+	loop_release(&loop);
+	return 0;
+}
+
+#ifndef LIBFUZZER
+static void run_file(const char *path)
+{
+	static uint8_t data[1 << 20];
+	FILE *f = fopen(path, "re");
+	size_t n;
+
+	if (!f)
+		return;
+	n = fread(data, 1, sizeof(data), f);
+	fclose(f);
+	LLVMFuzzerTestOneInput(data, n);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int files = 0;
+
+	for (int i = 1; i < argc; i++) {
+		DIR *dir = opendir(argv[i]);
+		struct dirent *e;
+
+		while (dir && (e = readdir(dir))) {
+			char *path = mem_printf("%s/%s", argv[i], e->d_name);
+
+			if (e->d_type == DT_REG) {
+				run_file(path);
+				files++;
+			}
+			free(path);
+		}
+		if (dir)
+			closedir(dir);
+	}
+	printf("%u files\n", files);
+	return files ? 0 : 1;
+}
+#endif
