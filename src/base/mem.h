@@ -1,6 +1,6 @@
 /*
  * mem.h - memory for start-up, configuration and control: never NULL, the program ends with a
- * message if there is none. The data plane allocates nothing per connection.
+ * message if there is none. The data plane allocates nothing for a connection that is being relayed.
  */
 #ifndef BASE_MEM_H
 #define BASE_MEM_H

@@ -19,7 +19,7 @@ static void prepare_slot(struct step_env *env, struct row *row, struct row_cold 
 	slot->status = 0;
 	slot->name[0] = '\0';
 	barrier();
-	slot->serial = ++cold->question_count << 32 | row->serial;
+	slot->serial = (uint64_t)++cold->question_count << 32 | row->serial;
 	barrier();
 	FAULT_POINT();
 	cold->question = slot->serial;

@@ -10,6 +10,7 @@
 
 #include "proxy/accesslog.h"
 #include "proxy/limits.h"
+#include "proxy/relay.h"
 #include "proxy/moving.h"
 #include "proxy/ruleset.h"
 #include "proxy/step.h"
@@ -43,6 +44,7 @@ struct engine_setup {
 struct engine {
 	struct loop loop;
 	struct step_env env;
+	struct relay_owner relay_owner;
 	struct world *world;
 	struct tapping tapping;
 	struct limits limits;

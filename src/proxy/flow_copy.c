@@ -90,7 +90,7 @@ void flow_finish_copy(struct copy_step *step, struct flow_row *row, const char *
 
 static void learn(struct flow_habit *habit, size_t n)
 {
-	habit->against = n >= FLOW_LARGE ? habit->against + 1 : 0;
+	habit->against = (n >= FLOW_LARGE ? habit->against + 1 : 0) & 0x7f;
 	if (habit->against >= FLOW_LARGE_ONES)
 		*habit = (struct flow_habit){.bulk = true};
 }

@@ -1,5 +1,8 @@
 #include "proxy/recording.h"
 
+#include <stdlib.h>
+#include "base/mem.h"
+
 static void put_record(struct session *s, enum record_event event)
 {
 	struct engine *e = s->engine;
@@ -29,10 +32,12 @@ static void plan(struct session *s)
 	int64_t interval = s->cold->access_interval_ms;
 	int64_t begun = s->cold->connected_us / 1000;
 
-	if (s->cold->access_log == ACCESS_LOG_INTERVAL && interval > 0)
-		timer_set(l, &s->record_timer,
-		          begun + ((l->now_ms - begun) / interval + 1) * interval, interval_over,
-		          s);
+	if (s->cold->access_log != ACCESS_LOG_INTERVAL || interval <= 0)
+		return;
+	if (!s->record_timer)
+		s->record_timer = mem_alloc(sizeof(*s->record_timer));
+	timer_set(l, s->record_timer, begun + ((l->now_ms - begun) / interval + 1) * interval,
+	          interval_over, s);
 }
 
 void recording_begin(struct session *s)
@@ -53,5 +58,9 @@ void recording_resume(struct session *s)
 
 void recording_stop(struct session *s)
 {
-	timer_clear(&s->engine->loop, &s->record_timer);
+	if (!s->record_timer)
+		return;
+	timer_clear(&s->engine->loop, s->record_timer);
+	free(s->record_timer);
+	s->record_timer = NULL;
 }

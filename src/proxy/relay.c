@@ -15,7 +15,7 @@ void relay_finish(struct relay *r, enum relay_outcome outcome)
 {
 	relay_cancel(r);
 	r->over = true;
-	r->done(r->arg, outcome);
+	r->owner->done(r, outcome);
 }
 
 /* ---- who ended it ---- */
@@ -40,7 +40,7 @@ void relay_note_reset(struct relay *r, enum side s)
 	FAULT_POINT();
 	r->row->flags |= s == CLIENT ? ROWFLAG_CLIENT_RESET : ROWFLAG_SERVER_RESET;
 	FAULT_POINT();
-	r->readable[s] = r->hung_up[s] = r->closed[s] = true; /* what came before it can still be read */
+	r->side[s].readable = r->side[s].hung_up = r->side[s].closed = true; /* what came before it can still be read */
 }
 
 /* ---- the end of an input ---- */
@@ -76,12 +76,12 @@ static void input_ended(struct relay *r, enum side s)
 
 static void watch_output(struct relay *r, enum side s)
 {
-	struct step_env *env = r->env;
+	struct step_env *env = r->owner->env;
 
-	r->writable[s] = false;
-	if (r->watched[s])
+	r->side[s].writable = false;
+	if (r->side[s].watched)
 		return;
-	r->watched[s] = true;
+	r->side[s].watched = true;
 	loop_change(env->loop, r->row->fd[s], ROW_EVENTS | EPOLLOUT,
 		    row_token(env->trio, r->row, s));
 }
@@ -90,7 +90,7 @@ static void watch_output(struct relay *r, enum side s)
  * the socket, too: then close() says nothing. */
 static bool last_word(struct relay *r, enum side s)
 {
-	if (r->env->inherited || r->row->state != ROW_RELAY ||
+	if (r->owner->env->inherited || r->row->state != ROW_RELAY ||
 	    !(r->row->flow[other(s)].flags & FLOW_SHUT))
 		return false;
 	return (is_unix(r, other(s)) || sock_unsent(r->row->fd[other(s)]) <= 0) &&
@@ -136,18 +136,18 @@ static struct flow_io io_of(struct relay *r, enum side s)
 		.row = &r->row->flow[s],
 		.source_tcp = !is_unix(r, s),
 		.dest_tcp = !is_unix(r, other(s)),
-		.to_the_end = r->hung_up[s] || r->urgent[s],
-		.no_splice = r->env->inherited || r->urgent[s],
-		.no_copy = r->env->inherited || r->closed[s],
+		.to_the_end = r->side[s].hung_up || r->side[s].urgent,
+		.no_splice = r->owner->env->inherited || r->side[s].urgent,
+		.no_copy = r->owner->env->inherited || r->side[s].closed,
 		/* what the client gets was seen to by its listener */
 		.delays = s == CLIENT && !r->no_delay && !is_unix(r, SERVER),
-		.habit = &r->habit[s],
-		.step = &r->env->trio->step,
-		.step_row = (int32_t)row_index(r->env->trio, r->row),
+		.habit = &r->side[s].habit,
+		.step = &r->owner->env->trio->step,
+		.step_row = (int32_t)row_index(r->owner->env->trio, r->row),
 		.step_side = (uint8_t)s,
-		.scratch = r->env->scratch,
+		.scratch = r->owner->env->scratch,
 		.scratch_len = SCRATCH_SIZE,
-		.pool = &r->env->pool,
+		.pool = &r->owner->env->pool,
 		.budget = TURN_BUDGET,
 	};
 }
@@ -160,20 +160,20 @@ static void run_direction(struct relay *r, enum side s)
 
 	if (flow_over(flow))
 		return;
-	if (!(flow->flags & FLOW_DISCARD) && !r->writable[other(s)])
+	if (!(flow->flags & FLOW_DISCARD) && !r->side[other(s)].writable)
 		return;
-	if (!parked && !r->readable[s])
+	if (!parked && !r->side[s].readable)
 		return;
 	io = io_of(r, s);
 	switch (flow->flags & FLOW_DISCARD ? flow_discard(&io) : flow_move(&io)) {
 	case FLOW_EMPTY:
-		r->readable[s] = false;
+		r->side[s].readable = false;
 		break;
 	case FLOW_FULL:
 		watch_output(r, other(s));
 		break;
 	case FLOW_END:
-		r->readable[s] = false;
+		r->side[s].readable = false;
 		input_ended(r, s);
 		break;
 	case FLOW_SOURCE_ERROR:
@@ -190,7 +190,7 @@ static void run_direction(struct relay *r, enum side s)
 	if (s == CLIENT)
 		r->no_delay = !io.delays;
 	if (io.progress && !(flow->flags & FLOW_DISCARD))
-		r->row->active_ms = r->env->loop->now_ms;
+		r->row->active_ms = r->owner->env->loop->now_ms;
 	pass_on_end(r, s);
 }
 
@@ -215,7 +215,7 @@ static void cannot_deliver(struct relay *r, enum side to)
 		pipepool_discard(&flow->pipe_read, &flow->pipe_write);
 	FAULT_POINT();
 	flow->flags |= FLOW_DISCARD;
-	r->readable[other(to)] = true;
+	r->side[other(to)].readable = true;
 }
 
 static void await_acknowledgement(struct relay *r, uint8_t state)
@@ -225,7 +225,7 @@ static void await_acknowledgement(struct relay *r, uint8_t state)
 	FAULT_POINT();
 	r->row->state = state;
 	FAULT_POINT();
-	r->row->active_ms = r->env->loop->now_ms;
+	r->row->active_ms = r->owner->env->loop->now_ms;
 	relay_plan_look(r, 0);
 }
 
@@ -287,10 +287,10 @@ void relay_run(struct relay *r)
 	}
 	for (enum side s = CLIENT; s <= SERVER; s++) {
 		const struct flow_row *flow = &r->row->flow[s];
-		bool to = r->writable[other(s)] || (flow->flags & FLOW_DISCARD);
+		bool to = r->side[other(s)].writable || (flow->flags & FLOW_DISCARD);
 
-		if (!flow_over(flow) && to && (r->readable[s] || flow->pipe_read >= 0)) {
-			r->again(r->arg);
+		if (!flow_over(flow) && to && (r->side[s].readable || flow->pipe_read >= 0)) {
+			r->owner->again(r);
 			return;
 		}
 	}
@@ -299,15 +299,15 @@ void relay_run(struct relay *r)
 static void note_events(struct relay *r, enum side side, uint32_t events)
 {
 	if (events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		r->readable[side] = true;
+		r->side[side].readable = true;
 	if (events & EPOLLPRI)
-		r->urgent[side] = true;
+		r->side[side].urgent = true;
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-		r->hung_up[side] = true;
+		r->side[side].hung_up = true;
 	if (events & (EPOLLHUP | EPOLLERR))
-		r->closed[side] = true;
+		r->side[side].closed = true;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-		r->writable[side] = true;
+		r->side[side].writable = true;
 }
 
 void relay_event(struct relay *r, enum side side, uint32_t events)
@@ -325,18 +325,10 @@ void relay_event(struct relay *r, enum side side, uint32_t events)
 
 /* ---- from the beginning ---- */
 
-void relay_init(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg), void *arg)
+void relay_init(struct relay *r, const struct relay_owner *owner, struct row *row)
 {
-	*r = (struct relay){
-		.env = env,
-		.row = row,
-		.cold = cold,
-		.done = done,
-		.again = again,
-		.arg = arg,
-		.writable = {true, true},
-	};
+	*r = (struct relay){.owner = owner, .row = row};
+	r->side[CLIENT].writable = r->side[SERVER].writable = true;
 }
 
 /* What was printed for the client before the server's first byte: sent already, or still parked. */
@@ -352,17 +344,16 @@ static uint64_t banner_bytes(struct relay *r)
 	return client.written + (uint64_t)(parked > 0 ? parked : 0);
 }
 
-void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		 const uint32_t seen[2], void (*done)(void *arg, enum relay_outcome outcome),
-		 void (*again)(void *arg), void *arg)
+void relay_start(struct relay *r, const struct relay_owner *owner, struct row *row,
+		 const uint32_t seen[2])
 {
-	relay_init(r, env, row, cold, done, again, arg);
-	r->watched[SERVER] = true;
+	relay_init(r, owner, row);
+	r->side[SERVER].watched = true;
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		note_events(r, s, seen[s]);
 	FAULT_POINT();
-	cold->base[SERVER] = banner_bytes(r);
-	row->active_ms = env->loop->now_ms;
+	cold_of(r)->base[SERVER] = banner_bytes(r);
+	row->active_ms = owner->env->loop->now_ms;
 	barrier();
 	FAULT_POINT();
 	row->state = ROW_RELAY;
@@ -373,5 +364,5 @@ void relay_start(struct relay *r, struct step_env *env, struct row *row, struct 
 
 void relay_cancel(struct relay *r)
 {
-	timer_clear(r->env->loop, &r->timer);
+	timer_clear(r->owner->env->loop, &r->timer);
 }

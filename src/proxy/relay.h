@@ -18,41 +18,46 @@ enum relay_outcome {
 	RELAY_ABORT, /* both sides are to get a reset */
 };
 
-struct relay {
+struct relay;
+
+/* Whose relays they are; the same for all. */
+struct relay_owner {
 	struct step_env *env;
+	void (*done)(struct relay *r, enum relay_outcome outcome);
+	void (*again)(struct relay *r); /* more to do: call relay_run in the next turn */
+};
+
+/* What every established connection costs beside its row: kept small. */
+struct relay {
+	const struct relay_owner *owner;
 	struct row *row;
-	struct row_cold *cold;
-	void (*done)(void *arg, enum relay_outcome outcome);
-	void (*again)(void *arg); /* more to do: call relay_run in the next turn */
-	void *arg;
 	struct timer timer;
-	uint64_t moved, delivered; /* at the last look, to see whether a slow reader acknowledges */
-	int64_t wait_ms;        /* between looks while something is unacknowledged */
-	bool readable[2];       /* by side: it may have input */
-	bool writable[2];       /* it may take output */
-	bool watched[2];        /* EPOLLOUT is asked for */
-	bool urgent[2];         /* urgent data was seen: no splice */
-	bool hung_up[2];        /* no event tells any more what comes from it */
-	bool closed[2];         /* perhaps: its counters are a guess */
-	struct flow_habit habit[2];
-	bool looked;
-	bool resumed;           /* errors may have been taken by a worker that could not note them */
-	bool half_close_planned;
-	bool no_delay;          /* set at the server */
-	bool settled;           /* nothing is unacknowledged: close without asking again */
-	bool over;              /* done() was called */
+	uint32_t moved, delivered; /* the low bits of both at the last look: does a slow reader acknowledge? */
+	struct {
+		bool readable : 1; /* it may have input */
+		bool writable : 1; /* it may take output */
+		bool watched : 1;  /* EPOLLOUT is asked for */
+		bool urgent : 1;   /* urgent data was seen: no splice */
+		bool hung_up : 1;  /* no event tells any more what comes from it */
+		bool closed : 1;   /* perhaps: its counters are a guess */
+		struct flow_habit habit;
+	} side[2];
+	uint8_t wait_ms;           /* between looks while something is unacknowledged */
+	bool looked : 1;
+	bool resumed : 1;          /* errors may have been taken by a worker that could not note them */
+	bool half_close_planned : 1;
+	bool no_delay : 1;         /* set at the server */
+	bool settled : 1;          /* nothing is unacknowledged: close without asking again */
+	bool over : 1;             /* done() was called */
 };
 
 /* row->fd[CLIENT] and fd[SERVER] are connected and registered with ROW_EVENTS, fd[SERVER] with EPOLLOUT, too. seen:
  * the events of both that were told so far. Starts to move bytes at once. */
-void relay_start(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		 const uint32_t seen[2], void (*done)(void *arg, enum relay_outcome outcome),
-		 void (*again)(void *arg), void *arg);
+void relay_start(struct relay *r, const struct relay_owner *owner, struct row *row,
+		 const uint32_t seen[2]);
 /* Another worker had begun: asks the kernel how far both streams got, puts the row right, and goes on in
  * the next turn. Both sockets are ours (their cookies match). */
-void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		  void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg),
-		  void *arg);
+void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *row);
 void relay_event(struct relay *r, enum side side, uint32_t events);
 void relay_run(struct relay *r);
 void relay_cancel(struct relay *r);

@@ -12,6 +12,13 @@ static inline enum side other(enum side s)
 	return s == CLIENT ? SERVER : CLIENT;
 }
 
+static inline struct row_cold *cold_of(const struct relay *r)
+{
+	struct trio *t = r->owner->env->trio;
+
+	return trio_cold(t, row_index(t, r->row));
+}
+
 static inline bool is_unix(const struct relay *r, enum side s)
 {
 	return r->row->flags & (s == CLIENT ? ROWFLAG_CLIENT_UNIX : ROWFLAG_SERVER_UNIX);
@@ -23,8 +30,7 @@ static inline bool was_reset(const struct relay *r, enum side s)
 }
 
 /* relay.c */
-void relay_init(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg), void *arg);
+void relay_init(struct relay *r, const struct relay_owner *owner, struct row *row);
 void relay_finish(struct relay *r, enum relay_outcome outcome);
 void relay_note_reset(struct relay *r, enum side s);
 bool relay_half_closed(const struct relay *r);

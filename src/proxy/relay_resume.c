@@ -36,9 +36,9 @@ static void take_what_was_sent(struct relay *r, enum side s, uint64_t sent)
 
 static bool step_is_open(const struct relay *r, enum side s)
 {
-	const struct copy_step *step = &r->env->trio->step;
+	const struct copy_step *step = &r->owner->env->trio->step;
 
-	return step->row == (int32_t)row_index(r->env->trio, r->row) && step->side == s;
+	return step->row == (int32_t)row_index(r->owner->env->trio, r->row) && step->side == s;
 }
 
 /* Between two TCP sockets. What left the source has reached the destination, or the pipe, or is in the scratch. If
@@ -48,11 +48,11 @@ static bool balance(struct relay *r, enum side s, const struct position *from,
 		    const struct position *to)
 {
 	struct flow_row *flow = &r->row->flow[s];
-	struct copy_step *step = &r->env->trio->step;
+	struct copy_step *step = &r->owner->env->trio->step;
 	bool open = step_is_open(r, s);
 	int pipe = flow->pipe_read >= 0 ? flow->pipe_read : open ? step->pipe_read : -1;
 	int parked = pipe >= 0 ? pipe_filled(pipe) : 0;
-	uint64_t given = to->written + (uint64_t)parked - r->cold->base[s];
+	uint64_t given = to->written + (uint64_t)parked - cold_of(r)->base[s];
 	uint64_t taken = consumed(from, flow->moved, given);
 
 	if (taken > given && !open && !to->closed)
@@ -60,7 +60,7 @@ static bool balance(struct relay *r, enum side s, const struct position *from,
 	if (given > taken)
 		take_what_was_sent(r, s, given - taken);
 	else if (open && (taken > given || parked > 0))
-		flow_finish_copy(step, flow, r->env->scratch, taken - flow->moved, taken - given);
+		flow_finish_copy(step, flow, r->owner->env->scratch, taken - flow->moved, taken - given);
 	flow->moved = taken > given ? taken : given;
 	FAULT_POINT();
 	return true;
@@ -69,7 +69,7 @@ static bool balance(struct relay *r, enum side s, const struct position *from,
 /* Nothing is in the scratch any more. A pipe with bytes in it that are nobody's is of no use. */
 static void close_step(struct relay *r)
 {
-	struct copy_step *step = &r->env->trio->step;
+	struct copy_step *step = &r->owner->env->trio->step;
 
 	if (!step_is_open(r, CLIENT) && !step_is_open(r, SERVER))
 		return;
@@ -94,7 +94,7 @@ static void count_again(struct relay *r, enum side s, const struct position *fro
 		if (from->certain || !was_reset(r, s) || from->consumed > flow->moved + 1)
 			flow->moved = from->consumed;
 	} else if (!(flow->flags & FLOW_DISCARD)) {
-		flow->moved = to->written - r->cold->base[s] + (uint64_t)(parked > 0 ? parked : 0);
+		flow->moved = to->written - cold_of(r)->base[s] + (uint64_t)(parked > 0 ? parked : 0);
 	}
 }
 
@@ -134,30 +134,28 @@ static void ask_positions(struct relay *r, struct position *at)
 	}
 }
 
-void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct row_cold *cold,
-		  void (*done)(void *arg, enum relay_outcome outcome), void (*again)(void *arg),
-		  void *arg)
+void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *row)
 {
 	struct position at[2] = {{0}, {0}};
 	char client[ADDR_TEXT_MAX];
 	bool whole;
 
-	relay_init(r, env, row, cold, done, again, arg);
+	relay_init(r, owner, row);
 	r->resumed = true;
 	for (enum side s = CLIENT; s <= SERVER; s++) /* its events were told to somebody else */
-		r->readable[s] = r->hung_up[s] = true;
+		r->side[s].readable = r->side[s].hung_up = true;
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		if (step_is_open(r, s))
-			flow_settle_pipe(&env->trio->step, &row->flow[s]);
+			flow_settle_pipe(&owner->env->trio->step, &row->flow[s]);
 	ask_positions(r, at);
 	for (enum side s = CLIENT; s <= SERVER; s++)
-		r->closed[s] = at[s].closed || was_reset(r, s);
+		r->side[s].closed = at[s].closed || was_reset(r, s);
 	whole = put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
 	whole = put_right(r, SERVER, &at[SERVER], &at[CLIENT]) && whole;
 	close_step(r);
 	if (!whole) { /* better no end of a stream than a wrong one */
 		log_error("the connection of %s is ended: a worker died of it, and not all of its bytes are there",
-			  addr_format_port(&cold->client, client));
+			  addr_format_port(&cold_of(r)->client, client));
 		row->end = END_LOST;
 		relay_finish(r, RELAY_ABORT);
 		return;
@@ -166,5 +164,5 @@ void relay_resume(struct relay *r, struct step_env *env, struct row *row, struct
 		relay_plan_tick(r);
 	else
 		relay_plan_look(r, 0);
-	again(arg);
+	owner->again(r);
 }

@@ -38,8 +38,8 @@ static bool under_way(struct relay *r)
 /* How long both directions may be silent now, 0: for ever; *end says what it means. */
 static int64_t silence_allowed_ms(const struct relay *r, enum end *end)
 {
-	int64_t idle = r->cold->timeout_ms;
-	int64_t half = relay_half_closed(r) ? r->cold->half_close_timeout_ms : 0;
+	int64_t idle = cold_of(r)->timeout_ms;
+	int64_t half = relay_half_closed(r) ? cold_of(r)->half_close_timeout_ms : 0;
 
 	if (half && (!idle || half < idle)) {
 		*end = END_HALF_CLOSE_TIMEOUT;
@@ -54,7 +54,7 @@ static bool expired(struct relay *r)
 	enum end end;
 	int64_t allowed = silence_allowed_ms(r, &end);
 
-	if (!allowed || r->env->loop->now_ms < r->row->active_ms + allowed)
+	if (!allowed || r->owner->env->loop->now_ms < r->row->active_ms + allowed)
 		return false;
 	if (r->row->end == END_NONE || r->row->end == END_CLIENT_FIN || r->row->end == END_SERVER_FIN)
 		r->row->end = (uint8_t)end;
@@ -66,13 +66,13 @@ static bool expired(struct relay *r)
  * moved since the last look. */
 static void look_for_life(struct relay *r)
 {
-	uint64_t moved = r->row->flow[CLIENT].moved + r->row->flow[SERVER].moved;
-	uint64_t now_delivered = delivered(r);
+	uint32_t moved = (uint32_t)(r->row->flow[CLIENT].moved + r->row->flow[SERVER].moved);
+	uint32_t now_delivered = (uint32_t)delivered(r);
 	bool comparable = r->looked && moved == r->moved;
 
 	/* the first look at what is under way has nothing to compare with: it is taken for life */
 	if (comparable ? now_delivered != r->delivered : under_way(r))
-		r->row->active_ms = r->env->loop->now_ms;
+		r->row->active_ms = r->owner->env->loop->now_ms;
 	r->looked = true;
 	r->moved = moved;
 	r->delivered = now_delivered;
@@ -98,15 +98,15 @@ static void look_again(void *arg)
 	look_for_life(r);
 	if (expired(r))
 		return;
-	timer_set(r->env->loop, &r->timer, r->env->loop->now_ms + r->wait_ms, look_again, r);
+	timer_set(r->owner->env->loop, &r->timer, r->owner->env->loop->now_ms + r->wait_ms, look_again, r);
 	if (r->wait_ms < LONGEST_LOOK_MS)
-		r->wait_ms = r->wait_ms * 2 < LONGEST_LOOK_MS ? r->wait_ms * 2 : LONGEST_LOOK_MS;
+		r->wait_ms = (uint8_t)(r->wait_ms * 2 < LONGEST_LOOK_MS ? r->wait_ms * 2 : LONGEST_LOOK_MS);
 }
 
 void relay_plan_look(struct relay *r, int64_t in_ms)
 {
 	r->wait_ms = FIRST_LOOK_MS;
-	timer_set(r->env->loop, &r->timer, r->env->loop->now_ms + in_ms, look_again, r);
+	timer_set(r->owner->env->loop, &r->timer, r->owner->env->loop->now_ms + in_ms, look_again, r);
 }
 
 static void set_keepalive(struct relay *r)
@@ -114,8 +114,8 @@ static void set_keepalive(struct relay *r)
 	if (r->row->flags & ROWFLAG_KEEPALIVE_SET)
 		return;
 	r->row->flags |= ROWFLAG_KEEPALIVE_SET;
-	if (r->cold->keepalive_ms && !is_unix(r, SERVER))
-		sock_keepalive(r->row->fd[SERVER], r->cold->keepalive_ms);
+	if (cold_of(r)->keepalive_ms && !is_unix(r, SERVER))
+		sock_keepalive(r->row->fd[SERVER], cold_of(r)->keepalive_ms);
 }
 
 static void tick(void *arg);
@@ -123,7 +123,7 @@ static void tick(void *arg);
 /* When must we look next? No timer is moved when bytes move: it compares when it fires. */
 static void plan(struct relay *r, bool may_acknowledge)
 {
-	struct loop *loop = r->env->loop;
+	struct loop *loop = r->owner->env->loop;
 	enum end end;
 	int64_t allowed = silence_allowed_ms(r, &end);
 	int64_t at = 0;
@@ -137,9 +137,9 @@ static void plan(struct relay *r, bool may_acknowledge)
 	if (!(r->row->flags & ROWFLAG_KEEPALIVE_SET)) {
 		int64_t keepalive_at = loop->now_ms + KEEPALIVE_AT_MS;
 
-		if (r->cold->keepalive_ms / 2 < KEEPALIVE_AT_MS)
-			keepalive_at = loop->now_ms + r->cold->keepalive_ms / 2;
-		if (r->cold->keepalive_ms && (!at || keepalive_at < at))
+		if (cold_of(r)->keepalive_ms / 2 < KEEPALIVE_AT_MS)
+			keepalive_at = loop->now_ms + cold_of(r)->keepalive_ms / 2;
+		if (cold_of(r)->keepalive_ms && (!at || keepalive_at < at))
 			at = keepalive_at;
 	}
 	if (at)
@@ -156,8 +156,8 @@ static void tick(void *arg)
 	struct relay *r = arg;
 
 	look_for_life(r);
-	if (r->env->loop->now_ms - r->cold->connected_us / 1000 >= KEEPALIVE_AT_MS ||
-	    r->cold->keepalive_ms / 2 < KEEPALIVE_AT_MS)
+	if (r->owner->env->loop->now_ms - cold_of(r)->connected_us / 1000 >= KEEPALIVE_AT_MS ||
+	    cold_of(r)->keepalive_ms / 2 < KEEPALIVE_AT_MS)
 		set_keepalive(r);
 	if (!expired(r))
 		plan(r, under_way(r));

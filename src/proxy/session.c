@@ -1,10 +1,13 @@
 #include "proxy/session.h"
 
+#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
 #include "proxy/ending.h"
@@ -48,6 +51,24 @@ static int64_t now_ms(struct session *s)
 	return s->engine->loop.now_ms;
 }
 
+/* Another step: the one before has ended. */
+static struct steps *begin(struct session *s)
+{
+	if (!s->stepping)
+		s->steps = mem_alloc(sizeof(*s->steps));
+	else
+		memset(s->steps, 0, sizeof(*s->steps));
+	s->stepping = true;
+	return s->steps;
+}
+
+static void no_more_steps(struct session *s)
+{
+	if (s->stepping)
+		free(s->steps);
+	s->stepping = false;
+}
+
 /* ---- accepted ---- */
 
 /* What an established connection needs of its section, copied: a reload keeps no old rules alive. */
@@ -61,7 +82,7 @@ static void copy_section(struct session *s, const struct section *section)
 	s->row->service = (uint16_t)s->engine->rules->service_numbers[section->service];
 	cold->timeout_ms = section->timeout_ms;
 	cold->half_close_timeout_ms = section->half_close_timeout_ms;
-	cold->keepalive_ms = section->keepalive_ms;
+	cold->keepalive_ms = section->keepalive_ms < UINT32_MAX ? (uint32_t)section->keepalive_ms : UINT32_MAX;
 	cold->access_log = (uint8_t)section->access_log;
 	cold->access_interval_ms = section->access_interval_ms;
 }
@@ -115,7 +136,7 @@ static void verdict_done(void *arg, enum verdict_outcome outcome)
 	struct session *s = arg;
 
 	if (outcome == VERDICT_DENIED) {
-		parting_start(&s->parting, &s->engine->env, s->row, parting_done, s);
+		parting_start(&begin(s)->parting, &s->engine->env, s->row, parting_done, s);
 		return;
 	}
 	enter_route(s);
@@ -134,7 +155,7 @@ static void enter_access(struct session *s, const struct section *section)
 	}
 	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
 	if (section->acp)
-		verdict_start(&s->verdict, &s->engine->env, s->row, s->cold, section->acp_timeout_ms,
+		verdict_start(&begin(s)->verdict, &s->engine->env, s->row, s->cold, section->acp_timeout_ms,
 			      verdict_done, s);
 	else
 		enter_route(s);
@@ -196,7 +217,7 @@ static void enter_route(struct session *s)
 
 static void leave_resolve(struct session *s)
 {
-	timer_clear(&s->engine->loop, &s->timer);
+	timer_clear(&s->engine->loop, &s->steps->resolve);
 	s->engine->n_resolving--;
 }
 
@@ -222,7 +243,7 @@ static void enter_resolve(struct session *s, int64_t time_ms)
 {
 	s->row->state = ROW_RESOLVE;
 	s->engine->n_resolving++;
-	timer_set(&s->engine->loop, &s->timer, now_ms(s) + time_ms, resolve_timeout, s);
+	timer_set(&s->engine->loop, &begin(s)->resolve, now_ms(s) + time_ms, resolve_timeout, s);
 }
 
 void session_targets_changed(struct session *s)
@@ -240,25 +261,39 @@ void session_targets_changed(struct session *s)
 
 /* ---- dial ---- */
 
-static void relay_done(void *arg, enum relay_outcome outcome)
+static struct session *session_of(struct relay *r)
 {
-	struct session *s = arg;
+	return (struct session *)((char *)r - offsetof(struct session, relay));
+}
+
+static void relay_done(struct relay *r, enum relay_outcome outcome)
+{
+	struct session *s = session_of(r);
 
 	session_end(s, s->row->end ? (enum end)s->row->end : END_LOST,
 		    outcome == RELAY_CLOSE ? BY_CLOSE : BY_RESET);
 }
 
-static void relay_again(void *arg)
+static void relay_again(struct relay *r)
 {
-	struct session *s = arg;
+	struct session *s = session_of(r);
 
 	engine_again(s->engine, s->index);
+}
+
+static const struct relay_owner *relay_owner(struct session *s)
+{
+	struct relay_owner *owner = &s->engine->relay_owner;
+
+	*owner = (struct relay_owner){.env = &s->engine->env, .done = relay_done, .again = relay_again};
+	return owner;
 }
 
 static void dial_done(void *arg, enum dial_outcome outcome)
 {
 	struct session *s = arg;
 	struct target *t = &s->engine->world->targets.list[s->cold->target];
+	uint32_t seen[2] = {s->seen};
 
 	if (outcome == DIAL_CONNECTED) {
 		target_worked(t);
@@ -266,15 +301,15 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 		s->row->deadline_ms = 0;
 		tally_connected(s);
 		recording_begin(s);
-		relay_start(&s->relay, &s->engine->env, s->row, s->cold,
-			    (uint32_t[2]){s->seen, s->dial.seen}, relay_done,
-			    relay_again, s);
+		seen[SERVER] = s->steps->dial.seen;
+		no_more_steps(s);
+		relay_start(&s->relay, relay_owner(s), s->row, seen);
 		return;
 	}
 	char client[ADDR_TEXT_MAX];
 
 	log_error("connecting %s to %s: %s", client_text(s, client),
-		  server_of(s)->key, strerror(s->dial.error));
+		  server_of(s)->key, strerror(s->steps->dial.error));
 	target_failed(t, now_ms(s));
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
 	enter_route(s);
@@ -298,10 +333,10 @@ static void describe_dial(struct session *s)
 	const struct section *section = section_of(s);
 	const struct server *server = server_of(s);
 
-	s->dial.target = &s->engine->world->targets.list[s->cold->target];
-	s->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
-	s->dial.source = &section->source;
-	s->dial.port = server->port ? server->port : s->cold->local.port;
+	s->steps->dial.target = &s->engine->world->targets.list[s->cold->target];
+	s->steps->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
+	s->steps->dial.source = &section->source;
+	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
 	if (server->kind == SERVER_UNIX)
 		s->row->flags |= ROWFLAG_SERVER_UNIX;
 	else
@@ -310,7 +345,7 @@ static void describe_dial(struct session *s)
 
 static void prepare_dial(struct session *s)
 {
-	memset(&s->dial, 0, sizeof(s->dial));
+	begin(s);
 	describe_dial(s);
 }
 
@@ -337,8 +372,8 @@ static void enter_dial(struct session *s)
 		return;
 	}
 	prepare_dial(s);
-	s->dial.deadline_ms = deadline;
-	dial_start(&s->dial, &s->engine->env, s->row, s->cold, dial_done, s);
+	s->steps->dial.deadline_ms = deadline;
+	dial_start(&s->steps->dial, &s->engine->env, s->row, s->cold, dial_done, s);
 }
 
 /* ---- handler ---- */
@@ -365,7 +400,7 @@ static void enter_handler(struct session *s)
 	s->cold->connected_us = clock_mono_us();
 	tally_connected(s);
 	recording_begin(s);
-	handler_start(&s->handler, &s->engine->env, s->row, s->cold, handler_done, s);
+	handler_start(&begin(s)->handler, &s->engine->env, s->row, s->cold, handler_done, s);
 }
 
 /* ---- what comes from outside ---- */
@@ -383,13 +418,13 @@ static void client_gone_early(struct session *s)
 void session_event(struct session *s, enum side side, uint32_t events)
 {
 	if (side == CLIENT)
-		s->seen |= events;
+		s->seen |= (uint16_t)events;
 	switch (s->row->state) {
 	case ROW_VERDICT:
 		if (side == CLIENT && events & EPOLLERR)
 			client_gone_early(s);
 		else
-			verdict_event(&s->verdict);
+			verdict_event(&s->steps->verdict);
 		break;
 	case ROW_RESOLVE:
 		if (side == CLIENT && events & EPOLLERR)
@@ -399,7 +434,7 @@ void session_event(struct session *s, enum side side, uint32_t events)
 		if (side == CLIENT && events & EPOLLERR)
 			client_gone_early(s);
 		else if (side == SERVER || side == SECOND) /* a banner waits until it is connected */
-			dial_event(&s->dial, side, events);
+			dial_event(&s->steps->dial, side, events);
 		break;
 	case ROW_RELAY:
 	case ROW_RESETTING:
@@ -409,11 +444,11 @@ void session_event(struct session *s, enum side side, uint32_t events)
 		break;
 	case ROW_HANDLER:
 		if (side == SECOND)
-			handler_event(&s->handler);
+			handler_event(&s->steps->handler);
 		break;
 	case ROW_LINGER:
 		if (side == CLIENT)
-			parting_event(&s->parting, events);
+			parting_event(&s->steps->parting, events);
 		break;
 	default:
 		break;
@@ -432,11 +467,11 @@ void session_run(struct session *s)
 void session_answer(struct session *s, uint32_t kind, int fd)
 {
 	if (s->row->state == ROW_STARTING) {
-		handler_answer(&s->handler, kind, fd);
+		handler_answer(&s->steps->handler, kind, fd);
 		return;
 	}
 	if (s->row->state == ROW_VERDICT)
-		verdict_answer(&s->verdict, kind);
+		verdict_answer(&s->steps->verdict, kind);
 	if (fd >= 0)
 		close(fd);
 }
@@ -444,9 +479,9 @@ void session_answer(struct session *s, uint32_t kind, int fd)
 void session_spawner_lost(struct session *s)
 {
 	if (s->row->state == ROW_VERDICT)
-		verdict_spawner_lost(&s->verdict);
+		verdict_spawner_lost(&s->steps->verdict);
 	else if (s->row->state == ROW_STARTING)
-		handler_spawner_lost(&s->handler);
+		handler_spawner_lost(&s->steps->handler);
 }
 
 /* The server that is being dialled is one of the section's still, or again: its place may be another. */
@@ -490,7 +525,7 @@ void session_rules_changed(struct session *s)
 	if (s->row->state == ROW_RESOLVE)
 		leave_resolve(s);
 	else if (s->row->state == ROW_CONNECTING)
-		dial_cancel(&s->dial);
+		dial_cancel(&s->steps->dial);
 	else
 		return; /* the spawner still knows the rules under which it was asked */
 	give_server_back(s);
@@ -547,7 +582,7 @@ static void dial_again(struct session *s)
 
 	if (find_server_again(s)) {
 		prepare_dial(s);
-		dial_resume(&s->dial, &s->engine->env, row, s->cold, dial_done, s);
+		dial_resume(&s->steps->dial, &s->engine->env, row, s->cold, dial_done, s);
 		return;
 	}
 	for (enum side side = SERVER; side <= SECOND; side++) {
@@ -569,18 +604,18 @@ static void adopt_by_state(struct session *s)
 	case ROW_RELAY:
 	case ROW_RESETTING:
 	case ROW_CLOSING:
-		relay_resume(&s->relay, env, s->row, s->cold, relay_done, relay_again, s);
+		relay_resume(&s->relay, relay_owner(s), s->row);
 		break;
 	case ROW_STARTING:
 	case ROW_HANDLER:
-		handler_resume(&s->handler, env, s->row, s->cold, handler_done, s);
+		handler_resume(&begin(s)->handler, env, s->row, s->cold, handler_done, s);
 		break;
 	case ROW_LINGER:
-		parting_start(&s->parting, env, s->row, parting_done, s);
+		parting_start(&begin(s)->parting, env, s->row, parting_done, s);
 		break;
 	case ROW_VERDICT:
 		give_server_back(s); /* its route is not taken before the state changes */
-		verdict_resume(&s->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
+		verdict_resume(&begin(s)->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
 			       verdict_done, s);
 		break;
 	case ROW_CONNECTING:
@@ -640,13 +675,13 @@ static void cancel_step(struct session *s, uint8_t was)
 {
 	switch (was) {
 	case ROW_VERDICT:
-		verdict_cancel(&s->verdict);
+		verdict_cancel(&s->steps->verdict);
 		break;
 	case ROW_RESOLVE:
 		leave_resolve(s);
 		break;
 	case ROW_CONNECTING:
-		dial_cancel(&s->dial);
+		dial_cancel(&s->steps->dial);
 		break;
 	case ROW_RELAY:
 	case ROW_RESETTING:
@@ -655,10 +690,10 @@ static void cancel_step(struct session *s, uint8_t was)
 		break;
 	case ROW_STARTING:
 	case ROW_HANDLER:
-		handler_cancel(&s->handler);
+		handler_cancel(&s->steps->handler);
 		break;
 	case ROW_LINGER:
-		parting_cancel(&s->parting);
+		parting_cancel(&s->steps->parting);
 		break;
 	default:
 		break;
@@ -680,6 +715,7 @@ void session_end(struct session *s, enum end end, enum manner manner)
 	barrier();
 	FAULT_POINT();
 	cancel_step(s, was);
+	no_more_steps(s);
 	recording_stop(s);
 	ending_record(s);
 	tally_ended(s);

@@ -11,22 +11,30 @@
 #include "proxy/relay.h"
 #include "proxy/verdict.h"
 
+/* What a connection needs while it is not being relayed. Most are for a moment only. */
+struct steps {
+	union {
+		struct verdict verdict;
+		struct dial dial;
+		struct handler handler;
+		struct parting parting;
+		struct timer resolve; /* while it waits for a name */
+	};
+};
+
 /* Private: a cache. What must outlive the worker stands in the row. */
 struct session {
 	struct engine *engine;
 	struct row *row;
 	struct row_cold *cold;
 	uint32_t index;
-	bool queued; /* on the ready list */
-	uint32_t seen; /* events of the client that were told before there is a server */
-	struct timer timer; /* while it waits for a name */
-	struct timer record_timer;
+	uint16_t seen; /* events of the client that were told before there is a server */
+	bool queued;   /* on the ready list */
+	bool stepping; /* a step other than the relay has begun */
+	struct timer *record_timer; /* NULL: no records at intervals */
 	union {
-		struct verdict verdict;
-		struct dial dial;
 		struct relay relay;
-		struct handler handler;
-		struct parting parting;
+		struct steps *steps; /* while stepping */
 	};
 };
 

@@ -151,7 +151,7 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 	cold->server = e->server;
 	cold->timeout_ms = e->timeout_ms;
 	cold->half_close_timeout_ms = e->half_close_timeout_ms;
-	cold->keepalive_ms = e->keepalive_ms;
+	cold->keepalive_ms = (uint32_t)e->keepalive_ms;
 	cold->access_log = e->access_log;
 	cold->access_interval_ms = e->access_interval_ms;
 	memcpy(cold->limit, e->limit, sizeof(cold->limit));

@@ -114,18 +114,18 @@ struct row_cold {
 	uint64_t generation;
 	int64_t timeout_ms;
 	int64_t half_close_timeout_ms;
-	int64_t keepalive_ms;
+	uint32_t keepalive_ms;
+	uint32_t question_count;
 	uint64_t question;      /* serial of the question under way; 0: none */
-	uint64_t question_count;
 	uint64_t base[2];       /* bytes of our own in front of the stream from this side: a banner */
 	uint64_t ring_mark;     /* where the ring stood before the record was put into it */
 	int64_t dial_deadline_ms; /* monotonic; 0: none */
-	uint16_t dial_next;     /* address of the target to try next */
 	uint64_t tried;         /* servers of the pool that failed, by index (the first 64) */
 	uint8_t last_failure;   /* enum end: how the last of them failed */
 	uint8_t faults;         /* workers in a row that died of handling this row */
 	uint8_t access_log;     /* enum access_log: which records are wanted */
-	uint8_t pad[3];
+	uint8_t pad;
+	uint16_t dial_next;     /* address of the target to try next */
 	int64_t access_interval_ms;
 };
 

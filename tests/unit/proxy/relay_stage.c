@@ -15,7 +15,7 @@ uint32_t turns;
 char pattern[LARGE];
 
 /* As a session does it: one door out. */
-static void on_done(void *arg, enum relay_outcome result)
+static void on_done(struct relay *r, enum relay_outcome result)
 {
 	struct row *row = stage.row;
 
@@ -36,10 +36,12 @@ static void on_done(void *arg, enum relay_outcome result)
 	row->state = ROW_FREE;
 }
 
-static void on_again(void *arg)
+static void on_again(struct relay *r)
 {
 	again = true;
 }
+
+static const struct relay_owner owner = {.env = &stage.env, .done = on_done, .again = on_again};
 
 /* As one who dies between sending and taking: the bytes are in both sockets. */
 static void send_without_taking(enum side from, enum side to)
@@ -107,7 +109,7 @@ static void die(void)
 		send_without_taking(SERVER, CLIENT);
 	}
 	memset(&relay, 0x5a, sizeof(relay));
-	relay_resume(&relay, &stage.env, stage.row, stage.cold, on_done, on_again, NULL);
+	relay_resume(&relay, &owner, stage.row);
 }
 
 static void run_again(void *arg)
@@ -165,7 +167,7 @@ void start(void)
 
 	stage.loop.now_ms = clock_mono_ms();
 	stage.cold->connected_us = clock_mono_us();
-	relay_start(&relay, &stage.env, stage.row, stage.cold, seen, on_done, on_again, NULL);
+	relay_start(&relay, &owner, stage.row, seen);
 }
 
 int relay_setup(void **state)
