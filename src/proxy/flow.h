@@ -55,6 +55,7 @@ struct flow_io {
 	struct flow_row *row;
 	bool source_tcp, dest_tcp;
 	bool to_the_end;      /* no event may tell of what comes next: ask until there is nothing */
+	bool ends;            /* the source's FIN has come: what is left is the end */
 	bool delays;          /* the destination holds small messages back; see flow_hurry() */
 	bool no_splice;       /* urgent data, at which it stops for ever; or it would block */
 	bool no_copy;         /* the source's counters are not sure, or nothing can be parked */

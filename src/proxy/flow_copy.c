@@ -117,7 +117,9 @@ enum flow_stop flow_copy(struct flow_io *io)
 		if (io->tap)
 			io->tap->bytes(io->tap, (uint32_t)io->step_row, io->step_side, io->scratch, n);
 		flow_hurry(io, io->row->moved);
-		sent = send(io->dest, io->scratch, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+		/* the FIN that follows at once goes with the last segment, and sends what waits for it */
+		sent = send(io->dest, io->scratch, n,
+			    MSG_DONTWAIT | MSG_NOSIGNAL | (io->ends ? MSG_MORE : 0));
 		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
 			io->error = errno;
 			close_step(io, n);

@@ -137,6 +137,7 @@ static struct flow_io io_of(struct relay *r, enum side s)
 		.source_tcp = !is_unix(r, s),
 		.dest_tcp = !is_unix(r, other(s)),
 		.to_the_end = r->side[s].hung_up || r->side[s].urgent,
+		.ends = r->side[s].ends && !r->side[s].urgent && !was_reset(r, s),
 		.no_splice = r->owner->env->inherited || r->side[s].urgent,
 		.no_copy = r->owner->env->inherited || r->side[s].closed,
 		/* what the client gets was seen to by its listener */
@@ -304,6 +305,8 @@ static void note_events(struct relay *r, enum side side, uint32_t events)
 		r->side[side].urgent = true;
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		r->side[side].hung_up = true;
+	if (events & EPOLLRDHUP && !(events & (EPOLLHUP | EPOLLERR | EPOLLPRI)))
+		r->side[side].ends = true;
 	if (events & (EPOLLHUP | EPOLLERR))
 		r->side[side].closed = true;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))

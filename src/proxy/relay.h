@@ -39,6 +39,7 @@ struct relay {
 		bool watched : 1;  /* EPOLLOUT is asked for */
 		bool urgent : 1;   /* urgent data was seen: no splice */
 		bool hung_up : 1;  /* no event tells any more what comes from it */
+		bool ends : 1;     /* its FIN has come, behind what can be read */
 		bool closed : 1;   /* perhaps: its counters are a guess */
 		struct flow_habit habit;
 	} side[2];
