@@ -1,5 +1,7 @@
 #include "proxy/limits.h"
 
+#include "base/fault.h"
+
 #define COUNT_BITS 20
 #define COUNT_MASK ((1ULL << COUNT_BITS) - 1)
 
@@ -126,4 +128,33 @@ void limits_clear(struct limits *l)
 	for (uint32_t i = 0; i < t->limit_slots; i++)
 		if (read_word(&table[i]) != 0)
 			atomic_store(&table[i], 0);
+}
+
+static bool take(struct limits *l, struct row_cold *cold, enum limit_kind kind, uint64_t key,
+		 uint32_t max)
+{
+	FAULT_POINT();
+	cold->limit[kind] = key;
+	if (limits_take(l, key, max))
+		return true;
+	cold->limit[kind] = 0;
+	return false;
+}
+
+bool limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
+		  struct row_cold *cold)
+{
+	struct { uint16_t port; struct addr net; } client = {0};
+
+	if (!take(l, cold, LIMIT_GLOBAL, limit_key(LIMIT_GLOBAL, "", 0),
+		  rules->config->max_connections) ||
+	    !take(l, cold, LIMIT_SERVICE, rules->service_keys[section->service],
+		  section->max_connections))
+		return false;
+	if (section->max_connections_per_client == 0)
+		return true;
+	client.port = rules->config->services[section->service].ports[0].first;
+	client.net = addr_client_network(&cold->client);
+	return take(l, cold, LIMIT_CLIENT, limit_key(LIMIT_CLIENT, &client, sizeof(client)),
+		    section->max_connections_per_client);
 }

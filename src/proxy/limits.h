@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "proxy/ruleset.h"
 #include "takeover/table.h"
 
 /* Keys. Never 0. */
@@ -25,6 +26,10 @@ struct limits {
 
 /* Counts one more under the key, unless that makes more than max (0: no limit). */
 bool limits_take(struct limits *l, uint64_t key, uint32_t max);
+/* A new client of this section, under all its limits. The keys are in the row from before it is counted on. false: there
+ * is no room; what was counted stays in the row. */
+bool limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
+		  struct row_cold *cold);
 void limits_give(struct limits *l, uint64_t key); /* key 0: nothing */
 /* How many there are, over all workers. */
 uint32_t limits_count(const struct limits *l, uint64_t key);

@@ -122,9 +122,9 @@ static bool flow_over(const struct flow_row *flow)
 
 static struct flow_tap *tap_of(struct relay *r)
 {
-	struct flow_tap *tap = r->env->tap;
+	struct flow_tap *tap = r->owner->env->tap;
 
-	return tap && tap->wants(tap, row_index(r->env->trio, r->row)) ? tap : NULL;
+	return tap && tap->wants(tap, row_index(r->owner->env->trio, r->row)) ? tap : NULL;
 }
 
 static struct flow_io io_of(struct relay *r, enum side s)

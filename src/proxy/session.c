@@ -96,36 +96,6 @@ void session_start(struct session *s, const struct section *section)
 
 /* ---- access: rules, limits, program ---- */
 
-static bool within_limits(struct session *s, const struct section *section)
-{
-	struct engine *e = s->engine;
-	struct row_cold *cold = s->cold;
-	struct { uint16_t port; struct addr net; } client = {0};
-
-	FAULT_POINT();
-	cold->limit[LIMIT_GLOBAL] = limit_key(LIMIT_GLOBAL, "", 0);
-	if (!limits_take(&e->limits, cold->limit[LIMIT_GLOBAL], e->rules->config->max_connections)) {
-		cold->limit[LIMIT_GLOBAL] = 0;
-		return false;
-	}
-	FAULT_POINT();
-	cold->limit[LIMIT_SERVICE] = e->rules->service_keys[section->service];
-	if (!limits_take(&e->limits, cold->limit[LIMIT_SERVICE], section->max_connections)) {
-		cold->limit[LIMIT_SERVICE] = 0;
-		return false;
-	}
-	if (section->max_connections_per_client == 0)
-		return true;
-	client.port = e->rules->config->services[section->service].ports[0].first;
-	client.net = addr_client_network(&cold->client);
-	cold->limit[LIMIT_CLIENT] = limit_key(LIMIT_CLIENT, &client, sizeof(client));
-	if (!limits_take(&e->limits, cold->limit[LIMIT_CLIENT], section->max_connections_per_client)) {
-		cold->limit[LIMIT_CLIENT] = 0;
-		return false;
-	}
-	return true;
-}
-
 static void parting_done(void *arg)
 {
 	session_end(arg, END_DENIED, BY_CLOSE);
@@ -149,7 +119,7 @@ static void enter_access(struct session *s, const struct section *section)
 		session_end(s, END_DENIED, BY_RESET);
 		return;
 	}
-	if (!within_limits(s, section)) {
+	if (!limits_admit(&s->engine->limits, s->engine->rules, section, s->cold)) {
 		session_end(s, END_LIMIT, BY_RESET);
 		return;
 	}
@@ -535,18 +505,6 @@ void session_rules_changed(struct session *s)
 
 /* ---- after a worker's death ---- */
 
-/* Descriptors that are not what the row means (closed, and their numbers used again) are forgotten. */
-static void forget_strangers(struct session *s)
-{
-	struct row *row = s->row;
-
-	if (row->fd[SERVER] >= 0 && row->fd[SERVER] == row->fd[SECOND])
-		row->fd[SECOND] = -1;
-	for (enum side side = CLIENT; side <= SECOND; side++)
-		if (!(side == SECOND && row->cookie[SECOND] == 0) && !recover_is_ours(row, side))
-			row->fd[side] = -1;
-}
-
 static void register_again(struct session *s)
 {
 	struct row *row = s->row;
@@ -651,7 +609,7 @@ void session_adopt(struct session *s)
 	struct row *row = s->row;
 
 	s->seen = EPOLLIN | EPOLLRDHUP; /* perhaps: it was told to somebody else */
-	forget_strangers(s);
+	recover_row(row);
 	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
 		session_end(s, (enum end)row->end,
 			    row->state == ROW_ABORTING ? BY_RESET : BY_CLOSE);

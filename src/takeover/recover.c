@@ -241,3 +241,12 @@ bool recover_is_ours(const struct row *row, enum side side)
 	 * before such rows are looked at, and keepers make other kinds. */
 	return sock_is_stream(row->fd[side]);
 }
+
+void recover_row(struct row *row)
+{
+	if (row->fd[SERVER] >= 0 && row->fd[SERVER] == row->fd[SECOND])
+		row->fd[SECOND] = -1;
+	for (enum side side = CLIENT; side <= SECOND; side++)
+		if (!(side == SECOND && row->cookie[SECOND] == 0) && !recover_is_ours(row, side))
+			row->fd[side] = -1;
+}

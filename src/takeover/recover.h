@@ -12,6 +12,8 @@
  * has it still). Must run before any descriptor is opened; adopt may open some. */
 void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg);
 
+/* Descriptors that are not what the row means (closed, and their numbers used again) are forgotten. */
+void recover_row(struct row *row);
 /* Is this still the socket that the row means? */
 bool recover_is_ours(const struct row *row, enum side side);
 
