@@ -4,7 +4,7 @@
 #
 #   BUILD      where the program was built (default: build)
 #   SANITIZED  where it is built once more with AddressSanitizer and UBSan (default: BUILD-sanitized)
-#              (and a third time, by clang, in BUILD-clang, with its shared memory laid out as by another version)
+#              (and a third time, by clang, in BUILD-clang, with its shared memory laid out as by another version; and with faults, in BUILD-faults)
 #   JOBS       tests at a time (default: 3)
 set -u
 cd "$(dirname "$0")/.."
@@ -33,6 +33,7 @@ build() { # directory, meson options...
 step 'building with warnings as errors, and with sanitizers' true
 build "$BUILD" || broken=1
 CC=clang build "$BUILD-clang" --werror -Dmemory_layout=3 || broken=1
+build "$BUILD-faults" -Dfaults=true || broken=1
 build "$SANITIZED" --werror --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false || broken=1
 
 for which in "$BUILD" "$SANITIZED"; do
@@ -51,6 +52,13 @@ run_pytest() { # name, program, arguments...
 step 'configuration texts and messages' run_pytest golden "$BUILD/tcpproxy" -n "$JOBS" tests/golden
 step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" tests/lint tests/man
 step 'end to end' run_pytest e2e "$BUILD/tcpproxy" -n "$JOBS" tests/e2e
+for way in copy splice peek; do
+	step "streams, each moved by $way" true
+	export TCPPROXY_FLOW=$way
+	run_pytest "streams-$way" "$BUILD-faults/tcpproxy" -n "$JOBS" \
+		tests/e2e/test_09_ends_of_streams.py tests/e2e/test_10_bytes.py tests/torture/test_torture.py
+	unset TCPPROXY_FLOW
+done
 step 'network namespaces' run_pytest net "$BUILD/tcpproxy" tests/net
 step 'real servers and clients' run_pytest real "$BUILD/tcpproxy" tests/real
 step 'torture' run_pytest torture "$BUILD/tcpproxy" tests/torture
