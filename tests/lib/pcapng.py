@@ -33,10 +33,12 @@ def checksum(octets):
 
 
 def packets(octets):
-    """All packets; every block must be whole."""
+    """All packets; every block must be right. One that is just being written is left out."""
     found, at = [], 0
-    while at < len(octets):
+    while at + 8 <= len(octets):
         kind, length = struct.unpack("<II", octets[at:at + 8])
+        if at + length > len(octets):
+            break
         assert length % 4 == 0 and octets[at + length - 4:at + length] == struct.pack("<I", length), "a broken block"
         if kind == 6:
             _, high, low, captured, whole = struct.unpack("<IIIII", octets[at + 8:at + 28])
