@@ -36,7 +36,7 @@ static size_t utf8_length(const char *text)
 	return len;
 }
 
-void json_string(struct buf *out, const char *value)
+void json_quote(struct buf *out, const char *value)
 {
 	if (!value || !*value) {
 		buf_adds(out, "null");
@@ -89,7 +89,7 @@ void json_open(struct buf *out, const char *key, char bracket)
 void json_text(struct buf *out, const char *key, const char *value)
 {
 	json_key(out, key);
-	json_string(out, value);
+	json_quote(out, value);
 }
 
 void json_count(struct buf *out, const char *key, uint64_t value)

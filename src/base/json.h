@@ -10,7 +10,7 @@
 #include "base/buf.h"
 
 /* A string with its quotes; bytes that are not UTF-8 become U+FFFD. NULL and "": null. */
-void json_string(struct buf *out, const char *value);
+void json_quote(struct buf *out, const char *value);
 
 /* What follows stands in an object, or (key NULL) in a list; commas come by themselves. Keys are
  * plain words. */

@@ -167,7 +167,7 @@ static void json_field(void *arg, const char *key, const char *value, bool numbe
 	if (number && value)
 		buf_adds(out, value);
 	else
-		json_string(out, value);
+		json_quote(out, value);
 }
 
 /* ---- lines ---- */
