@@ -148,8 +148,8 @@ void admin_sockets_give(const struct admin_sockets *sockets, const struct identi
 	for (size_t i = 0; i < sockets->n; i++) {
 		const struct admin_socket *a = &sockets->list[i];
 
-		if (chown(a->path, id->uid, id->gid) < 0 ||
-		    (a->made && chown(a->made, id->uid, id->gid) < 0))
+		if (lchown(a->path, id->uid, id->gid) < 0 ||
+		    (a->made && lchown(a->made, id->uid, id->gid) < 0))
 			log_warning("giving the admin socket %s to user %s: %s", a->path, id->user,
 			            strerror(errno));
 	}
