@@ -1,0 +1,161 @@
+"""Many connections: shared evenly between workers, small while they are idle, and each of them still answers."""
+import os
+import resource
+import select
+import signal
+import socket
+import time
+
+import pytest
+
+from lib import processes
+from lib.peers import connect
+from lib.ports import free_port
+from lib.proxy import BINARY
+from lib.waiting import wait_for
+
+
+def allow(wanted):
+    """Raises the limit of open files as far as it goes; returns what it is now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (wanted, hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, limit), max(hard, limit)))
+            break
+        except (ValueError, OSError):
+            continue
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+class Echo:
+    """A process that sends back what comes to any of its ports."""
+
+    def __init__(self, n_ports):
+        listeners = []
+        for _ in range(n_ports):
+            s = socket.socket()
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("127.0.0.1", 0))
+            s.listen(4096)
+            listeners.append(s)
+        self.ports = [s.getsockname()[1] for s in listeners]
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                self.serve({s.fileno(): s for s in listeners})
+            finally:
+                os._exit(0)
+        for s in listeners:
+            s.close()
+
+    @staticmethod
+    def serve(listeners):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(600)
+        ready = select.epoll()
+        for fd in listeners:
+            ready.register(fd, select.EPOLLIN)
+        clients = {}
+        while True:
+            for fd, _ in ready.poll():
+                if fd in listeners:
+                    s, _ = listeners[fd].accept()
+                    clients[s.fileno()] = s
+                    ready.register(s.fileno(), select.EPOLLIN)
+                    continue
+                try:
+                    data = clients[fd].recv(4096)
+                    clients[fd].sendall(data)
+                except OSError:
+                    data = b""
+                if not data:
+                    clients.pop(fd).close()
+
+    def close(self):
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def echoes():
+    made = []
+
+    def make(n_ports=1):
+        made.append(Echo(n_ports))
+        return made[-1]
+    yield make
+    for e in made:
+        e.close()
+
+
+def shares(proxy, before):
+    """Connections of each worker: each has two sockets."""
+    return [(sockets(pid) - before[pid]) // 2 for pid in proxy.workers()]
+
+
+def sockets(pid):
+    return sum(1 for what in processes.descriptors(pid).values() if what.startswith("socket:"))
+
+
+@pytest.mark.parametrize("pause", [0, 0.002], ids=["all at once", "one after the other"])
+@pytest.mark.limit(120)
+def test_workers_share_evenly(start, echoes, pause):
+    """1,000 equal connections; 20 percent is what one worker may have more or less than its half."""
+    if allow(4096) < 4096:
+        pytest.skip("needs 4096 open files")
+    port = free_port()
+    proxy = start("-b", f"127.0.0.1:{port}", "-o", "workers 2", f"127.0.0.1:{echoes().ports[0]}")
+    before = {pid: sockets(pid) for pid in proxy.workers()}
+    clients = []
+    for _ in range(1000):
+        clients.append(connect(port))
+        time.sleep(pause)
+    wait_for(lambda: sum(shares(proxy, before)) == 1000, "all are connected", 20)
+    got = shares(proxy, before)
+    assert max(got) <= 600, got
+    for s in clients:
+        s.close()
+
+
+def memory(proxy):
+    """The sum of the proportional set sizes of all its processes, in bytes."""
+    total = 0
+    for pid in proxy.pids():
+        with open(f"/proc/{pid}/smaps_rollup") as f:
+            total += sum(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+    return total * 1024
+
+
+@pytest.mark.limit(600)
+def test_idle_connections_are_small_and_each_answers(start, echoes):
+    """100,000 of them, if so many files may be open; else as many as may be."""
+    with open(BINARY, "rb") as f:
+        if b"__asan_init" in f.read():
+            pytest.skip("a sanitizer has memory of its own")
+    n = min(100_000, allow(220_000) // 2 // 2 * 2 - 1000)
+    if n < 2000:
+        pytest.skip(f"only {resource.getrlimit(resource.RLIMIT_NOFILE)[1]} files may be open")
+    echo = echoes(1 + n // 20_000)
+    port = free_port()
+    config = f"workers 2\nport {port}\n" + "".join(f"server 127.0.0.1:{p}\n" for p in echo.ports)
+    proxy = start(config=config)
+    assert memory(proxy) < 3 << 20  # the whole tree, before anybody came
+    clients = []
+
+    def grow(to):
+        while len(clients) < to:
+            i = len(clients)
+            clients.append(connect(port, source=f"127.0.0.{2 + i // 20_000}", timeout=60))
+            clients[-1].sendall(b"%06d" % i)
+            assert clients[-1].recv(6) == b"%06d" % i
+    grow(500)
+    before = memory(proxy)
+    grow(n)
+    each = (memory(proxy) - before) / (n - 500)
+    print(f"{n} connections, {each:.0f} bytes each")
+    assert each < 550  # 500, and pages that are not full
+    for s in clients:
+        s.sendall(b"again!")
+    for s in clients:
+        assert s.recv(6) == b"again!"
+        s.close()
