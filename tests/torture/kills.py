@@ -99,25 +99,31 @@ def sanitized():
 
 
 def memory(proxy):
-    """Of all our processes, shared pages counted once, in KiB."""
-    total = 0
+    """Of our processes by their titles, shared pages counted once, in KiB."""
+    found = collections.Counter()
     for pid in proxy.pids():
         try:
             with open(f"/proc/{pid}/smaps_rollup") as f:
-                total += int(re.search(r"^Pss:\s+(\d+)", f.read(), re.M)[1])
+                found[processes.title(pid)] += int(re.search(r"^Pss:\s+(\d+)", f.read(), re.M)[1])
         except (OSError, TypeError):
             pass  # it has just ended
-    return total
+    return found
 
 
-def wrong_records(log, lines):
-    """Compares what peers.c says with the records: per client's address, in order."""
+def wrong_records(log, lines, twice=0):
+    """Compares what peers.c says with the records: per client's address, in order. A supervisor that is killed while
+    it writes leaves the record to the next one: so many may stand there twice."""
+    again = 0
     wanted, found, wrong = collections.defaultdict(list), collections.defaultdict(list), []
     for line in lines:
         _, client, port, up, down, ends = line.split()
         wanted[client, port].append((int(up), int(down), ends.split(",")))
     for m in re.finditer(r" close id=(\S+) port=(\d+) .*?client=(\S+) .* up=(\d+) down=(\d+) .*end=(\S+)", log):
-        found[m[3], m[2]].append((int(m[4]), int(m[5]), m[6], m[0].strip()))
+        record = (int(m[4]), int(m[5]), m[6], m[0].strip())
+        if record in found[m[3], m[2]] and again < twice:
+            again += 1
+        else:
+            found[m[3], m[2]].append(record)
     for key in wanted.keys() | found.keys():
         if len(wanted[key]) != len(found[key]):
             wrong.append(f"{key}: {len(found[key])} records of {len(wanted[key])} connections: {found[key]}")
@@ -126,7 +132,7 @@ def wrong_records(log, lines):
             if end not in ends or up not in (-1, got_up) or down not in (-1, got_down):
                 wrong.append(f"up={up} down={down} end={'|'.join(ends)} is what was done: {text}")
     ids = [m for m in re.findall(r" close id=(\S+) ", log)]
-    if len(ids) != len(set(ids)):
+    if len(ids) != len(set(ids)) + again:
         wrong.append(f"{len(ids) - len(set(ids))} numbers of connections come twice")
     return wrong
 
@@ -236,16 +242,18 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, ke
         if not run.failures:
             proxy.wait_records(len(done), 10)
             time.sleep(0.2)  # were there one record too many, it would come now
-            run.failures += wrong_records(proxy.log(), done)
+            supervisors = re.search(r"supervisors (\d+).* in an upgrade (\d+)", run.summary)
+            run.failures += wrong_records(proxy.log(), done, sum(map(int, supervisors.groups())) if supervisors else 0)
             if not faults:
                 replace_workers(proxy)
                 # spares that die all the time let no worker look at what is left
                 spare = deaths.count() if spare_faults else 1 if moves else 0
                 run.failures += wrong_descriptors(before, open_sockets(proxy), spare)
-                growth = memory(proxy) - memory_before
+                memory_after = memory(proxy)
+                growth = sum(memory_after.values()) - sum(memory_before.values())
                 run.summary += f" memory {growth:+d} KiB"
                 if growth > (SANITIZED_KIB if sanitized() else GROWTH_KIB):
-                    run.failures.append(f"{growth} KiB of memory more than before")
+                    run.failures.append(f"{growth} KiB of memory more than before: {memory_before}, {memory_after}")
         run.log = proxy.log()
         if deaths:
             run.summary += f" deaths {deaths.count()} at {len(deaths.places)} of {deaths.possible()} places"
