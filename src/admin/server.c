@@ -285,13 +285,22 @@ static bool may_speak(const struct admin_server *s, int fd)
 	       (cred.uid == 0 || cred.uid == s->setup.uid);
 }
 
+void admin_server_welcome(struct admin_server *s, int fd)
+{
+	struct admin_client *c = new_client(s, fd, READING);
+
+	if (c)
+		set_patience(c, ADMIN_REQUEST_MS);
+	else
+		close(fd);
+}
+
 static void listener_event(void *arg, uint32_t events)
 {
 	struct listening *l = arg;
 
 	while (l->watch.fd >= 0 && l->server->n_clients < ADMIN_CLIENTS) {
 		int fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		struct admin_client *c;
 
 		if (fd < 0)
 			return;
@@ -299,11 +308,7 @@ static void listener_event(void *arg, uint32_t events)
 			send_away(fd, REFUSED_WORD);
 			continue;
 		}
-		c = new_client(l->server, fd, READING);
-		if (c)
-			set_patience(c, ADMIN_REQUEST_MS);
-		else
-			close(fd);
+		admin_server_welcome(l->server, fd);
 	}
 }
 

@@ -42,6 +42,9 @@ void admin_server_free(struct admin_server *s); /* takes NULL; closes its client
 int admin_server_listen(struct admin_server *s, int fd);
 void admin_server_forget(struct admin_server *s, int fd);
 
+/* A client that may speak, as one that has just come; fd is taken. */
+void admin_server_welcome(struct admin_server *s, int fd);
+
 /* The answer. `body` is taken, and empty afterwards. */
 void admin_answer(struct admin_client *c, int code, struct buf *body);
 void admin_error(struct admin_client *c, const char *fmt, ...)

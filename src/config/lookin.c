@@ -13,6 +13,20 @@
 
 /* ---- admin ---- */
 
+/* A port alone, and "localhost", are of the loopback address. */
+static bool read_address(struct parser *p, const char *text, const char *host, const char *port,
+                         struct addr *ret)
+{
+	if (all_digits(text)) {
+		port = text;
+		host = "localhost";
+	}
+	if (!host || !port)
+		return false;
+	return addr_parse(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, ret) &&
+	       port_parse(p->world, port, &ret->port);
+}
+
 static bool read_point(struct parser *p, const struct word *w, struct admin_point *ret)
 {
 	char shown[SHOWN_MAX];
@@ -33,20 +47,20 @@ static bool read_point(struct parser *p, const struct word *w, struct admin_poin
 		    lex_show(w->text + 5, shown), sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
 		return false;
 	}
-	ok = !endpoint_split(w->text, &host, &port);
-	if (ok)
-		ok = port && addr_parse(host, &ret->addr) &&
-		     port_parse(p->world, port, &ret->addr.port);
+	if (!HAVE_PAGE) {
+		parse_error(p, w->column,
+		            "this tcpproxy was built without the page (libmicrohttpd): unix:PATH");
+		return false;
+	}
+	if (endpoint_split(w->text, &host, &port))
+		host = port = NULL;
+	ok = read_address(p, w->text, host, port, &ret->addr);
 	free(host);
 	free(port);
-	if (ok)
-		parse_error(p, p->line->words[0].column,
-		            "\"admin ADDR:PORT\" is not yet supported in this version; "
-		            "\"admin unix:PATH\" is");
-	else
+	if (!ok)
 		parse_error(p, w->column, "%s is neither unix:PATH nor ADDR:PORT",
 		            lex_show(w->text, shown));
-	return false;
+	return ok;
 }
 
 static bool read_token(struct parser *p, const struct word *w, struct admin_point *ret)

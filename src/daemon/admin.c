@@ -320,7 +320,7 @@ static void listen_again(struct admin *a)
 {
 	for (size_t i = 0; i < a->supervisor->admin_sockets.n; i++) {
 		struct admin_socket *socket = &a->supervisor->admin_sockets.list[i];
-		int rc = admin_server_listen(a->server, socket->fd);
+		int rc = socket->page ? 0 : admin_server_listen(a->server, socket->fd);
 
 		if (rc < 0)
 			log_error("the admin socket %s: %s", socket->path, strerror(-rc));
@@ -360,6 +360,20 @@ void admin_start(struct supervisor *s)
 			close(s->upgrade_client_fd);
 		s->upgrade_client_fd = -1;
 	}
+}
+
+void admin_welcome(struct supervisor *s, int fd)
+{
+	if (s->admin)
+		admin_server_welcome(s->admin->server, fd);
+	else
+		close(fd);
+}
+
+void admin_want_facts(struct supervisor *s)
+{
+	if (s->admin)
+		crews_send(s, &(struct wire){.type = WIRE_FACTS, .generation = ++s->admin->requests}, NULL, 0);
 }
 
 void admin_change_sockets(struct supervisor *s, struct admin_sockets *next)

@@ -14,11 +14,13 @@
 
 struct supervisor;
 
-/* A socket of ours in the file system. */
+/* A socket of ours in the file system, or for the page. */
 struct admin_socket {
-	char *path;
+	char *path; /* of the page: "tcp:ADDR:PORT" */
+	bool page;
 	int fd;
-	char *made; /* the directory that was made for it; NULL: it was there */
+	char *made;  /* the directory that was made for it; NULL: it was there */
+	char *token; /* of the page: what steering needs; NULL: looking only */
 };
 
 struct admin_sockets {
@@ -28,8 +30,9 @@ struct admin_sockets {
 
 /* Binds those of c that `before` lacks; takes the others from there, which keeps them too. false:
  * `why` says which cannot be had, nothing is left open. */
-bool admin_sockets_open(const struct config *c, const struct admin_sockets *before,
-                        struct admin_sockets *ret, struct buf *why);
+bool admin_sockets_open(struct supervisor *s, const struct config *c,
+                        const struct admin_sockets *before, struct admin_sockets *ret,
+                        struct buf *why);
 /* Closes and removes what `except` (NULL: nothing) does not have; frees the list. */
 void admin_sockets_close(struct supervisor *s, struct admin_sockets *sockets,
                          const struct admin_sockets *except);
@@ -41,6 +44,10 @@ void admin_start(struct supervisor *s);
 void admin_stop(struct supervisor *s);
 /* A reload: from now on these, whose new ones are open. */
 void admin_change_sockets(struct supervisor *s, struct admin_sockets *next);
+/* A client that comes by another way than a socket of ours, and may speak; fd is taken. */
+void admin_welcome(struct supervisor *s, int fd);
+/* Somebody will look at what TCP says of the connections. */
+void admin_want_facts(struct supervisor *s);
 /* A worker has written what TCP says of its rows. */
 void admin_facts_written(struct supervisor *s, uint32_t worker, uint64_t request);
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <linux/capability.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,8 +13,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "daemon/supervisor.h"
+#include "os/file.h"
 #include "os/sock.h"
+#include "os/user.h"
 
+#define PAGE_PREFIX  "tcp:"
+#define PAGE_BACKLOG 128
 #define VARIABLE "TCPPROXY_ADMIN" /* "CLIENT\nFD PATH\nFD PATH\n"; CLIENT -1: none waits */
 
 /* ---- one socket ---- */
@@ -77,6 +83,48 @@ static bool open_one(const char *path, struct admin_socket *ret, struct buf *why
 
 /* ---- all of them ---- */
 
+static bool open_page(const char *name, const struct addr *a, struct admin_socket *ret,
+                      struct buf *why)
+{
+	int fd = sock_listen(a, PAGE_BACKLOG, false);
+
+	if (fd == -EACCES && user_raise(CAP_NET_BIND_SERVICE, true) == 0) {
+		fd = sock_listen(a, PAGE_BACKLOG, false);
+		user_raise(CAP_NET_BIND_SERVICE, false);
+	}
+	if (fd < 0) {
+		buf_addf(why, "admin %s cannot be bound: %s", name + strlen(PAGE_PREFIX),
+		         fd == -EADDRINUSE ? "the port is in use" : strerror(-fd));
+		return false;
+	}
+	*ret = (struct admin_socket){.path = mem_strdup(name), .page = true, .fd = fd};
+	return true;
+}
+
+/* The first line of its file, which only root may be able to read. */
+static bool read_token(struct supervisor *s, const char *path, char **ret, struct buf *why)
+{
+	const char *reason = NULL;
+	int fd = files_open_read(&s->files, path);
+	char *text = fd < 0 ? NULL : file_read_all(fd, &reason);
+
+	if (fd >= 0)
+		close(fd);
+	if (!text) {
+		buf_addf(why, "the token file %s cannot be read: %s", path,
+		         fd < 0 ? strerror(-fd) : reason ? reason : "it is too long");
+		return false;
+	}
+	text[strcspn(text, "\r\n")] = '\0';
+	if (!*text) {
+		buf_addf(why, "the token file %s has nothing in its first line", path);
+		free(text);
+		return false;
+	}
+	*ret = text;
+	return true;
+}
+
 static const struct admin_socket *find(const struct admin_sockets *sockets, const char *path)
 {
 	for (size_t i = 0; sockets && i < sockets->n; i++)
@@ -85,30 +133,42 @@ static const struct admin_socket *find(const struct admin_sockets *sockets, cons
 	return NULL;
 }
 
-static bool add(struct admin_sockets *sockets, const char *path, const struct admin_sockets *before,
+static bool add(struct supervisor *s, struct admin_sockets *sockets,
+                const struct admin_point *point, const struct admin_sockets *before,
                 struct buf *why)
 {
-	const struct admin_socket *old = find(before, path);
+	char page[sizeof(PAGE_PREFIX) + ADDR_TEXT_MAX], text[ADDR_TEXT_MAX];
+	const char *path = point->path ? point->path : page;
+	const struct admin_socket *old;
 	struct admin_socket *place;
+	bool ok = true;
 
+	snprintf(page, sizeof(page), PAGE_PREFIX "%s", addr_format_port(&point->addr, text));
+	old = find(before, path);
 	sockets->list = mem_resize(sockets->list, sockets->n + 1, sizeof(*sockets->list));
 	place = &sockets->list[sockets->n];
 	if (old)
 		*place = (struct admin_socket){.path = mem_strdup(path),
+		                               .page = old->page,
 		                               .fd = old->fd,
 		                               .made = old->made ? mem_strdup(old->made) : NULL};
-	else if (!open_one(path, place, why))
+	else if (point->path)
+		ok = open_one(path, place, why);
+	else
+		ok = open_page(path, &point->addr, place, why);
+	if (!ok)
 		return false;
 	sockets->n++;
-	return true;
+	return !point->token || read_token(s, point->token, &place->token, why);
 }
 
-bool admin_sockets_open(const struct config *c, const struct admin_sockets *before,
-                        struct admin_sockets *ret, struct buf *why)
+bool admin_sockets_open(struct supervisor *s, const struct config *c,
+                        const struct admin_sockets *before, struct admin_sockets *ret,
+                        struct buf *why)
 {
 	*ret = (struct admin_sockets){0};
 	for (size_t i = 0; i < c->n_admins; i++)
-		if (c->admins[i].path && !add(ret, c->admins[i].path, before, why)) {
+		if (!add(s, ret, &c->admins[i], before, why)) {
 			admin_sockets_close(NULL, ret, before);
 			return false;
 		}
@@ -131,13 +191,15 @@ void admin_sockets_close(struct supervisor *s, struct admin_sockets *sockets,
 
 		if (!find(except, a->path)) {
 			close(a->fd);
-			remove_file(s, a->path);
+			if (!a->page)
+				remove_file(s, a->path);
 			if (a->made)
 				rmdir(a->made); /* stays if anything else is in there, or it is
 				                   root's */
 		}
 		free(a->path);
 		free(a->made);
+		free(a->token);
 	}
 	free(sockets->list);
 	*sockets = (struct admin_sockets){0};
@@ -148,6 +210,8 @@ void admin_sockets_give(const struct admin_sockets *sockets, const struct identi
 	for (size_t i = 0; i < sockets->n; i++) {
 		const struct admin_socket *a = &sockets->list[i];
 
+		if (a->page)
+			continue;
 		if (lchown(a->path, id->uid, id->gid) < 0 ||
 		    (a->made && lchown(a->made, id->uid, id->gid) < 0))
 			log_warning("giving the admin socket %s to user %s: %s", a->path, id->user,
@@ -199,7 +263,9 @@ void admin_inherit(struct supervisor *s)
 		*path++ = '\0';
 		list->list = mem_resize(list->list, list->n + 1, sizeof(*list->list));
 		list->list[list->n] =
-		    (struct admin_socket){.path = mem_strdup(path), .fd = atoi(line)};
+		    (struct admin_socket){.path = mem_strdup(path),
+		                          .page = strncmp(path, PAGE_PREFIX, strlen(PAGE_PREFIX)) == 0,
+		                          .fd = atoi(line)};
 		keep(list->list[list->n++].fd, false);
 	}
 	unsetenv(VARIABLE);

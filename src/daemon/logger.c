@@ -32,6 +32,7 @@ struct logger {
 	struct target **targets;
 	size_t n;
 	struct buf scratch; /* the line as one target wants it */
+	struct history *history; /* NULL: nobody looks */
 	atomic_ullong *lost; /* of all targets, ever; NULL: nobody wants to know */
 };
 
@@ -301,6 +302,11 @@ void logger_free(struct logger *l)
 	free(l);
 }
 
+void logger_remember(struct logger *l, struct history *h)
+{
+	l->history = h;
+}
+
 void logger_count_lost(struct logger *l, atomic_ullong *lost)
 {
 	l->lost = lost;
@@ -373,6 +379,7 @@ void logger_line(struct logger *l, enum log_level level, const char *line, int64
 	for (size_t i = 0; i < len; i++)
 		clean[i] = iscntrl((unsigned char)line[i]) ? '?' : line[i];
 	clean[len] = '\0';
+	history_add_line(l->history, level, clean, wall_us);
 	deliver_to_all(l, &m);
 }
 
@@ -385,6 +392,7 @@ void logger_record(struct logger *l, const struct record *r)
 {
 	struct message m = {.level = LOG_LEVEL_INFO, .wall_us = r->wall_us, .record = r};
 
+	history_add_record(l->history, r);
 	deliver_to_all(l, &m);
 }
 

@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/record.h"
 #include "config/config.h"
+#include "stats/history.h"
 
 struct logger;
 
@@ -55,6 +56,8 @@ void logger_line(struct logger *l, enum log_level level, const char *line, int64
 void logger_sink(void *logger, enum log_level level, const char *line);
 void logger_record(struct logger *l, const struct record *r);
 
+/* Errors are remembered there, too. */
+void logger_remember(struct logger *l, struct history *h);
 /* Lost lines are added up there, too. */
 void logger_count_lost(struct logger *l, atomic_ullong *lost);
 

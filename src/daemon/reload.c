@@ -199,7 +199,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 	if (!sockets_open(&s->sockets, next, s->ifs, s->n_ifs, &sockets, why)) {
 		log_error_lines("reload: ", why->s);
 		log_error("reload: nothing has changed");
-	} else if (!admin_sockets_open(next, &s->admin_sockets, &admin, why)) {
+	} else if (!admin_sockets_open(s, next, &s->admin_sockets, &admin, why)) {
 		log_error("reload: %s: nothing has changed", why->s);
 		sockets_close(&sockets, &s->sockets);
 	} else if (!reconfigure_log(s, next, why)) {
@@ -210,6 +210,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 		free(ifs);
 		take(s, next, &sockets);
 		admin_change_sockets(s, &admin);
+		page_reload(s);
 		log_info("reload: %s is in force", s->setup->config_path);
 		return true;
 	}

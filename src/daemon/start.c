@@ -124,7 +124,7 @@ static int open_admin(struct supervisor *s)
 {
 	struct admin_sockets inherited = s->admin_sockets;
 	struct buf why = BUF_INIT;
-	bool ok = admin_sockets_open(s->config, &inherited, &s->admin_sockets, &why);
+	bool ok = admin_sockets_open(s, s->config, &inherited, &s->admin_sockets, &why);
 
 	if (!ok)
 		log_error("%s", why.s);
@@ -182,7 +182,11 @@ static size_t private_directories(const struct supervisor *s, char ***ret)
 	if (c->pidfile)
 		add_directory(ret, &n, c->pidfile);
 	for (size_t i = 0; i < s->admin_sockets.n; i++)
-		add_directory(ret, &n, s->admin_sockets.list[i].path);
+		if (!s->admin_sockets.list[i].page)
+			add_directory(ret, &n, s->admin_sockets.list[i].path);
+	for (size_t i = 0; i < c->n_admins; i++)
+		if (c->admins[i].token)
+			add_directory(ret, &n, c->admins[i].token);
 	return n;
 }
 

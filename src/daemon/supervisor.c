@@ -50,6 +50,7 @@ void supervisor_stop(struct supervisor *s)
 		sock_send_message(s->spawner_control.fd, &w, sizeof(w), NULL, 0);
 	timer_clear(&s->loop, &s->spawner_timer);
 	timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + KILL_AFTER_MS, kill_the_rest, s);
+	page_stop(s);
 	supervisor_check_stopped(s);
 }
 
@@ -151,6 +152,8 @@ static void reap(struct supervisor *s)
 			spawner_died(s, status);
 		else if (info.si_pid == s->dump.pid)
 			dump_lost(s);
+		else if (info.si_pid == s->page.pid)
+			page_died(s, status);
 	}
 }
 
@@ -324,6 +327,7 @@ int supervisor_run(const struct supervisor_setup *setup)
 	s = (struct supervisor){.setup = setup, .config = setup->config, .rules_fd = -1};
 	s.files.fd = -1;
 	s.spawner_control.fd = -1;
+	s.page.control.fd = -1;
 	s.lifeline_fd = -1;
 	s.inherited_fd = setup->lifeline_fd;
 	proc_title("tcpproxy: supervisor");
@@ -341,6 +345,7 @@ int supervisor_run(const struct supervisor_setup *setup)
 		supervisor_stop(&s);
 	} else {
 		admin_start(&s);
+		page_start(&s);
 		supervisor_ready(&s);
 		if (s.retirees.n > 0)
 			retire_begin(&s, upgrade_leave_reader(&s) || leave_reader(&s));

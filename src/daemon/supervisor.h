@@ -8,6 +8,7 @@
  *   upgrade.c     another program takes our place
  *   retire.c      trios of another version
  *   leave.c       systemd's TERM, which may be a restart
+ *   page.c        the process that serves the page and the metrics
  *   admin.c       looking in and steering, by the admin sockets
  *   dump.c        the process that shows all bytes
  *   reload.c      a new configuration, taken whole or not at all
@@ -24,6 +25,7 @@
 #include "daemon/files.h"
 #include "daemon/logger.h"
 #include "daemon/names.h"
+#include "daemon/page.h"
 #include "daemon/retire.h"
 #include "daemon/sockets.h"
 #include "daemon/stderrs.h"
@@ -129,6 +131,7 @@ struct supervisor {
 	} dump;
 	struct admin_sockets admin_sockets;
 	struct admin *admin;       /* NULL: not started yet */
+	struct page page;
 	int upgrade_client_fd;     /* of the program before us: it waits for the answer; -1: none */
 
 	/* upgrade.c */

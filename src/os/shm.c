@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -94,6 +95,22 @@ const void *shm_map_read(int fd, size_t least, size_t *ret_len)
 	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	*ret_len = (size_t)st.st_size;
 	return map == MAP_FAILED ? NULL : map;
+}
+
+/* What is mapped from a description that is open for reading cannot be made writable again. */
+int shm_make_read_only(void *map, size_t size, int fd)
+{
+	char path[40];
+	int rc = 0, reading;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	reading = open(path, O_RDONLY | O_CLOEXEC);
+	if (reading < 0)
+		return -errno;
+	if (mmap(map, size, PROT_READ, MAP_SHARED | MAP_FIXED, reading, 0) == MAP_FAILED)
+		rc = -errno;
+	close(reading);
+	return rc;
 }
 
 int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len)

@@ -16,6 +16,9 @@ void *shm_map(int fd, size_t least);
 /* The same, read-only; *ret_len is its size. */
 const void *shm_map_read(int fd, size_t least, size_t *ret_len);
 
+/* A mapping of fd's `size` bytes can be written no more, in this process, by any means. 0 or -errno. */
+int shm_make_read_only(void *map, size_t size, int fd);
+
 /* Maps all of a sealed memfd read-only; *ret_len is its size. Checks the seals. Returns 0 or -errno. */
 int shm_map_sealed(int fd, const void **ret_map, size_t *ret_len);
 

@@ -127,6 +127,8 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 bool connection_matches(const struct connection_filter *f, const struct connection_view *c);
 /* Keeps those that match. */
 void snapshot_select(struct snapshot *s, const struct connection_filter *f);
+/* Keeps those that have each of these words somewhere: in an address, a name, a state... */
+void snapshot_search(struct snapshot *s, const char *words);
 /* By "id", "service", "client", "server", "state", "age", "up", "down", "rate", "rtt",
  * "retransmits"; of numbers the largest first, but the smallest id. false: no such word. */
 bool snapshot_sort(struct snapshot *s, const char *by);

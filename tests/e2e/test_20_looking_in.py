@@ -2,16 +2,15 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
+from lib.admin import promtool
 from lib.peers import Service, ask, connect, data, gets_reset, read_exactly
 from lib.ports import free_port
-from lib.proxy import ROOT
 from lib.waiting import wait_for
 
 
@@ -283,11 +282,6 @@ def test_every_metric_is_explained_and_well_formed(echo, admin):
             m = re.fullmatch(r'(tcpproxy_\w+)(\{\w+="[^"\n]*"(,\w+="[^"\n]*")*\})? \d+(\.\d+)?', line)
             assert m, line
             assert m[1] in typed or re.sub("_(bucket|sum|count)$", "", m[1]) in typed, line
-
-
-def promtool():
-    unpacked = os.path.join(os.environ.get("TCPPROXY_REAL", os.path.join(ROOT, "build/real")), "prometheus/usr/bin/promtool")
-    return shutil.which("promtool") or (unpacked if os.access(unpacked, os.X_OK) else None)
 
 
 @pytest.mark.skipif(not promtool(), reason="no promtool")

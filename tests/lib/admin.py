@@ -2,10 +2,11 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 
-from .proxy import BINARY
+from .proxy import BINARY, ROOT
 from .waiting import PATIENCE, wait_for
 
 CTL = os.path.join(os.path.dirname(BINARY), "tcpproxyctl")
@@ -83,3 +84,9 @@ def read_all(s):
     except ConnectionResetError:
         pass
     return b"".join(chunks)
+
+
+def promtool():
+    """The checker of metrics; None: it is not there."""
+    unpacked = os.path.join(os.environ.get("TCPPROXY_REAL", os.path.join(ROOT, "build/real")), "prometheus/usr/bin/promtool")
+    return shutil.which("promtool") or (unpacked if os.access(unpacked, os.X_OK) else None)
