@@ -262,10 +262,13 @@ def test_errors_with_their_reasons(start, page):
     start(config=f"{page.line}port {port}\nserver 127.0.0.1:{closed}\n")
     page.wait_answers()
     assert gets_reset(port)
-    found = wait_for(lambda: (e := page.json("/api/errors"))["errors"] and e["reasons"] and e, "an error")
+    def of_connections():
+        return [e for e in page.json("/api/errors")["errors"] if "end" in e]
+    mine = wait_for(of_connections, "an error")
+    found = page.json("/api/errors")
     assert found["reasons"] == [{"end": "connect-failed", "reason": "no server took the connection", "count": 1}]
-    mine = [e for e in found["errors"] if e.get("end") == "connect-failed"]
-    assert len(mine) == 1 and mine[0]["port"] == port and mine[0]["client"].startswith("127.0.0.1:")
+    assert [e["level"] for e in found["errors"] if "end" not in e] == ["error"], "and the line of the log"
+    assert len(mine) == 1 and mine[0]["end"] == "connect-failed" and mine[0]["port"] == port and mine[0]["client"].startswith("127.0.0.1:")
     assert page.json(f"/api/errors?since={found['last']}")["errors"] == []
 
 
@@ -275,7 +278,7 @@ def test_errors_are_kept_when_the_process_is_replaced(start, page):
     proxy.expect_deaths()
     page.wait_answers()
     gets_reset(port)
-    wait_for(lambda: page.json("/api/errors")["errors"], "an error")
+    wait_for(lambda: [e for e in page.json("/api/errors")["errors"] if "end" in e], "an error")
     first, = proxy.role("admin")
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: proxy.role("admin") not in ([], [first]), "another admin process")

@@ -333,16 +333,17 @@ const errorTable = new Table("table-errors", [
 	{head: "Server", value: e => e.server, mono: true},
 ], e => e.key, "No error in the last hour");
 
-/* The same thing again and again is one line. */
+/* The same thing again and again, with other ports of clients, is one line. */
 function grouped(list) {
 	const groups = new Map();
 	for (const e of list) {
-		const key = [e.end || e.level, e.end ? e.port : e.reason, e.end ? e.server : ""].join("|");
-		const g = groups.get(key) || {key, times: 0, hosts: new Set()};
-		if (e.client)
-			g.hosts.add(e.client.replace(/:\d+$/, ""));
-		Object.assign(g, e, {key, times: g.times + 1, hosts: g.hosts, clients: g.hosts.size, client: e.client && e.client.replace(/:\d+$/, "")});
-		groups.set(key, g);
+		const reason = e.end ? e.reason : e.reason.replace(/:\d+\b/, "");
+		const key = [e.end || e.level, reason, e.port, e.server].join("|");
+		const host = e.client && e.client.replace(/:\d+$/, "");
+		const g = groups.get(key) || {times: 0, hosts: new Set()};
+		if (host)
+			g.hosts.add(host);
+		groups.set(key, {...e, key, reason, times: g.times + 1, hosts: g.hosts, clients: g.hosts.size, client: host});
 	}
 	return [...groups.values()].sort((a, b) => b.serial - a.serial).slice(0, 200);
 }
