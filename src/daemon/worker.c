@@ -389,7 +389,7 @@ static void mark_faults(void)
 /* What a predecessor watched and we may not: left registered it would wake us for ever. */
 static void forget_watches(const struct trio *t)
 {
-	const int fds[] = {t->control_fd, t->spawner_fd, t->door_fd,
+	const int fds[] = {t->control_fd, t->spawner_fd, t->old_spawner_fd, t->door_fd,
 			   t->rearm_fd, t->link_fd, t->supervisor_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -420,8 +420,7 @@ static void start_engine(const struct worker_setup *setup)
 	worker.engine.moving.ended = connections_given;
 	if (t->config_fd >= 0)
 		load_rules(t->config_fd, t->config_generation);
-	if (t->spawner_fd >= 0)
-		engine_set_channel(&worker.engine, t->spawner_fd);
+	engine_take_channels(&worker.engine);
 	if (atomic_load(&t->starts) > 1)
 		engine_take_over(&worker.engine);
 	engine_accept(&worker.engine, !atomic_load(&t->quitting));

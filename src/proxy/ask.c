@@ -14,6 +14,7 @@ static void prepare_slot(struct step_env *env, struct row *row, struct row_cold 
 	struct question_slot *slot = slot_of(env, row);
 
 	FAULT_POINT();
+	cold->asked_before = 0;
 	slot->pid = 0;
 	slot->answered = 0;
 	slot->status = 0;
@@ -24,6 +25,12 @@ static void prepare_slot(struct step_env *env, struct row *row, struct row_cold 
 	FAULT_POINT();
 	cold->question = slot->serial;
 	FAULT_POINT();
+}
+
+/* Who owes the answer to the present question. */
+static int channel_of(const struct step_env *env, const struct row_cold *cold)
+{
+	return cold->asked_before ? env->trio->old_spawner_fd : env->trio->spawner_fd;
 }
 
 int ask_send(struct step_env *env, struct row *row, struct row_cold *cold,
@@ -42,9 +49,9 @@ int ask_send(struct step_env *env, struct row *row, struct row_cold *cold,
 	if (cold->question == 0)
 		prepare_slot(env, row, cold);
 	q.serial = cold->question;
-	if (env->trio->spawner_fd < 0)
+	if (channel_of(env, cold) < 0)
 		return -ENOTCONN;
-	return sock_send_message(env->trio->spawner_fd, &q, sizeof(q), fds, n_fds);
+	return sock_send_message(channel_of(env, cold), &q, sizeof(q), fds, n_fds);
 }
 
 void ask_kill(struct step_env *env, struct row *row, struct row_cold *cold)
@@ -53,8 +60,8 @@ void ask_kill(struct step_env *env, struct row *row, struct row_cold *cold)
 			     .row = row_index(env->trio, row),
 			     .serial = cold->question};
 
-	if (cold->question && env->trio->spawner_fd >= 0)
-		sock_send_message(env->trio->spawner_fd, &q, sizeof(q), NULL, 0);
+	if (cold->question && channel_of(env, cold) >= 0)
+		sock_send_message(channel_of(env, cold), &q, sizeof(q), NULL, 0);
 }
 
 const char *ask_name(struct trio *t, uint32_t row, const struct row_cold *cold)

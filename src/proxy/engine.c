@@ -34,7 +34,7 @@ static bool on_the_move(struct engine *e, uint32_t i)
 
 /* The session of a row in use; one of a predecessor's is taken up first. NULL: it ended at that, or is on the
  * move. */
-static struct session *session_of(struct engine *e, uint32_t i)
+struct session *engine_session(struct engine *e, uint32_t i)
 {
 	if (on_the_move(e, i))
 		return NULL;
@@ -70,7 +70,7 @@ static void row_event(void *arg, uint64_t number, uint32_t events)
 	if (row->state == ROW_FREE || (row->serial & 0xffffff) != serial)
 		return; /* of a connection that has ended meanwhile */
 	e->env.trio->working_on = (int32_t)i;
-	s = session_of(e, i);
+	s = engine_session(e, i);
 	if (s)
 		session_event(s, side, events);
 	e->env.trio->working_on = -1;
@@ -210,12 +210,10 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 	return true;
 }
 
-typedef void session_fn(struct session *s);
-
-static void for_each(struct engine *e, session_fn *fn)
+void engine_for_each(struct engine *e, void (*fn)(struct session *s))
 {
 	for (uint32_t i = 0; i < e->env.trio->rows_used && engine_live(e) > 0; i++) {
-		struct session *s = in_use(e, i) ? session_of(e, i) : NULL;
+		struct session *s = in_use(e, i) ? engine_session(e, i) : NULL;
 
 		if (s)
 			fn(s);
@@ -226,7 +224,7 @@ void engine_end_all(struct engine *e, enum end end)
 {
 	moving_stop(e);
 	for (uint32_t i = 0; i < e->env.trio->rows_used && engine_live(e) > 0; i++) {
-		struct session *s = in_use(e, i) ? session_of(e, i) : NULL;
+		struct session *s = in_use(e, i) ? engine_session(e, i) : NULL;
 
 		if (s)
 			session_end(s, end, BY_RESET);
@@ -242,7 +240,7 @@ void engine_end_one(struct engine *e, uint32_t row, uint32_t serial, enum end en
 	if (trio_row(e->env.trio, row)->state == ROW_GIVING)
 		moving_stop(e); /* it comes back, or it is another worker's already */
 	if (in_use(e, row))
-		s = session_of(e, row);
+		s = engine_session(e, row);
 	if (s)
 		session_end(s, end, BY_RESET);
 }
@@ -404,81 +402,14 @@ void engine_set_rules(struct engine *e, struct ruleset *rules)
 
 	e->rules = rules;
 	if (old)
-		for_each(e, session_rules_changed);
+		engine_for_each(e, session_rules_changed);
 	ruleset_free(old);
 }
 
 void engine_targets_changed(struct engine *e)
 {
 	if (e->n_resolving > 0)
-		for_each(e, session_targets_changed);
-}
-
-/* ---- the channel to the spawner ---- */
-
-static void take_answer(struct engine *e, const struct answer *a, int fd)
-{
-	struct row *row = a->row < e->env.trio->rows_used ? trio_row(e->env.trio, a->row) : NULL;
-	struct session *s;
-
-	if (!row || row->state == ROW_FREE || a->serial == 0 ||
-	    trio_cold(e->env.trio, a->row)->question != a->serial) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	s = session_of(e, a->row);
-	if (s)
-		session_answer(s, a->kind, fd);
-	else if (fd >= 0)
-		close(fd);
-}
-
-static void channel_event(void *arg, uint32_t events)
-{
-	struct engine *e = arg;
-
-	for (int n = 0; n < 64; n++) {
-		struct answer a;
-		int fd = -1;
-		size_t n_fds = 1;
-		int channel = e->channel.fd;
-		int len = sock_peek_message(channel, &a, sizeof(a), &fd, &n_fds);
-
-		FAULT_POINT();
-		if (len > 0) {
-			/* looked at, acted on, then dropped: whoever dies in between leaves it there */
-			if (len == sizeof(a))
-				take_answer(e, &a, n_fds == 1 ? fd : -1);
-			else if (n_fds == 1)
-				close(fd);
-			FAULT_POINT();
-			sock_drop_message(channel);
-			continue;
-		}
-		if (len == -EAGAIN || len == -EINTR)
-			return;
-		if (len <= 0) { /* the spawner is dead; the supervisor will send another channel */
-			engine_set_channel(e, -1);
-			return;
-		}
-	}
-}
-
-void engine_set_channel(struct engine *e, int fd)
-{
-	int old = e->channel.fd;
-
-	watch_remove(&e->loop, &e->channel);
-	e->env.trio->spawner_fd = fd;
-	FAULT_POINT();
-	if (old >= 0)
-		close(old);
-	e->channel.fd = -1;
-	if (fd >= 0)
-		watch_add(&e->loop, &e->channel, fd, EPOLLIN, channel_event, e);
-	if (fd < 0 || old >= 0) /* what was asked through the old one is not answered there any more */
-		for_each(e, session_spawner_lost);
+		engine_for_each(e, session_targets_changed);
 }
 
 /* ---- birth ---- */
@@ -499,7 +430,7 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	e->limits = (struct limits){.trios = setup->trios,
 				    .n_trios = setup->n_trios,
 				    .own = setup->trio->number};
-	e->channel.fd = -1;
+	e->channel.fd = e->old_channel.fd = -1;
 	e->rearm_watch.fd = -1;
 	e->env = (struct step_env){.loop = &e->loop,
 				   .trio = setup->trio,

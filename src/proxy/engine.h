@@ -66,7 +66,9 @@ struct engine {
 	int64_t load_cpu_us;
 	struct timer rearm_timer;
 	struct watch rearm_watch;
-	struct watch channel;
+	struct watch channel;       /* to the spawner */
+	struct watch old_channel;   /* to another one, which still owes answers; fd -1: none */
+	struct timer old_timer;
 	struct moving moving;
 	void (*idle)(void *arg);    /* called when the last connection has ended; may be NULL */
 	void *idle_arg;
@@ -86,8 +88,11 @@ void engine_set_rules(struct engine *e, struct ruleset *rules);
  * in the trio's table. What was being ended is ended at once; the others are verified and put right when their
  * first event comes, or in the background. */
 void engine_take_over(struct engine *e);
-/* The channel to the spawner (trio->spawner_fd is set to it); the one before is closed. */
+/* The channel to the spawner (trio->spawner_fd is set to it), or -1: it is dead. What was asked of another that lives
+ * (an upgrade) is still answered by it. answers.c. */
 void engine_set_channel(struct engine *e, int fd);
+/* A predecessor's channels. */
+void engine_take_channels(struct engine *e);
 /* Servers have got addresses: those who wait look again. */
 void engine_targets_changed(struct engine *e);
 
@@ -120,6 +125,9 @@ uint32_t engine_free_rows(const struct engine *e);
 bool engine_take_row(struct engine *e, uint32_t *ret);
 /* A row was freed. */
 void engine_row_freed(struct engine *e, uint32_t row);
+/* The session of a row in use; one of a predecessor's is taken up first. NULL: it ended at that, or is on the move. */
+struct session *engine_session(struct engine *e, uint32_t row);
+void engine_for_each(struct engine *e, void (*fn)(struct session *s));
 /* Goes on with a row that another worker had begun. */
 void engine_take_up(struct engine *e, uint32_t row);
 

@@ -81,6 +81,7 @@ static void note_all(struct known *k, struct trio *t)
 	note_spare(k, &t->step);
 	note(k, t->control_fd);
 	note(k, t->spawner_fd);
+	note(k, t->old_spawner_fd);
 	note(k, t->door_fd);
 	note(k, t->link_fd);
 	for (int i = 0; i < TRIO_TAPS; i++)

@@ -50,6 +50,7 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 
 static void forget_descriptors(struct trio *t)
 {
+	t->old_spawner_fd = -1;
 	t->epfd = t->control_fd = t->spawner_fd = t->config_fd = -1;
 	t->supervisor_fd = t->binary_fd = -1;
 	memset(t->peer_fds, 0xff, sizeof(t->peer_fds));

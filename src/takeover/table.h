@@ -123,6 +123,7 @@ struct row_cold {
 	uint64_t tried;         /* servers of the pool that failed, by index (the first 64) */
 	uint8_t last_failure;   /* enum end: how the last of them failed */
 	uint8_t faults;         /* workers in a row that died of handling this row */
+	uint8_t asked_before;   /* its question went to old_spawner_fd */
 	uint8_t access_log;     /* enum access_log: which records are wanted */
 	uint8_t pad;
 	uint16_t dial_next;     /* address of the target to try next */
@@ -237,6 +238,7 @@ struct trio {
 	int32_t epfd;
 	int32_t control_fd;        /* to the supervisor */
 	int32_t spawner_fd;
+	int32_t old_spawner_fd;    /* of another program's spawner, which still owes answers; -1: none */
 	int32_t config_fd;         /* sealed memfd with the configuration */
 	uint64_t config_generation;
 	int32_t trio_fd, world_fd; /* the memfds of this and of proxy/world.h, for the next supervisor */

@@ -246,3 +246,22 @@ def test_any_one_may_be_killed_in_the_middle(start, service):
         for c in clients:
             talk(c)
     assert ask(port, b"new") == b"new"
+
+
+def test_a_client_whose_access_program_runs_is_let_in(start, service, directory):
+    """The spawner that started it gives the answer, though another one starts the next."""
+    port = free_port()
+    acp = directory.script("acp", f"echo wait; while [ ! -e {directory.path}/go ]; do sleep 0.02; done; echo in")
+    proxy = start("-b", port, "-a", acp, service().spelt)
+    with connect(port) as s:
+        assert read_exactly(s, 5) == b"wait\n"
+        upgrade(proxy, 1)
+        upgrade(proxy, 2)
+        for worker in proxy.workers():  # nor does it matter that a worker dies meanwhile
+            os.kill(worker, signal.SIGKILL)
+        proxy.wait_log("worker 0 .* is replaced")
+        directory.write("go", "")
+        assert read_exactly(s, 3) == b"in\n"
+        talk(s)
+    assert ask(port, b"x") == b"wait\nin\nx"
+    proxy.wait_whole()
