@@ -49,7 +49,7 @@ static bool read_point(struct parser *p, const struct word *w, struct admin_poin
 	}
 	if (!HAVE_PAGE) {
 		parse_error(p, w->column,
-		            "this tcpproxy was built without the page (libmicrohttpd): unix:PATH");
+		            "this tcpproxy was built without HTTP (libmicrohttpd): only unix:PATH is possible");
 		return false;
 	}
 	if (endpoint_split(w->text, &host, &port))

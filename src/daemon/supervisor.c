@@ -313,6 +313,7 @@ static void clean_up(struct supervisor *s)
 		crew_drain(&s->crews[i]);
 	supervisor_remove_pidfile(s);
 	admin_stop(s);
+	page_stop(s); /* before another one wants its port */
 	dump_wait(s);
 	files_stop(&s->files);
 	if (s->files.pid > 0)

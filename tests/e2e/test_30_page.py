@@ -1,5 +1,6 @@
 """The page and the metrics over HTTP: what is answered, to whom, and what no client of it can do."""
 import os
+import random
 import re
 import signal
 import socket
@@ -383,6 +384,32 @@ def test_nonsense(proxy, page):
             s.shutdown(socket.SHUT_WR)
             read_all(s)
     assert page.answers()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_requests_with_faults(proxy, page, seed):
+    """Requests of which some bytes are others, missing or doubled."""
+    dice = random.Random(seed)
+    pid = proxy.role("admin")
+    good = [b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /api/connections?search=a%20b&sort=id&limit=3 HTTP/1.1\r\n\r\n",
+            b"GET /api/history?since=17 HTTP/1.0\r\n\r\n", b"HEAD /api/errors?since=18446744073709551615 HTTP/1.1\r\nHost: [::1]:1\r\n\r\n",
+            b"POST /api/command HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\nContent-Length: 6\r\n\r\nreload",
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+    for _ in range(150):
+        text = bytearray(dice.choice(good))
+        for _ in range(dice.randint(1, 6)):
+            at = dice.randrange(len(text))
+            piece = dice.choice([b"", bytes([dice.randrange(256)]), text[at:at + 20] * dice.randint(1, 40), b"\r\n", b"%", b"9" * 30])
+            text[at:at + dice.randint(0, 3)] = piece
+        with page.connect() as s:
+            s.sendall(text)
+            s.shutdown(socket.SHUT_WR)
+            try:
+                s.settimeout(0.02)
+                s.recv(1 << 16)
+            except OSError:
+                pass
+    assert page.answers() and proxy.role("admin") == pid
 
 
 def test_a_header_that_never_ends(proxy, page):
