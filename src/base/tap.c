@@ -110,7 +110,8 @@ static bool oldest(struct ring *ring, struct tap_record *ret, const char **data)
 	return false;
 }
 
-void tap_drain(struct ring **rings, size_t n, struct tap_view *v, uint64_t *lost, struct buf *out)
+void tap_drain(struct ring **rings, size_t n, struct tap_view *v, int64_t until_us, uint64_t *lost,
+               struct buf *out)
 {
 	while (out->len < DRAIN_STOP) {
 		struct tap_record first = {0}, r;
@@ -123,7 +124,7 @@ void tap_drain(struct ring **rings, size_t n, struct tap_view *v, uint64_t *lost
 				data = d;
 				from = i;
 			}
-		if (from == n)
+		if (from == n || first.wall_us > until_us)
 			break;
 		tap_view_record(v, &first, data, out);
 		ring_drop(rings[from], TAP_RING);

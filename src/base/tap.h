@@ -45,9 +45,11 @@ void tap_view_begin(struct tap_view *v, struct buf *out);
 void tap_view_record(struct tap_view *v, const struct tap_record *r, const char *data,
                      struct buf *out);
 
-/* Reads rings until there is nothing more, in the order of time, and shows it. *lost grows by what
- * could not be written there. rings: of TAP_RING. */
+/* Reads rings until there is nothing more that is not newer than until_us, in the order of time,
+ * and shows it; stops after some megabytes, so that a busy writer does not hold the reader. *lost
+ * grows by what could not be written there. rings: of TAP_RING. */
 struct ring;
-void tap_drain(struct ring **rings, size_t n, struct tap_view *v, uint64_t *lost, struct buf *out);
+void tap_drain(struct ring **rings, size_t n, struct tap_view *v, int64_t until_us, uint64_t *lost,
+               struct buf *out);
 
 #endif

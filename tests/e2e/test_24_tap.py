@@ -289,6 +289,32 @@ def test_a_tap_survives_the_death_of_a_worker(echo, admin, tap):
     echo.proxy.wait_whole()
 
 
+def test_a_tap_of_a_busy_connection_ends_when_it_is_told(echo, admin, tap):
+    port = echo()
+    tap.proxy = echo.proxy
+    busy = threading.Event()
+    with connect(port) as s:
+        def keep_busy():
+            octets = data(200_000)
+            while not busy.is_set():
+                s.sendall(octets)
+        writer = threading.Thread(target=keep_busy, daemon=True)
+        reader = threading.Thread(target=lambda: [None for _ in iter(lambda: s.recv(1 << 18), b"")], daemon=True)
+        writer.start()
+        reader.start()
+        for _ in range(3):
+            t = tap(f"service={port}", "-w", "/dev/null", file=None)
+            time.sleep(0.3)  # it is busy
+            begin = time.monotonic()
+            t.process.send_signal(signal.SIGINT)
+            t.process.communicate(timeout=10)
+            assert t.process.returncode == 0 and time.monotonic() - begin < 5
+        busy.set()
+        writer.join(10)
+        s.shutdown(1)
+        reader.join(10)
+
+
 def test_the_end_of_tcpproxy_ends_the_tap(echo, admin, tap):
     port = echo()
     tap.proxy = echo.proxy
