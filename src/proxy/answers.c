@@ -184,8 +184,12 @@ void engine_take_channels(struct engine *e)
 {
 	struct trio *t = e->env.trio;
 
+	/* our predecessor may have died in the middle of the change, which we are told of again */
 	if (t->old_spawner_fd >= 0 && t->old_spawner_fd == t->spawner_fd)
-		t->spawner_fd = -1; /* its predecessor died in the middle of the change, and is told again */
+		t->old_spawner_fd = -1;
+	for (uint32_t i = 0; i < t->rows_used && t->old_spawner_fd < 0; i++)
+		if (waits(trio_row(t, i), trio_cold(t, i)))
+			trio_cold(t, i)->asked_before = 0;
 	if (t->old_spawner_fd >= 0)
 		watch_old(e);
 	if (t->spawner_fd >= 0)

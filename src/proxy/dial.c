@@ -328,7 +328,7 @@ void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct r
 		int rc = row->fd[side] < 0 ? -EBADF : look_at_old(d, side);
 
 		if (rc == 0) {
-			d->seen = EPOLLIN | EPOLLRDHUP; /* perhaps */
+			d->seen = PERHAPS_EVENTS;
 			win(d, side);
 			return;
 		}

@@ -109,6 +109,7 @@ static void started(struct handler *h, int pidfd)
 void handler_answer(struct handler *h, uint32_t kind, int pidfd)
 {
 	if (kind == ANSWER_STALE) {
+		h->cold->asked_before = 0; /* it was not started there */
 		ask(h);
 	} else if (kind == ANSWER_STARTED && pidfd >= 0 && h->row->state == ROW_STARTING) {
 		started(h, pidfd);

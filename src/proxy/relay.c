@@ -305,7 +305,7 @@ static void note_events(struct relay *r, enum side side, uint32_t events)
 		r->side[side].urgent = true;
 	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		r->side[side].hung_up = true;
-	if (events & EPOLLRDHUP && !(events & (EPOLLHUP | EPOLLERR | EPOLLPRI)))
+	if (events & EPOLLRDHUP && !(events & (EPOLLHUP | EPOLLERR | EPOLLPRI | EPOLLMSG)))
 		r->side[side].ends = true;
 	if (events & (EPOLLHUP | EPOLLERR))
 		r->side[side].closed = true;

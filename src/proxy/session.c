@@ -608,7 +608,7 @@ void session_adopt(struct session *s)
 {
 	struct row *row = s->row;
 
-	s->seen = EPOLLIN | EPOLLRDHUP; /* perhaps: it was told to somebody else */
+	s->seen = PERHAPS_EVENTS;
 	recover_row(row);
 	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
 		session_end(s, (enum end)row->end,

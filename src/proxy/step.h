@@ -39,6 +39,8 @@ static inline uint64_t row_token(struct trio *t, const struct row *r, enum side 
 						 (uint64_t)row_index(t, r) << 2 | (uint64_t)side);
 }
 
+/* Events that another worker may have been told of. EPOLLMSG is never reported: it says "perhaps". */
+#define PERHAPS_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLMSG)
 #define ROW_EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
 #endif

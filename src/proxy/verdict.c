@@ -100,6 +100,7 @@ void verdict_start(struct verdict *v, struct step_env *env, struct row *row, str
 void verdict_answer(struct verdict *v, uint32_t kind)
 {
 	if (kind == ANSWER_STALE) {
+		v->cold->asked_before = 0; /* it was not started there */
 		ask(v);
 		return;
 	}
