@@ -36,7 +36,7 @@ build "$BUILD-faults-sanitized" -Dfaults=true --buildtype=debug -Db_sanitize=add
 torture "$BUILD" 5000
 torture "$BUILD" 2000 --whom pb
 torture "$BUILD" 1500 --whom mmmmmmw2dsuhpb --slots 24
-torture "$BUILD" 500 --whom mmw2dhpb --slots 12 --programs 24
+torture "$BUILD" 500 --whom mmw2dhpbu --slots 12 --programs 24
 torture "$BUILD" 300 --whom mmmwdS --slots 24
 torture "$BUILD" 100 --whom U --slots 12
 torture "$BUILD-faults" 2000 --faults 1000 --slots 24

@@ -352,6 +352,7 @@ void relay_start(struct relay *r, const struct relay_owner *owner, struct row *r
 {
 	relay_init(r, owner, row);
 	r->side[SERVER].watched = true;
+	r->resumed = (seen[CLIENT] | seen[SERVER]) & EPOLLMSG;
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		note_events(r, s, seen[s]);
 	FAULT_POINT();

@@ -1,5 +1,7 @@
 #include "proxy/verdict.h"
 
+#include <errno.h>
+
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/record.h"
@@ -63,9 +65,15 @@ void verdict_event(struct verdict *v)
 	struct flow_row *flow = &v->row->flow[SERVER];
 
 	/* like a drain, but an empty pipe stays: the program may print more */
-	while (pipe_filled(flow->pipe_read) > 0)
-		if (pipe_splice(flow->pipe_read, v->row->fd[CLIENT], PIPEPOOL_SIZE) <= 0)
+	while (pipe_filled(flow->pipe_read) > 0) {
+		ssize_t n = pipe_splice(flow->pipe_read, v->row->fd[CLIENT], PIPEPOOL_SIZE);
+
+		/* told once: nobody else will hear of it */
+		if (n < 0 && n != -EAGAIN && n != -EINTR)
+			v->row->flags |= ROWFLAG_CLIENT_RESET;
+		if (n <= 0)
 			break;
+	}
 }
 
 void verdict_start(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,

@@ -29,7 +29,7 @@ def test_reloads_upgrades_and_kills_at_system_calls():
 
 @pytest.mark.limit(120)
 def test_handlers_and_access_programs_go_on():
-    run = torture_proxy(seed=SEED, kills=60, n=6, programs=12, whom="mmw2dhpb")
+    run = torture_proxy(seed=SEED, kills=60, n=6, programs=12, whom="mmw2dhpbu")
     assert not run.failures, run.failures[:10]
     print(run.summary)
 
