@@ -69,7 +69,7 @@ static void too_slow(void *arg)
 }
 
 void forward_command(struct loop *l, int fd, const char *words,
-		     void (*done)(void *arg, bool obeyed, const char *text), void *arg)
+                     void (*done)(void *arg, bool obeyed, const char *text), void *arg)
 {
 	struct forward *f = mem_alloc(sizeof(*f));
 	struct buf line = BUF_INIT;

@@ -1,6 +1,6 @@
 /*
- * forward.h - a command for another process: said in the words of the admin socket (server.h) over a
- * connection to it, its answer taken apart. Nothing waits.
+ * forward.h - a command for another process: said in the words of the admin socket (server.h) over
+ * a connection to it, its answer taken apart. Nothing waits.
  */
 #ifndef ADMIN_FORWARD_H
 #define ADMIN_FORWARD_H
@@ -11,9 +11,9 @@
 #define FORWARD_ANSWER_MAX (64 * 1024) /* bytes */
 #define FORWARD_MS         (30 * 1000) /* for an answer: a reload may wait for a name */
 
-/* fd: connected, nonblocking; closed by us in the end. done is called once, later: whether it was obeyed, and what was
- * said (valid during the call). */
+/* fd: connected, nonblocking; closed by us in the end. done is called once, later: whether it was
+ * obeyed, and what was said (valid during the call). */
 void forward_command(struct loop *l, int fd, const char *words,
-		     void (*done)(void *arg, bool obeyed, const char *text), void *arg);
+                     void (*done)(void *arg, bool obeyed, const char *text), void *arg);
 
 #endif

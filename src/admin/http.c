@@ -9,10 +9,10 @@
 #include "base/addr.h"
 #include "base/mem.h"
 
-#define POINTS    16
+#define POINTS     16
 #define LOOK_MS    1000
 #define LEAVING_MS 500 /* a request may be on its way */
-#define NO_POLICY "default-src 'none'; frame-ancestors 'none'"
+#define NO_POLICY  "default-src 'none'; frame-ancestors 'none'"
 
 /* A listening socket. */
 struct point {
@@ -140,7 +140,7 @@ static void peer_free(struct peer *p)
 }
 
 static void came_or_went(void *arg, struct MHD_Connection *c, void **context,
-			 enum MHD_ConnectionNotificationCode what)
+                         enum MHD_ConnectionNotificationCode what)
 {
 	struct point *point = arg;
 
@@ -155,7 +155,7 @@ static void came_or_went(void *arg, struct MHD_Connection *c, void **context,
 /* ---- requests ---- */
 
 static struct http_request *request_new(struct point *point, struct MHD_Connection *c,
-					const char *path, const char *method)
+                                        const char *path, const char *method)
 {
 	struct http_request *r = mem_alloc(sizeof(*r));
 
@@ -164,13 +164,13 @@ static struct http_request *request_new(struct point *point, struct MHD_Connecti
 	r->path = path;
 	r->peer = mhd.get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 	r->method = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 ? HTTP_GET
-		    : strcmp(method, "POST") == 0			      ? HTTP_POST
-									      : HTTP_OTHER;
+	            : strcmp(method, "POST") == 0                             ? HTTP_POST
+	                                                                      : HTTP_OTHER;
 	return r;
 }
 
 static void request_over(void *arg, struct MHD_Connection *c, void **context,
-			 enum MHD_RequestTerminationCode how)
+                         enum MHD_RequestTerminationCode how)
 {
 	struct http_request *r = *context;
 
@@ -241,8 +241,8 @@ static void obey(struct http_request *r)
 }
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *c, const char *path,
-				  const char *method, const char *version, const char *data,
-				  size_t *len, void **context)
+                                  const char *method, const char *version, const char *data,
+                                  size_t *len, void **context)
 {
 	struct http_request *r = *context;
 
@@ -304,8 +304,8 @@ static bool same_secret(const char *a, const char *b)
 
 bool http_may_steer(const struct http_request *r)
 {
-	const char *shown = mhd.lookup_connection_value(r->connection, MHD_HEADER_KIND,
-							"Authorization");
+	const char *shown =
+	    mhd.lookup_connection_value(r->connection, MHD_HEADER_KIND, "Authorization");
 
 	if (!r->point->token || !shown || strncasecmp(shown, "Bearer ", 7) != 0)
 		return false;
@@ -322,7 +322,7 @@ static void run_later(void *arg)
 }
 
 void http_answer(struct http_request *r, unsigned status, const char *type, const char *policy,
-		 struct buf *body)
+                 struct buf *body)
 {
 	struct http_server *s = r->point->server;
 	size_t len = body->len;
@@ -333,7 +333,7 @@ void http_answer(struct http_request *r, unsigned status, const char *type, cons
 		abort();
 	mhd.add_response_header(r->response, "Content-Type", type);
 	mhd.add_response_header(r->response, "Content-Security-Policy",
-				policy ? policy : NO_POLICY);
+	                        policy ? policy : NO_POLICY);
 	mhd.add_response_header(r->response, "Cache-Control", "no-store");
 	mhd.add_response_header(r->response, "X-Content-Type-Options", "nosniff");
 	mhd.add_response_header(r->response, "Referrer-Policy", "no-referrer");
@@ -384,12 +384,12 @@ struct http_server *http_server_new(const struct http_setup *setup)
 
 static struct MHD_Daemon *start_daemon(struct point *p, int fd)
 {
-	return mhd.start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-		on_request, p, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-		HTTP_CLIENTS + 16u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY,
-		MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_NOTIFY_CONNECTION, came_or_went, p,
-		MHD_OPTION_NOTIFY_COMPLETED, request_over, p, MHD_OPTION_END);
+	return mhd.start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request,
+	                        p, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+	                        HTTP_CLIENTS + 16u, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+	                        (size_t)HTTP_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+	                        MHD_OPTION_NOTIFY_CONNECTION, came_or_went, p,
+	                        MHD_OPTION_NOTIFY_COMPLETED, request_over, p, MHD_OPTION_END);
 }
 
 int http_server_listen(struct http_server *s, int fd, const char *token, bool local)

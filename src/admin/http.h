@@ -13,15 +13,16 @@
 #include "event/loop.h"
 
 #define HTTP_CLIENTS    256
-#define HTTP_MEMORY     (16 * 1024)   /* bytes for a request's line and header */
-#define HTTP_BODY_MAX   4096          /* bytes */
-#define HTTP_REQUEST_MS (10 * 1000)   /* for a request to come whole, or for the next one */
-#define HTTP_ANSWER_MS  (60 * 1000)   /* for an answer to be made and taken */
+#define HTTP_MEMORY     (16 * 1024) /* bytes for a request's line and header */
+#define HTTP_BODY_MAX   4096        /* bytes */
+#define HTTP_REQUEST_MS (10 * 1000) /* for a request to come whole, or for the next one */
+#define HTTP_ANSWER_MS  (60 * 1000) /* for an answer to be made and taken */
 
 struct http_server;
 struct http_request;
 
-enum http_method { HTTP_GET, HTTP_POST, HTTP_OTHER }; /* HEAD is GET without the body, which is left out here */
+/* HEAD is GET: the body is left out on the way. */
+enum http_method { HTTP_GET, HTTP_POST, HTTP_OTHER };
 
 struct http_setup {
 	struct loop *loop;
@@ -33,8 +34,8 @@ struct http_setup {
 
 /* http_library_load() has worked. */
 struct http_server *http_server_new(const struct http_setup *setup);
-/* token: who may steer, NULL: nobody. local: it is a loopback address, so only names of this host may be asked for:
- * nobody else's page can reach us by pointing its own name here. 0 or -errno. */
+/* token: who may steer, NULL: nobody. local: it is a loopback address, so only names of this host
+ * may be asked for: nobody else's page can reach us by pointing its own name here. 0 or -errno. */
 int http_server_listen(struct http_server *s, int fd, const char *token, bool local);
 /* No new clients; those that there are get what they have asked for. */
 void http_server_leave(struct http_server *s);
@@ -49,9 +50,10 @@ const char *http_body(const struct http_request *r);
 bool http_has_token(const struct http_request *r);
 bool http_may_steer(const struct http_request *r);
 
-/* `body` is taken, and empty afterwards. policy: of the content's own resources (CSP); NULL: it has none. */
+/* `body` is taken, and empty afterwards. policy: of the content's own resources (CSP); NULL: it has
+ * none. */
 void http_answer(struct http_request *r, unsigned status, const char *type, const char *policy,
-		 struct buf *body);
+                 struct buf *body);
 /* 405; allowed (static): "GET, HEAD". */
 void http_answer_method(struct http_request *r, const char *allowed);
 

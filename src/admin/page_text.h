@@ -6,6 +6,7 @@
 
 extern const char page_text[];
 extern const size_t page_text_len;
-extern const char page_policy[]; /* its Content-Security-Policy: what is in it, and this host's data */
+extern const char
+    page_policy[]; /* its Content-Security-Policy: what is in it, and this host's data */
 
 #endif

@@ -9,10 +9,10 @@
 #include "base/text.h"
 #include "stats/render.h"
 
-#define JSON           "application/json"
-#define TEXT           "text/plain; charset=utf-8"
-#define LIMIT_DEFAULT  100
-#define LIMIT_MOST     5000
+#define JSON          "application/json"
+#define TEXT          "text/plain; charset=utf-8"
+#define LIMIT_DEFAULT 100
+#define LIMIT_MOST    5000
 
 enum { OK = 200, BAD = 400, FORBIDDEN = 403, MISSING = 404, METHOD = 405, CONFLICT = 409 };
 
@@ -35,7 +35,7 @@ static void show_page(const struct pages_world *w, struct http_request *r)
 }
 
 static void render_snapshot(const struct pages_world *w, struct http_request *r, const char *type,
-			    void (*render)(const struct snapshot *s, struct buf *out))
+                            void (*render)(const struct snapshot *s, struct buf *out))
 {
 	struct snapshot *s = w->look(w->arg, false, false);
 	struct buf body = BUF_INIT;
@@ -164,14 +164,14 @@ static void command(const struct pages_world *w, struct http_request *r)
 
 	if (!http_has_token(r)) {
 		answer_text(r, FORBIDDEN,
-			    "looking only: steering needs \"admin ADDR:PORT token=FILE\" in the "
-			    "configuration");
+		            "looking only: steering needs \"admin ADDR:PORT token=FILE\" in the "
+		            "configuration");
 	} else if (!http_may_steer(r)) {
 		answer_text(r, FORBIDDEN, "steering needs \"Authorization: Bearer TOKEN\"");
 	} else if (strpbrk(words, "\r\n") || !is_steering(words)) {
 		answer_text(r, BAD,
-			    "the body is one of: kill ID|FILTER..., drain|disable|enable "
-			    "SERVICE|SERVER, reload");
+		            "the body is one of: kill ID|FILTER..., drain|disable|enable "
+		            "SERVICE|SERVER, reload");
 	} else {
 		fd = w->command_channel(w->arg);
 		if (fd < 0)
@@ -188,14 +188,14 @@ static const struct route {
 	enum http_method method;
 	void (*fn)(const struct pages_world *w, struct http_request *r);
 } routes[] = {
-	{"/", HTTP_GET, show_page},
-	{"/metrics", HTTP_GET, show_metrics},
-	{"/api/status", HTTP_GET, show_status},
-	{"/api/connections", HTTP_GET, show_connections},
-	{"/api/history", HTTP_GET, show_history},
-	{"/api/errors", HTTP_GET, show_errors},
-	{"/api/config", HTTP_GET, show_config},
-	{"/api/command", HTTP_POST, command},
+    {"/", HTTP_GET, show_page},
+    {"/metrics", HTTP_GET, show_metrics},
+    {"/api/status", HTTP_GET, show_status},
+    {"/api/connections", HTTP_GET, show_connections},
+    {"/api/history", HTTP_GET, show_history},
+    {"/api/errors", HTTP_GET, show_errors},
+    {"/api/config", HTTP_GET, show_config},
+    {"/api/command", HTTP_POST, command},
 };
 
 void pages_obey(void *arg, struct http_request *r)
@@ -206,7 +206,8 @@ void pages_obey(void *arg, struct http_request *r)
 		if (strcmp(routes[i].path, http_path(r)) == 0)
 			route = &routes[i];
 	if (!route)
-		answer_text(r, MISSING, "there is nothing here; / is the page, /metrics the numbers");
+		answer_text(r, MISSING,
+		            "there is nothing here; / is the page, /metrics the numbers");
 	else if (route->method == http_method(r))
 		route->fn(arg, r);
 	else if (route->method == HTTP_POST)

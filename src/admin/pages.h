@@ -22,7 +22,8 @@ struct pages_world {
 	void *arg;
 	struct loop *loop;
 	const struct history *history;
-	/* tcp: somebody is interested in what TCP says; it is there the next time. The caller frees it. */
+	/* tcp: somebody is interested in what TCP says; it is there the next time. The caller frees
+	 * it. */
 	struct snapshot *(*look)(void *arg, bool connections, bool tcp);
 	/* Of all services together: enum end by enum end (COUNTED_ENDS). */
 	void (*count_ends)(void *arg, uint64_t *ret);

@@ -41,11 +41,10 @@ static void reset_signals(void)
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig,
-		       sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
-		               sig == SIGUSR1 || sig == SIGUSR2
-		           ? SIG_IGN
-		           : SIG_DFL);
+		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
+		                    sig == SIGUSR1 || sig == SIGUSR2
+		                ? SIG_IGN
+		                : SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -76,6 +75,7 @@ static _Noreturn void become_page(struct supervisor *s, int control_fd, int supe
 	proc_close_except(3, keep, n);
 	proc_null_streams(2);
 	user_drop_capabilities();
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 #if HAVE_PAGE
 	_exit(pageserver_run(&setup));
 #else

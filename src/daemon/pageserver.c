@@ -63,9 +63,8 @@ static int command_channel(void *arg)
 	(void)arg;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
 		return -errno;
-	rc = self.control.fd < 0
-	         ? -ENOTCONN
-	         : sock_send_message(self.control.fd, &w, sizeof(w), &pair[1], 1);
+	rc = self.control.fd < 0 ? -ENOTCONN
+	                         : sock_send_message(self.control.fd, &w, sizeof(w), &pair[1], 1);
 	close(pair[1]);
 	if (rc < 0) {
 		close(pair[0]);
@@ -79,16 +78,15 @@ static int command_channel(void *arg)
 static struct snapshot *look(void *arg, bool connections, bool tcp)
 {
 	const struct pageserver_setup *setup = self.setup;
-	struct snapshot *s =
-	    survey_take(self.survey, self.config, self.generation, connections);
+	struct snapshot *s = survey_take(self.survey, self.config, self.generation, connections);
 
 	(void)arg;
 	s->pid = setup->supervisor_pid;
 	s->config_path = setup->config_path;
 	s->log_level = log_level_name((enum log_level)atomic_load(&setup->world->log_level));
 	for (uint32_t i = 0; i < setup->n_trios; i++)
-		s->stopping |=
-		    atomic_load(&setup->trios[i]->quitting) || atomic_load(&setup->trios[i]->stopping);
+		s->stopping |= atomic_load(&setup->trios[i]->quitting) ||
+		               atomic_load(&setup->trios[i]->stopping);
 	if (tcp && self.control.fd >= 0 && self.loop.now_ms - self.facts_ms >= FACTS_MS) {
 		self.facts_ms = self.loop.now_ms;
 		sock_send_message(self.control.fd, &(struct wire){.type = WIRE_WANT_FACTS},

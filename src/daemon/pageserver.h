@@ -2,8 +2,8 @@
  * pageserver.h - `tcpproxy: admin`: serves the page and the metrics out of read-only maps of what
  * the others write. Only this process loads the web library.
  *
- * What it is told: WIRE_RULES, and WIRE_QUIT (or the end of the channel): somebody else serves from
- * now on, finish what was begun. What it says: lines for the log, and what wire.h lists.
+ * What it is told: WIRE_RULES; and by the end of the channel, that somebody else serves from now on:
+ * it finishes what was begun. What it says: lines for the log, and what wire.h lists.
  */
 #ifndef DAEMON_PAGESERVER_H
 #define DAEMON_PAGESERVER_H

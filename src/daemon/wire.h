@@ -35,14 +35,13 @@ enum wire_type {
 	                 * that could have gone */
 	WIRE_LOPSIDED,  /* a worker has more connections, or (n: 1) it has more to do, than others */
 	WIRE_FACTS_WRITTEN, /* answers WIRE_FACTS, generation as there */
-	/* from the page (pageserver.h) */
-	WIRE_COMMAND,   /* fd: a connection for a command of the admin socket */
-	WIRE_WANT_FACTS, /* somebody looks at what TCP says */
-	/* to the page: WIRE_RULES, WIRE_QUIT */
-	/* from the spawner, the page: lines for the log (struct line_message) */
+	/* from the spawner and the page: lines for the log (struct line_message) */
 	WIRE_LINE,
 	/* fd: the read end of a program's stderr, in case the spawner dies; label in `line` */
 	WIRE_STDERR,
+	/* from the page (pageserver.h), which is told WIRE_RULES */
+	WIRE_COMMAND,    /* fd: a connection for a command of the admin socket */
+	WIRE_WANT_FACTS, /* somebody looks at what TCP says */
 };
 
 struct wire {

@@ -79,8 +79,7 @@ void history_add_record(struct history *h, const struct record *r)
 void history_add_line(struct history *h, enum log_level level, const char *line, int64_t wall_us)
 {
 	if (h && level <= LOG_LEVEL_WARNING)
-		put_error(h,
-		          &(struct history_error){.wall_us = wall_us, .level = (uint8_t)level},
+		put_error(h, &(struct history_error){.wall_us = wall_us, .level = (uint8_t)level},
 		          line);
 }
 
@@ -93,8 +92,7 @@ void history_add_sample(struct history *h, const struct history_sample *s, const
 
 	h->samples[n % HISTORY_SECONDS] = *s;
 	atomic_store(&h->n_samples, n + 1);
-	if (minutes > 0 &&
-	    s->wall_s - h->minutes[(minutes - 1) % HISTORY_MINUTES].wall_s < 60)
+	if (minutes > 0 && s->wall_s - h->minutes[(minutes - 1) % HISTORY_MINUTES].wall_s < 60)
 		return;
 	m->wall_s = s->wall_s;
 	memcpy(m->ends, counts, sizeof(m->ends));

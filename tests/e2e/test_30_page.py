@@ -486,3 +486,19 @@ def test_descriptors_and_memory_come_back(proxy, page):
     load()
     wait_for(lambda: len(processes.descriptors(pid)) <= before, "closed descriptors")
     assert processes.memory(pid) - memory < 2_000_000
+
+
+def test_without_the_library_the_rest_goes_on(start, service, page):
+    """It is only loaded, not linked: it may be missing."""
+    libraries = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
+    path = re.search(r"libmicrohttpd\.so\.12 .*=> (\S+)", libraries)[1]
+    hide = ("unshare", "-m", "sh", "-c", f'mount --bind /dev/null {path} && exec "$0" "$@"')
+    if subprocess.run([*hide, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("cannot hide a library: no mount namespaces here")
+    port = free_port()
+    proxy = start("-b", port, "-o", page.option, service().spelt, wrap=hide, wait=False)
+    proxy.wait_log("the page is not served: .*libmicrohttpd12")
+    wait_for(lambda: proxy.role("admin") == [], "no admin process")
+    wait_for(lambda: refused(page.port), "nobody to listen there")
+    assert ask(port, b"still there") == b"still there"
+    assert proxy.log().count("the page is not served") == 1

@@ -333,17 +333,22 @@ const errorTable = new Table("table-errors", [
 	{head: "Server", value: e => e.server, mono: true},
 ], e => e.key, "No error in the last hour");
 
-/* The same thing again and again, with other ports of clients, is one line. */
+/* A line of the log that names a client first, in the same columns as what happened to connections. */
+function withClient(e) {
+	const [client] = (!e.end && e.reason.match(/\b\d+\.\d+\.\d+\.\d+:\d+|\[[0-9a-f:.]+\]:\d+/)) || [];
+	return client ? {...e, client, reason: e.reason.replace(client, "a client")} : e;
+}
+
+/* The same thing again and again is one line, whoever the clients were. */
 function grouped(list) {
 	const groups = new Map();
-	for (const e of list) {
-		const reason = e.end ? e.reason : e.reason.replace(/:\d+\b/, "");
-		const key = [e.end || e.level, reason, e.port, e.server].join("|");
+	for (const e of list.map(withClient)) {
+		const key = [e.end || e.level, e.reason, e.port, e.server].join("|");
 		const host = e.client && e.client.replace(/:\d+$/, "");
 		const g = groups.get(key) || {times: 0, hosts: new Set()};
 		if (host)
 			g.hosts.add(host);
-		groups.set(key, {...e, key, reason, times: g.times + 1, hosts: g.hosts, clients: g.hosts.size, client: host});
+		groups.set(key, {...e, key, times: g.times + 1, hosts: g.hosts, clients: g.hosts.size, client: host});
 	}
 	return [...groups.values()].sort((a, b) => b.serial - a.serial).slice(0, 200);
 }

@@ -146,7 +146,8 @@ static void only_errors_are_remembered(void **state)
 	assert_string_equal(json_string_value(json_object_get(e, "end")), "connect-failed");
 	assert_true(json_is_null(json_object_get(e, "server")));
 	e = json_array_get(json_object_get(j, "errors"), 1);
-	assert_string_equal(json_string_value(json_object_get(e, "reason")), "the disk is \"full\"");
+	assert_string_equal(json_string_value(json_object_get(e, "reason")),
+	                    "the disk is \"full\"");
 	json_decref(j);
 	j = errors(*state, 1, NULL, BEGIN + 1);
 	assert_int_equal(length(j, "errors"), 1);
