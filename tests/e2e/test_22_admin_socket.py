@@ -172,6 +172,7 @@ def test_a_silent_client_is_sent_away(proxy, admin):
 
 def test_who_does_not_take_its_answer_holds_nobody_up(proxy, admin):
     sockets = [connect(proxy.port) for _ in range(200)]
+    wait_for(lambda: len(admin.connections()) == 200, "all to be accepted")
     deaf = [admin.connect() for _ in range(8)]
     for s in deaf:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
