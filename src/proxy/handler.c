@@ -157,7 +157,8 @@ void handler_resume(struct handler *h, struct step_env *env, struct row *row, st
 {
 	struct question_slot *slot = &trio_slots(env->trio)[row_index(env->trio, row)];
 
-	if (row->state == ROW_STARTING && slot->pid == 0) {
+	/* without a question the slot is still that of another connection, which had this row before */
+	if (row->state == ROW_STARTING && (cold->question == 0 || slot->pid == 0)) {
 		handler_start(h, env, row, cold, done, arg);
 		return;
 	}

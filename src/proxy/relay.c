@@ -341,8 +341,11 @@ static uint64_t banner_bytes(struct relay *r)
 	struct position client;
 	int parked = down->pipe_read >= 0 ? pipe_filled(down->pipe_read) : 0;
 
-	if (!(r->row->flags & ROWFLAG_GRANTED) || is_unix(r, CLIENT) ||
-	    position_ask(r->row->fd[CLIENT], false, false, &client) < 0)
+	if (!(r->row->flags & ROWFLAG_GRANTED) || is_unix(r, CLIENT))
+		return 0;
+	if (position_error_pending(r->row->fd[CLIENT])) /* asking may take it */
+		relay_note_reset(r, CLIENT);
+	if (position_ask(r->row->fd[CLIENT], false, was_reset(r, CLIENT), &client) < 0)
 		return 0;
 	return client.written + (uint64_t)(parked > 0 ? parked : 0);
 }
