@@ -251,6 +251,7 @@ static _Noreturn void become_trio(struct crew *c, int control_fd, int supervisor
 	trio_run(&(struct trio_setup){.trio = c->trio,
 				      .supervisor_pidfd = supervisor_pidfd,
 				      .worker = worker_run,
+				      .forget = worker_forget,
 				      .arg = &worker_setup});
 }
 

@@ -45,7 +45,7 @@ static void take_table(const struct trio *t)
 
 _Noreturn void renew_continue(const char *trio_fd)
 {
-	struct trio_setup setup = {.worker = worker_run, .arg = &worker_setup};
+	struct trio_setup setup = {.worker = worker_run, .forget = worker_forget, .arg = &worker_setup};
 	uint64_t fd;
 	struct trio *t = text_parse_uint(trio_fd, INT32_MAX, &fd) ? map_trio((int)fd) : NULL;
 

@@ -1,6 +1,7 @@
 #include "daemon/worker.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -431,6 +432,12 @@ static void start_engine(const struct worker_setup *setup)
 	worker.quitting = atomic_load(&t->quitting);
 	if (atomic_load(&t->retired))
 		proc_title("tcpproxy: retired worker %u", t->number);
+}
+
+void worker_forget(void)
+{
+	engine_forget(&worker.engine);
+	malloc_trim(0);
 }
 
 void worker_run(void *arg)

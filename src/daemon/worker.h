@@ -18,5 +18,7 @@ struct worker_setup {
 /* The life of a worker; arg: struct worker_setup. Returns when it is to end in order. Everything that it
  * needs from a predecessor is in the trio's memory and descriptor table. */
 void worker_run(void *arg);
+/* In a process that was cloned from a worker, or from one that was: frees what that one had allocated. */
+void worker_forget(void);
 
 #endif

@@ -451,3 +451,17 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	loop_handle(&e->loop, LOOP_KIND_ROW, row_event, e);
 	return 0;
 }
+
+void engine_forget(struct engine *e)
+{
+	if (!e->sessions)
+		return;
+	munmap(e->sessions, e->env.trio->n_rows * sizeof(struct session));
+	free(e->free_rows);
+	free(e->ready);
+	free(e->ready_now);
+	free(e->listeners);
+	free(e->loop.heap);
+	ruleset_free(e->rules);
+	memset(e, 0, sizeof(*e));
+}

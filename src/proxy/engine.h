@@ -81,6 +81,8 @@ struct engine {
 /* epfd -1: a new one. Returns 0 or -errno. */
 int engine_init(struct engine *e, const struct engine_setup *setup, int epfd);
 
+/* Frees the memory, and nothing else: descriptors are another process's now. Takes one that was never made. */
+void engine_forget(struct engine *e);
 /* Takes over the rules; the old ones are freed. Connections that are not established yet go on by the
  * new ones. */
 void engine_set_rules(struct engine *e, struct ruleset *rules);

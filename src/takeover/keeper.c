@@ -435,6 +435,8 @@ static _Noreturn void begin(int member)
 	/* a worker is armed when it serves, a primary when all are there: else all three could be dead at once */
 	FAULT_ARM(member == MEMBER_WORKER ? "" : "TCPPROXY_SPARE_FAULTS");
 	begin_role(member);
+	if (setup.forget)
+		setup.forget(); /* else generations of it would pile up */
 	if (member == MEMBER_WORKER) {
 		proc_title("tcpproxy: worker %u", trio()->number);
 		run_worker();

@@ -18,6 +18,8 @@ struct trio_setup {
 	struct trio *trio;
 	int supervisor_pidfd;    /* in the trio's table */
 	void (*worker)(void *arg); /* the worker's life; returns when it is to end in order */
+	/* A member begins that may descend from a worker: lets go of the memory that one had. May be NULL. */
+	void (*forget)(void);
 	void *arg;
 };
 
