@@ -66,7 +66,9 @@ def test_errors_writes_what_did_not_end_well(served):
     assert gets_reset(port, source="127.0.0.3")
     ends = [r.end for r in served.proxy.wait_records(2)]
     served.proxy.stop()
-    assert sorted(ends) == ["denied", "limit"] and len(served.proxy.records()) == 2
+    assert sorted(ends) == ["denied", "limit"]
+    # one whose client has just closed may be cut off by the stop, which is no good end either
+    assert [r.end for r in served.proxy.records() if r.end != "stopped"] == ends
 
 
 def test_interval_tells_of_those_that_go_on(served):
