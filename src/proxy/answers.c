@@ -96,8 +96,6 @@ static void drop_old(struct engine *e)
 	engine_for_each(e, lost_before);
 }
 
-static void look_again(void *arg);
-
 static void old_event(void *arg, uint32_t events)
 {
 	struct engine *e = arg;

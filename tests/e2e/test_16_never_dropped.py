@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from lib.peers import (MIB, answer, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send,
-                       together)
+from lib.peers import MIB, answer, ask, connect, exchange_slowly, fin, read_all, read_exactly, refused, talk
 from lib.ports import free_port, listening
 from lib.waiting import wait_for
 
@@ -36,11 +35,6 @@ def echoing(start, service):
     port = free_port()
     proxy = start("-b", port, "-o", "workers 2", service().spelt)
     return port, proxy
-
-
-def talk(s, word=b"hello"):
-    s.sendall(word)
-    assert read_exactly(s, len(word)) == word
 
 
 ROLES = ["worker 0", "worker 1", "keeper 0", "keeper 1", "spawner"]
@@ -128,14 +122,11 @@ def test_not_a_byte_is_lost_while_workers_die(relay, kind, repeat):
                     pass
             stop.wait(0.1)
     n = 3 * MIB
-    slow = {"at_most": 64 * 1024, "every": 0.01}
     pairs = [r.pair() for _ in range(10)]
     thread = threading.Thread(target=killer)
     thread.start()
     try:
-        play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
-                   server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
-                  for i, (client, server) in enumerate(pairs)])
+        exchange_slowly(pairs, n, 0.01)
     finally:
         stop.set()
         thread.join()

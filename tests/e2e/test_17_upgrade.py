@@ -9,14 +9,9 @@ import time
 import pytest
 
 from lib import processes
-from lib.peers import MIB, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send, together
+from lib.peers import MIB, ask, connect, exchange_slowly, fin, read_all, read_exactly, refused, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
-
-
-def talk(s, word=b"hello"):
-    s.sendall(word)
-    assert read_exactly(s, len(word)) == word
 
 
 def replace(proxy, script=None):
@@ -35,12 +30,6 @@ def replace(proxy, script=None):
     os.rename(fresh, path)
 
 
-def everybody(proxy):
-    """{pid: title} of all members, whatever file they run."""
-    return {pid: processes.title(pid) for pid in processes.pids()
-            if processes.title(pid).startswith("tcpproxy: ") and proxy.directory.path in processes.executable(pid)}
-
-
 def upgrade(proxy, n=1, timeout=15):
     proxy.expect_deaths()
     proxy.signal(signal.SIGUSR2)
@@ -57,7 +46,7 @@ def test_the_new_file_is_run_by_all_under_the_same_pid(start, service):
     upgrade(proxy)
     proxy.wait_whole()
     assert proxy.role("supervisor") == [proxy.pid]
-    old = [p for p in everybody(proxy) if processes.executable(p) != proxy.directory.program]
+    old = [p for p in proxy.everybody() if processes.executable(p) != proxy.directory.program]
     wait_for(lambda: not [p for p in old if os.path.exists(f"/proc/{p}")], "nobody runs the old file")
     for c in clients:
         talk(c)
@@ -137,10 +126,10 @@ def test_a_program_that_dies_after_its_trial_is_rolled_back(start, service):
         proxy.wait_log("upgrade: .* ended before it was ready: the old program goes on")
         talk(c)
         assert ask(port, b"new") == b"new"
-    supervisors = [p for p, title in everybody(proxy).items() if title == "tcpproxy: supervisor"]
+    supervisors = [p for p, title in proxy.everybody().items() if title == "tcpproxy: supervisor"]
     assert len(supervisors) == 1
     os.kill(supervisors[0], signal.SIGTERM)
-    wait_for(lambda: not everybody(proxy), "all of it ends", 5)
+    wait_for(lambda: not proxy.everybody(), "all of it ends", 5)
     wait_for(lambda: refused(port), "the port refuses")
 
 
@@ -159,7 +148,7 @@ def test_a_stop_in_the_middle(start, service):
                 time.sleep(random.uniform(0, 0.03))
             proxy.signal(signal.SIGTERM)
             assert proxy.process.wait(4) == 0
-            wait_for(lambda: not everybody(proxy), f"all of it ends: {everybody(proxy)}", 4)
+            wait_for(lambda: not proxy.everybody(), f"all of it ends: {proxy.everybody()}", 4)
             wait_for(lambda: refused(port), "the port refuses")
 
 
@@ -175,14 +164,11 @@ def test_transfers_go_on_through_many_upgrades(relay, kind):
             upgrade(r.proxy, len(done) + 1)
             done.append(True)
     n = 2 * MIB
-    slow = {"at_most": 64 * 1024, "every": 0.02}
     pairs = [r.pair() for _ in range(10)]
     thread = threading.Thread(target=upgrader)
     thread.start()
     try:
-        play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
-                   server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
-                  for i, (client, server) in enumerate(pairs)])
+        exchange_slowly(pairs, n, 0.02)
     finally:
         stop.set()
         thread.join()
@@ -239,7 +225,7 @@ def test_any_one_may_be_killed_in_the_middle(start, service):
     for i in range(15):
         proxy.signal(signal.SIGUSR2)
         threading.Event().wait(order.uniform(0, 0.06))  # somewhere in it: the instant is the point
-        victims = [p for p, title in everybody(proxy).items() if "worker" in title or "keeper" in title]
+        victims = [p for p, title in proxy.everybody().items() if "worker" in title or "keeper" in title]
         os.kill(order.choice(victims), signal.SIGKILL)
         wait_for(lambda: proxy.whole(), f"it is whole again:\n{proxy.log()}", 15)
         wait_for(lambda: proxy.log().count("upgrade: done") == i + 1, "the upgrade has ended", 15)

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from lib import processes
-from lib.peers import MIB, connect, read_exactly
+from lib.peers import MIB, connect, read_exactly, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -56,11 +56,6 @@ def provoke(proxy, port, pattern=MOVED):
             assert s.recv(1)
         return re.search(pattern, proxy.log())
     return wait_for(moved, f"connections to be handed over\n{proxy.log()}", 15)
-
-
-def talk(s, word):
-    s.sendall(word)
-    assert read_exactly(s, len(word)) == word
 
 
 @pytest.fixture(params=["tcp4", "unix"])

@@ -7,8 +7,7 @@ import threading
 
 import pytest
 
-from lib import processes
-from lib.peers import MIB, ask, connect, expect, expect_fin, fin, play_all, read_all, read_exactly, refused, send, together
+from lib.peers import MIB, ask, connect, exchange_slowly, fin, read_all, read_exactly, refused, talk
 from lib.ports import free_port
 from lib.proxy import BINARY
 from lib.waiting import wait_for
@@ -25,12 +24,6 @@ def install(proxy, program):
     os.rename(fresh, proxy.directory.program)
 
 
-def everybody(proxy):
-    """{pid: title} of all members, whatever file they run."""
-    return {pid: processes.title(pid) for pid in processes.pids()
-            if processes.title(pid).startswith("tcpproxy: ") and proxy.directory.path in processes.executable(pid)}
-
-
 def upgrade(proxy, n, program):
     install(proxy, program)
     proxy.expect_deaths()
@@ -39,13 +32,8 @@ def upgrade(proxy, n, program):
 
 
 def wait_old_gone(proxy, timeout=15):
-    wait_for(lambda: not [t for t in everybody(proxy).values() if "retired" in t or "last reader" in t],
-             f"the old workers end, not {everybody(proxy)}\n{proxy.log()}", timeout)
-
-
-def talk(s, word=b"hello"):
-    s.sendall(word)
-    assert read_exactly(s, len(word)) == word
+    wait_for(lambda: not [t for t in proxy.everybody().values() if "retired" in t or "last reader" in t],
+             f"the old workers end, not {proxy.everybody()}\n{proxy.log()}", timeout)
 
 
 def test_there_and_back(start, service):
@@ -78,7 +66,6 @@ def test_there_and_back(start, service):
 def test_transfers_go_on(relay, kind):
     r = relay(kind=kind)
     n = 12 * MIB
-    slow = {"at_most": 64 * 1024, "every": 0.02}
     pairs = [r.pair() for _ in range(10)]
     stop = threading.Event()
     done = []
@@ -91,9 +78,7 @@ def test_transfers_go_on(relay, kind):
     thread = threading.Thread(target=upgrader)
     thread.start()
     try:
-        play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
-                   server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
-                  for i, (client, server) in enumerate(pairs)])
+        exchange_slowly(pairs, n, 0.02)
     finally:
         stop.set()
         thread.join()
@@ -108,7 +93,7 @@ def test_a_handler_ends_with_the_old_worker(start, directory):
         assert read_exactly(s, 5) == b"here\n"
         upgrade(proxy, 1, OTHER)
         assert ask(port, b"you\n") == b"here\nbye you\n"
-        assert [t for t in everybody(proxy).values() if "retired" in t]
+        assert [t for t in proxy.everybody().values() if "retired" in t]
         s.sendall(b"me\n")
         assert read_all(s) == b"bye me\n"
     wait_old_gone(proxy)
@@ -125,7 +110,7 @@ def test_a_stop_ends_the_old_ones_too(start, directory):
         upgrade(proxy, 1, OTHER)
         proxy.signal(signal.SIGTERM)
         assert proxy.process.wait(5) == 0
-        wait_for(lambda: not everybody(proxy), f"all end, not {everybody(proxy)}", 2)
+        wait_for(lambda: not proxy.everybody(), f"all end, not {proxy.everybody()}", 2)
         proxy.wait_records(1)
     assert refused(port)
 
@@ -141,7 +126,7 @@ def test_deaths_while_the_old_ones_hand_over(start, service, who):
 
     def kill_often():
         while not stop.is_set():
-            for pid in [p for p, t in everybody(proxy).items() if who in t][:1]:
+            for pid in [p for p, t in proxy.everybody().items() if who in t][:1]:
                 try:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
@@ -158,7 +143,7 @@ def test_deaths_while_the_old_ones_hand_over(start, service, who):
     try:
         for c in clients:
             talk(c)
-        wait_for(lambda: not [t for t in everybody(proxy).values() if "retired" in t],
+        wait_for(lambda: not [t for t in proxy.everybody().values() if "retired" in t],
                  f"the old workers end:\n{proxy.log()}", 15)
     finally:
         stop.set()

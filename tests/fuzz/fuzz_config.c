@@ -4,10 +4,9 @@
  *
  * As a libFuzzer target:
  *   clang -fsanitize=fuzzer,address,undefined -DLIBFUZZER -D_GNU_SOURCE -Isrc
- * tests/fuzz/fuzz_config.c \ src/config/?*.c src/base/{addr,buf,check,mem,text}.c -o fuzz_config
+ *     tests/fuzz/fuzz_config.c src/config/?*.c src/base/{addr,buf,check,mem,text}.c -o fuzz_config
  * Else a program that runs each file of the directories named.
  */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,42 +108,3 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	free(text);
 	return 0;
 }
-
-#ifndef LIBFUZZER
-static void run_file(const char *path)
-{
-	static uint8_t data[1 << 20];
-	FILE *f = fopen(path, "re");
-	size_t n;
-
-	if (!f)
-		return;
-	n = fread(data, 1, sizeof(data), f);
-	fclose(f);
-	LLVMFuzzerTestOneInput(data, n);
-}
-
-int main(int argc, char **argv)
-{
-	unsigned int files = 0;
-
-	for (int i = 1; i < argc; i++) {
-		DIR *dir = opendir(argv[i]);
-		struct dirent *e;
-
-		while (dir && (e = readdir(dir))) {
-			char *path = mem_printf("%s/%s", argv[i], e->d_name);
-
-			if (e->d_type == DT_REG) {
-				run_file(path);
-				files++;
-			}
-			free(path);
-		}
-		if (dir)
-			closedir(dir);
-	}
-	printf("%u files\n", files);
-	return files ? 0 : 1;
-}
-#endif

@@ -444,3 +444,17 @@ def tcp_pair(host="127.0.0.1"):
         accepted, _ = listener.accept()
     accepted.settimeout(PATIENCE)
     return client, accepted
+
+
+def talk(s, word=b"hello"):
+    """To an echo, and back."""
+    s.sendall(word)
+    assert read_exactly(s, len(word)) == word
+
+
+def exchange_slowly(pairs, n, every):
+    """n bytes each way through all pairs at once, read in small pieces with pauses, every byte and end checked."""
+    slow = {"at_most": 64 * 1024, "every": every}
+    play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
+               server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
+              for i, (client, server) in enumerate(pairs)])

@@ -142,6 +142,12 @@ class Proxy:
     def pids(self):
         return processes.running(self.directory.program)
 
+    def everybody(self):
+        """{pid: title} of all members, whatever file they run."""
+        return {pid: processes.title(pid) for pid in processes.pids()
+                if processes.title(pid).startswith("tcpproxy: ")
+                and self.directory.path in processes.executable(pid)}
+
     def tree(self):
         """{title: [pid, ...]} of all our processes."""
         found = {}
