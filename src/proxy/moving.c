@@ -67,7 +67,7 @@ static void close_copies(struct engine *e, uint32_t i)
 	for (enum side s = CLIENT; s <= SERVER; s++) {
 		if (recover_is_ours(row, s)) {
 			FAULT_POINT();
-			close(row->fd[s]); /* close first, forget later: see ending.c */
+			close(row->fd[s]); /* close first, forget later: see session_end.c */
 			FAULT_POINT();
 		}
 		row->fd[s] = -1;

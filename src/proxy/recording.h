@@ -3,7 +3,7 @@
  * intervals, where that is wanted (access-log).
  *
  * A worker that dies at the very moment may leave such a record twice, with the same id; the one of
- * the end is written once (ending.h).
+ * the end is written once (session_end.c).
  */
 #ifndef PROXY_RECORDING_H
 #define PROXY_RECORDING_H

@@ -1,4 +1,4 @@
-#include "proxy/session.h"
+#include "proxy/session_parts.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -10,25 +10,15 @@
 #include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
-#include "proxy/ending.h"
 #include "proxy/recording.h"
 #include "proxy/route.h"
 #include "proxy/tally.h"
 #include "takeover/position.h"
-#include "takeover/recover.h"
 
 /*
  * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
  *                                      \-> handler -----------------------> end
  */
-
-static void enter_access(struct session *s, const struct section *section);
-static void enter_route(struct session *s);
-
-static const struct section *section_of(struct session *s)
-{
-	return &s->engine->rules->config->sections[s->cold->section];
-}
 
 static const struct server *server_of(struct session *s)
 {
@@ -51,8 +41,7 @@ static int64_t now_ms(struct session *s)
 	return s->engine->loop.now_ms;
 }
 
-/* Another step: the one before has ended. */
-static struct steps *begin(struct session *s)
+struct steps *session_begin_step(struct session *s)
 {
 	if (!s->stepping)
 		s->steps = mem_alloc(sizeof(*s->steps));
@@ -62,7 +51,7 @@ static struct steps *begin(struct session *s)
 	return s->steps;
 }
 
-static void no_more_steps(struct session *s)
+void session_no_more_steps(struct session *s)
 {
 	if (s->stepping)
 		free(s->steps);
@@ -71,8 +60,7 @@ static void no_more_steps(struct session *s)
 
 /* ---- accepted ---- */
 
-/* What an established connection needs of its section, copied: a reload keeps no old rules alive. */
-static void copy_section(struct session *s, const struct section *section)
+void session_copy_section(struct session *s, const struct section *section)
 {
 	struct row_cold *cold = s->cold;
 
@@ -89,9 +77,9 @@ static void copy_section(struct session *s, const struct section *section)
 
 void session_start(struct session *s, const struct section *section)
 {
-	copy_section(s, section);
+	session_copy_section(s, section);
 	tally_accepted(s);
-	enter_access(s, section);
+	session_enter_access(s, section);
 }
 
 /* ---- access: rules, limits, program ---- */
@@ -101,18 +89,22 @@ static void parting_done(void *arg)
 	session_end(arg, END_DENIED, BY_CLOSE);
 }
 
-static void verdict_done(void *arg, enum verdict_outcome outcome)
+void session_enter_parting(struct session *s)
+{
+	parting_start(&session_begin_step(s)->parting, &s->engine->env, s->row, parting_done, s);
+}
+
+void session_verdict_done(void *arg, enum verdict_outcome outcome)
 {
 	struct session *s = arg;
 
-	if (outcome == VERDICT_DENIED) {
-		parting_start(&begin(s)->parting, &s->engine->env, s->row, parting_done, s);
-		return;
-	}
-	enter_route(s);
+	if (outcome == VERDICT_DENIED)
+		session_enter_parting(s);
+	else
+		session_enter_route(s);
 }
 
-static void enter_access(struct session *s, const struct section *section)
+void session_enter_access(struct session *s, const struct section *section)
 {
 	if (!access_check(&section->access, &s->cold->client).let_in ||
 	    service_is_out(&s->engine->world->services, s->row->service)) {
@@ -125,15 +117,15 @@ static void enter_access(struct session *s, const struct section *section)
 	}
 	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
 	if (section->acp)
-		verdict_start(&begin(s)->verdict, &s->engine->env, s->row, s->cold, section->acp_timeout_ms,
-			      verdict_done, s);
+		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
+			      section->acp_timeout_ms, session_verdict_done, s);
 	else
-		enter_route(s);
+		session_enter_route(s);
 }
 
 /* ---- route: which server; again after each that failed ---- */
 
-static void give_server_back(struct session *s)
+void session_give_server_back(struct session *s)
 {
 	limits_give(&s->engine->limits, s->cold->limit[LIMIT_SERVER]);
 	s->cold->limit[LIMIT_SERVER] = 0;
@@ -147,13 +139,13 @@ static void server_failed(struct session *s, enum end end)
 	s->cold->tried |= 1ULL << (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1);
 	s->cold->last_failure = (uint8_t)end;
 	tally_failed(s, end);
-	give_server_back(s);
+	session_give_server_back(s);
 }
 
 static void enter_dial(struct session *s);
 static void enter_handler(struct session *s);
 
-static void enter_route(struct session *s)
+void session_enter_route(struct session *s)
 {
 	const struct section *section = section_of(s);
 	struct engine *e = s->engine;
@@ -185,7 +177,7 @@ static void enter_route(struct session *s)
 
 /* ---- resolve: the server's name has no answer yet ---- */
 
-static void leave_resolve(struct session *s)
+void session_leave_resolve(struct session *s)
 {
 	timer_clear(&s->engine->loop, &s->steps->resolve);
 	s->engine->n_resolving--;
@@ -198,14 +190,14 @@ static void name_does_not_resolve(struct session *s)
 	log_error("connecting %s to %s: the name does not resolve",
 		  client_text(s, client), server_of(s)->key);
 	server_failed(s, END_UNRESOLVED);
-	enter_route(s);
+	session_enter_route(s);
 }
 
 static void resolve_timeout(void *arg)
 {
 	struct session *s = arg;
 
-	leave_resolve(s);
+	session_leave_resolve(s);
 	name_does_not_resolve(s);
 }
 
@@ -213,7 +205,8 @@ static void enter_resolve(struct session *s, int64_t time_ms)
 {
 	s->row->state = ROW_RESOLVE;
 	s->engine->n_resolving++;
-	timer_set(&s->engine->loop, &begin(s)->resolve, now_ms(s) + time_ms, resolve_timeout, s);
+	timer_set(&s->engine->loop, &session_begin_step(s)->resolve, now_ms(s) + time_ms,
+		  resolve_timeout, s);
 }
 
 void session_targets_changed(struct session *s)
@@ -222,14 +215,14 @@ void session_targets_changed(struct session *s)
 
 	if (s->row->state != ROW_RESOLVE || atomic_load(&t->state) == TARGET_UNKNOWN)
 		return;
-	leave_resolve(s);
+	session_leave_resolve(s);
 	if (atomic_load(&t->state) == TARGET_UNRESOLVED)
 		name_does_not_resolve(s);
 	else
 		enter_dial(s);
 }
 
-/* ---- dial ---- */
+/* ---- dial; then the relay ---- */
 
 static struct session *session_of(struct relay *r)
 {
@@ -251,7 +244,7 @@ static void relay_again(struct relay *r)
 	engine_again(s->engine, s->index);
 }
 
-static const struct relay_owner *relay_owner(struct session *s)
+const struct relay_owner *session_relay_owner(struct session *s)
 {
 	struct relay_owner *owner = &s->engine->relay_owner;
 
@@ -259,7 +252,7 @@ static const struct relay_owner *relay_owner(struct session *s)
 	return owner;
 }
 
-static void dial_done(void *arg, enum dial_outcome outcome)
+void session_dial_done(void *arg, enum dial_outcome outcome)
 {
 	struct session *s = arg;
 	struct target *t = &s->engine->world->targets.list[s->cold->target];
@@ -272,8 +265,8 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 		tally_connected(s);
 		recording_begin(s);
 		seen[SERVER] = s->steps->dial.seen;
-		no_more_steps(s);
-		relay_start(&s->relay, relay_owner(s), s->row, seen);
+		session_no_more_steps(s);
+		relay_start(&s->relay, session_relay_owner(s), s->row, seen);
 		return;
 	}
 	char client[ADDR_TEXT_MAX];
@@ -282,7 +275,7 @@ static void dial_done(void *arg, enum dial_outcome outcome)
 		  server_of(s)->key, strerror(s->steps->dial.error));
 	target_failed(t, now_ms(s));
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
-	enter_route(s);
+	session_enter_route(s);
 }
 
 /* When the present server must have answered; false: the client has waited long enough already. */
@@ -297,8 +290,7 @@ static bool dial_deadline(struct session *s, int64_t *ret)
 	return !last || now_ms(s) < last;
 }
 
-/* Everything that a dial needs and no row has. */
-static void describe_dial(struct session *s)
+void session_describe_dial(struct session *s)
 {
 	const struct section *section = section_of(s);
 	const struct server *server = server_of(s);
@@ -311,12 +303,6 @@ static void describe_dial(struct session *s)
 		s->row->flags |= ROWFLAG_SERVER_UNIX;
 	else
 		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
-}
-
-static void prepare_dial(struct session *s)
-{
-	begin(s);
-	describe_dial(s);
 }
 
 static void enter_dial(struct session *s)
@@ -341,14 +327,15 @@ static void enter_dial(struct session *s)
 		enter_resolve(s, deadline ? deadline - now_ms(s) : 10000);
 		return;
 	}
-	prepare_dial(s);
+	session_begin_step(s);
+	session_describe_dial(s);
 	s->steps->dial.deadline_ms = deadline;
-	dial_start(&s->steps->dial, &s->engine->env, s->row, s->cold, dial_done, s);
+	dial_start(&s->steps->dial, &s->engine->env, s->row, s->cold, session_dial_done, s);
 }
 
 /* ---- handler ---- */
 
-static void handler_done(void *arg, enum handler_outcome outcome)
+void session_handler_done(void *arg, enum handler_outcome outcome)
 {
 	struct session *s = arg;
 
@@ -370,7 +357,7 @@ static void enter_handler(struct session *s)
 	s->cold->connected_us = clock_mono_us();
 	tally_connected(s);
 	recording_begin(s);
-	handler_start(&begin(s)->handler, &s->engine->env, s->row, s->cold, handler_done, s);
+	handler_start(&session_begin_step(s)->handler, &s->engine->env, s->row, s->cold, session_handler_done, s);
 }
 
 /* ---- what comes from outside ---- */
@@ -452,241 +439,4 @@ void session_spawner_lost(struct session *s)
 		verdict_spawner_lost(&s->steps->verdict);
 	else if (s->row->state == ROW_STARTING)
 		handler_spawner_lost(&s->steps->handler);
-}
-
-/* The server that is being dialled is one of the section's still, or again: its place may be another. */
-static bool find_server_again(struct session *s)
-{
-	const struct pool *pool = &s->engine->rules->pools[s->cold->section];
-
-	for (uint32_t i = 0; i < pool->n; i++)
-		if (pool->targets[i] == s->cold->target &&
-		    pool->limit_keys[i] == s->cold->limit[LIMIT_SERVER]) {
-			s->cold->server_index = i;
-			return true;
-		}
-	return false;
-}
-
-void session_rules_changed(struct session *s)
-{
-	const struct section *section;
-
-	switch (s->row->state) {
-	case ROW_VERDICT:
-	case ROW_RESOLVE:
-	case ROW_CONNECTING:
-	case ROW_STARTING:
-		break;
-	default:
-		return; /* needs no rules any more */
-	}
-	section = ruleset_find(s->engine->rules, &s->cold->local);
-	if (!section) {
-		session_end(s, END_LOST, BY_RESET);
-		return;
-	}
-	copy_section(s, section);
-	FAULT_POINT();
-	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
-		describe_dial(s); /* it may have accepted already: it shall not be called twice */
-		return;
-	}
-	if (s->row->state == ROW_RESOLVE)
-		leave_resolve(s);
-	else if (s->row->state == ROW_CONNECTING)
-		dial_cancel(&s->steps->dial);
-	else
-		return; /* the spawner still knows the rules under which it was asked */
-	give_server_back(s);
-	s->cold->tried = 0;
-	enter_route(s);
-}
-
-/* ---- after a worker's death ---- */
-
-static void register_again(struct session *s)
-{
-	struct row *row = s->row;
-
-	/* it may have died before the client was registered at all; if it was, this changes nothing */
-	if (row->state != ROW_HANDLER && row->state != ROW_STARTING)
-		loop_add(&s->engine->loop, row->fd[CLIENT], ROW_EVENTS,
-			 row_token(s->engine->env.trio, row, CLIENT));
-	if (row->fd[SERVER] >= 0)
-		loop_add(&s->engine->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
-			 row_token(s->engine->env.trio, row, SERVER));
-}
-
-/* The rules that it was accepted under may be gone. */
-static bool has_rules(struct session *s)
-{
-	const struct section *section;
-
-	if (s->cold->generation == s->engine->rules->generation)
-		return true;
-	section = ruleset_find(s->engine->rules, &s->cold->local);
-	if (!section)
-		return false;
-	copy_section(s, section);
-	s->cold->tried = 0;
-	return true;
-}
-
-/* Its server may be gone with the rules under which it was dialled. */
-static void dial_again(struct session *s)
-{
-	struct row *row = s->row;
-
-	if (find_server_again(s)) {
-		prepare_dial(s);
-		dial_resume(&s->steps->dial, &s->engine->env, row, s->cold, dial_done, s);
-		return;
-	}
-	for (enum side side = SERVER; side <= SECOND; side++) {
-		int fd = row->fd[side];
-
-		row->fd[side] = -1;
-		if (fd >= 0)
-			close(fd);
-	}
-	give_server_back(s);
-	enter_route(s);
-}
-
-static void adopt_by_state(struct session *s)
-{
-	struct step_env *env = &s->engine->env;
-
-	switch (s->row->state) {
-	case ROW_RELAY:
-	case ROW_RESETTING:
-	case ROW_CLOSING:
-		relay_resume(&s->relay, relay_owner(s), s->row);
-		break;
-	case ROW_STARTING:
-	case ROW_HANDLER:
-		handler_resume(&begin(s)->handler, env, s->row, s->cold, handler_done, s);
-		break;
-	case ROW_LINGER:
-		parting_start(&begin(s)->parting, env, s->row, parting_done, s);
-		break;
-	case ROW_VERDICT:
-		give_server_back(s); /* its route is not taken before the state changes */
-		verdict_resume(&begin(s)->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
-			       verdict_done, s);
-		break;
-	case ROW_CONNECTING:
-		dial_again(s);
-		break;
-	case ROW_RESOLVE:
-		give_server_back(s);
-		enter_route(s);
-		break;
-	default: /* ROW_ACCEPTED: nothing was decided, nothing counted that is not in the row */
-		for (int i = 0; i < LIMIT_KINDS; i++) {
-			limits_give(&s->engine->limits, s->cold->limit[i]);
-			s->cold->limit[i] = 0;
-		}
-		enter_access(s, section_of(s));
-		break;
-	}
-}
-
-static bool needs_server(const struct row *row)
-{
-	return row->state == ROW_RELAY || row->state == ROW_RESETTING || row->state == ROW_CLOSING;
-}
-
-static bool needs_rules(const struct row *row)
-{
-	return row->state == ROW_ACCEPTED || row->state == ROW_VERDICT || row->state == ROW_RESOLVE ||
-	       row->state == ROW_CONNECTING;
-}
-
-void session_adopt(struct session *s)
-{
-	struct row *row = s->row;
-
-	s->seen = PERHAPS_EVENTS;
-	recover_row(row);
-	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
-		session_end(s, (enum end)row->end,
-			    row->state == ROW_ABORTING ? BY_RESET : BY_CLOSE);
-		return;
-	}
-	if (row->fd[CLIENT] < 0 || (needs_server(row) && row->fd[SERVER] < 0) ||
-	    (needs_rules(row) && !has_rules(s))) {
-		row->state = ROW_ABORTING; /* no step of ours has begun that could be cancelled */
-		session_end(s, END_LOST, BY_RESET);
-		return;
-	}
-	register_again(s);
-	recording_resume(s);
-	adopt_by_state(s);
-}
-
-/* ---- the end ---- */
-
-/* was: the state that it leaves. */
-static void cancel_step(struct session *s, uint8_t was)
-{
-	switch (was) {
-	case ROW_VERDICT:
-		verdict_cancel(&s->steps->verdict);
-		break;
-	case ROW_RESOLVE:
-		leave_resolve(s);
-		break;
-	case ROW_CONNECTING:
-		dial_cancel(&s->steps->dial);
-		break;
-	case ROW_RELAY:
-	case ROW_RESETTING:
-	case ROW_CLOSING:
-		relay_cancel(&s->relay);
-		break;
-	case ROW_STARTING:
-	case ROW_HANDLER:
-		handler_cancel(&s->steps->handler);
-		break;
-	case ROW_LINGER:
-		parting_cancel(&s->steps->parting);
-		break;
-	default:
-		break;
-	}
-}
-
-void session_end(struct session *s, enum end end, enum manner manner)
-{
-	struct engine *e = s->engine;
-	struct row *row = s->row;
-
-	uint8_t was = row->state;
-
-	/* from here on nobody goes back: a step that is cancelled would look as if it had not begun */
-	row->end = (uint8_t)end;
-	barrier();
-	FAULT_POINT();
-	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_ENDING;
-	barrier();
-	FAULT_POINT();
-	cancel_step(s, was);
-	no_more_steps(s);
-	recording_stop(s);
-	ending_record(s);
-	tally_ended(s);
-	barrier();
-	ending_close(s, manner == BY_RESET);
-	for (int i = 0; i < LIMIT_KINDS; i++) {
-		limits_give(&e->limits, s->cold->limit[i]);
-		FAULT_POINT();
-		s->cold->limit[i] = 0;
-	}
-	barrier();
-	FAULT_POINT();
-	row->state = ROW_FREE;
-	FAULT_POINT();
-	engine_row_freed(e, s->index);
 }

@@ -1,5 +1,6 @@
 /*
- * session.h - the life of a connection, in order. Read session.c from top to bottom.
+ * session.h - the life of a connection, in order. Read session.c from top to bottom; session_resume.c is how it goes on
+ * after a worker's death or a reload, session_end.c how it ends.
  */
 #ifndef PROXY_SESSION_H
 #define PROXY_SESSION_H

@@ -1,0 +1,127 @@
+/*
+ * session_end.c - the one door out: what a connection leaves behind is recorded, closed and given back, in an order that a
+ * successor may take up at any point (session_adopt() calls it again).
+ */
+#include <unistd.h>
+#include "base/fault.h"
+#include "os/sock.h"
+#include "proxy/recording.h"
+#include "proxy/session_parts.h"
+#include "proxy/tally.h"
+
+/* was: the state that it leaves. */
+static void cancel_step(struct session *s, uint8_t was)
+{
+	switch (was) {
+	case ROW_VERDICT:
+		verdict_cancel(&s->steps->verdict);
+		break;
+	case ROW_RESOLVE:
+		session_leave_resolve(s);
+		break;
+	case ROW_CONNECTING:
+		dial_cancel(&s->steps->dial);
+		break;
+	case ROW_RELAY:
+	case ROW_RESETTING:
+	case ROW_CLOSING:
+		relay_cancel(&s->relay);
+		break;
+	case ROW_STARTING:
+	case ROW_HANDLER:
+		handler_cancel(&s->steps->handler);
+		break;
+	case ROW_LINGER:
+		parting_cancel(&s->steps->parting);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Once, whoever dies in between: if the ring has grown since the mark, it is in there. */
+static void put_last_record(struct session *s)
+{
+	struct trio *t = s->engine->env.trio;
+	struct record_message m;
+	size_t len;
+
+	if (s->row->flags & ROWFLAG_RECORDED)
+		return;
+	FAULT_POINT();
+	if (s->cold->ring_mark == 0) {
+		s->cold->ring_mark = ring_head(trio_ring(t)) + 1;
+		barrier();
+	}
+	FAULT_POINT();
+	if (s->cold->ring_mark == ring_head(trio_ring(t)) + 1) {
+		len = accesslog_fill(t, s->engine->world, s->index, RECORD_CLOSE, &m);
+		if (!m.record.unwanted || s->engine->setup.all_records)
+			s->engine->setup.message(s->engine->setup.arg, MESSAGE_RECORD, &m, len);
+	}
+	tapping_ended(s);
+	barrier();
+	FAULT_POINT();
+	s->row->flags |= ROWFLAG_RECORDED;
+	FAULT_POINT();
+}
+
+/* reset: both sides get one. */
+static void close_all(struct session *s, bool reset)
+{
+	struct row *row = s->row;
+
+	for (int i = 0; i < 3; i++) {
+		int fd = row->fd[i];
+
+		if (fd < 0)
+			continue;
+		if (i == SECOND && row->cookie[SECOND] == 0) {
+			row->fd[i] = -1; /* a pidfd: the number may be a keeper's as soon as it is free */
+			close(fd);
+			continue;
+		}
+		/* close first, forget later: a successor adopts accepted sockets that no row knows */
+		if (reset && i != SECOND)
+			sock_reset_on_close(fd);
+		FAULT_POINT();
+		close(fd);
+		FAULT_POINT();
+		row->fd[i] = -1;
+		FAULT_POINT();
+	}
+	for (int i = 0; i < 2; i++)
+		pipepool_discard(&row->flow[i].pipe_read, &row->flow[i].pipe_write);
+}
+
+void session_end(struct session *s, enum end end, enum manner manner)
+{
+	struct engine *e = s->engine;
+	struct row *row = s->row;
+	uint8_t was = row->state;
+
+	/* from here on nobody goes back: a step that is cancelled would look as if it had not begun */
+	row->end = (uint8_t)end;
+	barrier();
+	FAULT_POINT();
+	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_ENDING;
+	barrier();
+	FAULT_POINT();
+	cancel_step(s, was);
+	session_no_more_steps(s);
+	recording_stop(s);
+	put_last_record(s);
+	tally_ended(s);
+	barrier();
+	close_all(s, manner == BY_RESET);
+	for (int i = 0; i < LIMIT_KINDS; i++) {
+		limits_give(&e->limits, s->cold->limit[i]);
+		FAULT_POINT();
+		s->cold->limit[i] = 0;
+	}
+	barrier();
+	FAULT_POINT();
+	row->state = ROW_FREE;
+	FAULT_POINT();
+	engine_row_freed(e, s->index);
+}

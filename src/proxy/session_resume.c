@@ -1,0 +1,185 @@
+/*
+ * session_resume.c - a connection that was begun elsewhere goes on: in the next worker, from what stands in its row, or under
+ * the rules of a new configuration.
+ */
+#include <unistd.h>
+#include "base/fault.h"
+#include "proxy/recording.h"
+#include "proxy/session_parts.h"
+#include "takeover/recover.h"
+
+/* The server that is being dialled is one of the section's still, or again: its place may be another. */
+static bool find_server_again(struct session *s)
+{
+	const struct pool *pool = &s->engine->rules->pools[s->cold->section];
+
+	for (uint32_t i = 0; i < pool->n; i++)
+		if (pool->targets[i] == s->cold->target &&
+		    pool->limit_keys[i] == s->cold->limit[LIMIT_SERVER]) {
+			s->cold->server_index = i;
+			return true;
+		}
+	return false;
+}
+
+/* ---- after a reload ---- */
+
+void session_rules_changed(struct session *s)
+{
+	const struct section *section;
+
+	switch (s->row->state) {
+	case ROW_VERDICT:
+	case ROW_RESOLVE:
+	case ROW_CONNECTING:
+	case ROW_STARTING:
+		break;
+	default:
+		return; /* needs no rules any more */
+	}
+	section = ruleset_find(s->engine->rules, &s->cold->local);
+	if (!section) {
+		session_end(s, END_LOST, BY_RESET);
+		return;
+	}
+	session_copy_section(s, section);
+	FAULT_POINT();
+	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
+		session_describe_dial(s); /* it may have accepted already: it shall not be called twice */
+		return;
+	}
+	if (s->row->state == ROW_RESOLVE)
+		session_leave_resolve(s);
+	else if (s->row->state == ROW_CONNECTING)
+		dial_cancel(&s->steps->dial);
+	else
+		return; /* the spawner still knows the rules under which it was asked */
+	session_give_server_back(s);
+	s->cold->tried = 0;
+	session_enter_route(s);
+}
+
+/* ---- after a worker's death ---- */
+
+static void register_again(struct session *s)
+{
+	struct row *row = s->row;
+
+	/* it may have died before the client was registered at all; if it was, this changes nothing */
+	if (row->state != ROW_HANDLER && row->state != ROW_STARTING)
+		loop_add(&s->engine->loop, row->fd[CLIENT], ROW_EVENTS,
+			 row_token(s->engine->env.trio, row, CLIENT));
+	if (row->fd[SERVER] >= 0)
+		loop_add(&s->engine->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
+			 row_token(s->engine->env.trio, row, SERVER));
+}
+
+/* The rules that it was accepted under may be gone. */
+static bool has_rules(struct session *s)
+{
+	const struct section *section;
+
+	if (s->cold->generation == s->engine->rules->generation)
+		return true;
+	section = ruleset_find(s->engine->rules, &s->cold->local);
+	if (!section)
+		return false;
+	session_copy_section(s, section);
+	s->cold->tried = 0;
+	return true;
+}
+
+/* Its server may be gone with the rules under which it was dialled. */
+static void dial_again(struct session *s)
+{
+	struct row *row = s->row;
+
+	if (find_server_again(s)) {
+		session_begin_step(s);
+		session_describe_dial(s);
+		dial_resume(&s->steps->dial, &s->engine->env, row, s->cold, session_dial_done, s);
+		return;
+	}
+	for (enum side side = SERVER; side <= SECOND; side++) {
+		int fd = row->fd[side];
+
+		row->fd[side] = -1;
+		if (fd >= 0)
+			close(fd);
+	}
+	session_give_server_back(s);
+	session_enter_route(s);
+}
+
+static void adopt_by_state(struct session *s)
+{
+	struct step_env *env = &s->engine->env;
+
+	switch (s->row->state) {
+	case ROW_RELAY:
+	case ROW_RESETTING:
+	case ROW_CLOSING:
+		relay_resume(&s->relay, session_relay_owner(s), s->row);
+		break;
+	case ROW_STARTING:
+	case ROW_HANDLER:
+		handler_resume(&session_begin_step(s)->handler, env, s->row, s->cold,
+			       session_handler_done, s);
+		break;
+	case ROW_LINGER:
+		session_enter_parting(s);
+		break;
+	case ROW_VERDICT:
+		session_give_server_back(s); /* its route is not taken before the state changes */
+		verdict_resume(&session_begin_step(s)->verdict, env, s->row, s->cold,
+			       section_of(s)->acp_timeout_ms, session_verdict_done, s);
+		break;
+	case ROW_CONNECTING:
+		dial_again(s);
+		break;
+	case ROW_RESOLVE:
+		session_give_server_back(s);
+		session_enter_route(s);
+		break;
+	default: /* ROW_ACCEPTED: nothing was decided, nothing counted that is not in the row */
+		for (int i = 0; i < LIMIT_KINDS; i++) {
+			limits_give(&s->engine->limits, s->cold->limit[i]);
+			s->cold->limit[i] = 0;
+		}
+		session_enter_access(s, section_of(s));
+		break;
+	}
+}
+
+static bool needs_server(const struct row *row)
+{
+	return row->state == ROW_RELAY || row->state == ROW_RESETTING || row->state == ROW_CLOSING;
+}
+
+static bool needs_rules(const struct row *row)
+{
+	return row->state == ROW_ACCEPTED || row->state == ROW_VERDICT || row->state == ROW_RESOLVE ||
+	       row->state == ROW_CONNECTING;
+}
+
+void session_adopt(struct session *s)
+{
+	struct row *row = s->row;
+
+	s->seen = PERHAPS_EVENTS;
+	recover_row(row);
+	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
+		session_end(s, (enum end)row->end,
+			    row->state == ROW_ABORTING ? BY_RESET : BY_CLOSE);
+		return;
+	}
+	if (row->fd[CLIENT] < 0 || (needs_server(row) && row->fd[SERVER] < 0) ||
+	    (needs_rules(row) && !has_rules(s))) {
+		row->state = ROW_ABORTING; /* no step of ours has begun that could be cancelled */
+		session_end(s, END_LOST, BY_RESET);
+		return;
+	}
+	register_again(s);
+	recording_resume(s);
+	adopt_by_state(s);
+}
