@@ -36,19 +36,6 @@ static int make_maps_read_only(struct supervisor *s)
 	return rc;
 }
 
-static void reset_signals(void)
-{
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
-		                    sig == SIGUSR1 || sig == SIGUSR2
-		                ? SIG_IGN
-		                : SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static _Noreturn void become_page(struct supervisor *s, int control_fd, int supervisor_pid)
 {
 	struct pageserver_setup setup = {.control_fd = control_fd,
@@ -65,7 +52,7 @@ static _Noreturn void become_page(struct supervisor *s, int control_fd, int supe
 	size_t n = 1;
 
 	proc_title("tcpproxy: admin");
-	reset_signals();
+	proc_reset_signals();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != supervisor_pid || make_maps_read_only(s) < 0)
 		_exit(1);

@@ -4,7 +4,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "admin/http_library.h"
@@ -14,7 +13,6 @@
 #include "daemon/survey.h"
 #include "daemon/wire.h"
 #include "os/landlock.h"
-#include "os/shm.h"
 #include "os/sock.h"
 #include "proxy/accesslog.h"
 #include "proxy/ruleset.h"
@@ -173,15 +171,8 @@ static void leave(void)
 
 static void take_rules(int fd, uint64_t generation)
 {
-	struct config *c = NULL;
-	const void *block;
-	size_t len;
+	struct config *c = ruleset_config_of(fd);
 
-	if (shm_map_sealed(fd, &block, &len) == 0) {
-		c = ruleset_unpack_config(block, len);
-		munmap((void *)block, len);
-	}
-	close(fd);
 	if (!c) {
 		log_error("the admin process cannot read the configuration that came from the "
 		          "supervisor");

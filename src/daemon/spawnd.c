@@ -2,12 +2,10 @@
 
 #include <stddef.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "daemon/wire.h"
-#include "os/shm.h"
 #include "program/spawner.h"
 #include "proxy/accesslog.h"
 #include "proxy/ruleset.h"
@@ -112,15 +110,8 @@ static void set_resolver(const struct config *c)
 
 static void take_rules(int fd, uint64_t generation)
 {
-	const void *block;
-	struct config *c = NULL;
-	size_t len;
+	struct config *c = ruleset_config_of(fd);
 
-	if (shm_map_sealed(fd, &block, &len) == 0) {
-		c = ruleset_unpack_config(block, len);
-		munmap((void *)block, len);
-	}
-	close(fd);
 	if (!c) {
 		log_error("the spawner cannot read the configuration that came from the supervisor");
 		return;

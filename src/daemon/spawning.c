@@ -104,16 +104,9 @@ static _Noreturn void become_spawner(struct supervisor *s, int control_fd)
 				     .control_fd = control_fd,
 				     .nofile = s->nofile_before,
 				     .umask = s->umask_before};
-	sigset_t none;
 
 	proc_title("tcpproxy: spawner");
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
-					    sig == SIGUSR1 || sig == SIGUSR2
-				    ? SIG_IGN
-				    : SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	proc_reset_signals();
 	proc_close_except(3, &control_fd, 1);
 	proc_null_streams(s->setup->daemon ? 2 : 1);
 	user_drop_capabilities();

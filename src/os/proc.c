@@ -154,6 +154,19 @@ void proc_close_except(int from, int *keep, size_t n)
 	close_range(next, ~0u, 0);
 }
 
+void proc_reset_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
+		                    sig == SIGUSR1 || sig == SIGUSR2
+		                ? SIG_IGN
+		                : SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 void proc_oom_score(int score)
 {
 	char text[16];

@@ -40,6 +40,10 @@ void proc_null_streams(int last);
 /* Closes every descriptor from `from` up but these (n of them; sorted by the call). */
 void proc_close_except(int from, int *keep, size_t n);
 
+/* Signals as every process of ours has them that is not told by them: those of the terminal, and those by which the
+ * supervisor is steered, are ignored; SIGPIPE, too. All others as at birth, none is blocked. */
+void proc_reset_signals(void);
+
 void proc_oom_score(int score);
 /* Resident memory of a process in bytes, 0 if unknown. */
 uint64_t proc_resident(pid_t pid);

@@ -230,18 +230,25 @@ static void advance(struct dial *d)
 	plan(d);
 }
 
-void dial_start(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
-		void (*done)(void *arg, enum dial_outcome outcome), void *arg)
+/* What both kinds of a beginning have in common. */
+static void init(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
+		 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
 {
 	d->env = env;
 	d->row = row;
 	d->cold = cold;
 	d->done = done;
 	d->arg = arg;
+	d->next_at_ms = 0;
 	d->seen = 0;
+}
+
+void dial_start(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
+		void (*done)(void *arg, enum dial_outcome outcome), void *arg)
+{
+	init(d, env, row, cold, done, arg);
 	cold->dial_next = 0;
 	cold->dial_deadline_ms = d->deadline_ms;
-	d->next_at_ms = 0;
 	d->error = 0;
 	FAULT_POINT();
 	row->state = ROW_CONNECTING;
@@ -316,14 +323,8 @@ static int look_at_old(struct dial *d, enum side side)
 void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
 		 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
 {
-	d->env = env;
-	d->row = row;
-	d->cold = cold;
-	d->done = done;
-	d->arg = arg;
+	init(d, env, row, cold, done, arg);
 	d->deadline_ms = cold->dial_deadline_ms;
-	d->next_at_ms = 0;
-	d->seen = 0;
 	for (enum side side = SERVER; side <= SECOND; side++) {
 		int rc = row->fd[side] < 0 ? -EBADF : look_at_old(d, side);
 

@@ -2,7 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "base/mem.h"
+#include "os/shm.h"
 #include "proxy/limits.h"
 
 #define BLOCK_MAGIC 0x7463707063303031ULL
@@ -55,6 +58,20 @@ struct config *ruleset_unpack_config(const void *block, size_t len)
 		return NULL;
 	c = config_parse("", (const char *)block + sizeof(head), &nothing, &errors);
 	config_errors_release(&errors);
+	return c;
+}
+
+struct config *ruleset_config_of(int fd)
+{
+	struct config *c = NULL;
+	const void *block;
+	size_t len;
+
+	if (shm_map_sealed(fd, &block, &len) == 0) {
+		c = ruleset_unpack_config(block, len);
+		munmap((void *)block, len);
+	}
+	close(fd);
 	return c;
 }
 

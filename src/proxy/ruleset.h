@@ -38,6 +38,8 @@ void ruleset_pack(const struct config *c, const uint32_t *labels,
 
 /* Just the configuration of a block. NULL: it is none. */
 struct config *ruleset_unpack_config(const void *block, size_t len);
+/* The same, of a sealed memfd, which is closed. */
+struct config *ruleset_config_of(int fd);
 
 /* Loads a block. Its servers and services must be in the world already. NULL: it is none. */
 struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,

@@ -39,24 +39,6 @@ static struct trio *trio(void)
 	return setup.trio;
 }
 
-static void reset_signals(void)
-{
-
-	sigset_t none;
-
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	signal(SIGPIPE, SIG_IGN);
-	/* The terminal's ^C and a hang-up are the supervisor's to handle. */
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGQUIT, SIG_IGN);
-	signal(SIGUSR1, SIG_IGN);
-	signal(SIGUSR2, SIG_IGN);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 static void note_supervisor(void)
 {
 	unsigned serial = atomic_load(&trio()->supervisor_serial);
@@ -459,7 +441,7 @@ _Noreturn void trio_run(const struct trio_setup *s)
 
 	setup = *s;
 	role = setjmp(flat);
-	reset_signals();
+	proc_reset_signals();
 	if (role != 0)
 		begin(role - 1);
 	if (FAULT_ALONE())
@@ -482,7 +464,7 @@ _Noreturn void trio_continue(const struct trio_setup *s)
 
 	setup = *s;
 	role = setjmp(flat);
-	reset_signals();
+	proc_reset_signals();
 	if (role != 0)
 		begin(role - 1);
 	begin_role(me);
