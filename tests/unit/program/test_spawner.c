@@ -912,7 +912,9 @@ static void test_kill_a_stubborn_handler(void **state)
 	int64_t begin;
 	char text[64];
 
-	script(f, "h", "trap 'echo term' TERM; echo ready; while :; do sleep 1000; done");
+	/* A shell that waits obeys its trap at once; with `sleep` in the foreground it would do so at its end, and a shell
+	 * that is just about to become `sleep` does not hear the signal. */
+	script(f, "h", "trap 'echo term' TERM; echo ready; while :; do sleep 1000 & wait; done");
 	configure(f, 1, "");
 	ask(f, &q, program_end);
 	pidfd = answer_to(f, &q, ANSWER_STARTED);
