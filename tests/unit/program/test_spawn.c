@@ -21,6 +21,8 @@
 #include <unistd.h>
 #include "os/spawn.h"
 
+#define PATIENCE_MS 20000 /* passing tests never wait that long */
+
 static char *env[] = {"PATH=/usr/bin:/bin", NULL};
 
 static int wait_readable(int fd, int ms)
@@ -53,10 +55,10 @@ static int finish(struct spawned *p, int *status)
 {
 	int err;
 
-	if (wait_readable(p->exec_fd, 5000) != 1)
+	if (wait_readable(p->exec_fd, PATIENCE_MS) != 1)
 		return -1;
 	err = spawn_exec_result(p->exec_fd);
-	if (wait_readable(p->pidfd, 5000) != 1 || spawn_reap(p, status) < 0)
+	if (wait_readable(p->pidfd, PATIENCE_MS) != 1 || spawn_reap(p, status) < 0)
 		return -1;
 	close(p->exec_fd);
 	close(p->pidfd);
@@ -181,7 +183,7 @@ static void in_child(int (*fn)(void))
 	int status;
 
 	if (pid == 0) {
-		alarm(20);
+		alarm(PATIENCE_MS / 1000);
 		_exit(fn());
 	}
 	assert_true(waitpid(pid, &status, 0) == pid);
@@ -291,14 +293,15 @@ static void test_signal_reaches_the_group(void **state)
 	what.fds[0] = what.fds[2] = what.fds[1] = pipefd[1];
 	assert_int_equal(spawn_program(&what, &p), 0);
 	close(pipefd[1]);
-	assert_int_equal(wait_readable(p.pidfd, 5000), 1);
+	assert_int_equal(wait_readable(p.pidfd, PATIENCE_MS), 1);
 	assert_int_equal(spawn_reap(&p, &status), 0);
 	/* The leader is gone, its child is not. */
 	assert_int_equal(spawn_signal(&p, 0), 0);
 	assert_int_equal(spawn_signal(&p, SIGKILL), 0);
 	assert_int_equal(read_all(pipefd[0], text, sizeof(text)),
 	                 1); /* until the last writer ends */
-	for (int i = 0; i < 200 && spawn_signal(&p, 0) == 0; i++)
+	/* until somebody who is not ours has reaped it */
+	for (int ms = 0; ms < PATIENCE_MS && spawn_signal(&p, 0) == 0; ms += 10)
 		usleep(10000);
 	assert_int_equal(spawn_signal(&p, 0), -ESRCH);
 	close(p.pidfd);
