@@ -94,7 +94,7 @@ def test_one_that_failed_is_tried_last_for_a_while(pool, service, server):
     port = pool(stuck.spelt, service(lambda s: s.sendall(b"a")).spelt, more="connect-timeout 0.5\nworkers 1")
     begin = time.monotonic()
     assert counted(port, 20) == {"a": 20}
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 4  # half a second each would be ten
 
 
 def test_the_next_address_of_a_name_is_tried(start, named, names):

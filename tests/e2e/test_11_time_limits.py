@@ -34,16 +34,16 @@ def test_an_idle_connection_is_ended(relay):
         client.sendall(b"x")
         server.recv(1)
         assert is_reset(client) and hears_the_end(server)
-    assert 0.4 < t.seconds < 2
+    assert 0.4 < t.seconds < 4
     assert r.proxy.wait_record().end == "idle-timeout"
 
 
 @pytest.mark.parametrize("sender", ["client", "server"])
 def test_bytes_in_one_direction_are_life_for_both(relay, sender):
-    client, server = relay("-t", "0.5").pair()
+    client, server = relay("-t", "1").pair()
     source, sink = (client, server) if sender == "client" else (server, client)
-    for _ in range(8):
-        time.sleep(0.2)
+    for _ in range(6):
+        time.sleep(0.25)
         source.sendall(b"x")
         assert read_exactly(sink, 1) == b"x"
     assert is_reset(client) and hears_the_end(server)
@@ -67,11 +67,15 @@ def test_a_stuck_reader_is_not_life(relay4):
     r = relay4("-t", "0.5", small=True)
     client, server = r.pair()
     client.settimeout(0.2)
-    with pytest.raises((TimeoutError, ConnectionResetError, BrokenPipeError)):
+    try:
         while True:
             client.send(data(64 * KIB))
-    client.settimeout(5)
-    assert is_reset(client) and is_reset(server)
+    except TimeoutError:
+        client.settimeout(5)
+        assert is_reset(client)
+    except ConnectionResetError:  # it is told once
+        pass
+    assert is_reset(server)
     assert r.proxy.wait_record().end == "idle-timeout"
 
 
@@ -103,7 +107,7 @@ def test_a_peer_that_never_ends_is_ended(relay, first):
         ender.shutdown(socket.SHUT_WR)
         assert other.recv(1) == b""
         assert hears_the_end(ender)
-    assert 0.4 < t.seconds < 2
+    assert 0.4 < t.seconds < 4
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         while True:
             other.send(b"x")

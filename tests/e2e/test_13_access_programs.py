@@ -124,7 +124,7 @@ def test_acp_timeout_kills_it_and_denies(asked):
             assert read_all(s) == b""
         except ConnectionResetError:
             pass
-    assert 0.4 < time.monotonic() - begin < 3
+    assert 0.4 < time.monotonic() - begin < 6
     assert asked.proxy.wait_record().end == "denied" and asked.target.served == 0
     wait_for(lambda: not any(processes.title(p).startswith("sleep") for pid in asked.proxy.pids()
                              for p in processes.children(pid)), "the program is gone")
@@ -138,7 +138,7 @@ def test_it_never_blocks_other_connections(start, directory, service):
     begin = time.monotonic()
     for _ in range(10):
         assert ask(port, b"hello") == b"hello"
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 8
     for s in waiting:
         s.close()
 

@@ -101,7 +101,7 @@ def test_duration_and_bytes_are_those_of_the_connection(logged):
         time.sleep(0.5)
     record = logged.proxy.wait_record()
     assert record.up == record.down == 200_000
-    assert 0.5 <= float(record["duration"]) < 2
+    assert 0.5 <= float(record["duration"]) < 5
 
 
 def test_an_error_line_says_what_was_being_done_and_for_whom(logged):
@@ -186,7 +186,7 @@ def test_a_fifo_that_nobody_reads_stops_no_client(logged, directory):
     port = logged(f"file:{fifo}")
     for _ in range(50):
         assert ask(port, b"hello") == b"hello"
-    assert b" close id=" in os.read(reader, 1 << 20)
+    wait_for(lambda: b" close id=" in os.read(reader, 1 << 20), "records in the fifo")
     os.close(reader)  # now writing to it is EPIPE
     for _ in range(50):
         assert ask(port, b"hello") == b"hello"

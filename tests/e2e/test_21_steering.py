@@ -117,7 +117,7 @@ def test_established_connections_go_on_while_a_server_drains(start, service, adm
     port, a = free_port(), service()
     start("-b", port, "-o", admin.option, a.spelt)
     with connect(port) as s:
-        admin.wait_connections(1)
+        admin.wait_connections(1, "state=relay")
         admin.ask("drain", a.spelt)
         assert admin.server(a.spelt)["state"] == "draining"
         assert gets_reset(port)

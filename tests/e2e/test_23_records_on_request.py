@@ -82,19 +82,22 @@ def test_interval_tells_of_those_that_go_on(served):
     assert [r.event for r in found[:3]] == ["interval"] * 3 and found[-1].event == "close"
     assert len({r["id"] for r in found}) == 1
     assert found[2].up == 5 and found[2]["end"] == "-"
-    assert [float(r["duration"]) for r in found[:3]] == pytest.approx([0.2, 0.4, 0.6], abs=0.15)
+    # a busy machine makes them late, never early
+    assert all(float(r["duration"]) >= 0.2 * n - 0.01 for n, r in enumerate(found[:3], 1))
 
 
 def test_the_pace_is_kept_by_the_next_worker(served):
-    port = served("access-log interval 0.3", "workers 1")
+    """A worker that began to count when it was born would write the second record 1.6 s after the first."""
+    port = served("access-log interval 1", "workers 1")
     with connect(port):
         wait_for(served.proxy.records, "a record")
         served.proxy.expect_deaths()
+        time.sleep(0.6)
         os.kill(served.proxy.workers()[0], signal.SIGKILL)
-        wait_for(lambda: len(served.proxy.records()) >= 3, "more records")
+        wait_for(lambda: len(served.proxy.records()) >= 2, "another record")
     served.proxy.wait_whole()
-    times = [float(r["duration"]) for r in served.proxy.records()[:3]]
-    assert times == pytest.approx([0.3, 0.6, 0.9], abs=0.25), "at the third it would be late by as much as was lost"
+    first, second = [float(r["duration"]) for r in served.proxy.records()[:2]]
+    assert second - first < 1.5
 
 
 def test_interval_counts_what_a_handler_moves(start, directory):

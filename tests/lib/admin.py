@@ -49,6 +49,13 @@ class Admin:
         found = wait_for(those, f"{n} connections")
         return [] if found is True else found
 
+    def wait_connection(self, *words, **wanted):
+        """The one connection, once it has these values: its worker may be a moment behind what its peers have seen."""
+        def it():
+            found = self.connections(*words)
+            return len(found) == 1 and all(found[0][k] == v for k, v in wanted.items()) and found[0]
+        return wait_for(it, f"one connection with {wanted}")
+
     def service(self, port):
         return next(s for s in self.json("status")["services"] if s["service"] == str(port))
 

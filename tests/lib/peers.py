@@ -366,11 +366,11 @@ def wait(seconds):
     return step
 
 
-def until(event):
+def until(event, timeout=PATIENCE):
     """Pauses until told: until somebody sets the threading.Event."""
     @_step("until(event)")
     def step(_):
-        assert event.wait(PATIENCE), "nobody told us to go on"
+        assert event.wait(timeout), "nobody told us to go on"
     return step
 
 
@@ -452,9 +452,12 @@ def talk(s, word=b"hello"):
     assert read_exactly(s, len(word)) == word
 
 
-def exchange_slowly(pairs, n, every):
-    """n bytes each way through all pairs at once, read in small pieces with pauses, every byte and end checked."""
+def exchange_slowly(pairs, n, every, enough=None):
+    """n bytes each way through all pairs at once, read in small pieces with pauses, every byte and end checked. With
+    `enough`, an Event, no stream ends before it is set."""
     slow = {"at_most": 64 * 1024, "every": every}
-    play_all([(client, [together([send(n, seed=i), fin()], [expect(n, seed=i + 50, **slow), expect_fin()])],
-               server, [together([send(n, seed=i + 50), fin()], [expect(n, seed=i, **slow), expect_fin()])])
+    last = [until(enough, 30), fin()] if enough else [fin()]
+    end = [until(enough, 30), expect_fin()] if enough else [expect_fin()]
+    play_all([(client, [together([send(n, seed=i), *last], [expect(n, seed=i + 50, **slow), *end])],
+               server, [together([send(n, seed=i + 50), *last], [expect(n, seed=i, **slow), *end])])
               for i, (client, server) in enumerate(pairs)])

@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from lib import processes  # noqa: E402
 from lib.ports import free_port, listening  # noqa: E402
 from lib.proxy import BINARY, Directory, Proxy  # noqa: E402
-from lib.waiting import wait_for  # noqa: E402
+from lib.waiting import stays, wait_for  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -241,9 +241,10 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, ke
         run.summary += " " + lines[-1]
         if not run.failures:
             proxy.wait_records(len(done), 10)
-            time.sleep(0.2)  # were there one record too many, it would come now
             supervisors = re.search(r"supervisors (\d+).* in an upgrade (\d+)", run.summary)
-            run.failures += wrong_records(proxy.log(), done, sum(map(int, supervisors.groups())) if supervisors else 0)
+            twice = sum(map(int, supervisors.groups())) if supervisors else 0
+            stays(lambda: proxy.log().count(" close id=") <= len(done) + twice, "no record too many", 0.2)
+            run.failures += wrong_records(proxy.log(), done, twice)
             if not faults:
                 replace_workers(proxy)
                 # spares that die all the time let no worker look at what is left
