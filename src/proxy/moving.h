@@ -1,7 +1,7 @@
 /*
  * moving.h - connections on their way from this worker to another one, or from there.
  *
- * A worker gives or takes, over one link at a time, while it serves all others. Batches are small,
+ * A worker gives (moving_give.c) or takes (moving_take.c), over one link at a time, while it serves all others. Batches are small,
  * and one is under way; takeover/handover.h has the words and messages, docs/takeover.md what
  * follows from a death at each step.
  */
