@@ -130,6 +130,18 @@ static void take_rules(int fd, uint64_t generation)
 	spawner_set_config(self.spawner, c, generation);
 }
 
+/* Programs that a spawner before us has started; it may be dead. */
+static void take_programs(struct trio *t, int fd)
+{
+	for (uint32_t i = 0; i < t->rows_used; i++) {
+		uint8_t state = trio_row(t, i)->state;
+
+		if (state != ROW_VERDICT) /* or it is denied, which ends the program */
+			spawner_take_program(self.spawner, fd, i,
+					     state == ROW_STARTING || state == ROW_HANDLER);
+	}
+}
+
 static void take_channel(int fd, uint64_t number)
 {
 	struct trio *t;
@@ -139,8 +151,10 @@ static void take_channel(int fd, uint64_t number)
 		return;
 	}
 	t = self.setup->trios[number];
-	if (spawner_add_channel(self.spawner, fd, trio_slots(t), t->n_rows, channel_gone, NULL) == 0)
-		self.channels++;
+	if (spawner_add_channel(self.spawner, fd, trio_slots(t), t->n_rows, channel_gone, NULL) < 0)
+		return;
+	self.channels++;
+	take_programs(t, fd);
 }
 
 static void control_event(void *arg, uint32_t events)

@@ -131,6 +131,17 @@ static void ignore(const char *why, const int *fds, size_t n_fds)
 	close_all(fds, n_fds);
 }
 
+/* The program of this question, also if a spawner before this one has started it. */
+static struct job *find_program(struct channel *ch, const struct question *q)
+{
+	const struct question_slot *slot = &ch->slots[q->row];
+	struct job *j = ch->by_row[q->row];
+
+	if (j && j->question.serial == q->serial)
+		return j;
+	return slot->serial == q->serial && slot->pid > 0 ? job_adopt(ch, q->row) : NULL;
+}
+
 static void take_question(struct channel *ch, const struct question *q, const int *fds,
                           size_t n_fds)
 {
@@ -152,9 +163,9 @@ static void take_question(struct channel *ch, const struct question *q, const in
 		}
 	}
 	if (q->kind == ASK_KILL) {
-		struct job *j = ch->by_row[q->row];
+		struct job *j = find_program(ch, q);
 
-		if (j && j->question.serial == q->serial)
+		if (j)
 			job_end(j);
 	} else if (is_known(ch, q)) {
 		ignore(NULL, fds, n_fds);
@@ -237,6 +248,25 @@ int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, 
 		ch->next->link = &ch->next;
 	s->channels = ch;
 	return 0;
+}
+
+void spawner_take_program(struct spawner *s, int fd, uint32_t row, bool wanted)
+{
+	struct channel *ch = s->channels;
+	struct question_slot *slot;
+	struct job *j;
+
+	while (ch && ch->fd != fd)
+		ch = ch->next;
+	if (!ch || row >= ch->n)
+		return;
+	slot = &ch->slots[row];
+	if (slot->pid <= 0 || (!wanted && slot->answered))
+		return;
+	slot->answered = wanted ? ANSWER_STARTED : ANSWER_DENIED; /* who comes after us need not look again */
+	j = job_adopt(ch, row);
+	if (j && !wanted)
+		job_end(j);
 }
 
 void channel_close(struct channel *ch)

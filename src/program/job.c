@@ -344,6 +344,24 @@ void job_begin(struct channel *ch, const struct question *q, const int *fds, siz
 	job_settle(j);
 }
 
+struct job *job_adopt(struct channel *ch, uint32_t row)
+{
+	const struct question_slot *slot = &ch->slots[row];
+	struct question q = {.kind = ASK_HANDLER, .row = row, .serial = slot->serial};
+	struct job *j = job_new(ch, &q, NULL, 0);
+
+	j->answered = true;
+	j->path = mem_strdup("");
+	j->label = mem_printf("program %d of another spawner", slot->pid);
+	if (run_adopt(&j->run, j->spawner->setup.loop, slot->pid, j->label, on_run, j) < 0) {
+		job_free(j);
+		return NULL;
+	}
+	j->running = true;
+	j->spawner->running++;
+	return j;
+}
+
 /* ---- ending it ---- */
 
 void job_end(struct job *j)

@@ -75,6 +75,9 @@ struct spawner {
 /* Takes over the descriptors. error: a reason (errno) why it cannot be served, 0: none. */
 void job_begin(struct channel *ch, const struct question *q, const int *fds, size_t n_fds,
                int error);
+/* The program in the slot of this row was started by a spawner before this one: it is looked after like our own, but its
+ * answer, if it still owes one, is not ours to give. NULL: it does not run any more. */
+struct job *job_adopt(struct channel *ch, uint32_t row);
 /* The asker does not want the program any more, or everything stops: TERM, later KILL. */
 void job_end(struct job *j);
 /* Its channel is gone. */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "os/proc.h"
 
 #define STDERR_LINGER_MS 5000 /* how long background children may go on writing to the log */
 #define TICK_MS          20
@@ -170,6 +171,26 @@ int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *
 		rc = spawn_program(what, &r->process);
 	close(pipefd[1]);
 	return rc < 0 ? rc : watch_process(r);
+}
+
+int run_adopt(struct run *r, struct loop *loop, pid_t pid, const char *label, run_fn *fn, void *arg)
+{
+	int pidfd = proc_pidfd(pid);
+	int rc;
+
+	if (pidfd < 0)
+		return pidfd;
+	/* the number pinned, is it still a program that was started for us? */
+	if (getsid(pid) != pid) {
+		close(pidfd);
+		return -ESRCH;
+	}
+	*r = (struct run){.loop = loop, .fn = fn, .arg = arg, .label = label, .told = true};
+	r->process = (struct spawned){.pid = pid, .pidfd = pidfd, .exec_fd = -1};
+	rc = watch_add(loop, &r->exit, pidfd, EPOLLIN, on_exit, r);
+	if (rc < 0)
+		run_release(r);
+	return rc;
 }
 
 void run_release(struct run *r)

@@ -42,6 +42,10 @@ struct run {
 int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *label, run_fn *fn,
               void *arg);
 
+/* A program that somebody else has started, in a session of its own: told are its end (with a status of its own only if
+ * it is our child) and what follows. Its stderr is not ours. Returns 0; -errno: it does not run any more. */
+int run_adopt(struct run *r, struct loop *loop, pid_t pid, const char *label, run_fn *fn, void *arg);
+
 /* TERM to its process group now, KILL after grace_ms if something of it is left; 0: KILL at once.
  * Nothing is told before the call returns. */
 void run_end(struct run *r, int64_t grace_ms);

@@ -150,6 +150,8 @@ void handler_cancel(struct handler *h)
 {
 	timer_clear(h->env->loop, &h->timer);
 	handler_count(h->row);
+	ask_kill(h->env, h->row, h->cold); /* unless it has ended by itself: then nothing is asked any more */
+	h->cold->question = 0;
 }
 
 void handler_resume(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,

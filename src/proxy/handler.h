@@ -36,6 +36,7 @@ void handler_event(struct handler *h);
 /* kind: enum answer_kind; pidfd: of ANSWER_STARTED, owned from now on, else -1. */
 void handler_answer(struct handler *h, uint32_t kind, int pidfd);
 void handler_spawner_lost(struct handler *h);
+/* The connection is ended: so is the program. */
 void handler_cancel(struct handler *h);
 /* Brings the bytes of a row in ROW_HANDLER up to date: the kernel counts them. */
 void handler_count(struct row *row);

@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from lib.peers import MIB, answer, ask, connect, exchange_slowly, fin, read_all, read_exactly, refused, talk
+from lib import processes
+from lib.peers import (MIB, answer, ask, connect, exchange_slowly, fin, is_reset, read_all, read_exactly, refused,
+                       talk)
 from lib.ports import free_port, listening
 from lib.waiting import wait_for
 
@@ -253,6 +255,50 @@ def test_a_handler_may_go_on_complaining_when_the_spawner_is_dead(start, directo
         s.sendall(b"all\n")
         assert read_all(s) == b"after all\n"
     proxy.wait_log("complaint")
+
+
+def kill_spawner(proxy):
+    victim = proxy.role("spawner")
+    kill(proxy, *victim)
+    wait_replaced(proxy, *victim)
+
+
+def test_programs_of_a_dead_spawner_end_at_a_stop(start, directory):
+    """TERM, and 2 s later KILL: as if the spawner had started them that is there now."""
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "trap 'exit 3' TERM\n[ $PROXY_CLIENT = 127.0.0.2 ] && trap '' TERM\n"
+                                               "echo $$\nexec <&-\nwhile :; do sleep 0.05; done"))
+    with connect(port) as mild, connect(port, source="127.0.0.2") as stubborn:
+        pids = [int(s.makefile().readline()) for s in (mild, stubborn)]
+        kill_spawner(proxy)
+        proxy.signal(signal.SIGTERM)
+        wait_for(lambda: not processes.alive(pids[0]), "it obeys TERM", 1.5)
+        assert processes.alive(pids[1])
+        proxy.wait_exit()
+        assert not processes.alive(pids[1])
+
+
+def test_a_silent_program_of_a_dead_spawner_meets_its_time_limit(start, directory):
+    port = free_port()
+    proxy = start("-b", port, "-t", "1.5", directory.script("handler", "echo $$; exec sleep 60"))
+    with connect(port) as s:
+        pid = int(s.makefile().readline())
+        kill_spawner(proxy)
+        assert is_reset(s)
+        wait_for(lambda: not processes.alive(pid), "the program is ended")
+    assert proxy.wait_record().end == "idle-timeout"
+
+
+def test_an_access_program_of_a_dead_spawner_is_ended(start, service, directory):
+    """Its client is denied, so nobody waits for it."""
+    port = free_port()
+    proxy = start("-b", port, "-a", directory.script("acp", "echo $$; exec sleep 60"), service().spelt)
+    with connect(port) as s:
+        pid = int(s.makefile().readline())
+        kill_spawner(proxy)
+        assert read_all(s) == b""
+        wait_for(lambda: not processes.alive(pid), "the program is ended")
+    assert proxy.wait_record().end == "denied"
 
 
 # ---- the supervisor dies, and is started again ----

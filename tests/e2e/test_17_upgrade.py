@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lib import processes
-from lib.peers import MIB, ask, connect, exchange_slowly, fin, read_all, read_exactly, refused, talk
+from lib.peers import MIB, ask, connect, exchange_slowly, fin, is_reset, read_all, read_exactly, refused, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -189,6 +189,17 @@ def test_handlers_survive(start, directory):
         assert read_all(s) == b"bye me\n"
     proxy.wait_log("woe")  # said by a program of the spawner before
     assert ask(port, b"you\n") == b"here\nbye you\n"
+
+
+def test_a_handler_s_time_limit_goes_on_counting(start, directory):
+    port = free_port()
+    proxy = start("-b", port, "-t", "1.5", directory.script("handler", "echo $$; exec sleep 60"))
+    with connect(port) as s:
+        pid = int(s.makefile().readline())
+        upgrade(proxy)
+        assert is_reset(s)
+        wait_for(lambda: not processes.alive(pid), "the program is ended")
+    assert proxy.wait_record().end == "idle-timeout"
 
 
 def test_what_only_root_could_do_is_still_done(start, service, directory):

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from lib import processes
 from lib.peers import ask, connect, gets_reset, is_reset, read_exactly, say
 from lib.ports import free_port
 from lib.waiting import wait_for
@@ -84,13 +85,15 @@ def test_kill_ends_a_connection_that_is_still_being_dialled(start, admin, server
 
 def test_kill_ends_a_handler_s_connection(start, admin, directory):
     port = free_port()
-    handler = directory.script("handler", "exec sleep 60")
+    handler = directory.script("handler", "echo $$; exec sleep 60")
     proxy = start("-b", port, "-o", admin.option, handler)
     with connect(port) as s:
+        pid = int(s.makefile().readline())
         (c,) = admin.wait_connections(1, "state=handler")
         admin.ask("kill", c["id"])
         assert proxy.wait_record().end == "killed"
-        s.close()
+        assert is_reset(s)
+        wait_for(lambda: not processes.alive(pid), "the program is ended")
 
 
 # -- drain, disable, enable
