@@ -5,9 +5,7 @@
 
 #include "base/mem.h"
 
-#define ERRORS_MAX   1000
-#define DEPTH_MAX    16
-#define INCLUDES_MAX 10000
+#define ERRORS_MAX 1000
 
 static set_fn *const setters[] = {
 #define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help)          \
@@ -172,56 +170,13 @@ void *directive_field(struct parser *p, const struct directive *d)
 	return (char *)parse_section(p) + d->field;
 }
 
-/* ---- files ---- */
-
-char *parse_path(struct parser *p, const char *path)
-{
-	const char *base = p->frame->path;
-	const char *slash = base ? strrchr(base, '/') : NULL;
-
-	while (path[0] == '.' && path[1] == '/') {
-		path++;
-		while (*path == '/')
-			path++;
-	}
-	if (*path == '/' || !slash)
-		return mem_strdup(path);
-	return mem_printf("%.*s/%s", (int)(slash - base), base, path);
-}
-
-static void file_note(struct parser *p, const char *path)
-{
-	p->c->files = mem_resize(p->c->files, p->n_files + 2, sizeof(*p->c->files));
-	p->c->files[p->n_files++] = mem_strdup(path);
-	p->c->files[p->n_files] = NULL;
-}
+/* ---- lines ---- */
 
 static const char *name_keep(struct parser *p, const char *name)
 {
 	p->names = mem_resize(p->names, p->n_names + 1, sizeof(*p->names));
 	p->names[p->n_names] = mem_strdup(name);
 	return p->names[p->n_names++];
-}
-
-char *parse_read(struct parser *p, const char *path, uint32_t column)
-{
-	char shown[SHOWN_MAX];
-	const char *why = "there is no way to read files here";
-	char *text = NULL;
-
-	if (++p->n_included > INCLUDES_MAX) {
-		if (p->n_included == INCLUDES_MAX + 1)
-			parse_error(p, column, "more than %d files are included", INCLUDES_MAX);
-		return NULL;
-	}
-	if (p->world && p->world->read_file)
-		text = p->world->read_file(p->world->arg, path, &why);
-	if (!text) {
-		parse_error(p, column, "cannot read %s: %s", lex_show(path, shown), why);
-		return NULL;
-	}
-	file_note(p, path);
-	return text;
 }
 
 /* A line was not understood, which may have named a port or a server. */
@@ -262,92 +217,6 @@ void parse_lines(struct parser *p, struct frame *f, const char *text, line_fn *e
 	line_release(&line);
 	p->line = outer;
 	p->frame = f->below;
-}
-
-static line_fn directive_line;
-
-/* Is `path` being read already, or too much of others? */
-static bool include_loops(struct parser *p, const char *path, uint32_t column)
-{
-	char shown[SHOWN_MAX];
-	unsigned int depth = 0;
-
-	for (struct frame *f = p->frame; f; f = f->below) {
-		if (f->path && !f->origin && !strcmp(f->path, path)) {
-			parse_error(p, column, "%s includes itself", lex_show(path, shown));
-			return true;
-		}
-		if (++depth >= DEPTH_MAX) {
-			parse_error(p, column, "files are included more than %d deep", DEPTH_MAX);
-			return true;
-		}
-	}
-	return false;
-}
-
-static void include_file(struct parser *p, const char *path, uint32_t column)
-{
-	struct frame f = {.name = path, .path = path};
-	char *text;
-
-	if (include_loops(p, path, column))
-		return;
-	text = parse_read(p, path, column);
-	if (!text)
-		return;
-	parse_lines(p, &f, text, directive_line, NULL);
-	free(text);
-}
-
-/* What the user wrote is a pattern; the directory it starts from is none. */
-static char *include_pattern(struct parser *p, const char *word)
-{
-	struct buf pattern = BUF_INIT;
-	char *directory;
-
-	if (*word == '/')
-		return mem_strdup(word);
-	directory = parse_path(p, "");
-	for (const char *s = directory; *s; s++) {
-		if (strchr("*?[\\", *s))
-			buf_addc(&pattern, '\\');
-		buf_addc(&pattern, *s);
-	}
-	buf_adds(&pattern, word);
-	free(directory);
-	return buf_detach(&pattern);
-}
-
-static void include_glob(struct parser *p, const struct word *w)
-{
-	char *pattern, **found;
-
-	if (!p->world || !p->world->glob) {
-		parse_error(p, w->column, "there is no way to look for files here");
-		return;
-	}
-	pattern = include_pattern(p, w->text);
-	found = p->world->glob(p->world->arg, pattern);
-	for (size_t i = 0; found && found[i]; i++)
-		include_file(p, found[i], w->column);
-	words_free(found);
-	free(pattern);
-}
-
-void set_include(struct parser *p, const struct directive *d, struct word *args, size_t n)
-{
-	char *path;
-
-	if (!*args[0].text) {
-		parse_error(p, args[0].column,
-		            "\"include\" takes the name of a file, not an empty word");
-	} else if (strpbrk(args[0].text, "*?[")) {
-		include_glob(p, &args[0]);
-	} else {
-		path = parse_path(p, args[0].text);
-		include_file(p, path, args[0].column);
-		free(path);
-	}
 }
 
 /* ---- directives ---- */
@@ -465,6 +334,11 @@ static void directive_line(struct parser *p, void *arg)
 	set(p, d, words + 1, p->line->n - 1);
 }
 
+void parse_directives(struct parser *p, struct frame *f, const char *text)
+{
+	parse_lines(p, f, text, directive_line, NULL);
+}
+
 /* ---- the whole ---- */
 
 struct section section_defaults(void)
@@ -529,8 +403,8 @@ struct config *config_parse_sources(const struct config_source *sources, size_t 
 		    .name = sources[i].name, .path = sources[i].path, .origin = sources[i].origin};
 
 		if (!f.origin && f.path)
-			file_note(&p, f.path);
-		parse_lines(&p, &f, sources[i].text, directive_line, NULL);
+			parse_note_file(&p, f.path);
+		parse_directives(&p, &f, sources[i].text);
 		p.last = place_end(&f, sources[i].text);
 	}
 	access_finish(&p);

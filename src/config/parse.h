@@ -74,15 +74,20 @@ bool parse_said(struct parser *p, const struct directive *d);
 /* The member that a directive fills. */
 void *directive_field(struct parser *p, const struct directive *d);
 
-/* `path` made absolute, from the directory of the current text; malloc()ed. */
+/* include.c: files. `path` made absolute, from the directory of the current text; malloc()ed. */
 char *parse_path(struct parser *p, const char *path);
 
 /* Reads a file through the world and notes it in c->files. NULL: an error was added at `column`. */
 char *parse_read(struct parser *p, const char *path, uint32_t column);
 
+/* Notes a file in c->files: one that a reload would read again. */
+void parse_note_file(struct parser *p, const char *path);
+
 /* Reads `text` line by line as `name`, and calls `each` for every line that has words. */
 typedef void line_fn(struct parser *p, void *arg);
 void parse_lines(struct parser *p, struct frame *f, const char *text, line_fn *each, void *arg);
+/* The same, each line a directive. */
+void parse_directives(struct parser *p, struct frame *f, const char *text);
 
 /* The next free element of an array that grows by doubling. */
 #define GROW(array, n, cap)                                                                        \
