@@ -98,6 +98,7 @@ static int run(int argc, char **argv, int lifeline_fd)
 	case RUN_SINGLE:
 		return single_run(c.config, c.server_given);
 	case RUN_SERVE:
+		trial_passed();
 		proc_title_init(argc, argv);
 		return serve(&c, lifeline_fd);
 	case RUN_DONE:

@@ -135,6 +135,17 @@ static int open_admin(struct supervisor *s)
 
 /* ---- the pidfile ---- */
 
+/* After an upgrade that was rolled back: the one who held the pid in it is dead, and root is given up. */
+static void rewrite_pidfile(struct supervisor *s)
+{
+	int fd = files_open_log(&s->files, s->pidfile);
+
+	if (fd < 0 || ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		log_warning("the pidfile %s still names the process before this one, %d", s->pidfile, (int)getpid());
+	if (fd >= 0)
+		close(fd);
+}
+
 static int write_pidfile(struct supervisor *s)
 {
 	const char *path = s->config->pidfile;
@@ -144,6 +155,8 @@ static int write_pidfile(struct supervisor *s)
 		return 0;
 	if (s->upgraded) { /* it says our pid already */
 		s->pidfile = mem_strdup(path);
+		if (upgrade_was_rolled_back(s))
+			rewrite_pidfile(s);
 		return 0;
 	}
 	f = fopen(path, "we");

@@ -137,8 +137,9 @@ struct supervisor {
 	/* upgrade.c */
 	bool upgraded;             /* we have just become this program */
 	int guard_fd;              /* to the old one that waits in case we fail; -1: none */
-	struct run check;
+	struct run check;          /* trial.c: the new program, tried */
 	bool checking, check_passed;
+	bool rehearsing;           /* else --check */
 	bool upgrade_told;         /* how it went */
 	int check_out;             /* what it printed */
 	struct timer check_timer, renew_timer, reap_timer;
@@ -197,11 +198,21 @@ int supervisor_pack_rules(struct supervisor *s);
 void supervisor_send_listeners(struct supervisor *s, struct crew *to, const struct sockets *now,
 			       const struct sockets *before);
 
-/* upgrade.c */
-/* Begins; admin_upgrade_over() is told how it went. false: one is under way already. */
+/* trial.c */
+/* Begins an upgrade; admin_upgrade_over() is told how it went. false: one is under way already. */
 bool supervisor_upgrade(struct supervisor *s);
+/* In the new program, once it has understood its command line: if this is a trial, says so and ends. */
+void trial_passed(void);
+
+/* upgrade.c */
+/* The trial has gone well: the supervisor becomes the new program. */
+void upgrade_become(struct supervisor *s);
+/* For the log, and for whoever asked for it; the first reason is the one that is told. */
+void upgrade_failed(struct supervisor *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* First thing: what the old program has left us. false: this is no upgrade. */
 bool upgrade_inherit(struct supervisor *s);
+/* We are the old program once more, as another process. */
+bool upgrade_was_rolled_back(const struct supervisor *s);
 /* The trios are ours: the guard may go, and they become the new program, too. */
 void upgrade_taken_over(struct supervisor *s);
 /* We shall not fail any more, or are to end: nobody has to take our place. */

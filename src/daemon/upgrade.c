@@ -1,7 +1,7 @@
 /*
  * upgrade.c - the program at the path we were started from replaces us, and no connection notices.
  *
- *   1. It is tried first: with our command line and --check. If that fails, nothing changes.
+ *   1. It is tried first (trial.c). If that fails, nothing changes.
  *   2. The supervisor becomes it (exec: the same pid) and takes over the trios, exactly as after a crash: they are told
  *      beforehand that their supervisor is leaving.
  *   3. A guard, a child that still is the old program, waits meanwhile. If the new one dies or does not get ready, the
@@ -32,7 +32,6 @@
 
 #define VARIABLE        UPGRADE_VARIABLE /* "FILES GUARD LIFELINE SPAWNER": descriptors, -1: none */
 #define ROLLED_BACK     (-2)               /* in place of GUARD: the new program has failed */
-#define CHECK_LIMIT_MS  10000
 #define GUARD_LIMIT_MS  20000
 #define RENEW_LIMIT_MS  5000
 #define LOOK_MS         5
@@ -43,10 +42,7 @@
 #define GO              'g'
 #define READ_ON         'r'
 
-/* It has failed: for the log, and for whoever asked for it; the first reason is the one that is told. */
-static void failed(struct supervisor *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void failed(struct supervisor *s, const char *fmt, ...)
+void upgrade_failed(struct supervisor *s, const char *fmt, ...)
 {
 	struct buf text = BUF_INIT;
 	va_list ap;
@@ -195,12 +191,12 @@ static void set_leaving(struct supervisor *s, int leaving)
 	}
 }
 
-static void become(struct supervisor *s)
+void upgrade_become(struct supervisor *s)
 {
 	int guard_fd = start_guard(s);
 
 	if (guard_fd < 0) {
-		failed(s, "%s: nothing has changed", strerror(-guard_fd));
+		upgrade_failed(s, "%s: nothing has changed", strerror(-guard_fd));
 		return;
 	}
 	log_info("upgrade: becoming %s", s->setup->binary);
@@ -214,7 +210,7 @@ static void become(struct supervisor *s)
 	user_keep_over_exec();
 	setrlimit(RLIMIT_NOFILE, &s->nofile_before); /* as it was found */
 	execv(s->setup->binary, s->setup->argv);
-	failed(s, "cannot execute %s: %s: nothing has changed", s->setup->binary,
+	upgrade_failed(s, "cannot execute %s: %s: nothing has changed", s->setup->binary,
 		  strerror(errno));
 	set_leaving(s, 0);
 	unsetenv(VARIABLE);
@@ -228,112 +224,6 @@ static void become(struct supervisor *s)
 	close(guard_fd);
 	close(s->lifeline_fd);
 	s->lifeline_fd = -1;
-}
-
-/* ---- 1. the trial ---- */
-
-/* It printed a configuration: it is a tcpproxy. */
-static bool printed_configuration(int fd)
-{
-	char text[65536];
-	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-
-	text[n > 0 ? n : 0] = '\0';
-	return strncmp(text, "port ", 5) == 0 || strstr(text, "\nport ");
-}
-
-static void judge(struct supervisor *s, int status)
-{
-	if (status != 0)
-		failed(s, "%s does not accept the running configuration (%s %d): nothing has "
-			  "changed",
-			  s->setup->binary, WIFSIGNALED(status) ? "signal" : "exit status",
-			  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-	else if (!printed_configuration(s->check_out))
-		failed(s, "%s --check did not print the configuration, so it is no tcpproxy: "
-			  "nothing has changed",
-			  s->setup->binary);
-	else
-		s->check_passed = true;
-}
-
-static void check_over(void *arg, enum run_event event, int value)
-{
-	struct supervisor *s = arg;
-
-	if (event == RUN_FAILED)
-		failed(s, "cannot execute %s: %s: nothing has changed", s->setup->binary,
-			  strerror(value));
-	if (event == RUN_EXITED)
-		judge(s, value);
-	if (event != RUN_FINISHED)
-		return;
-	timer_clear(&s->loop, &s->check_timer);
-	close(s->check_out);
-	s->checking = false;
-	if (s->check_passed && !s->stopping && !s->quitting && !s->leaving)
-		become(s);
-}
-
-static void check_too_long(void *arg)
-{
-	struct supervisor *s = arg;
-
-	failed(s, "%s --check does not end: nothing has changed", s->setup->binary);
-	run_end(&s->check, 0);
-}
-
-/* Our command line with --check in front. */
-static char **check_argv(const struct supervisor *s)
-{
-	char **argv;
-	int n = 0;
-
-	while (s->setup->argv[n])
-		n++;
-	argv = mem_alloc(((size_t)n + 2) * sizeof(char *));
-	argv[0] = (char *)s->setup->binary;
-	argv[1] = (char *)"--check";
-	for (int i = 1; i < n; i++)
-		argv[i + 1] = s->setup->argv[i];
-	return argv;
-}
-
-bool supervisor_upgrade(struct supervisor *s)
-{
-	struct spawn what = {.umask = s->umask_before, .keep_cwd = true};
-	char **argv;
-	int rc;
-
-	if (s->checking || s->renewing < s->n_crews) {
-		log_warning("upgrade: one is under way already");
-		return false;
-	}
-	argv = check_argv(s);
-	s->check_out = memfd_create("tcpproxy-check", MFD_CLOEXEC);
-	what.argv = argv;
-	what.fds[1] = s->check_out;
-	/* a private configuration is read through the helper */
-	what.fds[0] = s->files.fd >= 0 ? s->files.fd : s->check_out;
-	if (s->files.fd >= 0)
-		setenv(FILES_VARIABLE, "0", 1);
-	what.env = environ;
-	s->check_passed = false;
-	s->checking = true;
-	s->upgrade_told = false;
-	rc = s->check_out < 0 ? -errno
-			      : run_start(&s->check, &s->loop, &what, "upgrade: the new program",
-					  check_over, s);
-	if (rc < 0) {
-		failed(s, "cannot try %s: %s: nothing has changed", s->setup->binary,
-			  strerror(-rc));
-		s->checking = false;
-	} else {
-		timer_set(&s->loop, &s->check_timer, s->loop.now_ms + CHECK_LIMIT_MS, check_too_long, s);
-	}
-	unsetenv(FILES_VARIABLE);
-	free(argv);
-	return true;
 }
 
 /* ---- in the new program ---- */
@@ -356,6 +246,11 @@ bool upgrade_inherit(struct supervisor *s)
 	keep_over_exec(files, false);
 	keep_over_exec(guard_fd, false);
 	return true;
+}
+
+bool upgrade_was_rolled_back(const struct supervisor *s)
+{
+	return s->guard_fd == ROLLED_BACK;
 }
 
 static void renew_next(struct supervisor *s);
@@ -427,8 +322,8 @@ static void renew_next(struct supervisor *s)
 
 void upgrade_taken_over(struct supervisor *s)
 {
-	if (s->guard_fd == ROLLED_BACK)
-		failed(s, "%s ended before it was ready: the old program goes on, as process %d",
+	if (upgrade_was_rolled_back(s))
+		upgrade_failed(s, "%s ended before it was ready: the old program goes on, as process %d",
 			  s->setup->binary, (int)getpid());
 	if (s->guard_fd < 0)
 		return;

@@ -114,24 +114,66 @@ def test_a_missing_program_changes_nothing(start, service):
     assert ask(port, b"x") == b"x"
 
 
-def test_a_program_that_dies_after_its_trial_is_rolled_back(start, service):
-    """It passes --check and ends as supervisor: the old program goes on, and so do the connections."""
+@pytest.mark.parametrize("what", ["exit 3", "kill -SEGV $$", "echo READY"])
+def test_a_program_that_ends_instead_of_serving_changes_nothing(start, service, what):
+    """It passes --check, and is tried as it would serve, too."""
     port = free_port()
     proxy = start("-b", port, service().spelt)
+    before = proxy.wait_whole()
     with connect(port) as c:
         talk(c)
-        replace(proxy, '#!/bin/sh\n[ "$1" = --check ] && exec REAL "$@"\nexit 3\n')
+        replace(proxy, f'#!/bin/sh\n[ "$1" = --check ] && exec REAL "$@"\n{what}\n')
+        proxy.signal(signal.SIGUSR2)
+        proxy.wait_log("upgrade: .* ends instead of serving.*: nothing has changed")
+        talk(c)
+    os.rename(f"{proxy.directory.program}.kept", proxy.directory.program)
+    assert proxy.whole() == before
+    assert ask(port, b"x") == b"x"
+
+
+@pytest.fixture
+def rolled_back(start, service, directory):
+    """rolled_back(...): after an upgrade to a program that passes both trials, and ends in the place of the supervisor: the
+    proxy that goes on, its client, and its supervisor now."""
+    def make(port, *argv, **more):
+        proxy = start("-b", port, *argv, service().spelt, **more)
+        client = connect(port)
+        talk(client)
+        os.chmod(directory.path, 0o777)  # the service user notes how often it ran
+        replace(proxy, f'#!/bin/sh\necho >>{directory.path}/runs\n[ $(wc -l <{directory.path}/runs) -lt 3 ] && '
+                       'exec REAL "$@"\nexit 3\n')
         proxy.expect_deaths()
         proxy.signal(signal.SIGUSR2)
         proxy.process.wait(10)
-        proxy.wait_log("upgrade: .* ended before it was ready: the old program goes on")
-        talk(c)
-        assert ask(port, b"new") == b"new"
-    supervisors = [p for p, title in proxy.everybody().items() if title == "tcpproxy: supervisor"]
-    assert len(supervisors) == 1
-    os.kill(supervisors[0], signal.SIGTERM)
+        found = proxy.wait_log("upgrade: .* ended before it was ready: the old program goes on, as process ([0-9]+)")
+        talk(client)
+        supervisor = int(found[1])
+        assert [p for p, title in proxy.everybody().items() if title == "tcpproxy: supervisor"] == [supervisor]
+        return proxy, client, supervisor
+    return make
+
+
+def test_a_program_that_dies_after_its_trials_is_rolled_back(rolled_back):
+    """The old program goes on, and so do the connections."""
+    port = free_port()
+    proxy, client, supervisor = rolled_back(port)
+    assert ask(port, b"new") == b"new"
+    os.kill(supervisor, signal.SIGTERM)
     wait_for(lambda: not proxy.everybody(), "all of it ends", 5)
     wait_for(lambda: refused(port), "the port refuses")
+    client.close()
+
+
+def test_the_pidfile_names_the_process_that_goes_on(rolled_back, directory):
+    """A process that has died does not come back; scripts find the other one, in a directory of root's, too."""
+    private = directory / "private"
+    os.mkdir(private, 0o700)
+    proxy, client, supervisor = rolled_back(free_port(), "-p", f"{private}/pid")
+    assert open(f"{private}/pid").read() == f"{supervisor}\n" != f"{proxy.pid}\n"
+    os.kill(supervisor, signal.SIGTERM)
+    wait_for(lambda: not proxy.everybody(), "all of it ends", 5)
+    assert not os.path.exists(f"{private}/pid")
+    client.close()
 
 
 def test_a_stop_in_the_middle(start, service):

@@ -138,9 +138,10 @@ def test_upgrade(service):
         assert answers(c, b"after")
 
 
+# it passes its trials, but has no supervisor's place to die in
 NO_GOOD = """#!/bin/sh
-case "$*" in
-*--check*) exec /usr/local/sbin/good "$@" ;;
+case "$TCPPROXY_UPGRADE" in
+"") exec /usr/local/sbin/good "$@" ;;
 esac
 exit 1
 """
