@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "daemon/logger.h"
 #include "os/landlock.h"
 #include "os/proc.h"
@@ -17,9 +18,17 @@
 
 #define PATIENCE_MS 2000
 
+/* The helper outlives upgrades, so it may be of another version than who asks. */
+#ifdef OTHER_LAYOUT
+#define VERSION (1 + OTHER_LAYOUT)
+#else
+#define VERSION 1
+#endif
+
 enum verb { OPEN_READ, OPEN_LOG, UNLINK };
 
 struct wish {
+	uint32_t version; /* first in every version; so is an int, 0 or -errno, in the answer */
 	enum verb verb;
 	char path[PATH_MAX];
 };
@@ -54,10 +63,10 @@ static void serve(int fd)
 		len = sock_recv_message(fd, &w, sizeof(w), NULL, NULL);
 		if (len == -EAGAIN || len == -EINTR)
 			continue;
-		if (len != sizeof(w))
+		if (len <= 0)
 			return;
 		w.path[PATH_MAX - 1] = '\0';
-		rc = fulfil(&w);
+		rc = len == sizeof(w) && w.version == VERSION ? fulfil(&w) : -EPROTO;
 		answer = rc < 0 ? rc : 0;
 		sock_send_message(fd, &answer, sizeof(answer), &rc, rc > 0);
 		if (rc > 0)
@@ -115,6 +124,10 @@ static int ask(struct files *f, const struct wish *w)
 	if (poll(&p, 1, PATIENCE_MS) != 1 ||
 	    sock_recv_message(f->fd, &answer, sizeof(answer), &fd, &n_fds) != sizeof(answer))
 		return -EACCES;
+	if (answer == -EPROTO)
+		log_warning("%s: \"tcpproxy: files\" is still of the version that was started, which this one cannot ask: until "
+			    "the next stop and start only what the service user may do is done",
+			    w->path);
 	return answer == 0 && n_fds == 1 ? fd : answer;
 }
 
@@ -126,6 +139,7 @@ static int do_or_ask(struct files *f, enum verb verb, const char *path)
 	if (strlen(path) >= sizeof(w.path))
 		return -ENAMETOOLONG;
 	memset(&w, 0, sizeof(w));
+	w.version = VERSION;
 	w.verb = verb;
 	snprintf(w.path, sizeof(w.path), "%s", path);
 	rc = fulfil(&w);

@@ -3,8 +3,8 @@
  * of root's, removing the pidfile there.
  *
  * A small process of the service user keeps CAP_DAC_OVERRIDE for that, confined by landlock to the
- * directories of these files. Where the kernel has no landlock there is no such process, and files_missing()
- * says what will not work.
+ * directories of these files. Where the kernel has no landlock there is no such process. It cannot be replaced once root
+ * is given up, so it stays what it is over upgrades.
  */
 #ifndef DAEMON_FILES_H
 #define DAEMON_FILES_H

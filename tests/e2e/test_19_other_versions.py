@@ -115,6 +115,16 @@ def test_a_stop_ends_the_old_ones_too(start, directory):
     assert refused(port)
 
 
+def test_a_process_for_files_of_another_version_is_told_of(start, service, directory):
+    private = directory / "private"
+    os.mkdir(private, 0o700)
+    proxy = start("-b", free_port(), "-p", f"{private}/pid", service().spelt)
+    upgrade(proxy, 1, OTHER)
+    proxy.stop()
+    assert f'{private}/pid: "tcpproxy: files" is still of the version that was started' in proxy.log()
+    assert f"cannot remove the pidfile {private}/pid: " in proxy.log()
+
+
 @pytest.mark.parametrize("who", ["retired worker", "keeper", "worker 1"])
 def test_deaths_while_the_old_ones_hand_over(start, service, who):
     port = free_port()
