@@ -104,6 +104,17 @@ static int open_one(const struct addr *a, const struct sockets *old)
 	return fd;
 }
 
+/* Is this the socket of one address, and is its port to be served on all of them? */
+static bool covered(const struct addr *a, const struct addr *wanted, size_t n)
+{
+	if (addr_is_wildcard(a))
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (addr_is_wildcard(&wanted[i]) && wanted[i].family == a->family && wanted[i].port == a->port)
+			return true;
+	return false;
+}
+
 static void explain(const struct addr *a, int error, struct buf *why)
 {
 	char text[ADDR_TEXT_MAX];
@@ -144,6 +155,10 @@ bool sockets_open(const struct sockets *old, const struct config *c,
 			ok = false;
 		}
 	}
+	/* closed, it would reset whoever connects at that moment; the wildcard does the same, so it stays */
+	for (size_t i = 0; i < old->n; i++)
+		if (covered(&old->list[i].addr, wanted, n) && !sockets_has(next, old->list[i].id))
+			add(next, &old->list[i].addr, old->list[i].fd, old->list[i].id);
 	free(wanted);
 	if (!ok)
 		sockets_close(next, old);

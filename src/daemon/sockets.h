@@ -29,7 +29,7 @@ void sockets_adopt_one(struct sockets *s, int fd, uint32_t id);
 
 /* What a reload would change: opens what is missing. Returns false, with one line per failure in `why`
  * ("port 25: address already in use"), and nothing open that was not before. On success *next is the new
- * set, which shares descriptors with the old one. */
+ * set, which shares descriptors with the old one: also those of single addresses where all are to be served now. */
 bool sockets_open(const struct sockets *old, const struct config *c,
 		  const struct interface_address *ifs, size_t n_ifs, struct sockets *next,
 		  struct buf *why);

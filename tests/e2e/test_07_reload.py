@@ -162,11 +162,18 @@ def test_a_port_in_use_changes_nothing_and_is_named(start, named, server):
     assert answer(port) == b"old" and refused(other)
 
 
-def test_no_client_is_refused_during_reloads(start, named):
-    """A loop of connects while one HUP follows the other and the ports beside it come and go."""
+ALL, BESIDE = "port {port}\nserver {me}\n", "port {other}\nserver {me}\n"
+ONE = "port {port}\ninterface 127.0.0.5\nserver {me}\n"
+
+
+@pytest.mark.parametrize("hosts, texts, times", [
+    (["127.0.0.1", "127.0.0.5", "::1"], [ALL, ALL + BESIDE, ALL + "interface 127.0.0.5\nserver {me}\n"], 20),
+    (["127.0.0.5"], [ALL, ONE], 200),
+], ids=["the ports beside it", "all addresses and one"])
+def test_no_client_is_refused_during_reloads(start, named, hosts, texts, times):
+    """A loop of connects while one HUP follows the other, and what is listened on beside it comes and goes."""
     port, other, me = free_port(), free_port(), named("me")
-    texts = [f"port {port}\nserver {me}\n", f"port {port}\nserver {me}\nport {other}\nserver {me}\n",
-             f"port {port}\nserver {me}\ninterface 127.0.0.5\nserver {me}\n"]
+    texts = [text.format(port=port, other=other, me=me) for text in texts]
     proxy = start(config=texts[0])
     failures, stop, served = [], threading.Event(), [0]
 
@@ -178,12 +185,12 @@ def test_no_client_is_refused_during_reloads(start, named):
                 served[0] += 1
             except OSError as e:
                 failures.append(repr(e))
-    threads = [threading.Thread(target=loop, args=(host,)) for host in ("127.0.0.1", "127.0.0.5", "::1")]
+    threads = [threading.Thread(target=loop, args=(host,)) for host in hosts for _ in range(2)]
     for t in threads:
         t.start()
-    for i in range(20):
+    for i in range(times):
         seen = served[0]
-        reload(proxy, texts[i % 3])
+        reload(proxy, texts[i % len(texts)])
         wait_for(lambda: served[0] > seen + 5 or failures, "some more clients")
     stop.set()
     for t in threads:
