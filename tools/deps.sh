@@ -18,7 +18,7 @@ top=$(cd "$(dirname "$0")/.." && pwd)
 cache=${TCPPROXY_REAL:-$top/build/real}
 policy=/usr/sbin/policy-rc.d
 
-build="gcc libc6-dev make meson ninja-build pkg-config libc-ares-dev libcap-dev libseccomp-dev libjansson-dev
+build="gcc libc6-dev make meson ninja-build pkg-config libc-ares-dev libcap-dev libseccomp-dev liburing-dev libjansson-dev
 	libncurses-dev libcmocka-dev libmicrohttpd-dev libjs-dygraphs"
 run="curl netcat-openbsd iproute2 python3"
 test="python3 python3-pytest python3-pytest-xdist mandoc psmisc procps socat strace systemd clang libclang-rt-14-dev netbase libnss-wrapper
