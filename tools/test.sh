@@ -52,7 +52,7 @@ run_pytest() { # name, program, arguments...
 step 'configuration texts and messages' run_pytest golden "$BUILD/tcpproxy" -n "$JOBS" tests/golden
 step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" tests/lint tests/man
 step 'end to end' run_pytest e2e "$BUILD/tcpproxy" -n "$JOBS" tests/e2e
-for way in copy splice peek; do
+for way in copy batch splice peek; do
 	step "streams, each moved by $way" true
 	export TCPPROXY_FLOW=$way
 	run_pytest "streams-$way" "$BUILD-faults/tcpproxy" -n "$JOBS" \

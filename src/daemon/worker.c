@@ -18,6 +18,7 @@
 #include "os/proc.h"
 #include "os/sandbox.h"
 #include "os/shm.h"
+#include "os/uring.h"
 #include "takeover/keeper.h"
 
 #define MEMBERS_AGAIN_MS 20 /* a keeper that is just being replaced cannot be watched yet */
@@ -440,10 +441,25 @@ void worker_forget(void)
 	malloc_trim(0);
 }
 
+/* The predecessor's goes with what else is nobody's. Who comes after a worker that died of a fault of its own does
+ * without: so whose connection it was comes out. */
+static struct uring *new_uring(void)
+{
+	struct uring *uring = atomic_load(&worker.trio->fault) ? NULL : uring_new();
+
+	if (!uring && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
+		log_info("io_uring cannot be used here (%s): each message takes system calls of its own", strerror(errno));
+	FAULT_POINT();
+	worker.trio->uring_fd = uring ? uring_fd(uring) : -1;
+	FAULT_POINT();
+	return uring;
+}
+
 void worker_run(void *arg)
 {
 	const struct worker_setup *setup = arg;
 	const char *missing;
+	struct uring *uring;
 
 	memset(&worker, 0, sizeof(worker));
 	worker.trio = setup->trio;
@@ -451,11 +467,14 @@ void worker_run(void *arg)
 	log_set_sink(put_line, NULL);
 	log_set_level_word(&setup->world->log_level);
 	FAULT_ARM("TCPPROXY_FAULTS");
+	uring = new_uring();
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
 		log_warning("workers run without %s: this kernel does not have it", missing);
 	mark_faults();
 	start_engine(setup);
+	if (uring)
+		engine_batches(&worker.engine, uring);
 	watch_members();
 	if (worker.trio->control_fd >= 0)
 		watch_add(&worker.engine.loop, &worker.control, worker.trio->control_fd, EPOLLIN,

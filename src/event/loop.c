@@ -103,6 +103,11 @@ uint64_t loop_token(unsigned kind, uint64_t number)
 	return (uint64_t)kind << KIND_SHIFT | number;
 }
 
+unsigned loop_kind(uint64_t token)
+{
+	return (unsigned)(token >> KIND_SHIFT);
+}
+
 static int control(struct loop *l, int op, int fd, uint32_t events, uint64_t token)
 {
 	struct epoll_event ev = {.events = events, .data.u64 = token};
@@ -236,7 +241,7 @@ static void dispatch(struct loop *l, int n)
 {
 	for (int i = 0; i < n; i++) {
 		struct epoll_event *ev = &l->events[i];
-		unsigned kind = (unsigned)(ev->data.u64 >> KIND_SHIFT);
+		unsigned kind = loop_kind(ev->data.u64);
 		uint64_t number = ev->data.u64 & ((1ULL << KIND_SHIFT) - 1);
 
 		if (!ev->events)
@@ -279,6 +284,8 @@ int loop_turn(struct loop *l, int max_wait_ms)
 	l->now_ms = clock_mono_ms();
 	l->turns++;
 	l->busy = false;
+	if (l->before && n > 0)
+		l->before(l->before_arg, l->events, n);
 	dispatch(l, n < 0 ? 0 : n);
 	run_timers(l);
 	if (l->after)

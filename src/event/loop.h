@@ -51,6 +51,9 @@ struct loop {
 	struct { loop_fn *fn; void *arg; } kinds[LOOP_KINDS];
 	struct timer **heap;
 	uint32_t n_timers, cap_timers;
+	/* once per turn, with its events before they are handled; one that it zeroes is handled. NULL: none */
+	void (*before)(void *arg, struct epoll_event *events, int n);
+	void *before_arg;
 	void (*after)(void *arg); /* once per turn, after all events; NULL: none */
 	void *after_arg;
 	bool busy; /* set by `after` or a handler: do not sleep in the next turn */
@@ -61,6 +64,7 @@ int loop_init(struct loop *l, int epfd, struct epoll_event *events, int n);
 void loop_release(struct loop *l);
 
 void loop_handle(struct loop *l, unsigned kind, loop_fn *fn, void *arg);
+unsigned loop_kind(uint64_t token);
 uint64_t loop_token(unsigned kind, uint64_t number); /* number < 2^56 */
 
 /* 0 or -errno. loop_add: EEXIST is turned into a change. */

@@ -26,6 +26,7 @@ static const int allowed[] = {
 	SCMP_SYS(rt_sigreturn), SCMP_SYS(sendmsg), SCMP_SYS(sendto), SCMP_SYS(setsockopt),
 	SCMP_SYS(shutdown), SCMP_SYS(sigaltstack), SCMP_SYS(splice), SCMP_SYS(tee),
 	SCMP_SYS(tgkill), SCMP_SYS(wait4), SCMP_SYS(waitid), SCMP_SYS(write), SCMP_SYS(writev),
+	SCMP_SYS(io_uring_enter), /* of a ring that can only receive and send */
 	SCMP_SYS(prctl), /* a keeper cloned from here begins its role with it */
 };
 

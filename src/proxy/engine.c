@@ -10,11 +10,11 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/sock.h"
+#include "proxy/batch.h"
+#include "proxy/flow_batch.h"
 #include "proxy/session.h"
 #include "takeover/recover.h"
 
-#define SIDE_BITS  2
-#define INDEX_BITS 30
 #define ADOPT_AT_ONCE 64 /* rows in one turn: the others are served meanwhile */
 
 static void adopt_some(struct engine *e);
@@ -58,21 +58,19 @@ uint32_t engine_live(const struct engine *e)
 static void row_event(void *arg, uint64_t number, uint32_t events)
 {
 	struct engine *e = arg;
-	enum side side = (enum side)(number & 3);
-	uint32_t i = (uint32_t)(number >> SIDE_BITS) & ((1u << INDEX_BITS) - 1);
-	uint32_t serial = (uint32_t)(number >> 32);
+	struct row_name name = row_named(number);
 	struct session *s;
 	struct row *row;
 
-	if (i >= e->env.trio->n_rows)
+	if (name.index >= e->env.trio->n_rows)
 		return;
-	row = trio_row(e->env.trio, i);
-	if (row->state == ROW_FREE || (row->serial & 0xffffff) != serial)
+	row = trio_row(e->env.trio, name.index);
+	if (row->state == ROW_FREE || (row->serial & 0xffffff) != name.serial)
 		return; /* of a connection that has ended meanwhile */
-	e->env.trio->working_on = (int32_t)i;
-	s = engine_session(e, i);
+	e->env.trio->working_on = (int32_t)name.index;
+	s = engine_session(e, name.index);
 	if (s)
-		session_event(s, side, events);
+		session_event(s, name.side, events);
 	e->env.trio->working_on = -1;
 }
 
@@ -84,6 +82,20 @@ void engine_again(struct engine *e, uint32_t row)
 		return;
 	s->queued = true;
 	e->ready[e->n_ready++] = row;
+}
+
+static void before_events(void *arg, struct epoll_event *events, int n)
+{
+	struct engine *e = arg;
+
+	batch_events(e->batch, events, n);
+}
+
+void engine_batches(struct engine *e, struct uring *uring)
+{
+	e->batch = batch_new(e, uring);
+	e->loop.before = before_events;
+	e->loop.before_arg = e;
 }
 
 static void run_ready(void *arg)
@@ -327,7 +339,7 @@ static void settle_step(struct engine *e)
 }
 
 /* Bytes of this connection may be in the scratch: they come before everything else that uses it. */
-static void finish_step(struct engine *e)
+static void finish_open_step(struct engine *e)
 {
 	struct copy_step *step = &e->env.trio->step;
 	int32_t i = step->row;
@@ -345,6 +357,14 @@ static void finish_step(struct engine *e)
 	pipepool_discard(&step->pipe_read, &step->pipe_write);
 	barrier();
 	step->row = -1;
+}
+
+static void finish_steps(struct engine *e)
+{
+	finish_open_step(e);
+	for (unsigned i = 0; i < BATCH_SLOTS; i++)
+		if (flow_batch_hand_over(e->env.trio, i))
+			finish_open_step(e);
 }
 
 static void adopt_client(void *arg, int fd)
@@ -383,7 +403,7 @@ void engine_take_over(struct engine *e)
 	moving_recover(e);
 	look_for_poison(e);
 	FAULT_POINT();
-	finish_step(e);
+	finish_steps(e);
 	FAULT_POINT();
 	recover_descriptors(e->env.trio, atomic_load(receiving) ? NULL : adopt_client, e);
 	atomic_store(receiving, 0);
@@ -461,6 +481,7 @@ void engine_forget(struct engine *e)
 	free(e->ready);
 	free(e->ready_now);
 	free(e->listeners);
+	batch_forget(e->batch);
 	free(e->loop.heap);
 	ruleset_free(e->rules);
 	memset(e, 0, sizeof(*e));

@@ -16,7 +16,9 @@
 #include "proxy/step.h"
 #include "proxy/tapping.h"
 
+struct batch;
 struct session;
+struct uring;
 
 struct listener {
 	uint32_t id;     /* the supervisor's */
@@ -75,12 +77,15 @@ struct engine {
 	/* called when one worker has clearly more connections than others, or (busy) this one too much to do; may
 	 * be NULL */
 	void (*lopsided)(void *arg, bool busy);
+	struct batch *batch;        /* NULL: each message takes calls of its own */
 	struct engine_setup setup;
 };
 
 /* epfd -1: a new one. Returns 0 or -errno. */
 int engine_init(struct engine *e, const struct engine_setup *setup, int epfd);
 
+/* From now on small messages of many connections are moved together. */
+void engine_batches(struct engine *e, struct uring *uring);
 /* Frees the memory, and nothing else: descriptors are another process's now. Takes one that was never made. */
 void engine_forget(struct engine *e);
 /* Takes over the rules; the old ones are freed. Connections that are not established yet go on by the

@@ -32,7 +32,8 @@ enum flow_stop {
 /* What is expected of a direction, from what it did last. */
 struct flow_habit {
 	bool bulk : 1;       /* comes in large pieces: splice */
-	uint8_t against : 7; /* pieces in a row that say otherwise */
+	bool small : 1;      /* the last was one that a batch has room for */
+	uint8_t against : 6; /* pieces in a row that say otherwise */
 };
 
 /* Pieces that change the habit, by their size and number: below 12 to 16 KiB splice costs more than it saves. */

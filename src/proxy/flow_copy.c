@@ -90,7 +90,8 @@ void flow_finish_copy(struct copy_step *step, struct flow_row *row, const char *
 
 static void learn(struct flow_habit *habit, size_t n)
 {
-	habit->against = (n >= FLOW_LARGE ? habit->against + 1 : 0) & 0x7f;
+	habit->small = n < BATCH_ROOM;
+	habit->against = (n >= FLOW_LARGE ? habit->against + 1 : 0) & 0x3f;
 	if (habit->against >= FLOW_LARGE_ONES)
 		*habit = (struct flow_habit){.bulk = true};
 }

@@ -11,7 +11,7 @@
 
 static void learn(struct flow_habit *habit, size_t n)
 {
-	habit->against = (n < FLOW_SMALL ? habit->against + 1 : 0) & 0x7f;
+	habit->against = (n < FLOW_SMALL ? habit->against + 1 : 0) & 0x3f;
 	if (habit->against >= FLOW_SMALL_ONES)
 		*habit = (struct flow_habit){0};
 }

@@ -61,6 +61,11 @@ void relay_start(struct relay *r, const struct relay_owner *owner, struct row *r
 void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *row);
 void relay_event(struct relay *r, enum side side, uint32_t events);
 void relay_run(struct relay *r);
+/* relay_batch.c: can what the event tells of side s be moved by a batch (flow_batch.h)? Then *ret says what. */
+struct flow_batch_item;
+bool relay_batchable(const struct relay *r, enum side s, uint32_t events, struct flow_batch_item *ret);
+/* It was. true: the event is dealt with; else relay_event() is to follow. */
+bool relay_batched(struct relay *r, const struct flow_batch_item *item);
 void relay_cancel(struct relay *r);
 
 #endif

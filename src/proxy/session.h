@@ -30,8 +30,9 @@ struct session {
 	struct row_cold *cold;
 	uint32_t index;
 	uint16_t seen; /* events of the client that were told before there is a server */
-	bool queued;   /* on the ready list */
-	bool stepping; /* a step other than the relay has begun */
+	bool queued : 1;   /* on the ready list */
+	bool stepping : 1; /* a step other than the relay has begun */
+	bool batched : 1;  /* one of its directions is in the batch */
 	struct timer *record_timer; /* NULL: no records at intervals */
 	union {
 		struct relay relay;

@@ -39,6 +39,19 @@ static inline uint64_t row_token(struct trio *t, const struct row *r, enum side 
 						 (uint64_t)row_index(t, r) << 2 | (uint64_t)side);
 }
 
+struct row_name {
+	uint32_t index, serial; /* the latter's low 24 bits */
+	enum side side;
+};
+
+/* What the number of a token of LOOP_KIND_ROW says. */
+static inline struct row_name row_named(uint64_t number)
+{
+	return (struct row_name){.index = (uint32_t)(number >> 2) & ((1u << 30) - 1),
+				 .serial = (uint32_t)(number >> 32) & 0xffffff,
+				 .side = (enum side)(number & 3)};
+}
+
 /* Events that another worker may have been told of. EPOLLMSG is never reported: it says "perhaps". */
 #define PERHAPS_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLMSG)
 #define ROW_EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)

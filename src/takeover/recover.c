@@ -65,7 +65,7 @@ static void note_spare(struct known *k, struct copy_step *step)
 static void note_fixed(struct known *k, const struct trio *t)
 {
 	const int fds[] = {t->epfd,     t->config_fd, t->trio_fd,      t->world_fd, t->supervisor_fd,
-			   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd};
+			   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd, t->uring_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		note(k, fds[i]);

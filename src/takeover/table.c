@@ -43,7 +43,8 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 	p->limit_offset = align(p->ring_offset + ring_size(TRIO_RING));
 	p->counter_offset = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
 	p->scratch_offset = align(p->counter_offset + sizeof(struct counters));
-	p->moves_offset = align(p->scratch_offset + SCRATCH_SIZE);
+	p->batch_offset = align(p->scratch_offset + SCRATCH_SIZE);
+	p->moves_offset = align(p->batch_offset + BATCH_SLOTS * BATCH_ROOM);
 	p->facts_offset = align(p->moves_offset + sizeof(struct moves) + (uint64_t)n_rows * sizeof(struct move));
 	p->total_size = align(p->facts_offset + (uint64_t)n_rows * sizeof(struct row_facts));
 }
@@ -51,6 +52,7 @@ static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 static void forget_descriptors(struct trio *t)
 {
 	t->old_spawner_fd = -1;
+	t->uring_fd = -1;
 	t->epfd = t->control_fd = t->spawner_fd = t->config_fd = -1;
 	t->supervisor_fd = t->binary_fd = -1;
 	memset(t->peer_fds, 0xff, sizeof(t->peer_fds));
@@ -59,6 +61,8 @@ static void forget_descriptors(struct trio *t)
 	t->link_fd = t->link_peer_fd = -1;
 	t->working_on = -1;
 	t->step = (struct copy_step){.row = -1, .pipe_read = -1, .pipe_write = -1};
+	for (int i = 0; i < BATCH_SLOTS; i++)
+		t->batch[i].row = -1;
 	memset(t->member_pidfds, 0xff, sizeof(t->member_pidfds));
 }
 
@@ -133,6 +137,11 @@ struct question_slot *trio_slots(struct trio *t)
 struct ring *trio_ring(struct trio *t)
 {
 	return (struct ring *)((char *)t + t->ring_offset);
+}
+
+char *trio_batch(struct trio *t, unsigned slot)
+{
+	return (char *)t + t->batch_offset + (size_t)slot * BATCH_ROOM;
 }
 
 char *trio_scratch(struct trio *t)

@@ -158,7 +158,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE 48
 #define TRIO_MAGIC     0x7463707072303031ULL
-#define TRIO_VERSION   5
+#define TRIO_VERSION   6
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)
@@ -174,6 +174,15 @@ struct copy_step {
 };
 
 #define SCRATCH_SIZE (64 * 1024)
+
+/* The same for many small messages at a time, each in a room of its own: see proxy/flow_batch.c. Rooms do not stand a
+ * page apart, or they would all want the same few lines of the cache. */
+struct batch_slot {
+	int32_t row;       /* -1: none */
+	uint8_t side;
+};
+#define BATCH_SLOTS 64
+#define BATCH_ROOM  (4096 + 64) /* bytes */
 
 enum renew { RENEW_NONE, RENEW_WANTED, RENEW_COMMITTED };
 
@@ -212,7 +221,7 @@ struct trio {
 	/* From here on each version is free. */
 	ELSEWHERE
 	uint32_t row_size, cold_size;
-	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, counter_offset, facts_offset;
+	uint64_t row_offset, cold_offset, slot_offset, ring_offset, limit_offset, scratch_offset, batch_offset, counter_offset, facts_offset;
 	uint64_t total_size;
 	uint32_t limit_slots;      /* a power of two */
 	uint32_t table_size;       /* descriptors that the common table may hold */
@@ -236,6 +245,7 @@ struct trio {
 	/* Descriptors of the common table, recorded by the worker; -1: none. What stands neither here nor in a row
 	 * is closed by the next worker. */
 	int32_t epfd;
+	int32_t uring_fd;          /* the worker's own; its successor makes another */
 	int32_t control_fd;        /* to the supervisor */
 	int32_t spawner_fd;
 	int32_t old_spawner_fd;    /* of another program's spawner, which still owes answers; -1: none */
@@ -260,6 +270,7 @@ struct trio {
 	atomic_uint retired;       /* likewise; another program has taken our place: end when nothing is left */
 	int32_t working_on;        /* the row in hand, -1: none */
 	struct copy_step step;
+	struct batch_slot batch[BATCH_SLOTS];
 	atomic_int fault;          /* the worker dies of a fault of its own, not of a SIGKILL */
 
 	struct trio_tap taps[TRIO_TAPS];
@@ -283,6 +294,7 @@ struct row_cold *trio_cold(struct trio *t, uint32_t i);
 struct question_slot *trio_slots(struct trio *t);
 struct ring *trio_ring(struct trio *t);
 char *trio_scratch(struct trio *t); /* SCRATCH_SIZE bytes */
+char *trio_batch(struct trio *t, unsigned slot); /* BATCH_ROOM bytes */
 /* Counts against limits: 64-bit words, see proxy/limits.h. t->limit_slots of them. */
 atomic_ullong *trio_limits(struct trio *t);
 

@@ -1,6 +1,7 @@
 """How many system calls it takes: none in vain. docs/performance.md says what each is for."""
 import collections
 import os
+import queue
 import re
 import shutil
 import signal
@@ -51,7 +52,7 @@ def one_worker(start, directory):
     """one_worker(spelt): a proxy with one worker; its port, and a counter of that worker's calls."""
     def make(spelt):
         port = free_port()
-        proxy = start("-b", f"127.0.0.1:{port}", "-o", "workers 1", "-o", "access-log off", spelt)
+        proxy = make.proxy = start("-b", f"127.0.0.1:{port}", "-o", "workers 1", "-o", "access-log off", spelt)
         return port, lambda: Count(proxy.workers()[0], directory)
     return make
 
@@ -75,6 +76,40 @@ def test_a_request_takes_four(one_worker, service):
     assert c.calls["recvfrom"] == c.calls["sendto"] == 200, c.calls
     assert c.sum <= 402, c.calls  # and a look at the load each second
     client.close()
+
+
+def test_messages_of_many_take_few(one_worker, service):
+    """Those that are there at once are received by one call and sent by another, up to 64 in each."""
+    heard = queue.Queue()
+
+    def listen(s):
+        while data := s.recv(64):
+            heard.put(data)
+    port, count = one_worker(service(listen).spelt)
+    if "io_uring" in one_worker.proxy.log():
+        pytest.skip("io_uring cannot be used here")
+    clients = [connect(port) for _ in range(64)]
+
+    def all_say(text):
+        for client in clients:
+            client.sendall(text)
+        for _ in clients:
+            assert heard.get(timeout=10) == text
+    all_say(b"once")
+    all_say(b"what is done once is done")
+    worker = one_worker.proxy.workers()[0]
+    os.kill(worker, signal.SIGSTOP)
+    wait_for(lambda: processes.status(worker)["State"].startswith("T"), "the worker is stopped")
+    for client in clients:
+        client.sendall(b"all")
+    with count() as c:
+        os.kill(worker, signal.SIGCONT)
+        for _ in clients:
+            assert heard.get(timeout=10) == b"all"
+    assert c.calls["recvfrom"] == c.calls["sendto"] == 0, c.calls
+    assert c.sum <= 6, c.calls
+    for client in clients:
+        client.close()
 
 
 def test_a_short_connection_takes_seventeen(one_worker, service):

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "os/sock.h"
+#include "proxy/flow_batch.h"
 
 const struct sides *sides; /* of the test at hand */
 struct stage stage;
@@ -94,6 +95,34 @@ static void leave_a_step_open(enum side from, enum side to)
 		step->pipe_read = -1;
 }
 
+/* As one who dies with a small message in a slot; or his successor, who was about to finish that. */
+static void leave_a_slot_open(enum side from, enum side to)
+{
+	struct flow_row *flow = &stage.row->flow[from];
+	static unsigned nth;
+	unsigned slot = ++nth % BATCH_SLOTS;
+	ssize_t n;
+
+	if (stage.row->state != ROW_RELAY || flow->flags || flow->pipe_read >= 0 ||
+	    stage.row->flags & (ROWFLAG_CLIENT_RESET | ROWFLAG_SERVER_RESET) ||
+	    !pipepool_spare(&stage.env.pool, &stage.trio->step))
+		return;
+	stage.trio->batch[slot].side = (uint8_t)from;
+	stage.trio->batch[slot].row = (int32_t)row_index(stage.trio, stage.row);
+	n = recv(stage.row->fd[from], trio_batch(stage.trio, slot), nth % 3 ? 300 : BATCH_ROOM, MSG_DONTWAIT);
+	if (n > 0 && nth % 4)
+		send(stage.row->fd[to], trio_batch(stage.trio, slot), (size_t)n / (nth % 4), MSG_DONTWAIT | MSG_NOSIGNAL);
+	for (unsigned i = 0; i < BATCH_SLOTS; i++)
+		assert_int_equal(flow_batch_hand_over(stage.trio, i), i == slot);
+	assert_int_equal(stage.trio->batch[slot].row, -1);
+	if (nth % 2)
+		return;
+	/* it was the step already, the slot not closed yet */
+	stage.trio->batch[slot].row = stage.trio->step.row;
+	stage.trio->step.row = -1;
+	assert_true(flow_batch_hand_over(stage.trio, slot));
+}
+
 /* A worker's death at a step's edge or in the middle of one; the next has the row, and nothing
  * else. */
 static void die(void)
@@ -102,7 +131,9 @@ static void die(void)
 	enum side from = ++nth % 2 ? CLIENT : SERVER;
 
 	relay_cancel(&relay);
-	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && nth % 8 < 6) {
+	if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && nth % 8 < 3) {
+		leave_a_slot_open(from, from == CLIENT ? SERVER : CLIENT);
+	} else if (sides->client == PAIR_TCP && sides->server == PAIR_TCP && nth % 8 < 6) {
 		leave_a_step_open(from, from == CLIENT ? SERVER : CLIENT);
 	} else if (sides->client == PAIR_TCP && sides->server == PAIR_TCP) {
 		send_without_taking(CLIENT, SERVER);

@@ -13,6 +13,7 @@
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
+#include "proxy/flow_batch.h"
 
 #define LARGE (3 * 1024 * 1024 + 17)
 
@@ -53,6 +54,39 @@ static enum flow_stop by_copy(struct flow_io *i)
 static enum flow_stop by_splice(struct flow_io *i)
 {
 	return by(flow_splice);
+}
+
+static struct uring *uring; /* NULL: the kernel does not allow it */
+
+static enum flow_stop by_batch(struct flow_io *i)
+{
+	enum flow_stop stop = flow_drain(i);
+
+	while (stop == FLOW_EMPTY) {
+		if (i->budget == 0)
+			return FLOW_BUDGET;
+
+		struct flow_batch_item item = {
+		    .row = i->step_row, .side = CLIENT, .source = i->source, .dest = i->dest, .flow = i->row};
+
+		assert_true(pipepool_spare(i->pool, i->step));
+		assert_true(flow_batch(stage.trio, uring, &item, 1));
+		assert_int_equal(stage.trio->step.row, -1);
+		assert_int_equal(stage.trio->batch[0].row, -1);
+		if (item.taken == 0)
+			return FLOW_END;
+		i->error = -(item.taken < 0 ? item.taken : item.sent);
+		if (item.taken < 0)
+			return item.taken == -EAGAIN ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
+		i->progress = true;
+		i->moved += (size_t)item.taken;
+		i->budget -= (size_t)item.taken < i->budget ? (size_t)item.taken : i->budget;
+		if (item.sent < 0 && item.sent != -EAGAIN)
+			return FLOW_DEST_ERROR;
+		if (item.sent < item.taken)
+			stop = FLOW_FULL;
+	}
+	return stop;
 }
 
 static void open_pairs(int size)
@@ -673,6 +707,7 @@ static const struct way ways[] = {
     {"peek, TCP to TCP", flow_peek, PAIR_TCP, PAIR_TCP},
     {"peek, Unix to TCP", flow_peek, PAIR_UNIX, PAIR_TCP},
     {"copy, TCP to TCP", by_copy, PAIR_TCP, PAIR_TCP},
+    {"batch, TCP to TCP", by_batch, PAIR_TCP, PAIR_TCP},
     {"splice, TCP to TCP", by_splice, PAIR_TCP, PAIR_TCP},
     {"splice, TCP to Unix", by_splice, PAIR_TCP, PAIR_UNIX},
     {"splice, Unix to TCP", by_splice, PAIR_UNIX, PAIR_TCP},
@@ -681,7 +716,7 @@ static const struct way ways[] = {
     {"as it suits, TCP to Unix", flow_move, PAIR_TCP, PAIR_UNIX},
 };
 
-static struct CMUnitTest tests[160];
+static struct CMUnitTest tests[180];
 static size_t n_tests;
 
 static void add(const char *name, const struct way *w, CMUnitTestFunction fn)
@@ -705,9 +740,12 @@ int main(void)
 	};
 	int failed;
 
+	uring = uring_new();
 	for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
 		const struct way *w = &ways[i];
 
+		if (w->move == by_batch && !uring)
+			continue; /* not on this kernel */
 		ADD(w, all_bytes_in_order);
 		ADD(w, through_small_buffers);
 		ADD(w, nothing_there_is_empty);
@@ -718,7 +756,7 @@ int main(void)
 		ADD(w, a_reset_of_the_source);
 		ADD(w, a_budget_ends_the_call);
 		ADD(w, many_small_segments);
-		if (w->source == PAIR_TCP && (w->move == flow_peek || w->move == by_copy))
+		if (w->source == PAIR_TCP && (w->move == flow_peek || w->move == by_copy || w->move == by_batch))
 			ADD(w, urgent_data_keeps_its_place);
 	}
 	ADD(&ways[0], discarding);
@@ -735,6 +773,7 @@ int main(void)
 	ADD(&ways[0], a_pipe_has_one_owner);
 	signal(SIGPIPE, SIG_IGN); /* splice has no MSG_NOSIGNAL; our processes ignore it */
 	failed = _cmocka_run_group_tests("flow", tests, n_tests, NULL, NULL);
+	uring_free(uring);
 	for (size_t i = 0; i < n_tests; i++)
 		free((char *)tests[i].name);
 	return failed + cmocka_run_group_tests_name("pipepool", pool, NULL, NULL);
