@@ -151,8 +151,7 @@ bool limits_admit(struct limits *l, const struct ruleset *rules, const struct se
 	    !take(l, cold, LIMIT_SERVICE, rules->service_keys[section->service],
 		  section->max_connections))
 		return false;
-	if (section->max_connections_per_client == 0)
-		return true;
+	/* counted without a limit, too: the next reload may bring one */
 	client.port = rules->config->services[section->service].ports[0].first;
 	client.net = addr_client_network(&cold->client);
 	return take(l, cold, LIMIT_CLIENT, limit_key(LIMIT_CLIENT, &client, sizeof(client)),

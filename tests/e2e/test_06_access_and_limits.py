@@ -1,10 +1,11 @@
 """Who is let in, and how many."""
+import signal
 import socket
 
 import pytest
 
 from lib import processes
-from lib.peers import connect, gets_reset, is_reset, read_exactly
+from lib.peers import answer, connect, gets_reset, is_reset, read_exactly, say
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -143,6 +144,39 @@ def test_max_connections_per_client(guarded):
     clients.pop(0).close()
     wait_for(lambda: let_in(port, "127.0.0.7"), "room for one of 127.0.0.7")
     assert beyond(port, source="127.0.0.8")
+    for c in clients:
+        c.close()
+
+
+@pytest.mark.parametrize("spelt", ["max-connections {}", "max-connections-per-client {}", "max={}"])
+def test_a_reload_changes_limits_and_counts_who_is_there(start, service, spelt):
+    port, told = free_port(), free_port()
+    target, marks = service().spelt, {}
+
+    def config(n):
+        mark = marks.setdefault(n, service(say(f"{n}")))
+        limit = spelt.format(n) if n else ""
+        return (f"workers 1\nport {told}\nserver {mark.spelt}\n"
+                f"port {port}\nserver {target} {limit if '=' in limit else ''}\n{'' if '=' in limit else limit}\n")
+
+    def reload(n):
+        proxy.rewrite(config(n))
+        proxy.signal(signal.SIGHUP)
+        wait_for(lambda: answer(told) == f"{n}".encode(), f"the limit {n} is in force")
+    proxy = start(config=config(2))
+    clients = hold(port, 2)
+    assert beyond(port)
+    reload(1)
+    clients.pop().close()
+    proxy.wait_log("close id=.* port=%s .* end=client-fin" % port)
+    assert beyond(port), "one of one is left"
+    reload(2)
+    clients += hold(port, 1)
+    reload(0)  # none
+    clients += hold(port, 3)
+    reload(6)
+    clients += hold(port, 1)
+    assert beyond(port), "six are there"
     for c in clients:
         c.close()
 
