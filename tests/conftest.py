@@ -54,7 +54,7 @@ def directory():
 @pytest.fixture
 def start(directory, request):
     """start('-b', port, server) or start(config='port ...'): a Proxy that is ready. At the end of the test
-    each is stopped with TERM and must be gone, with exit code 0 and no process left, within 4 s."""
+    each is stopped with TERM and must be gone, with exit code 0 and no process left."""
     started = []
 
     def start_one(*argv, **more):

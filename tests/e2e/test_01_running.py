@@ -357,7 +357,7 @@ def daemon(directory):
                 os.kill(pid, signal.SIGTERM)
         except ProcessLookupError:
             pass
-    wait_for(lambda: not processes.running(directory.program), "no process left", 4)
+    wait_for(lambda: not processes.running(directory.program), "no process left")
 
 
 def test_with_D_it_returns_once_every_port_is_bound(daemon, service):
@@ -379,5 +379,5 @@ def test_with_D_an_error_is_told_by_the_foreground_process(daemon, server):
 def test_with_D_TERM_ends_it_and_the_pidfile_goes(daemon, service, directory):
     _, pid = daemon("-b", free_port(), service().spelt)
     os.kill(pid, signal.SIGTERM)
-    wait_for(lambda: not processes.running(directory.program), "no process left", 4)
+    wait_for(lambda: not processes.running(directory.program), "no process left")
     assert not os.path.exists(directory / "daemon.pid")

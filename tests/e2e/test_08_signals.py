@@ -8,6 +8,7 @@ import pytest
 from lib import processes
 from lib.peers import answer, connect, data, is_reset, read_all, read_exactly, refused
 from lib.ports import free_port
+from lib.proxy import STOPS_WITHIN
 from lib.waiting import stays, wait_for
 
 
@@ -35,7 +36,7 @@ def test_TERM_ends_programs_and_2_s_later_kills_them(start, directory):
     begin = time.monotonic()
     proxy.signal(signal.SIGTERM)
     assert proxy.wait_exit() == 0
-    assert time.monotonic() - begin < 4
+    assert time.monotonic() - begin < STOPS_WITHIN
     wait_for(lambda: not any(map(processes.alive, pids)), "both programs are gone", 1)
 
 

@@ -13,7 +13,7 @@ from lib import processes
 from lib.peers import (MIB, answer, ask, connect, exchange_slowly, fin, is_reset, read_all, read_exactly, refused,
                        talk)
 from lib.ports import free_port, listening
-from lib.waiting import wait_for
+from lib.waiting import PATIENCE, wait_for
 
 REPLACED_WITHIN = 4.0
 
@@ -25,12 +25,12 @@ def kill(proxy, *pids):
             os.kill(pid, signal.SIGKILL)
 
 
-def wait_replaced(proxy, *pids):
+def wait_replaced(proxy, *pids, timeout=PATIENCE):
     """The tree is whole again, without those."""
     def whole():
         tree = proxy.whole()
         return tree and not set(pids) & {p for members in tree.values() for p in members}
-    wait_for(whole, f"a whole tree without {pids}, not {proxy.tree()}\n{proxy.log()}", REPLACED_WITHIN)
+    wait_for(whole, f"a whole tree without {pids}, not {proxy.tree()}\n{proxy.log()}", timeout)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_killed_process_is_replaced_and_nobody_notices(echoing, role):
     for c in clients:
         talk(c, b"during")
     assert ask(port, b"new") == b"new"
-    wait_replaced(proxy, victim)
+    wait_replaced(proxy, victim, timeout=REPLACED_WITHIN)
     for c in clients:
         talk(c, b"after")
         c.close()
@@ -103,7 +103,7 @@ def test_the_supervisor_may_go_and_relaying_goes_on(echoing, directory):
     assert ask(port, b"new") == b"new"
     worker = proxy.workers()[0]
     kill(proxy, worker)
-    wait_for(lambda: worker not in proxy.workers() and len(proxy.workers()) == 2, "its successor", REPLACED_WITHIN)
+    wait_for(lambda: worker not in proxy.workers() and len(proxy.workers()) == 2, "its successor")
     talk(client)
     proxy.kill()
 
@@ -134,7 +134,7 @@ def test_not_a_byte_is_lost_while_workers_die(relay, kind, repeat):
     finally:
         stop.set()
         thread.join()
-    r.proxy.wait_whole(REPLACED_WITHIN)
+    r.proxy.wait_whole()
     assert len(r.proxy.wait_records(10)) == 10
     assert all(rec.up == rec.down == n for rec in r.proxy.records())
 
@@ -228,7 +228,7 @@ def test_fuser_k_leaves_nothing_that_serves_the_port(start, service, round):
         talk(c)
     proxy.expect_deaths()
     subprocess.run(["fuser", "-k", "-n", "tcp", *ports], capture_output=True, timeout=10)
-    wait_for(lambda: not listening(port), "nobody listens", 3)
+    wait_for(lambda: not listening(port), "nobody listens")
     proxy.wait_gone()
     wait_for(lambda: refused(port), "the port refuses")
     proxy.process.wait()

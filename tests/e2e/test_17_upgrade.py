@@ -190,8 +190,8 @@ def test_a_stop_in_the_middle(start, service):
                 wait_for(lambda: "upgrade: becoming" in proxy.log(), "the new program begins")
                 time.sleep(random.uniform(0, 0.03))
             proxy.signal(signal.SIGTERM)
-            assert proxy.process.wait(4) == 0
-            wait_for(lambda: not proxy.everybody(), f"all of it ends: {proxy.everybody()}", 4)
+            assert proxy.wait_exit() == 0
+            wait_for(lambda: not proxy.everybody(), f"all of it ends: {proxy.everybody()}")
             wait_for(lambda: refused(port), "the port refuses")
 
 

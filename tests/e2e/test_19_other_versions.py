@@ -109,8 +109,8 @@ def test_a_stop_ends_the_old_ones_too(start, directory):
         assert read_exactly(s, 5) == b"here\n"
         upgrade(proxy, 1, OTHER)
         proxy.signal(signal.SIGTERM)
-        assert proxy.process.wait(5) == 0
-        wait_for(lambda: not proxy.everybody(), f"all end, not {proxy.everybody()}", 2)
+        assert proxy.wait_exit() == 0
+        wait_for(lambda: not proxy.everybody(), f"all end, not {proxy.everybody()}")
         proxy.wait_records(1)
     assert refused(port)
 

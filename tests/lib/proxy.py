@@ -13,7 +13,7 @@ from .waiting import PATIENCE, wait_for
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.path.abspath(os.environ.get("TCPPROXY", os.path.join(ROOT, "build", "tcpproxy")))
 FILES = "tcpproxy: files"  # there only when it may be needed: opens what the service user may not
-STOPS_WITHIN = 4.0  # seconds, by the manual
+STOPS_WITHIN = 4.0  # seconds, by the manual: test_08 measures it; elsewhere a busy machine may take longer
 
 
 class Directory:
@@ -206,24 +206,23 @@ class Proxy:
         self.config = config
         self.directory.write("tcpproxy.conf", config)
 
-    def wait_exit(self, timeout=STOPS_WITHIN):
+    def wait_exit(self, timeout=PATIENCE):
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {timeout} s:\n{self.log()}") from None
 
-    def wait_gone(self, timeout=STOPS_WITHIN):
+    def wait_gone(self, timeout=PATIENCE):
         wait_for(lambda: not self.pids(), f"no process left, but there are {self.tree()}", timeout)
 
     def stop(self):
-        """TERM: exit code 0 within 4 s, no process left, and nobody died meanwhile."""
-        begin = time.monotonic()
+        """TERM: exit code 0, no process left, and nobody died meanwhile."""
         if self.process.poll() is None:
             if self.born and not self.casualties:
-                wait_for(lambda: self.tree() == self.born, f"processes were replaced:\n{self.log()}", 1)
+                wait_for(lambda: self.tree() == self.born, f"processes were replaced:\n{self.log()}", 2)
             self.signal(signal.SIGTERM)
         code = self.wait_exit()
-        self.wait_gone(max(0.1, STOPS_WITHIN - (time.monotonic() - begin)))
+        self.wait_gone()
         assert code == 0, f"exit code {code}:\n{self.log()}"
         self._stderr.close()
 
