@@ -26,6 +26,32 @@ static bool has_server(const struct options *o)
 	return o->server || o->n_section;
 }
 
+/* An option before the server that was given no value of its own has taken the server for it. */
+static const struct option_text *swallowed_server(const struct options *o)
+{
+	for (size_t i = 0; i < o->n_global; i++) {
+		const char *value = strchr(o->global[i].text, ' ');
+
+		if ((!strcmp(o->global[i].name, "-t") || !strcmp(o->global[i].name, "-v")) && value &&
+		    strpbrk(value, ":/"))
+			return &o->global[i];
+	}
+	return NULL;
+}
+
+static void server_missing(const struct options *o, struct config_errors *errors)
+{
+	const struct option_text *option = swallowed_server(o);
+	char shown[SHOWN_MAX];
+
+	if (option)
+		usage_error(errors, "%s needs a value of its own: it has taken %s for it, and so -b %s has no server",
+		            option->name, lex_show(strchr(option->text, ' ') + 1, shown), o->binds[0]);
+	else
+		usage_error(errors, "-b %s: a server is missing: tcpproxy -b %s HOST:PORT",
+		            o->binds[0], o->binds[0]);
+}
+
 static void check_usage(const struct options *o, struct config_errors *errors)
 {
 	if (o->config && o->n_binds)
@@ -39,8 +65,7 @@ static void check_usage(const struct options *o, struct config_errors *errors)
 		            "servers stand in the file",
 		            o->config, o->server);
 	else if (o->n_binds && !has_server(o) && !errors->n)
-		usage_error(errors, "-b %s: a server is missing: tcpproxy -b %s HOST:PORT",
-		            o->binds[0], o->binds[0]);
+		server_missing(o, errors);
 	if (o->daemon && o->server && !o->n_binds)
 		usage_error(errors,
 		            "-D needs -b PORT or a configuration file: one connection on stdin "

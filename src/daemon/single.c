@@ -397,6 +397,10 @@ int single_run(struct config *config, bool any_port)
 	if (quiet)
 		log_set_sink(discard_line, NULL);
 	close_passed_sockets();
+	if (!any_port && !sock_is_stream(0)) { /* somebody tries it by hand: not a case for syslog */
+		log_error("with \"standalone no\" a connection on stdin is served, as from inetd, but stdin is none");
+		return NOT_CONFIGURED;
+	}
 	rc = start_log();
 	if (rc == 0)
 		rc = give_up_root();

@@ -205,6 +205,11 @@ def test_habits_of_other_programs_are_caught_not_obeyed(directory, argv):
     assert len(message) > len("tcpproxy: ") + 20, "names what was probably meant"
 
 
+@pytest.mark.parametrize("option", ["-t", "-v"])
+def test_an_option_that_took_the_server_for_its_value_is_named(directory, option):
+    assert f"{option} needs a value" in fails(directory.run("-b", "8080", option, "127.0.0.1:80"), 1)
+
+
 def test_version_and_help_go_to_stdout(directory):
     version = directory.run("-V")
     assert version.returncode == 0 and re.match(r"tcpproxy \d+\.\d+", version.stdout) and not version.stderr

@@ -368,6 +368,12 @@ def test_standalone_no_finds_the_rule_by_the_local_address(run, service, directo
         ends(p, code)
 
 
+def test_standalone_no_without_a_connection_says_so(directory):
+    path = directory.write("inetd.conf", "standalone no\nport 25\nserver 127.0.0.1\n")
+    done = directory.run("-f", path, stdin=subprocess.DEVNULL)
+    assert done.returncode == 1 and done.stderr.startswith("tcpproxy: ") and "stdin is none" in done.stderr
+
+
 # -- systemd
 
 
