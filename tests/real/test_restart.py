@@ -143,7 +143,7 @@ def test_restart_keeps_connections(service):
         assert all(answers(c, b"after") for c in idle)
         stream.finish()
         visitors.finish()
-        assert service.log().count("took over 2 workers of before the restart") == 20
+        wait_for(lambda: service.log().count("took over 2 workers of before the restart") == 20, "as many lines")
         wait_for(lambda: "restart: done: version" in service.log().rpartition("took over 2 workers")[2],
                  "the workers are new, too")
         assert records(service, "(?!client-fin).*") == []
@@ -202,7 +202,7 @@ def test_stop_ends_all_and_logs_it(drop_in, service):
                 c.recv(1)
     assert service.show("tcpproxy", "Result") == "success"
     assert service.show("tcpproxy", "ActiveState") == "inactive"
-    assert len(set(records(service, "stopped"))) == 51
+    wait_for(lambda: len(set(records(service, "stopped"))) == 51, "a record of each")
     service.wait_log("terminated")
 
 
@@ -213,7 +213,7 @@ def test_without_a_store_a_restart_is_a_stop(drop_in, service):
         service.systemctl("restart", "tcpproxy")
         with pytest.raises(ConnectionResetError):
             c.recv(1)
-    assert len(records(service, "stopped")) == 1
+    wait_for(lambda: len(records(service, "stopped")) == 1, "its record")
     assert "leaving" not in service.log()
 
 
@@ -227,7 +227,7 @@ def test_term_by_hand_is_a_stop(service):
             c.recv(1)
     assert service.show("tcpproxy", "ActiveState") == "inactive"
     assert service.show("tcpproxy", "NRestarts") == "0"
-    assert len(records(service, "stopped")) == 1
+    wait_for(lambda: len(records(service, "stopped")) == 1, "its record")
 
 
 def test_a_start_that_fails_after_a_restart(service):
@@ -266,7 +266,7 @@ def test_between_stop_and_start(drop_in, service):
                 assert answers(d, b"new")
         assert answers(c, b"after")
         service.wait_log("took over 2 workers of before the restart")
-        assert len(records(service, "client-fin")) == 1
+        wait_for(lambda: len(records(service, "client-fin")) == 1, "its record")
         wait_titles(service)
 
 
@@ -285,7 +285,7 @@ def test_stopped_between_stop_and_start(drop_in, service):
         for c in sessions:
             with pytest.raises(ConnectionResetError):
                 c.recv(1)
-    assert len(set(records(service, "stopped"))) == 20
+    wait_for(lambda: len(set(records(service, "stopped"))) == 20, "a record of each")
 
 
 @held
