@@ -357,19 +357,27 @@ static void every_address_is_tried(void **state)
 	close(listener);
 }
 
+/* Before we look again. */
+static int accept_and_say_bye(int listener)
+{
+	struct pollfd p = {.fd = listener, .events = POLLIN};
+	int conn;
+
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	conn = sock_accept(listener, NULL);
+	assert_int_equal(send(conn, "bye", 3, 0), 3);
+	return conn;
+}
+
 /* It accepted, answered and reset before we looked: it was there, and its answer is to be had. */
 static void a_server_that_is_gone_at_once(void **state)
 {
-	struct pollfd p = {.events = POLLIN};
 	int listener = listen_at("127.0.0.1"), conn;
 	char buf[8];
 
 	ADDRESSES("127.0.0.1");
 	start();
-	p.fd = listener;
-	assert_int_equal(poll(&p, 1, 5000), 1);
-	conn = sock_accept(listener, NULL);
-	assert_int_equal(send(conn, "bye", 3, 0), 3);
+	conn = accept_and_say_bye(listener);
 	while (sock_unsent(conn) > 0)
 		;
 	sock_reset_on_close(conn);
@@ -383,16 +391,12 @@ static void a_server_that_is_gone_at_once(void **state)
 
 static void a_banner_and_fin_at_once(void **state)
 {
-	struct pollfd p = {.events = POLLIN};
 	int listener = listen_at("127.0.0.1"), conn;
 	char buf[8];
 
 	ADDRESSES("127.0.0.1");
 	start();
-	p.fd = listener;
-	assert_int_equal(poll(&p, 1, 5000), 1);
-	conn = sock_accept(listener, NULL);
-	assert_int_equal(send(conn, "bye", 3, 0), 3);
+	conn = accept_and_say_bye(listener);
 	close(conn);
 	finish(DIAL_CONNECTED);
 	assert_int_equal(recv(stage.row->fd[SERVER], buf, sizeof(buf), 0), 3);
