@@ -79,6 +79,15 @@ void engine_balance(struct engine *e)
 			  e->loop.now_ms + (e->paused ? PAUSE_MS : REARM_MS), rearm_tick, e);
 }
 
+static void say_full(struct engine *e)
+{
+	if (!e->paused_told)
+		log_error("accepting connections: all %u places of this worker are taken, three descriptors each (see "
+			  "LimitNOFILE, ulimit -n): clients wait until some have ended",
+			  e->env.trio->n_rows);
+	e->paused_told = true;
+}
+
 /* Out of descriptors or memory: the clients wait in the queue, and we do not spin. */
 static void pause_accepting(struct engine *e, int error)
 {
@@ -140,6 +149,8 @@ static void listener_event(void *arg, uint64_t number, uint32_t events)
 	l->turn = e->loop.turns;
 	for (int n = 0; n < batch && l->fd >= 0 && l->armed; n++) {
 		if (engine_free_rows(e) == 0 || more_than_share(e)) {
+			if (engine_free_rows(e) == 0)
+				say_full(e);
 			engine_balance(e);
 			return;
 		}

@@ -5,9 +5,9 @@ import socket
 import pytest
 
 from lib import processes
-from lib.peers import answer, connect, gets_reset, is_reset, read_exactly, say
+from lib.peers import answer, connect, gets_reset, is_reset, read_exactly, say, talk
 from lib.ports import free_port
-from lib.waiting import wait_for
+from lib.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -179,6 +179,34 @@ def test_a_reload_changes_limits_and_counts_who_is_there(start, service, spelt):
     assert beyond(port), "six are there"
     for c in clients:
         c.close()
+
+
+def test_out_of_descriptors_clients_wait_and_nothing_spins(start, service):
+    """As many as there are places for are served, the others when there is room again; nobody is refused."""
+    port = free_port()
+    proxy = start("-b", port, "-o", "workers 1", service().spelt, wrap=["prlimit", "--nofile=120:120"])
+    clients = [connect(port) for _ in range(60)]
+    proxy.wait_log("accepting connections: all [0-9]+ places of this worker are taken")
+    served = int(proxy.wait_log("all ([0-9]+) places")[1])
+    assert 5 < served < 40
+    for c in clients[:served]:
+        talk(c)
+    before = sum(processes.cpu_seconds(pid) for pid in proxy.workers())
+    clients[served].settimeout(1)
+    clients[served].sendall(b"x")
+    with pytest.raises(TimeoutError):
+        clients[served].recv(1)
+    assert sum(processes.cpu_seconds(pid) for pid in proxy.workers()) - before < 0.2
+    talk(clients[0])
+    clients[served].settimeout(PATIENCE)
+    for c in clients[:served]:
+        c.close()
+    assert clients[served].recv(1) == b"x"
+    for c in clients[served:]:
+        talk(c)
+        c.close()
+    proxy.wait_records(60)
+    assert proxy.log().count("places of this worker are taken") < 5
 
 
 def test_limits_are_given_back_by_every_way_to_end(guarded):
