@@ -57,11 +57,35 @@ static int option(int fd, int level, int name)
 	return value;
 }
 
+/* A port of which nobody has any part, and which the kernel gives to no client: one in TIME_WAIT would keep a wildcard
+ * away. */
+static uint16_t free_port(void)
+{
+	struct addr four = address("0.0.0.0"), six = address("::");
+	static uint16_t port = 2000;
+
+	for (bool is_free = false; !is_free;) {
+		int fds[2];
+
+		assert_true(++port < 10000);
+		four.port = six.port = port;
+		fds[0] = sock_listen(&four, 5, false);
+		fds[1] = sock_listen(&six, 5, false);
+		is_free = fds[0] >= 0 && fds[1] >= 0;
+		for (int i = 0; i < 2; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+	}
+	return port;
+}
+
 static int listener_at(const char *text, struct addr *where)
 {
 	struct addr a = address(text);
-	int fd = sock_listen(&a, 5, false);
+	int fd;
 
+	a.port = free_port();
+	fd = sock_listen(&a, 5, false);
 	assert_true(fd >= 0);
 	assert_int_equal(sock_local(fd, where), 0);
 	return fd;
@@ -200,6 +224,7 @@ static void a_listener_that_somebody_else_opened(void **state)
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0), off = 0;
 
+	in6.sin6_port = htons(free_port());
 	assert_int_equal(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)), 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&in6, sizeof(in6)), 0);
 	assert_int_equal(listen(fd, 5), 0);
