@@ -277,16 +277,18 @@ static void test_stderr_file(void **state)
 	assert_string_equal(content(file_path), "tcpproxy: no?route\n" TIME " " RECORD "\n");
 }
 
-static void test_stderr_pipe_nobody_reads(void **state)
+/* Into a pipe that nobody reads for a while: the logger must not wait, and goes on when somebody does. euid: of the one who
+ * opens it. */
+static void write_to_a_full_pipe(int fds[2], uid_t euid)
 {
-	int fds[2], n;
 	struct logger *l;
 
-	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	redirect_stderr(fds[1]);
 	alarm(20);
+	assert_int_equal(seteuid(euid), 0);
 	l = logger_to(to_stderr);
-	for (n = 0; n < 5000; n++)
+	assert_int_equal(seteuid(getuid()), 0);
+	for (int n = 0; n < 5000; n++)
 		say(l, "a line that is long enough to fill the pipe in a while");
 	assert_false(fcntl(2, F_GETFL) & O_NONBLOCK); /* our starter shares it */
 	fcntl(fds[0], F_SETFL, O_NONBLOCK);
@@ -295,6 +297,14 @@ static void test_stderr_pipe_nobody_reads(void **state)
 	alarm(0);
 	logger_free(l);
 	restore_stderr();
+}
+
+static void test_stderr_pipe_nobody_reads(void **state)
+{
+	int fds[2];
+
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	write_to_a_full_pipe(fds, geteuid());
 	assert_contains(read_now(fds[0]), "in time)\ntcpproxy: after\n");
 	close(fds[0]);
 	close(fds[1]);
@@ -303,26 +313,13 @@ static void test_stderr_pipe_nobody_reads(void **state)
 /* The same without the right to open the pipe a second time (as after root was given up). */
 static void test_stderr_pipe_not_ours(void **state)
 {
-	int fds[2], n;
-	struct logger *l;
+	int fds[2];
 
 	if (getuid() != 0)
 		skip();
 	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
 	assert_int_equal(fchmod(fds[1], 0), 0);
-	redirect_stderr(fds[1]);
-	alarm(20);
-	assert_int_equal(seteuid(65534), 0);
-	l = logger_to(to_stderr);
-	assert_int_equal(seteuid(0), 0);
-	for (n = 0; n < 5000; n++)
-		say(l, "a line that is long enough to fill the pipe in a while");
-	fcntl(fds[0], F_SETFL, O_NONBLOCK);
-	drain(fds[0]);
-	say(l, "after");
-	alarm(0);
-	logger_free(l);
-	restore_stderr();
+	write_to_a_full_pipe(fds, 65534);
 	assert_contains(read_now(fds[0]), "tcpproxy: after\n");
 	close(fds[0]);
 	close(fds[1]);
