@@ -127,7 +127,7 @@ def test_a_program_that_ends_instead_of_serving_changes_nothing(start, service, 
         proxy.wait_log("upgrade: .* ends instead of serving.*: nothing has changed")
         talk(c)
     os.rename(f"{proxy.directory.program}.kept", proxy.directory.program)
-    assert proxy.whole() == before
+    wait_for(lambda: proxy.whole() == before, "the same processes")
     assert ask(port, b"x") == b"x"
 
 
@@ -169,7 +169,8 @@ def test_the_pidfile_names_the_process_that_goes_on(rolled_back, directory):
     private = directory / "private"
     os.mkdir(private, 0o700)
     proxy, client, supervisor = rolled_back(free_port(), "-p", f"{private}/pid")
-    assert open(f"{private}/pid").read() == f"{supervisor}\n" != f"{proxy.pid}\n"
+    assert supervisor != proxy.pid
+    wait_for(lambda: open(f"{private}/pid").read() == f"{supervisor}\n", "its number in the file")
     os.kill(supervisor, signal.SIGTERM)
     wait_for(lambda: not proxy.everybody(), "all of it ends", 5)
     assert not os.path.exists(f"{private}/pid")
