@@ -139,7 +139,7 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 }
 
 /* "ADDR", "ADDR:PORT", "[V6]:PORT". */
-static bool read_address(const char *text, struct addr *ret)
+static bool read_address(const char *text, const struct config_world *world, struct addr *ret)
 {
 	char *host, *port;
 	bool ok;
@@ -148,7 +148,7 @@ static bool read_address(const char *text, struct addr *ret)
 		return true;
 	if (endpoint_split(text, &host, &port))
 		return false;
-	ok = addr_parse(host, ret) && (!port || port_parse(NULL, port, &ret->port));
+	ok = addr_parse(host, ret) && (!port || port_parse(world, port, &ret->port));
 	free(host);
 	free(port);
 	return ok;
@@ -159,13 +159,13 @@ bool explain_words(const char *client, const char *local, const struct config_wo
 {
 	char shown[SHOWN_MAX];
 
-	if (!read_address(client, &ret->client)) {
+	if (!read_address(client, world, &ret->client)) {
 		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT",
 		         lex_show(client, shown));
 		return false;
 	}
 	if (!local || port_parse(world, local, &ret->local.port) ||
-	    (read_address(local, &ret->local) && ret->local.port))
+	    (read_address(local, world, &ret->local) && ret->local.port))
 		return true;
 	buf_addf(why, "%s is not of the form [LOCAL:]PORT", lex_show(local, shown));
 	return false;

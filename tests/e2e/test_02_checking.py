@@ -103,7 +103,9 @@ def test_C_reports_all_the_errors_of_a_file(directory):
 # -- --explain
 
 
-RULES = """port 8025
+RULES = """port http-alt
+server 127.0.0.1:27
+port 8025
 server 127.0.0.1:25
 deny 192.0.2.0/24
 interface 127.0.0.5
@@ -114,11 +116,13 @@ server 127.0.0.1:26
 @pytest.mark.parametrize("client, port, code, words", [
     ("10.0.0.1", "8025", 0, ["127.0.0.1:25"]),
     ("10.0.0.1:5000", "8025", 0, ["127.0.0.1:25"]),
-    ("10.0.0.1", "127.0.0.5:8025", 0, ["127.0.0.1:26", "tcpproxy.conf:4"]),
+    ("10.0.0.1", "127.0.0.5:8025", 0, ["127.0.0.1:26", "tcpproxy.conf:6"]),
     ("192.0.2.9", "8025", 3, ["192.0.2.0/24"]),
     ("2001:db8::1", "8025", 0, ["127.0.0.1:25"]),
     ("[2001:db8::1]:77", "[::1]:8025", 0, ["127.0.0.1:25"]),
     ("10.0.0.1", "8026", 1, ["8026"]),
+    ("10.0.0.1", "http-alt", 0, ["127.0.0.1:27"]),
+    ("10.0.0.1:smtp", "127.0.0.1:http-alt", 0, ["127.0.0.1:27"]),
 ])
 def test_explain_says_which_rule_serves_a_client(directory, client, port, code, words):
     path = directory.write("tcpproxy.conf", RULES)
