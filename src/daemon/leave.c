@@ -277,6 +277,7 @@ static void go(struct supervisor *s)
 		return;
 	}
 	/* from here on everything is the child's */
+	trial_stop(s);
 	p.fd = ready[0];
 	poll(&p, 1, CHANGE_LIMIT_MS);
 	supervisor_remove_pidfile(s);

@@ -39,6 +39,7 @@ void supervisor_stop(struct supervisor *s)
 		return;
 	s->stopping = true;
 	upgrade_release_guard(s);
+	trial_stop(s);
 	if (!s->leaving) /* or it has been told already */
 		systemd_stopping("stopping");
 	log_info("stopping");

@@ -201,6 +201,8 @@ void supervisor_send_listeners(struct supervisor *s, struct crew *to, const stru
 /* trial.c */
 /* Begins an upgrade; admin_upgrade_over() is told how it went. false: one is under way already. */
 bool supervisor_upgrade(struct supervisor *s);
+/* Everything stops, or is left to others: a trial under way is ended. */
+void trial_stop(struct supervisor *s);
 /* In the new program, once it has understood its command line: if this is a trial, says so and ends. */
 void trial_passed(void);
 

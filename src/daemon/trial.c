@@ -154,6 +154,12 @@ static void begin(struct supervisor *s, bool rehearsing)
 	timer_set(&s->loop, &s->check_timer, s->loop.now_ms + TRIAL_LIMIT_MS, trial_too_long, s);
 }
 
+void trial_stop(struct supervisor *s)
+{
+	if (s->checking)
+		run_end(&s->check, 0);
+}
+
 bool supervisor_upgrade(struct supervisor *s)
 {
 	if (s->checking || s->renewing < s->n_crews) {

@@ -131,6 +131,20 @@ def test_a_program_that_ends_instead_of_serving_changes_nothing(start, service, 
     assert ask(port, b"x") == b"x"
 
 
+@pytest.mark.parametrize("before", ["", '[ "$1" = --check ] && exec REAL "$@"'], ids=["check", "rehearsal"])
+def test_a_stop_ends_a_trial(start, service, directory, before):
+    port = free_port()
+    proxy = start("-b", port, service().spelt)
+    os.chmod(directory.path, 0o777)  # the service user tells its pid
+    replace(proxy, f"#!/bin/sh\n{before}\necho $$ >{directory.path}/pid\nexec sleep 60\n")
+    proxy.signal(signal.SIGUSR2)
+    told = directory / "pid"
+    wait_for(lambda: os.path.exists(told) and open(told).read(), "the trial begins")
+    proxy.signal(signal.SIGTERM)
+    proxy.wait_exit()
+    wait_for(lambda: not processes.alive(int(open(told).read())), "the trial ends")
+
+
 @pytest.fixture
 def rolled_back(start, service, directory):
     """rolled_back(...): after an upgrade to a program that passes both trials, and ends in the place of the supervisor: the
