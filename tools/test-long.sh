@@ -1,7 +1,7 @@
 #!/bin/sh
 # More than 15,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
 # supervisor killed and started again; then members that end themselves between any two steps, in an ordinary build
-# and under AddressSanitizer, and connections that change workers meanwhile. About half an hour.
+# and under AddressSanitizer, and connections that change workers meanwhile. Last, 100,000 idle connections. About half an hour.
 #
 #   BUILD   where the program was built (default: build); BUILD-faults and BUILD-faults-sanitized are made
 #   SHARE   of the kills, in percent (default: 100)
@@ -47,6 +47,13 @@ torture "$BUILD-faults" 500 --whom k --keeper-faults 60 --spare-faults 200
 torture "$BUILD-faults" 1000 --moves 20
 torture "$BUILD-faults" 500 --moves 20 --faults 5000
 torture "$BUILD-faults" 500 --faults 3000 --slots 6 --programs 12
+export TCPPROXY_FLOW=batch
+torture "$BUILD-faults" 1000 --faults 2000
+torture "$BUILD-faults" 500 --whom w --moves 20
+unset TCPPROXY_FLOW
 torture "$BUILD-faults-sanitized" 500 --faults 5000
 torture "$BUILD-faults-sanitized" 300 --whom mmw2dshpb --slots 24
+echo '== 100,000 idle connections'
+CONNECTIONS=100000 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider \
+	tests/e2e/test_27_many.py -k idle || failed=1
 exit $failed

@@ -142,6 +142,9 @@ def say(text):
     return serve
 
 
+IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: a port is needed for each server only, not one of the machine's
+
+
 def connect(port, host="127.0.0.1", small=False, source=None, timeout=PATIENCE, receive=4096):
     """A client. `small`: with a receive buffer of only `receive` bytes."""
     s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -149,6 +152,7 @@ def connect(port, host="127.0.0.1", small=False, source=None, timeout=PATIENCE, 
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     s.settimeout(timeout)
     if source:
+        s.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         s.bind((source, 0))
     try:
         s.connect((host, port))
