@@ -20,7 +20,7 @@ static struct spawnd {
 	struct spawner *spawner;
 	unsigned channels;
 	struct timer alone;
-	bool stopping;
+	bool stopping, none_left;
 } self;
 
 /* A line for the log goes to the supervisor; nobody waits for it. */
@@ -53,10 +53,13 @@ static void keep_stderr(void *arg, int fd, const char *label)
 	send_line(WIRE_STDERR, LOG_LEVEL_INFO, label, &fd, 1);
 }
 
+/* No program is left, as far as we know. Workers that end may still name some that others have started. */
 static void stopped(void *arg)
 {
 	(void)arg;
-	self.loop.stop = true;
+	self.none_left = true;
+	if (self.channels == 0)
+		self.loop.stop = true;
 }
 
 static void stop_programs(void)
@@ -96,6 +99,8 @@ static void channel_gone(void *arg)
 {
 	(void)arg;
 	self.channels--;
+	if (self.none_left && self.channels == 0 && spawner_running(self.spawner) == 0)
+		self.loop.stop = true;
 	end_if_alone(NULL);
 }
 

@@ -18,6 +18,8 @@
 #define REAP_AGAIN_MS  50
 #define IDS_APART      1000
 
+static void reap(struct supervisor *s);
+
 /* ---- stopping ---- */
 
 static void kill_the_rest(void *arg)
@@ -37,12 +39,15 @@ void supervisor_stop(struct supervisor *s)
 
 	if (s->stopping)
 		return;
+	reap(s); /* a spawner that has died and is not known to be dead */
 	s->stopping = true;
 	upgrade_release_guard(s);
 	trial_stop(s);
 	if (!s->leaving) /* or it has been told already */
 		systemd_stopping("stopping");
 	log_info("stopping");
+	if (s->spawner_started_ms && s->spawner_pid <= 0)
+		spawner_start(s); /* it has just died: another one is to end its programs */
 	for (uint32_t i = 0; i < s->n_crews; i++)
 		atomic_store(&s->crews[i].trio->stopping, 1);
 	crews_send(s, &w, NULL, 0);
@@ -125,8 +130,6 @@ static void spawner_died(struct supervisor *s, int status)
 	else
 		start_spawner_again(s);
 }
-
-static void reap(struct supervisor *s);
 
 static void reap_again(void *arg)
 {

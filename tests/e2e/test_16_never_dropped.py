@@ -278,6 +278,21 @@ def test_programs_of_a_dead_spawner_end_at_a_stop(start, directory):
         assert not processes.alive(pids[1])
 
 
+@pytest.mark.parametrize("n", range(2))
+def test_a_stop_right_after_the_death_of_the_spawner(start, directory, n):
+    """There is none at that moment, or one that has just begun."""
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "echo $$; exec sleep 60"))
+    with connect(port) as s:
+        pid = int(s.makefile().readline())
+        for i in range(n + 1):  # the second is not replaced at once
+            kill(proxy, *wait_for(lambda: proxy.role("spawner"), "a spawner"))
+            wait_for(lambda: proxy.log().count("the spawner was killed") > i, "it is dead")
+        proxy.signal(signal.SIGTERM)
+        proxy.wait_exit()
+        wait_for(lambda: not processes.alive(pid), "the program is ended", 1)
+
+
 def test_a_silent_program_of_a_dead_spawner_meets_its_time_limit(start, directory):
     port = free_port()
     proxy = start("-b", port, "-t", "1.5", directory.script("handler", "echo $$; exec sleep 60"))
