@@ -50,6 +50,7 @@ torture "$BUILD-faults" 500 --faults 3000 --slots 6 --programs 12
 export TCPPROXY_FLOW=batch
 torture "$BUILD-faults" 1000 --faults 2000
 torture "$BUILD-faults" 500 --whom w --moves 20
+torture "$BUILD-faults" 500 --whom pb
 unset TCPPROXY_FLOW
 torture "$BUILD-faults-sanitized" 500 --faults 5000
 torture "$BUILD-faults-sanitized" 300 --whom mmw2dshpb --slots 24

@@ -77,7 +77,7 @@ static void give_up(struct batch *b)
 static void run(struct batch *b)
 {
 	if ((int)b->n >= b->least) {
-		if (!flow_batch(b->engine->env.trio, b->uring, b->items, b->n))
+		if (!flow_batch(b->engine->env.trio, b->uring, &b->engine->env.pool, b->items, b->n))
 			give_up(b);
 		apply(b);
 	}

@@ -339,7 +339,7 @@ static void settle_step(struct engine *e)
 }
 
 /* Bytes of this connection may be in the scratch: they come before everything else that uses it. */
-static void finish_open_step(struct engine *e)
+static void finish_step(struct engine *e)
 {
 	struct copy_step *step = &e->env.trio->step;
 	int32_t i = step->row;
@@ -359,12 +359,12 @@ static void finish_open_step(struct engine *e)
 	step->row = -1;
 }
 
-static void finish_steps(struct engine *e)
+/* Each may need a pipe: not before it is known which numbers are nobody's. */
+static void finish_batch(struct engine *e)
 {
-	finish_open_step(e);
 	for (unsigned i = 0; i < BATCH_SLOTS; i++)
 		if (flow_batch_hand_over(e->env.trio, i))
-			finish_open_step(e);
+			finish_step(e);
 }
 
 static void adopt_client(void *arg, int fd)
@@ -403,9 +403,10 @@ void engine_take_over(struct engine *e)
 	moving_recover(e);
 	look_for_poison(e);
 	FAULT_POINT();
-	finish_steps(e);
+	finish_step(e);
 	FAULT_POINT();
 	recover_descriptors(e->env.trio, atomic_load(receiving) ? NULL : adopt_client, e);
+	finish_batch(e);
 	atomic_store(receiving, 0);
 	moving_continue(e);
 	tapping_recover(e);

@@ -18,6 +18,8 @@
 #include "base/fault.h"
 #include "proxy/flow.h"
 
+_Static_assert(BATCH_ROOM <= 2 * 4096, "what is in a slot fits into the smallest pipe");
+
 static void open_slots(struct trio *t, const struct flow_batch_item *items, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
@@ -70,16 +72,20 @@ static bool is_failure(int sent)
 	return sent < 0 && sent != -EAGAIN && sent != -EINTR;
 }
 
-static void finish(struct trio *t, unsigned i, struct flow_batch_item *item)
+static void finish(struct trio *t, unsigned i, struct pipepool *pool, struct flow_batch_item *item)
 {
-	if (item->taken > 0 && item->sent < item->taken && !is_failure(item->sent))
+	bool rest = item->taken > 0 && item->sent < item->taken && !is_failure(item->sent);
+
+	item->lost = rest && !pipepool_any_spare(pool, &t->step);
+	if (rest && !item->lost)
 		park(t, i, item);
 	else if (item->taken > 0)
 		item->flow->moved += (uint64_t)item->taken;
 	close_slot(t, i);
 }
 
-bool flow_batch(struct trio *t, struct uring *uring, struct flow_batch_item *items, unsigned n)
+bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, struct flow_batch_item *items,
+		unsigned n)
 {
 	bool works;
 
@@ -97,7 +103,7 @@ bool flow_batch(struct trio *t, struct uring *uring, struct flow_batch_item *ite
 	works = works && uring_run(uring);
 	FAULT_POINT();
 	for (unsigned i = 0; i < n; i++)
-		finish(t, i, &items[i]);
+		finish(t, i, pool, &items[i]);
 	return works;
 }
 

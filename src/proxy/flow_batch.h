@@ -9,6 +9,7 @@
 #define PROXY_FLOW_BATCH_H
 
 #include "os/uring.h"
+#include "proxy/pipepool.h"
 #include "takeover/table.h"
 
 /* Both ends TCP, nothing parked, the source's counters sure. A connection at most once in a batch: its other direction may
@@ -19,11 +20,13 @@ struct flow_batch_item {
 	int source, dest;
 	struct flow_row *flow;
 	int taken, sent;        /* out: as of recv() and send(), -errno; sent: if taken > 0 */
+	bool lost;              /* out: the destination does not take it, and no pipe can be had */
 };
 
-/* Moves what each has, at most BATCH_ROOM bytes. The spare pipe of t->step is there. When it returns all slots are
- * closed, and what was taken counts as moved. false: the ring is of no use any more. */
-bool flow_batch(struct trio *t, struct uring *uring, struct flow_batch_item *items, unsigned n);
+/* Moves what each has, at most BATCH_ROOM bytes. When it returns all slots are closed, and what was taken counts as
+ * moved. false: the ring is of no use any more. */
+bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, struct flow_batch_item *items,
+		unsigned n);
 
 /* For a successor: makes slot i, if it is open, the open step of copying, and closes the slot. No step is open.
  * May be repeated. false: it was not open. */

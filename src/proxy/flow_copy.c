@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "base/check.h"
 #include "base/fault.h"
+#include "os/pipe.h"
 #include "proxy/flow.h"
 
 static void open_step(struct flow_io *io)
@@ -41,7 +42,7 @@ static void close_step(struct flow_io *io, size_t n)
 /* The spare pipe becomes the row's. */
 static void attach(struct copy_step *step, struct flow_row *row)
 {
-	row->pipe_foreign = 0;
+	row->pipe_foreign = pipe_room(step->pipe_read) < PIPEPOOL_LEAST;
 	row->pipe_write = step->pipe_write;
 	barrier();
 	FAULT_POINT();
@@ -74,7 +75,7 @@ static void park(struct copy_step *step, struct flow_row *row, const char *data,
 		ssize_t put = write(pipe, data, n);
 
 		FAULT_POINT();
-		CHECK(put > 0); /* an empty pipe has room for the whole scratch */
+		CHECK(put > 0); /* an empty pipe has room for the whole scratch, a small one for a slot */
 		data += put;
 		n -= (size_t)put;
 	}

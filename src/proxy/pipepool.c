@@ -73,16 +73,26 @@ int pipepool_take(struct pipepool *p, struct flow_row *row, bool small_will_do)
 	return 0;
 }
 
-bool pipepool_spare(struct pipepool *p, struct copy_step *step)
+static bool spare(struct pipepool *p, struct copy_step *step, bool small_will_do)
 {
 	int ends[2];
 
 	if (step->pipe_read >= 0)
 		return true;
-	if (get(p, false, ends) < 0)
+	if (get(p, small_will_do, ends) < 0)
 		return false;
 	store(ends, &step->pipe_read, &step->pipe_write);
 	return true;
+}
+
+bool pipepool_spare(struct pipepool *p, struct copy_step *step)
+{
+	return spare(p, step, false);
+}
+
+bool pipepool_any_spare(struct pipepool *p, struct copy_step *step)
+{
+	return spare(p, step, true);
 }
 
 void pipepool_give(struct pipepool *p, int32_t *read_end, int32_t *write_end)

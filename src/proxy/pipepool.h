@@ -29,6 +29,8 @@ struct pipepool {
 int pipepool_take(struct pipepool *p, struct flow_row *row, bool small_will_do);
 /* Sees to it that copying has its spare pipe; false: none can be had. */
 bool pipepool_spare(struct pipepool *p, struct copy_step *step);
+/* The same for one who has already taken something, at most two pages, and must park it: a small one will do. */
+bool pipepool_any_spare(struct pipepool *p, struct copy_step *step);
 /* Gives back an empty pipe; both ends become -1. */
 void pipepool_give(struct pipepool *p, int32_t *read_end, int32_t *write_end);
 /* Closes a pipe whatever is in it; both ends become -1. Takes -1. */

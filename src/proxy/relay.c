@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 #include "base/fault.h"
+#include "base/log.h"
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
@@ -16,6 +17,15 @@ void relay_finish(struct relay *r, enum relay_outcome outcome)
 	relay_cancel(r);
 	r->over = true;
 	r->owner->done(r, outcome);
+}
+
+void relay_lose(struct relay *r, const char *why)
+{
+	char client[ADDR_TEXT_MAX];
+
+	log_error("the connection of %s is ended: %s", addr_format_port(&cold_of(r)->client, client), why);
+	r->row->end = END_LOST;
+	relay_finish(r, RELAY_ABORT);
 }
 
 /* ---- who ended it ---- */

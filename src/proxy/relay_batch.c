@@ -39,6 +39,10 @@ bool relay_batched(struct relay *r, const struct flow_batch_item *item)
 {
 	enum side s = item->side;
 
+	if (item->lost) {
+		relay_lose(r, "its peer takes nothing now, and no pipe can be had for what is on the way");
+		return false;
+	}
 	if (item->taken < 0 && item->taken != -EAGAIN && item->taken != -EINTR)
 		relay_note_reset(r, s);
 	if (item->taken <= 0)

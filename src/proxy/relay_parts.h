@@ -32,6 +32,8 @@ static inline bool was_reset(const struct relay *r, enum side s)
 /* relay.c */
 void relay_init(struct relay *r, const struct relay_owner *owner, struct row *row);
 void relay_finish(struct relay *r, enum relay_outcome outcome);
+/* Bytes are missing: better no end of a stream than a wrong one. */
+void relay_lose(struct relay *r, const char *why);
 void relay_note_reset(struct relay *r, enum side s);
 bool relay_half_closed(const struct relay *r);
 bool relay_all_acknowledged(struct relay *r, enum side s);

@@ -3,7 +3,6 @@
  */
 #include <sys/socket.h>
 #include "base/fault.h"
-#include "base/log.h"
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
@@ -56,6 +55,9 @@ static bool balance(struct relay *r, enum side s, const struct position *from,
 	uint64_t taken = consumed(from, flow->moved, given);
 
 	if (taken > given && !open && !to->closed)
+		return false;
+	/* after a batch there may be more steps to finish than spare pipes */
+	if (open && taken > given && pipe < 0 && !pipepool_any_spare(&r->owner->env->pool, step))
 		return false;
 	if (given > taken)
 		take_what_was_sent(r, s, given - taken);
@@ -137,7 +139,6 @@ static void ask_positions(struct relay *r, struct position *at)
 void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *row)
 {
 	struct position at[2] = {{0}, {0}};
-	char client[ADDR_TEXT_MAX];
 	bool whole;
 
 	relay_init(r, owner, row);
@@ -153,11 +154,8 @@ void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *
 	whole = put_right(r, CLIENT, &at[CLIENT], &at[SERVER]);
 	whole = put_right(r, SERVER, &at[SERVER], &at[CLIENT]) && whole;
 	close_step(r);
-	if (!whole) { /* better no end of a stream than a wrong one */
-		log_error("the connection of %s is ended: a worker died of it, and not all of its bytes are there",
-			  addr_format_port(&cold_of(r)->client, client));
-		row->end = END_LOST;
-		relay_finish(r, RELAY_ABORT);
+	if (!whole) {
+		relay_lose(r, "a worker died of it, and not all of its bytes are there");
 		return;
 	}
 	if (row->state == ROW_RELAY)

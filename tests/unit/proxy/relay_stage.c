@@ -110,6 +110,8 @@ static void leave_a_slot_open(enum side from, enum side to)
 	stage.trio->batch[slot].side = (uint8_t)from;
 	stage.trio->batch[slot].row = (int32_t)row_index(stage.trio, stage.row);
 	n = recv(stage.row->fd[from], trio_batch(stage.trio, slot), nth % 3 ? 300 : BATCH_ROOM, MSG_DONTWAIT);
+	if (nth % 5 == 0) /* the slot before this one has used it */
+		pipepool_discard(&stage.trio->step.pipe_read, &stage.trio->step.pipe_write);
 	if (n > 0 && nth % 4)
 		send(stage.row->fd[to], trio_batch(stage.trio, slot), (size_t)n / (nth % 4), MSG_DONTWAIT | MSG_NOSIGNAL);
 	for (unsigned i = 0; i < BATCH_SLOTS; i++)
