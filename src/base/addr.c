@@ -128,24 +128,58 @@ bool cidr_parse(const char *text, struct cidr *ret)
 	return true;
 }
 
+/* These are written for thousands of connections at a time; so not by snprintf(). */
+static char *put_number(char *at, uint32_t number)
+{
+	char digits[10];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + number % 10);
+	while (number /= 10);
+	while (n > 0)
+		*at++ = digits[--n];
+	return at;
+}
+
+static char *put_v4(char *at, const uint8_t ip[4])
+{
+	for (int i = 0; i < 4; i++) {
+		if (i > 0)
+			*at++ = '.';
+		at = put_number(at, ip[i]);
+	}
+	return at;
+}
+
+static char *put_v6(char *at, const struct addr *a)
+{
+	inet_ntop(AF_INET6, a->ip, at, INET6_ADDRSTRLEN);
+	at += strlen(at);
+	if (a->scope) {
+		*at++ = '%';
+		at = put_number(at, a->scope);
+	}
+	return at;
+}
+
 static const char *format(const struct addr *a, char *buf, bool bracket, bool port)
 {
-	char ip[INET6_ADDRSTRLEN] = "";
-	char scope[16] = "";
-	char behind[16] = "";
-	bool v6 = a->family == AF_INET6;
+	char *at = buf;
 
-	if (a->family == AF_UNSPEC || a->family == AF_UNIX) {
-		snprintf(buf, ADDR_TEXT_MAX, "%s", a->family == AF_UNIX ? "unix" : "-");
-		return buf;
+	if (a->family == AF_UNSPEC || a->family == AF_UNIX)
+		return strcpy(buf, a->family == AF_UNIX ? "unix" : "-");
+	bracket &= a->family == AF_INET6;
+	if (bracket)
+		*at++ = '[';
+	at = a->family == AF_INET6 ? put_v6(at, a) : put_v4(at, a->ip);
+	if (bracket)
+		*at++ = ']';
+	if (port) {
+		*at++ = ':';
+		at = put_number(at, a->port);
 	}
-	inet_ntop(a->family, a->ip, ip, sizeof(ip));
-	if (a->scope)
-		snprintf(scope, sizeof(scope), "%%%u", a->scope);
-	if (port)
-		snprintf(behind, sizeof(behind), ":%u", a->port);
-	snprintf(buf, ADDR_TEXT_MAX, "%s%s%s%s%s", v6 && bracket ? "[" : "", ip, scope,
-	         v6 && bracket ? "]" : "", behind);
+	*at = '\0';
 	return buf;
 }
 

@@ -42,6 +42,17 @@ void buf_addc(struct buf *b, char c)
 	buf_add(b, &c, 1);
 }
 
+void buf_addu(struct buf *b, uint64_t number)
+{
+	char text[20];
+	size_t at = sizeof(text);
+
+	do
+		text[--at] = (char)('0' + number % 10);
+	while (number /= 10);
+	buf_add(b, text + at, sizeof(text) - at);
+}
+
 void buf_addf(struct buf *b, const char *fmt, ...)
 {
 	va_list ap;
@@ -54,13 +65,18 @@ void buf_addf(struct buf *b, const char *fmt, ...)
 void buf_vaddf(struct buf *b, const char *fmt, va_list ap)
 {
 	va_list again;
+	size_t room;
 	int len;
 
 	va_copy(again, ap);
-	len = vsnprintf(NULL, 0, fmt, ap);
+	buf_reserve(b, 0);
+	room = b->cap - b->len;
+	len = vsnprintf(b->s + b->len, room, fmt, ap); /* it mostly fits */
 	CHECK(len >= 0);
-	buf_reserve(b, (size_t)len);
-	vsnprintf(b->s + b->len, (size_t)len + 1, fmt, again);
+	if ((size_t)len >= room) {
+		buf_reserve(b, (size_t)len);
+		vsnprintf(b->s + b->len, (size_t)len + 1, fmt, again);
+	}
 	va_end(again);
 	b->len += (size_t)len;
 }

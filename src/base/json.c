@@ -1,6 +1,5 @@
 #include "base/json.h"
 
-#include <inttypes.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -36,6 +35,32 @@ static size_t utf8_length(const char *text)
 	return len;
 }
 
+/* How many bytes from here on stand for themselves. */
+static size_t plain_length(const char *text)
+{
+	size_t n = 0;
+
+	while (text[n] >= ' ' && text[n] < 0x7f && text[n] != '"' && text[n] != '\\')
+		n++;
+	return n;
+}
+
+static size_t quote_one(struct buf *out, const char *value)
+{
+	unsigned char c = (unsigned char)*value;
+	size_t len = utf8_length(value);
+
+	if (len == 0)
+		buf_adds(out, REPLACEMENT);
+	else if (c == '"' || c == '\\')
+		buf_addf(out, "\\%c", c);
+	else if (c < ' ' || c == 0x7f)
+		buf_addf(out, "\\u%04x", c);
+	else
+		buf_add(out, value, len);
+	return len ? len : 1;
+}
+
 void json_quote(struct buf *out, const char *value)
 {
 	if (!value || !*value) {
@@ -43,19 +68,12 @@ void json_quote(struct buf *out, const char *value)
 		return;
 	}
 	buf_addc(out, '"');
-	while (*value) {
-		unsigned char c = (unsigned char)*value;
-		size_t len = utf8_length(value);
-
-		if (len == 0)
-			buf_adds(out, REPLACEMENT);
-		else if (c == '"' || c == '\\')
-			buf_addf(out, "\\%c", c);
-		else if (c < ' ' || c == 0x7f)
-			buf_addf(out, "\\u%04x", c);
+	for (size_t n; *value; value += n) {
+		n = plain_length(value);
+		if (n > 0)
+			buf_add(out, value, n);
 		else
-			buf_add(out, value, len);
-		value += len ? len : 1;
+			n = quote_one(out, value);
 	}
 	buf_addc(out, '"');
 }
@@ -95,7 +113,7 @@ void json_text(struct buf *out, const char *key, const char *value)
 void json_count(struct buf *out, const char *key, uint64_t value)
 {
 	json_key(out, key);
-	buf_addf(out, "%" PRIu64, value);
+	buf_addu(out, value);
 }
 
 void json_bool(struct buf *out, const char *key, bool value)
@@ -106,9 +124,15 @@ void json_bool(struct buf *out, const char *key, bool value)
 
 void json_seconds(struct buf *out, const char *key, int64_t us)
 {
+	char fraction[7] = ".";
+
 	json_key(out, key);
-	if (us < 0)
+	if (us < 0) {
 		buf_adds(out, "null");
-	else
-		buf_addf(out, "%" PRId64 ".%06d", us / 1000000, (int)(us % 1000000));
+		return;
+	}
+	buf_addu(out, (uint64_t)us / 1000000);
+	for (int i = 6; i > 0; i--, us /= 10)
+		fraction[i] = (char)('0' + us % 10);
+	buf_add(out, fraction, sizeof(fraction));
 }

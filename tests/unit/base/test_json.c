@@ -17,8 +17,10 @@ static void what_is_written_can_be_read(void **state)
 	json_text(&out, "text", "a\"b\\c\n\xff,");
 	json_text(&out, "none", "");
 	json_count(&out, "count", UINT64_MAX / 2);
+	json_count(&out, "zero", 0);
 	json_bool(&out, "yes", true);
 	json_seconds(&out, "time", 1234567);
+	json_seconds(&out, "soon", 20);
 	json_seconds(&out, "never", -1);
 	json_open(&out, "list", '[');
 	for (int i = 0; i < 2; i++) {
@@ -33,8 +35,10 @@ static void what_is_written_can_be_read(void **state)
 	assert_string_equal(json_string_value(json_object_get(root, "text")), "a\"b\\c\n\xef\xbf\xbd,");
 	assert_true(json_is_null(json_object_get(root, "none")));
 	assert_true(json_integer_value(json_object_get(root, "count")) == INT64_MAX);
+	assert_int_equal(json_integer_value(json_object_get(root, "zero")), 0);
 	assert_true(json_is_true(json_object_get(root, "yes")));
 	assert_true(json_real_value(json_object_get(root, "time")) == 1.234567);
+	assert_true(json_real_value(json_object_get(root, "soon")) == 0.00002);
 	assert_true(json_is_null(json_object_get(root, "never")));
 	list = json_object_get(root, "list");
 	assert_int_equal(json_array_size(list), 3);
