@@ -3,19 +3,34 @@
 #include "os/sock.h"
 #include "proxy/handler.h"
 
-#define ROWS_AT_ONCE 64
-#define LOOK_AT_ONCE 4096 /* most of them may be free */
+#define ROWS_AT_ONCE 16   /* two system calls each, while the connections wait */
+#define LOOK_AT_ONCE 1024 /* most of them may be free, or as they were */
 
-static void write_one(struct trio *t, uint32_t i)
+static bool has_ended(const struct row *row)
+{
+	return (row->flow[CLIENT].flags | row->flow[SERVER].flags) & (FLOW_EOF | FLOW_RESET);
+}
+
+/* Nothing has moved since TCP was asked, and nothing was on its way then. */
+static bool is_known(const struct row *row, const struct row_facts *facts)
+{
+	return facts->serial == row->serial && facts->final_ms == row->active_ms &&
+	       row->state == ROW_RELAY && !has_ended(row);
+}
+
+static void write_one(struct trio *t, uint32_t i, int64_t now_ms)
 {
 	static const uint8_t is_unix[2] = {ROWFLAG_CLIENT_UNIX, ROWFLAG_SERVER_UNIX};
 	struct row *row = trio_row(t, i);
 	struct row_facts *to = trio_facts(t, i);
+	/* what moves from now on has another time */
+	bool settled = row->state == ROW_RELAY && row->active_ms < now_ms;
 	struct tcp_facts facts;
 
 	if (row->state == ROW_HANDLER)
 		handler_count(row);
 	to->known = 0;
+	to->final_ms = 0;
 	for (enum side side = CLIENT; side <= SERVER; side++) {
 		if (row->fd[side] < 0 || row->flags & is_unix[side] ||
 		    sock_facts(row->fd[side], &facts) < 0)
@@ -23,7 +38,10 @@ static void write_one(struct trio *t, uint32_t i)
 		to->rtt_us[side] = facts.rtt_us;
 		to->retransmits[side] = facts.retransmits;
 		to->known |= 1u << side;
+		settled &= facts.settled;
 	}
+	if (settled)
+		to->final_ms = row->active_ms;
 	barrier();
 	to->serial = row->serial;
 }
@@ -34,13 +52,16 @@ static void write_some(void *arg)
 	uint32_t end = f->next + LOOK_AT_ONCE;
 
 	for (int n = 0; n < ROWS_AT_ONCE && f->next < end; f->next++) {
+		const struct row *row;
+
 		if (f->next >= f->trio->rows_used) {
 			f->done(f->arg, f->request);
 			return;
 		}
-		if (trio_row(f->trio, f->next)->state == ROW_FREE)
+		row = trio_row(f->trio, f->next);
+		if (row->state == ROW_FREE || is_known(row, trio_facts(f->trio, f->next)))
 			continue;
-		write_one(f->trio, f->next);
+		write_one(f->trio, f->next, f->loop->now_ms);
 		n++;
 	}
 	timer_set(f->loop, &f->timer, f->loop->now_ms, write_some, f); /* in the next turn */

@@ -1,6 +1,7 @@
 /*
  * facts.h - a worker writes what TCP says of its connections into the table, for whoever looks in:
- * some rows in a turn, so that the connections themselves are not kept waiting.
+ * some rows in a turn, so that the connections themselves are not kept waiting; and of those on which
+ * nothing has moved since the last look, what was said then.
  */
 #ifndef DAEMON_FACTS_H
 #define DAEMON_FACTS_H

@@ -14,6 +14,7 @@
 
 /* The numbers of net/tcp_states.h, part of the kernel's interface. */
 enum {
+	ESTABLISHED = 1,
 	FIN_WAIT1 = 4,
 	FIN_WAIT2 = 5,
 	TIME_WAIT = 6,
@@ -293,6 +294,8 @@ int sock_facts(int fd, struct tcp_facts *ret)
 		.bytes_acked = info.tcpi_bytes_acked,
 		.rtt_us = info.tcpi_rtt,
 		.retransmits = info.tcpi_total_retrans,
+		.settled = info.tcpi_state == ESTABLISHED && info.tcpi_unacked == 0 &&
+			   info.tcpi_notsent_bytes == 0,
 	};
 	return 0;
 }

@@ -64,6 +64,7 @@ struct tcp_facts {
 	uint64_t bytes_acked;    /* by the peer, SYN of a caller and FIN included */
 	uint32_t rtt_us;         /* smoothed */
 	uint32_t retransmits;    /* segments sent again, ever */
+	bool settled;            /* established, and all that was sent is acknowledged */
 };
 int sock_facts(int fd, struct tcp_facts *ret);
 /* The peer's FIN was received (says the state; TCP_CLOSE: not known, false). */

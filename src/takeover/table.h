@@ -134,6 +134,7 @@ struct row_cold {
 struct row_facts {
 	uint32_t serial;        /* of the row that they are about */
 	uint32_t known;         /* a bit for each side */
+	int64_t final_ms;       /* while row.active_ms is this, they do not change; 0: they may */
 	uint32_t rtt_us[2], retransmits[2];
 };
 
@@ -158,7 +159,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE 48
 #define TRIO_MAGIC     0x7463707072303031ULL
-#define TRIO_VERSION   6
+#define TRIO_VERSION   7
 #define TRIO_EVENTS    256
 #define TRIO_LISTENERS 4096
 #define TRIO_RING      (1u << 20)

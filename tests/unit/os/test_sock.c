@@ -267,12 +267,14 @@ static void counts_of_bytes(void **state)
 		;
 	assert_int_equal(sock_facts(ours, &facts), 0);
 	assert_int_equal(facts.bytes_received, 5);
+	assert_true(facts.settled);
 	assert_false(tcp_fin_received(facts.state));
 	shutdown(theirs, SHUT_WR);
 	do
 		assert_int_equal(sock_facts(ours, &facts), 0);
 	while (!tcp_fin_received(facts.state));
 	assert_int_equal(facts.bytes_received, 6); /* the FIN is one */
+	assert_false(facts.settled);
 	assert_true(sock_cookie(ours) != 0);
 	assert_true(sock_cookie(ours) != sock_cookie(theirs));
 	assert_true(sock_cookie(ours) == sock_cookie(ours));
