@@ -24,8 +24,8 @@ struct admin_client {
 	struct timer timer;
 	char request[ADMIN_REQUEST_MAX];
 	size_t len;
-	struct buf answer;
-	size_t written;
+	struct buf answer, body; /* one after the other */
+	size_t written;          /* of both */
 	void (*gone)(void *arg);
 	void *gone_arg;
 };
@@ -60,6 +60,7 @@ static int let_go(struct admin_client *c)
 	watch_remove(c->server->setup.loop, &c->watch);
 	timer_clear(c->server->setup.loop, &c->timer);
 	buf_release(&c->answer);
+	buf_release(&c->body);
 	c->phase = UNUSED;
 	c->gone = NULL;
 	if (c->server->n_clients-- == ADMIN_CLIENTS)
@@ -93,9 +94,13 @@ static void set_patience(struct admin_client *c, int64_t ms)
 
 static void write_some(struct admin_client *c)
 {
-	while (c->written < c->answer.len) {
-		ssize_t n = send(c->watch.fd, c->answer.s + c->written, c->answer.len - c->written,
-		                 MSG_DONTWAIT | MSG_NOSIGNAL);
+	size_t head = c->answer.len;
+
+	while (c->written < head + c->body.len) {
+		const char *from = c->written < head ? c->answer.s + c->written
+		                                     : c->body.s + (c->written - head);
+		size_t len = (c->written < head ? head : head + c->body.len) - c->written;
+		ssize_t n = send(c->watch.fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -130,9 +135,8 @@ void admin_answer(struct admin_client *c, int code, struct buf *body)
 	}
 	buf_clear(&c->answer);
 	buf_addf(&c->answer, "ok %d %zu\n", code, body->len);
-	if (body->s)
-		buf_add(&c->answer, body->s, body->len);
-	buf_release(body);
+	c->body = *body;
+	*body = (struct buf)BUF_INIT;
 	begin_answer(c);
 }
 

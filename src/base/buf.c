@@ -23,13 +23,23 @@ static void buf_reserve(struct buf *b, size_t more)
 	b->cap = cap;
 }
 
-void buf_add(struct buf *b, const void *data, size_t len)
+char *buf_extend(struct buf *b, size_t len)
 {
+	char *at;
+
 	buf_reserve(b, len);
-	if (len)
-		memcpy(b->s + b->len, data, len);
+	at = b->s + b->len;
 	b->len += len;
 	b->s[b->len] = '\0';
+	return at;
+}
+
+void buf_add(struct buf *b, const void *data, size_t len)
+{
+	char *at = buf_extend(b, len);
+
+	if (len)
+		memcpy(at, data, len);
 }
 
 void buf_adds(struct buf *b, const char *text)
@@ -39,7 +49,7 @@ void buf_adds(struct buf *b, const char *text)
 
 void buf_addc(struct buf *b, char c)
 {
-	buf_add(b, &c, 1);
+	*buf_extend(b, 1) = c;
 }
 
 void buf_addu(struct buf *b, uint64_t number)

@@ -18,6 +18,7 @@ struct buf {
 
 #define BUF_INIT {NULL, 0, 0}
 
+char *buf_extend(struct buf *b, size_t len); /* so many bytes more, which the caller writes */
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_adds(struct buf *b, const char *text);
 void buf_addc(struct buf *b, char c);

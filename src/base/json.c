@@ -80,27 +80,33 @@ void json_quote(struct buf *out, const char *value)
 
 /* ---- objects ---- */
 
-/* A comma, unless something has just been opened or there is one. */
-static void separate(struct buf *out)
+/* Unless something has just been opened, or there is one. */
+static bool needs_comma(const struct buf *out)
 {
-	if (out->len > 0 && !strchr("{[,\n", out->s[out->len - 1]))
-		buf_addc(out, ',');
+	char last = out->len > 0 ? out->s[out->len - 1] : '\n';
+
+	return last != '{' && last != '[' && last != ',' && last != '\n';
 }
 
 void json_key(struct buf *out, const char *key)
 {
-	separate(out);
-	buf_addc(out, '"');
-	buf_adds(out, key);
-	buf_adds(out, "\":");
+	bool comma = needs_comma(out);
+	size_t len = strlen(key);
+	char *at = buf_extend(out, comma + len + 3);
+
+	if (comma)
+		*at++ = ',';
+	*at++ = '"';
+	memcpy(at, key, len);
+	memcpy(at + len, "\":", 2);
 }
 
 void json_open(struct buf *out, const char *key, char bracket)
 {
 	if (key)
 		json_key(out, key);
-	else
-		separate(out);
+	else if (needs_comma(out))
+		buf_addc(out, ',');
 	buf_addc(out, bracket);
 }
 
