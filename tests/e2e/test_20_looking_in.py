@@ -167,7 +167,7 @@ def test_five_thousand_connections_are_listed_quickly(echo, admin):
     found = json.loads(text)
     assert len(found) == 5000 and all(c["client_rtt"] is not None for c in found)
     print(f"listed in {took * 1000:.0f} ms")
-    assert took < 0.25  # 30 ms on a machine that does nothing else
+    assert took < 0.1  # 15 ms on a machine that does nothing else
     for s in sockets:
         s.close()
 
