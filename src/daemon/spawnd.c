@@ -141,9 +141,7 @@ static void take_programs(struct trio *t, int fd)
 	for (uint32_t i = 0; i < t->rows_used; i++) {
 		uint8_t state = trio_row(t, i)->state;
 
-		if (state != ROW_VERDICT) /* or it is denied, which ends the program */
-			spawner_take_program(self.spawner, fd, i,
-					     state == ROW_STARTING || state == ROW_HANDLER);
+		spawner_take_program(self.spawner, fd, i, state == ROW_STARTING || state == ROW_HANDLER);
 	}
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/clock.h"
@@ -250,6 +251,11 @@ int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, 
 	return 0;
 }
 
+static bool starter_is_dead(const struct question_slot *slot)
+{
+	return kill(slot->starter, 0) < 0 && errno == ESRCH;
+}
+
 void spawner_take_program(struct spawner *s, int fd, uint32_t row, bool wanted)
 {
 	struct channel *ch = s->channels;
@@ -261,7 +267,14 @@ void spawner_take_program(struct spawner *s, int fd, uint32_t row, bool wanted)
 	if (!ch || row >= ch->n)
 		return;
 	slot = &ch->slots[row];
-	if (slot->pid <= 0 || (!wanted && slot->answered))
+	if (slot->pid <= 0)
+		return;
+	if (!starter_is_dead(slot)) { /* an upgrade: it answers itself, and ends what nobody wants */
+		if (wanted)
+			job_adopt(ch, row);
+		return;
+	}
+	if (!wanted && slot->answered)
 		return;
 	slot->answered = wanted ? ANSWER_STARTED : ANSWER_DENIED; /* who comes after us need not look again */
 	j = job_adopt(ch, row);

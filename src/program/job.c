@@ -242,6 +242,7 @@ static int start(struct job *j, const char *name, struct question_slot *slot)
 	fill_env(j, name, &client);
 	env = program_env(j->section, &client, environ);
 	what.env = env;
+	slot->starter = getpid();
 	rc = run_start(&j->run, s->setup.loop, &what, j->label, on_run, j);
 	program_env_free(env);
 	if (rc == 0 && s->setup.keep_stderr)

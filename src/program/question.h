@@ -21,6 +21,7 @@ struct question_slot {           /* shared memory; one per row */
 	int32_t pid;             /* stored by the kernel; zeroed by the asker */
 	uint32_t answered;       /* enum answer_kind, stored last by the spawner; 0: not yet */
 	int32_t status;          /* wait status, or errno for ANSWER_FAILED */
+	int32_t starter;         /* pid of the spawner that starts the program; stored before */
 	char name[CLIENT_NAME_MAX]; /* the client's name if it was looked up, else "" */
 };
 

@@ -41,7 +41,7 @@ int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, 
 
 /* After spawner_add_channel(fd): the program that the row's slot names was started by a spawner before this one. It is
  * looked after from now on as if it was ours, but its stderr and its answer are not. wanted: it has its client; else it
- * is ended, if nobody has answered for it: whoever started it is dead, and its client was denied. */
+ * is ended, if whoever started it is dead and has not answered for it: its client was denied. */
 void spawner_take_program(struct spawner *s, int fd, uint32_t row, bool wanted);
 
 /* A new configuration of this generation, taken over (freed by the spawner). The last four are kept,

@@ -357,6 +357,8 @@ static uint64_t banner_bytes(struct relay *r)
 		relay_note_reset(r, CLIENT);
 	if (position_ask(r->row->fd[CLIENT], false, was_reset(r, CLIENT), &client) < 0)
 		return 0;
+	if (client.closed) /* only now, or its error was taken: no FIN of ours can have closed it */
+		relay_note_reset(r, CLIENT);
 	return client.written + (uint64_t)(parked > 0 ? parked : 0);
 }
 

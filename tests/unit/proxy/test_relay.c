@@ -230,6 +230,23 @@ static void a_reset_that_came_before(void **state)
 	assert_int_equal(client.error, ECONNRESET);
 }
 
+/* Its error is told once, and was: to one who asked how far the banner of an access program had got. */
+static void a_reset_before_the_banner_was_counted(void **state)
+{
+	open_sides(0);
+	client.out_len = 1000;
+	client.reset = true;
+	while (client.fd >= 0)
+		peer_step(&client);
+	while (!sock_take_error(stage.row->fd[CLIENT]))
+		;
+	stage.row->flags |= ROWFLAG_GRANTED;
+	start();
+	finish(RELAY_ABORT, END_CLIENT_RESET);
+	assert_received(&server, 1000);
+	assert_int_equal(server.error, ECONNRESET);
+}
+
 /* The receiver's buffers are full when the reset comes: it waits until all is acknowledged. */
 static void a_reset_waits_for_a_slow_reader(void **state)
 {
@@ -386,6 +403,7 @@ static void add_resets(const struct sides *s)
 	ADD(s, client_resets_behind_data);
 	ADD(s, server_resets_behind_data);
 	ADD(s, a_reset_that_came_before);
+	ADD(s, a_reset_before_the_banner_was_counted);
 	ADD(s, a_reset_waits_for_a_slow_reader);
 	ADD(s, server_resets_under_an_upload);
 	ADD(s, client_resets_after_its_own_fin);
