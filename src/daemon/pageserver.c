@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "daemon/survey.h"
 #include "daemon/wire.h"
-#include "os/landlock.h"
+#include "os/sandbox.h"
 #include "os/sock.h"
 #include "proxy/accesslog.h"
 #include "proxy/ruleset.h"
@@ -237,8 +237,7 @@ int pageserver_run(const struct pageserver_setup *setup)
 {
 	const struct survey_source source = {
 	    .world = setup->world, .trios = setup->trios, .n_trios = setup->n_trios};
-	static char *const visible[] = {(char *)"/proc"};
-	const char *why;
+	const char *why, *missing;
 
 	self = (struct pageserver){
 	    .setup = setup, .config = setup->config, .generation = setup->generation};
@@ -248,7 +247,10 @@ int pageserver_run(const struct pageserver_setup *setup)
 		log_error("the page is not served: %s (Debian: libmicrohttpd12)", why);
 		return PAGE_NO_LIBRARY;
 	}
-	landlock_confine(visible, 1);
+	missing = sandbox_page();
+	if (missing)
+		log_warning("the page is served without %s: this kernel or build does not have it",
+		            missing);
 	if (loop_init(&self.loop, -1, NULL, 64) < 0 ||
 	    watch_add(&self.loop, &self.control, setup->control_fd, EPOLLIN, control_event, NULL) <
 	        0)

@@ -470,7 +470,7 @@ void worker_run(void *arg)
 	uring = new_uring();
 	missing = sandbox_worker();
 	if (missing && atomic_load(&worker.trio->starts) == 1 && worker.trio->number == 0)
-		log_warning("workers run without %s: this kernel does not have it", missing);
+		log_warning("workers run without %s: this kernel or build does not have it", missing);
 	mark_faults();
 	start_engine(setup);
 	if (uring)

@@ -8,10 +8,9 @@ import time
 
 import pytest
 
-from lib import processes
+from lib import build, processes
 from lib.peers import connect
 from lib.ports import free_port
-from lib.proxy import BINARY
 from lib.waiting import wait_for
 
 
@@ -190,9 +189,8 @@ def herds():
 def test_idle_connections_are_small_and_each_answers(start, echoes, herds):
     """CONNECTIONS says how many (default: 9,000). However few files a process may open: workers, servers and clients
     are as many as that takes."""
-    with open(BINARY, "rb") as f:
-        if b"__asan_init" in f.read():
-            pytest.skip("a sanitizer has memory of its own")
+    if build.is_sanitized():
+        pytest.skip("a sanitizer has memory of its own")
     n, few = int(os.environ.get("CONNECTIONS", "9000")), 500
     files = allow(n * 3) - 1000
     if files < 3000:
