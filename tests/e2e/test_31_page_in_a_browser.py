@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from lib import build
 from lib.page import Page
 from lib.peers import connect, gets_reset
 from lib.ports import free_port
@@ -18,7 +19,8 @@ webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service as Driver  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
-pytestmark = [pytest.mark.skipif(not shutil.which("chromedriver"), reason="no chromedriver"), pytest.mark.limit(120)]
+pytestmark = [pytest.mark.skipif(not shutil.which("chromedriver"), reason="no chromedriver"),
+              pytest.mark.skipif(not build.has_page(), reason="this build has no page"), pytest.mark.limit(120)]
 
 FLAGS = ("--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1400,1000").split()

@@ -7,7 +7,6 @@ import subprocess
 import pytest
 
 from lib.admin import promtool
-from lib.page import Page
 from lib.peers import ask, gets_reset
 from lib.ports import free_port
 from lib.proxy import ROOT
@@ -30,18 +29,17 @@ def names(text):
     return set(re.findall(r"\btcpproxy_\w+", text))
 
 
-def test_the_names_exist(start, service, dashboard):
-    page, good, bad = Page(), free_port(), free_port()
-    start(config=f"{page.line}port {good}\nserver {service().spelt}\nport {bad}\nserver 127.0.0.1:{free_port()}\n")
-    page.wait_answers()
+def test_the_names_exist(start, service, admin, dashboard):
+    good, bad = free_port(), free_port()
+    start(config=f"{admin.line}port {good}\nserver {service().spelt}\nport {bad}\nserver 127.0.0.1:{free_port()}\n")
     ask(good, b"x")
     gets_reset(bad)
-    wait_for(lambda: 'reason="connect-failed"' in page.get("/metrics"), "an end that was counted")
-    there = {name.partition("{")[0] for name in page.samples()}
+    wait_for(lambda: 'reason="connect-failed"' in admin.ask("metrics"), "an end that was counted")
+    there = set(re.findall(r"^\w+", admin.ask("metrics"), re.M))
     used = set().union(*map(names, expressions(dashboard)), *(names(v.get("definition", "")) for v in
                                                               dashboard["templating"]["list"]))
     assert len(used) > 20 and used <= there, used - there
-    labels = set(re.findall(r"(\w+)=\"", page.get("/metrics")))
+    labels = set(re.findall(r"(\w+)=\"", admin.ask("metrics")))
     assert set(re.findall(r"{{(\w+)}}", json.dumps(dashboard))) <= labels | {"instance"}
 
 

@@ -24,19 +24,19 @@ def run(*args, cwd=HERE, env=None):
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
 
 
-def good_files():
-    return sorted(p for p in HERE.glob("*.conf") if p.with_suffix(".out").exists())
+def has_page():
+    with open(TCPPROXY, "rb") as f:
+        return b"MHD_start_daemon" in f.read()
 
 
-def bad_files():
-    return sorted(p for p in HERE.glob("*.conf") if p.with_suffix(".err").exists())
+def files_with(suffix):
+    """Those about the page only if the build has one."""
+    there = sorted(p for p in HERE.glob("*.conf") if p.with_suffix(suffix).exists())
+    return [pytest.param(p, id=p.stem, marks=pytest.mark.skipif(p.stem.startswith("lookin") and not has_page(),
+                                                                reason="this build has no page")) for p in there]
 
 
-def name(path):
-    return path.stem
-
-
-@pytest.mark.parametrize("path", good_files(), ids=name)
+@pytest.mark.parametrize("path", files_with(".out"))
 def test_canonical_text(path):
     r = run("-C", "-f", path.name)
     assert r.stderr == b""
@@ -44,7 +44,7 @@ def test_canonical_text(path):
     assert r.returncode == 0
 
 
-@pytest.mark.parametrize("path", good_files(), ids=name)
+@pytest.mark.parametrize("path", files_with(".out"))
 def test_round_trip(path, tmp_path):
     first = run("-C", "-f", path.name)
     copy = tmp_path / "copy.conf"
@@ -54,7 +54,7 @@ def test_round_trip(path, tmp_path):
     assert second.stdout == first.stdout
 
 
-@pytest.mark.parametrize("path", bad_files(), ids=name)
+@pytest.mark.parametrize("path", files_with(".err"))
 def test_messages(path):
     r = run("-C", "-f", path.name)
     got = r.stderr.decode().replace(f"{HERE}/", "")
@@ -67,7 +67,7 @@ def test_there_are_broken_files():
     assert len(list((HERE / "broken").glob("*.conf"))) >= 200
 
 
-@pytest.mark.parametrize("path", sorted((HERE / "broken").glob("*.conf")), ids=name)
+@pytest.mark.parametrize("path", sorted((HERE / "broken").glob("*.conf")), ids=lambda p: p.stem)
 def test_broken_file(path):
     r = run("-C", "-f", path.name, cwd=path.parent)
     assert r.returncode == 1

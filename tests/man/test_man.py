@@ -202,6 +202,8 @@ def check(text, tmp_path):
 
 @pytest.mark.parametrize("text", literal_blocks("tcpproxy.conf.5"), ids=lambda t: t.split("\n")[0])
 def test_examples_of_the_manual_are_right(text, tmp_path):
+    if re.search(r"^admin [^u]", text, re.M) and b"MHD_start_daemon" not in pathlib.Path(TCPPROXY).read_bytes():
+        pytest.skip("this build has no page")
     check(text, tmp_path)
 
 
