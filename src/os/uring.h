@@ -20,6 +20,8 @@ struct uring;
 struct uring *uring_new(void);
 /* Closes it, too. Takes NULL. */
 void uring_free(struct uring *u);
+/* Only the memory, in a process cloned from the one whose ring it is. Takes NULL. */
+void uring_forget(struct uring *u);
 /* Its descriptor, which is ours. */
 int uring_fd(const struct uring *u);
 

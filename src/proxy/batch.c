@@ -126,5 +126,7 @@ struct batch *batch_new(struct engine *e, struct uring *uring)
 
 void batch_forget(struct batch *b)
 {
+	if (b)
+		uring_forget(b->uring);
 	free(b);
 }
