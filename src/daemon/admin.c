@@ -13,6 +13,8 @@
 #include "daemon/survey.h"
 
 #define FACTS_WAIT_MS 300 /* a worker that is just being replaced does not answer */
+#define KILL_AGAIN_MS 20
+#define KILL_WAIT_MS  2000 /* nothing is on its way between two workers for so long */
 
 /* Somebody who wants a snapshot. */
 struct look {
@@ -25,12 +27,23 @@ struct look {
 	void *arg;
 };
 
+/* Connections that are to end, wherever they are by now. */
+struct killing {
+	struct admin *admin;
+	struct killing *next;
+	struct timer timer;
+	int64_t until_ms;
+	size_t n;
+	uint64_t *ids; /* in order */
+};
+
 struct admin {
 	struct supervisor *supervisor;
 	struct admin_world world;
 	struct admin_server *server;
 	struct survey *survey;
 	struct look *looks; /* that wait for workers */
+	struct killing *killings;
 	uint64_t requests;
 	uint64_t *answered;             /* by each worker */
 	struct admin_client *upgrading; /* whoever has asked for it */
@@ -124,10 +137,8 @@ void admin_facts_written(struct supervisor *s, uint32_t worker, uint64_t request
 
 /* ---- steering ---- */
 
-static void kill_connections(void *arg, const struct connection_view *list, size_t n)
+static void send_kills(struct supervisor *s, const struct connection_view *list, size_t n)
 {
-	struct supervisor *s = ((struct admin *)arg)->supervisor;
-
 	for (uint32_t worker = 0; worker < s->n_crews; worker++) {
 		struct wire w = {.type = WIRE_KILL};
 
@@ -144,7 +155,65 @@ static void kill_connections(void *arg, const struct connection_view *list, size
 		if (w.n > 0)
 			crew_send(&s->crews[worker], &w, NULL, 0);
 	}
+}
+
+static void killing_free(struct killing *k)
+{
+	struct killing **at = &k->admin->killings;
+
+	while (*at && *at != k)
+		at = &(*at)->next;
+	if (*at)
+		*at = k->next;
+	timer_clear(&k->admin->supervisor->loop, &k->timer);
+	free(k->ids);
+	free(k);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One that has gone to another worker meanwhile was not met where it was seen. */
+static void kill_the_rest(void *arg)
+{
+	struct killing *k = arg;
+	struct loop *l = &k->admin->supervisor->loop;
+	struct snapshot *shot = take_snapshot(k->admin, true);
+	size_t n = 0;
+
+	for (size_t i = 0; i < shot->n_connections; i++)
+		if (bsearch(&shot->connections[i].id, k->ids, k->n, sizeof(*k->ids), compare_ids))
+			shot->connections[n++] = shot->connections[i];
+	send_kills(k->admin->supervisor, shot->connections, n);
+	snapshot_free(shot);
+	if (n == 0 || l->now_ms >= k->until_ms)
+		killing_free(k);
+	else
+		timer_set(l, &k->timer, l->now_ms + KILL_AGAIN_MS, kill_the_rest, k);
+}
+
+static void kill_connections(void *arg, const struct connection_view *list, size_t n)
+{
+	struct admin *a = arg;
+	struct loop *l = &a->supervisor->loop;
+	struct killing *k = mem_alloc(sizeof(*k));
+
+	send_kills(a->supervisor, list, n);
 	log_info("%zu connection%s ended by tcpproxyctl", n, n == 1 ? " is" : "s are");
+	*k = (struct killing){.admin = a,
+	                      .next = a->killings,
+	                      .until_ms = l->now_ms + KILL_WAIT_MS,
+	                      .n = n,
+	                      .ids = mem_alloc(n * sizeof(*k->ids))};
+	for (size_t i = 0; i < n; i++)
+		k->ids[i] = list[i].id;
+	qsort(k->ids, n, sizeof(*k->ids), compare_ids);
+	a->killings = k;
+	timer_set(l, &k->timer, l->now_ms + KILL_AGAIN_MS, kill_the_rest, k);
 }
 
 /* Of a service by its port (any of a range), or of a server by its spelling. NULL: there is none.
@@ -399,6 +468,8 @@ void admin_stop(struct supervisor *s)
 		return;
 	while (a->looks)
 		finish_look(a->looks);
+	while (a->killings)
+		killing_free(a->killings);
 	s->admin = NULL;
 	admin_server_free(a->server);
 	survey_free(a->survey);

@@ -8,9 +8,11 @@
 #include "base/mem.h"
 #include "os/proc.h"
 #include "proxy/ask.h"
+#include "takeover/handover.h"
 
 #define SAME_RATE_US (200 * 1000)         /* two looks so close to each other give no new rate */
 #define OLD_LOOK_US  (60 * 1000 * 1000LL) /* one so long ago gives none either */
+#define LOOKS        4                    /* at all rows, while connections move between workers */
 
 /* What a row had moved when it was looked at last. */
 struct last_look {
@@ -156,7 +158,7 @@ static void view_row(struct survey *v, struct snapshot *s, uint32_t worker, uint
 	    .worker = worker,
 	    .row = i,
 	    .serial = row->serial,
-	    .leaving = row->state == ROW_GIVING,
+	    .leaving = row->state == ROW_GIVING || row->state == ROW_TAKING,
 	    .local = cold->local,
 	    .client = cold->client,
 	    .up = row->flow[CLIENT].moved,
@@ -174,6 +176,17 @@ static void view_row(struct survey *v, struct snapshot *s, uint32_t worker, uint
 	set_tcp(t, i, row, c);
 }
 
+static void count_row(struct snapshot *s, uint32_t worker, const struct row *row,
+                      uint32_t *of_service, uint32_t *of_server)
+{
+	if (row->service < COUNTED_SERVICES)
+		of_service[row->service]++;
+	if (row->server < COUNTED_SERVERS)
+		of_server[row->server]++;
+	for (int side = 0; side < 2; side++)
+		s->workers[worker].parked_pipes += row->flow[side].pipe_read >= 0;
+}
+
 /* For services and servers, whose connections there are; and all of them, if they are wanted. */
 static void look_at_rows(struct survey *v, struct snapshot *s, uint32_t worker,
                          uint32_t *of_service, uint32_t *of_server, bool connections)
@@ -183,16 +196,10 @@ static void look_at_rows(struct survey *v, struct snapshot *s, uint32_t worker,
 	struct row row;
 
 	for (uint32_t i = 0; i < t->rows_used; i++) {
-		/* one that is being taken is still listed by its giver */
-		if (trio_row(t, i)->state == ROW_FREE || !copy_row(t, i, &row, &cold) ||
-		    row.state == ROW_TAKING)
+		if (trio_row(t, i)->state == ROW_FREE || !copy_row(t, i, &row, &cold))
 			continue;
-		if (row.service < COUNTED_SERVICES)
-			of_service[row.service]++;
-		if (row.server < COUNTED_SERVERS)
-			of_server[row.server]++;
-		for (int side = 0; side < 2; side++)
-			s->workers[worker].parked_pipes += row.flow[side].pipe_read >= 0;
+		if (row.state != ROW_TAKING) /* then its giver has it, too */
+			count_row(s, worker, &row, of_service, of_server);
 		if (!connections)
 			continue;
 		if (s->n_connections % 256 == 0)
@@ -208,7 +215,9 @@ static int by_id(const void *a, const void *b)
 
 	if (x->id != y->id)
 		return x->id < y->id ? -1 : 1;
-	return x->leaving - y->leaving;
+	if (x->leaving != y->leaving)
+		return x->leaving - y->leaving;
+	return x->age_us > y->age_us ? -1 : x->age_us < y->age_us; /* what was seen last */
 }
 
 /* One that has moved while we looked was seen twice: where it is now counts. */
@@ -222,6 +231,40 @@ static void drop_doubles(struct snapshot *s)
 		if (n == 0 || s->connections[n - 1].id != s->connections[i].id)
 			s->connections[n++] = s->connections[i];
 	s->n_connections = n;
+}
+
+/* Changes whenever a connection is offered to another worker, or given away. */
+static uint64_t moves(const struct survey *v)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < v->source.n_trios; i++) {
+		const volatile struct trio *t = v->source.trios[i];
+
+		n += atomic_load(&trio_moves(v->source.trios[i])->last) + t->link_given;
+	}
+	atomic_thread_fence(memory_order_acquire);
+	return n;
+}
+
+/* One that goes, while we look, from where we have not been to where we were is seen nowhere: then
+ * once more, and what was seen ever counts. */
+static void look_at_all_rows(struct survey *v, struct snapshot *s, uint32_t *of_service,
+                             uint32_t *of_server, bool connections)
+{
+	uint64_t before;
+	int times = 0;
+
+	do {
+		before = moves(v);
+		memset(of_service, 0, COUNTED_SERVICES * sizeof(*of_service));
+		memset(of_server, 0, COUNTED_SERVERS * sizeof(*of_server));
+		for (uint32_t i = 0; i < s->n_workers; i++) {
+			s->workers[i].parked_pipes = 0;
+			look_at_rows(v, s, i, of_service, of_server, connections);
+		}
+	} while (moves(v) != before && ++times < LOOKS);
+	drop_doubles(s);
 }
 
 /* ---- workers ---- */
@@ -402,11 +445,9 @@ struct snapshot *survey_take(struct survey *v, const struct config *config, uint
 	s->lines_lost = atomic_load(&deeds->lines_lost);
 	s->n_workers = v->source.n_trios;
 	s->workers = mem_alloc((s->n_workers + 1) * sizeof(*s->workers));
-	for (uint32_t i = 0; i < s->n_workers; i++) {
+	for (uint32_t i = 0; i < s->n_workers; i++)
 		look_at_worker(v, s, i);
-		look_at_rows(v, s, i, of_service, of_server, connections);
-	}
-	drop_doubles(s);
+	look_at_all_rows(v, s, of_service, of_server, connections);
 	look_at_services(v, s, config, of_service);
 	look_at_servers(v, s, of_server);
 	look_at_pools(v, s, config);

@@ -249,8 +249,6 @@ void engine_end_one(struct engine *e, uint32_t row, uint32_t serial, enum end en
 
 	if (row >= e->env.trio->rows_used || trio_row(e->env.trio, row)->serial != serial)
 		return;
-	if (trio_row(e->env.trio, row)->state == ROW_GIVING)
-		moving_stop(e); /* it comes back, or it is another worker's already */
 	if (in_use(e, row))
 		s = engine_session(e, row);
 	if (s)

@@ -122,7 +122,7 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 uint32_t engine_live(const struct engine *e);
 /* Ends all connections: with a reset, `end` as the reason. */
 void engine_end_all(struct engine *e, enum end end);
-/* Ends one, if it is still the same. */
+/* Ends one, if it is still the same; not while it is on its way to or from another worker: say it again. */
 void engine_end_one(struct engine *e, uint32_t row, uint32_t serial, enum end end);
 
 /* Inside proxy/: */

@@ -27,7 +27,7 @@ struct tcp_view {
 struct connection_view {
 	uint64_t id;                            /* as in the access record */
 	uint32_t worker, row, serial;           /* where it is; steering wants all three */
-	bool leaving;                           /* for another worker */
+	bool leaving;                           /* on its way from one worker to another */
 	const char *state;                      /* "relay", "connecting"... */
 	const char *service;                    /* "25", "8000-8010" */
 	const char *rule;                       /* "/etc/tcpproxy.conf:5" */

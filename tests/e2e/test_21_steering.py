@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from lib import processes
+from lib import build, processes
 from lib.peers import ask, connect, gets_reset, is_reset, read_exactly, say
 from lib.ports import free_port
 from lib.waiting import wait_for
@@ -62,6 +62,21 @@ def test_kill_by_a_filter_leaves_the_others(start, service, admin):
     assert other.recv(1) == b"x"
     other.close()
     assert [r.end for r in proxy.wait_records(71)].count("killed") == 70
+
+
+@pytest.mark.skipif(not build.has_faults(), reason="only a build with -Dfaults=true moves connections to order")
+def test_kill_finds_connections_that_go_from_worker_to_worker(start, service, admin):
+    port, n = free_port(), 150
+    start(config=f"{admin.line}workers 2\nport {port}\nserver {service().spelt}\n", env={"TCPPROXY_MOVES": "1"})
+    clients = [connect(port) for _ in range(n)]
+    for c in admin.wait_connections(n)[: n // 2]:
+        assert admin.ask("kill", c["id"]) == "killed 1 connection\n"
+    admin.wait_connections(n - n // 2)
+    admin.ask("kill", f"service={port}")
+    for s in clients:
+        assert is_reset(s)
+        s.close()
+    admin.wait_connections(0)
 
 
 def test_kill_wants_to_know_which(pool, admin):

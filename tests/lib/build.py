@@ -19,5 +19,9 @@ def has_filter():
     return _has(b"seccomp_load") and not is_sanitized()
 
 
+def has_faults():
+    return _has(b"TCPPROXY_MOVES")
+
+
 def is_sanitized():
     return _has(b"__asan_init")
