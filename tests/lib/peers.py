@@ -460,6 +460,8 @@ def exchange_slowly(pairs, n, every, enough=None):
     """n bytes each way through all pairs at once, read in small pieces with pauses, every byte and end checked. With
     `enough`, an Event, no stream ends before it is set."""
     slow = {"at_most": 64 * 1024, "every": every}
+    for s in (s for pair in pairs for s in pair):
+        s.settimeout(50)  # for all that it has to send, beside many others
     last = [until(enough, 30), fin()] if enough else [fin()]
     end = [until(enough, 30), expect_fin()] if enough else [expect_fin()]
     play_all([(client, [together([send(n, seed=i), *last], [expect(n, seed=i + 50, **slow), *end])],
