@@ -403,6 +403,19 @@ static void open_missing_streams(void)
 		close(fd);
 }
 
+/* From the first socket on that answers, others take us for one who serves: what they then ask for waits until the loop
+ * hears it. TERM and its like still end a start, should it hang. */
+static void hold_requests(void)
+{
+	static const int list[] = {SIGHUP, SIGUSR1, SIGUSR2, 0};
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (const int *sig = list; *sig; sig++)
+		sigaddset(&set, *sig);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 int supervisor_start(struct supervisor *s)
 {
 	int rc;
@@ -415,6 +428,7 @@ int supervisor_start(struct supervisor *s)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGCHLD, SIG_DFL); /* an inherited "ignore" would take the exit codes away */
+	hold_requests();
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	s->umask_before = umask(027);
 	umask(s->umask_before);

@@ -42,6 +42,21 @@ def test_a_port_is_added(start, named):
     assert answer(old) == b"old"
 
 
+def test_HUP_during_the_start_is_heard_after_it(start, named, directory):
+    """Whoever sees the port open may ask for a reload: a slow pidfile keeps the start waiting behind it."""
+    old, new = free_port(), free_port()
+    os.mkfifo(directory / "pid")
+    proxy = start(config=f"pidfile {directory / 'pid'}\nport {old}\nserver {named('old')}\n", wait=False)
+    wait_for(lambda: listening(old), "the port is open")
+    proxy.rewrite(f"pidfile {directory / 'pid'}\nport {old}\nserver {named('old')}\nport {new}\n"
+                  f"server {named('new')}\n")
+    proxy.signal(signal.SIGHUP)
+    with open(directory / "pid") as f:
+        assert f.read() == f"{proxy.pid}\n"
+    wait_answer(new, b"new")
+    assert answer(old) == b"old"
+
+
 def test_a_port_is_removed(start, named):
     kept, gone = free_port(), free_port()
     proxy = start(config=f"port {kept}\nserver {named('kept')}\nport {gone}\nserver {named('gone')}\n")

@@ -38,8 +38,8 @@ def test_http_load_during_reloads(start, folder, proxy):
     assert "Socket errors" not in report and "Non-2xx" not in report, report
 
 
-def kill_workers(proxy):
-    killed = 0
+def workers(proxy):
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             title = (entry / "cmdline").read_text()
@@ -47,9 +47,13 @@ def kill_workers(proxy):
         except OSError:
             continue
         if session == proxy.pid and title.startswith("tcpproxy: worker"):
-            os.kill(int(entry.name), signal.SIGKILL)
-            killed += 1
-    assert killed > 0
+            found.append(int(entry.name))
+    return found
+
+
+def kill_workers(proxy):
+    for pid in servers.wait_for(lambda: workers(proxy), "workers are there"):
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_transfer_survives_reload(start, folder, proxy):
