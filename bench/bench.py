@@ -174,7 +174,7 @@ def measure_once(scene, knobs, measure, peer):
     options = dict(measure.options)
     if peer.by_process:
         options["connections"] = min(options.get("connections", 1), FEW)
-    raw = scene.drive(peer, warmup=WARMUP, seconds=knobs.seconds * measure.windows, **options)
+    raw = scene.drive(peer, warmup=WARMUP, seconds=knobs.seconds, **options)
     sample = {"cpu": measure.cost(raw["proxy"], raw), "load": measure.cost(raw["client"] + raw["server"], raw),
               "speed": measure.speed(raw)}
     for name in ("p50", "p99"):
@@ -212,8 +212,8 @@ def run(scene, knobs):
                 say(f"  {peer.name} fails at memory: {e}")
     for r in range(knobs.rounds):
         say(f"round {r + 1} of {knobs.rounds} ...")
-        for measure in wanted:
-            for peer in scene.peers if r % 2 == 0 else scene.peers[::-1]:
+        for measure, window in ((m, r * m.windows + i) for m in wanted for i in range(m.windows)):
+            for peer in scene.peers if window % 2 == 0 else scene.peers[::-1]:
                 if (measure.key, peer.key) in failed:
                     continue
                 try:
@@ -224,7 +224,7 @@ def run(scene, knobs):
                     if peer.key == "tcpproxy":
                         raise
                     continue
-                samples.append({"measure": measure.key, "peer": peer.key, "round": r, **got})
+                samples.append({"measure": measure.key, "peer": peer.key, "round": window, **got})
     return samples
 
 

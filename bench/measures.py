@@ -5,9 +5,9 @@ import statistics
 
 class Measure:
     """One kind of load. `per` says what CPU time is counted by: "done" (requests, connections) or "bytes"; `windows`,
-    how long it is measured."""
+    how many of them in a round: what a single stall of the machine can spoil wants many short ones."""
 
-    def __init__(self, key, group, title, per="done", quick=False, windows=1.0, **options):
+    def __init__(self, key, group, title, per="done", quick=False, windows=1, **options):
         self.key, self.group, self.title, self.per, self.quick = key, group, title, per, quick
         self.windows = windows
         self.options = options  # of `load drive`
@@ -52,7 +52,7 @@ MEASURES = [
     for n in (1, 16) for way, word in (("down", "download"), ("up", "upload"), ("both", "both ways"))
 ] + [
     Measure("latency", "latency", f"64 B requests, 64 connections, {OFFERED:,} in a second", mode="exchange", size=64,
-            connections=64, rate=OFFERED, quick=True, windows=2.5),
+            connections=64, rate=OFFERED, quick=True, windows=6),
 ]
 GROUPS = ["requests", "short", "bulk", "latency", "memory"]
 
