@@ -312,6 +312,7 @@ static void finish_renewal(int spare, int32_t pid)
 		while (!is_dead(spare))
 			poll(&(struct pollfd){.fd = self.pidfd[spare], .events = POLLIN}, 1, 1);
 	}
+	forget(spare); /* nobody waits for what has happened */
 	t->pid[spare] = pid;
 	t->next_spare = 0;
 	barrier();

@@ -37,6 +37,7 @@ struct told {
 	atomic_int pipe_read;   /* opened by the first worker */
 	atomic_int byte;        /* what a later one read from that pipe; -1: could not */
 	atomic_int finish;      /* the worker shall return */
+	atomic_int blind;       /* the worker shall not look after its keepers */
 };
 
 static struct trio *trio;
@@ -68,7 +69,8 @@ static void tiny_worker(void *arg)
 		atomic_store(&told->watches_all, trio_worker_watches_all());
 		atomic_store(&told->worker, getpid());
 		poll(p, (nfds_t)n, trio_worker_watches_all() ? 100 : 5);
-		trio_worker_check();
+		if (!atomic_load(&told->blind))
+			trio_worker_check();
 	}
 }
 
@@ -482,6 +484,55 @@ static void deaths_are_noted(void **state)
 	assert_int_equal(WTERMSIG(trio->deaths[0].status), SIGSEGV);
 }
 
+/* Nanoseconds that a process has run for. */
+static long long ran_for(pid_t pid)
+{
+	char path[64];
+	long long ns = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
+	f = fopen(path, "r");
+	if (f) {
+		if (fscanf(f, "%lld", &ns) != 1)
+			ns = -1;
+		fclose(f);
+	}
+	return ns;
+}
+
+static bool sleeps(pid_t pid)
+{
+	long long before = ran_for(pid);
+
+	poll(NULL, 0, 20);
+	return before >= 0 && ran_for(pid) == before;
+}
+
+/* The primary was renewed, has committed it, and dies before it has ended the old spare: the new one does that, takes the
+ * place, and rests. */
+static void a_committed_renewal_is_finished_by_the_new_spare(void **state)
+{
+	pid_t spare, old = fork();
+
+	if (old == 0)
+		for (;;)
+			pause();
+	atomic_store(&told->blind, 1); /* in life there is none meanwhile */
+	WAIT_FOR(settled());
+	spare = trio->pid[MEMBER_KEEPER1];
+	trio->pid[MEMBER_KEEPER1] = old;
+	atomic_store(&trio->renew, RENEW_COMMITTED);
+	kill_member(MEMBER_KEEPER0);
+	WAIT_FOR(!alive(old));
+	WAIT_FOR(trio->renewals == 1);
+	atomic_store(&told->blind, 0);
+	WAIT_FOR(trio->pid[MEMBER_KEEPER1] == spare && whole());
+	assert_int_equal(trio->renew, RENEW_NONE);
+	assert_int_equal(trio->primary, MEMBER_KEEPER1);
+	WAIT_FOR(sleeps(spare));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -506,6 +557,7 @@ int main(void)
 	    TEST(a_worker_that_returns_ends_all),
 	    TEST(when_stopping_nobody_is_replaced),
 	    TEST(deaths_are_noted),
+	    TEST(a_committed_renewal_is_finished_by_the_new_spare),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
