@@ -1,4 +1,5 @@
 """Connections move from one worker to another while they live, and nobody notices."""
+import collections
 import os
 import re
 import signal
@@ -33,11 +34,11 @@ def holders(proxy, port):
 
 
 def lopsided(proxy, port, clients):
-    """Closes those of one worker; returns the others, and its title."""
+    """Closes those of the worker that has fewer; returns the others, and the title of who has them."""
     ports = {c.getsockname()[1] for c in clients}
     wait_for(lambda: ports <= set(holders(proxy, port)), "all to be accepted")
     held = holders(proxy, port)
-    rich = held[clients[0].getsockname()[1]]
+    rich = collections.Counter(held.values()).most_common(1)[0][0]
     stay = [c for c in clients if held[c.getsockname()[1]] == rich]
     for c in clients:
         if c not in stay:
