@@ -39,7 +39,7 @@
 #define MAX_OURS        1024
 #define PATIENCE_S      10
 #define FUSER_WINDOW_US 1100000 /* the supervisor and a member dead within a second: all end, and rightly */
-#define STOP_US         30000   /* a traced process that makes no system call for so long sleeps */
+#define STOP_S          0.03    /* a traced process that makes no system call for so long sleeps */
 
 struct process {
 	pid_t pid;
@@ -239,11 +239,11 @@ static pid_t member(int trio, int which)
 /* ---- at a system call ---- */
 
 /* Its next stop. false: it sleeps, or is gone. */
-static bool next_stop(pid_t pid, int *status)
+static bool next_stop(pid_t pid, int *status, double limit_s)
 {
 	double begin = now_s();
 
-	while (now_s() - begin < STOP_US / 1e6) {
+	while (now_s() - begin < limit_s) {
 		pid_t got = waitpid(pid, status, WNOHANG | __WALL);
 
 		if (got < 0)
@@ -261,7 +261,7 @@ static void kill_at_call(pid_t pid, unsigned long n)
 
 	for (unsigned long i = 0; i < n; i++) {
 		ptrace(PTRACE_SYSCALL, pid, 0, 0);
-		if (!next_stop(pid, &status))
+		if (!next_stop(pid, &status, STOP_S))
 			break;
 	}
 	kill(pid, SIGKILL);
@@ -277,7 +277,7 @@ static void strike_at_call(pid_t pid)
 	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) < 0)
 		return;
 	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
-	if (next_stop(pid, &status))
+	if (next_stop(pid, &status, PATIENCE_S))
 		kill_at_call(pid, ++steps % 64);
 	else
 		kill_at_call(pid, 0);
@@ -291,17 +291,23 @@ static void watch_births(pid_t keeper)
 	if (ptrace(PTRACE_SEIZE, keeper, 0, PTRACE_O_TRACEFORK) < 0)
 		return;
 	ptrace(PTRACE_INTERRUPT, keeper, 0, 0);
-	if (next_stop(keeper, &status))
+	if (next_stop(keeper, &status, PATIENCE_S))
 		ptrace(PTRACE_CONT, keeper, 0, 0);
 }
 
-static void let_go(pid_t keeper)
+/* Only who has stopped can be let go; who is not, stands still as soon as it stops, and for good. So may one be that was
+ * born meanwhile. */
+static void let_go(pid_t pid)
 {
+	unsigned long child;
 	int status;
 
-	ptrace(PTRACE_INTERRUPT, keeper, 0, 0);
-	next_stop(keeper, &status);
-	ptrace(PTRACE_DETACH, keeper, 0, 0);
+	ptrace(PTRACE_INTERRUPT, pid, 0, 0);
+	if (!next_stop(pid, &status, PATIENCE_S))
+		return;
+	if (status >> 8 == (SIGTRAP | PTRACE_EVENT_FORK << 8) && ptrace(PTRACE_GETEVENTMSG, pid, 0, &child) == 0)
+		let_go((pid_t)child);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
 }
 
 static void strike_at_birth(int trio)
@@ -334,7 +340,7 @@ static void strike_at_birth(int trio)
 	if (!child)
 		return;
 	born++;
-	if (next_stop(child, &status))
+	if (next_stop(child, &status, PATIENCE_S))
 		kill_at_call(child, ++steps % 400);
 	else
 		kill_at_call(child, 0);
