@@ -40,25 +40,22 @@ static bool is_known(const struct known *k, uint32_t fd)
 	return k->bits[fd / 8] >> fd % 8 & 1;
 }
 
-static void note_row(struct known *k, const struct row *row)
+/* Half a pair is of no use: it is empty, and made anew. It is forgotten here, because it is closed here: its number may be
+ * a connection's before this row is looked at. */
+static void note_pipe(struct known *k, int32_t *read_end, int32_t *write_end)
+{
+	if (*read_end < 0 || *write_end < 0)
+		*read_end = *write_end = -1;
+	note(k, *read_end);
+	note(k, *write_end);
+}
+
+static void note_row(struct known *k, struct row *row)
 {
 	for (int i = 0; i < 3; i++)
 		note(k, row->fd[i]);
-	for (int i = 0; i < 2; i++) {
-		/* half a pair is of no use: it is empty, and made anew */
-		if (row->flow[i].pipe_read < 0 || row->flow[i].pipe_write < 0)
-			continue;
-		note(k, row->flow[i].pipe_read);
-		note(k, row->flow[i].pipe_write);
-	}
-}
-
-static void note_spare(struct known *k, struct copy_step *step)
-{
-	if (step->pipe_read < 0 || step->pipe_write < 0)
-		step->pipe_read = step->pipe_write = -1;
-	note(k, step->pipe_read);
-	note(k, step->pipe_write);
+	for (int i = 0; i < 2; i++)
+		note_pipe(k, &row->flow[i].pipe_read, &row->flow[i].pipe_write);
 }
 
 /* What every trio holds besides its connections. */
@@ -78,7 +75,7 @@ static void note_fixed(struct known *k, const struct trio *t)
 static void note_all(struct known *k, struct trio *t)
 {
 	note_fixed(k, t);
-	note_spare(k, &t->step);
+	note_pipe(k, &t->step.pipe_read, &t->step.pipe_write);
 	note(k, t->control_fd);
 	note(k, t->spawner_fd);
 	note(k, t->old_spawner_fd);

@@ -133,6 +133,7 @@ static void sweeps_the_rest(void)
 	trio_row(t, 0)->flow[CLIENT].pipe_write = half[1];
 	recover_descriptors(t, adopt, NULL);
 	EXPECT(!is_open(ends[0]) && !is_open(ends[1]) && !is_open(half[0]) && !is_open(half[1]));
+	EXPECT(trio_row(t, 0)->flow[CLIENT].pipe_write < 0); /* the number is free, and soon somebody else's */
 	EXPECT(!is_open(unix_fd) && !is_open(unconnected) && !is_open(far));
 	EXPECT(!is_open(listener)); /* nobody has recorded it */
 	EXPECT(!is_open(memfd) && is_open(2));
