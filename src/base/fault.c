@@ -54,7 +54,7 @@ static void tell(const char *file, int line)
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	const char *name = getenv("TCPPROXY_FAULTS_TO");
 	char text[200];
-	int n = snprintf(text, sizeof(text), "%s:%d", file, line);
+	int n = snprintf(text, sizeof(text), "%s:%d %d", file, line, getpid());
 	int fd;
 
 	if (!name || strlen(name) > sizeof(to.sun_path) - 1)

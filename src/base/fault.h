@@ -12,7 +12,7 @@
 #ifdef FAULTS
 /* From now on this process has so many fault points to live: at most N, short lives as often as
  * long ones, N being what the environment says in `variable`; for ever if it says nothing. Where it
- * dies is told in a datagram, "file:line", to the abstract address that TCPPROXY_FAULTS_TO names.
+ * dies is told in a datagram, "file:line pid", to the abstract address that TCPPROXY_FAULTS_TO names.
  */
 void fault_arm(const char *variable);
 bool fault_armed(void);

@@ -8,6 +8,7 @@ usage: kills.py [--seed N] [--kills N] [--slots N] [--whom LETTERS] [--faults N]
 """
 import argparse
 import collections
+import datetime
 import os
 import re
 import signal
@@ -144,12 +145,14 @@ class Deaths:
         self.name = f"tcpproxy-torture-{os.getpid()}"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind("\0" + self.name)
-        self.places = collections.Counter()
+        self.places, self.heard = collections.Counter(), []
         threading.Thread(target=self.listen, daemon=True).start()  # few words wait in the socket
 
     def listen(self):
-        while place := self.socket.recv(300).decode():
+        while word := self.socket.recv(300).decode():
+            place, pid = word.split()
             self.places[place] += 1
+            self.heard.append(f"{datetime.datetime.now().isoformat()} {pid} ended itself at {place}\n")
 
     def count(self):
         return sum(self.places.copy().values())
@@ -271,6 +274,7 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, ke
         if proxy:
             proxy.kill()
             run.log = proxy.log()
+            run.log += "".join(deaths.heard) if deaths else ""
         directory.remove()
     return run
 
