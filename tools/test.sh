@@ -52,11 +52,12 @@ run_pytest() { # name, program, arguments...
 step 'configuration texts and messages' run_pytest golden "$BUILD/tcpproxy" -n "$JOBS" tests/golden
 step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" tests/lint tests/man
 step 'end to end' run_pytest e2e "$BUILD/tcpproxy" -n "$JOBS" tests/e2e
+# the longest tests first: else all wait for them at the end
 for way in copy batch splice peek; do
 	step "streams, each moved by $way" true
 	export TCPPROXY_FLOW=$way
 	run_pytest "streams-$way" "$BUILD-faults/tcpproxy" -n "$JOBS" \
-		tests/e2e/test_09_ends_of_streams.py tests/e2e/test_10_bytes.py tests/torture/test_torture.py -k 'not notices and not faithful'
+		tests/torture/test_torture.py tests/e2e/test_09_ends_of_streams.py tests/e2e/test_10_bytes.py -k 'not notices and not faithful'
 	unset TCPPROXY_FLOW
 done
 step 'network namespaces' run_pytest net "$BUILD/tcpproxy" tests/net
