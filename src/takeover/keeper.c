@@ -263,10 +263,12 @@ static void pause_between_deaths(int64_t *last_start_ms, int *short_lives)
  * the spare does what it always does. No instant has a single holder, and no instant has two who
  * would start a worker:
  *
- *   renew      the primary dies           the old spare      the new spare
- *   WANTED     before it was committed    goes on            ends
- *   COMMITTED  before the old spare died  ends               ends the old spare, becomes primary
- *   NONE       later                      (is dead)          becomes primary
+ *   renew      the primary dies           the old spare               the new spare
+ *   WANTED     before it was committed    ends the new one, goes on   waits for that
+ *   COMMITTED  before the old spare died  waits for that              ends the old one, becomes primary
+ *   NONE       later                      (is dead)                   becomes primary
+ *
+ * Who waits goes on if the other one is dead, too: no worker has started meanwhile.
  */
 
 /* Every descriptor goes through the exec. Where there are many, each is tried; where there are none, 64 are asked for at
@@ -341,26 +343,39 @@ static void forget_new_program(int primary)
 	end_change(self.me);
 }
 
+/* Waits until this process is dead. False: that cannot be told. */
+static bool outlive(int32_t pid)
+{
+	int fd;
+
+	begin_change(self.me);
+	fd = pid > 0 ? proc_pidfd(pid) : -ESRCH;
+	if (fd >= 0) {
+		poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1);
+		close(fd);
+	}
+	end_change(self.me);
+	return fd >= 0 || fd == -ESRCH;
+}
+
 /* A spare whose primary has died in the middle of this: shall it go on? */
 static void settle_renewal(void)
 {
 	struct trio *t = trio();
+	int32_t renew = atomic_load(&t->renew);
 	bool old = t->pid[self.me] == (int32_t)getpid();
 
-	switch (atomic_load(&t->renew)) {
-	case RENEW_WANTED:
-		if (!old)
-			_exit(0);
-		forget_new_program(atomic_load(&t->primary));
-		atomic_store(&t->renew, RENEW_NONE);
-		atomic_fetch_add(&t->renewals_failed, 1);
-		break;
-	case RENEW_COMMITTED:
-		if (old)
-			_exit(0);
+	if (renew == RENEW_NONE)
+		return;
+	if (old != (renew == RENEW_WANTED) && !outlive(old ? t->next_spare : t->pid[self.me]))
+		_exit(0);
+	if (!old) {
 		finish_renewal(self.me, (int32_t)getpid());
-		break;
+		return;
 	}
+	forget_new_program(atomic_load(&t->primary));
+	atomic_store(&t->renew, RENEW_NONE);
+	atomic_fetch_add(&t->renewals_failed, 1);
 }
 
 static _Noreturn void run_primary(void)

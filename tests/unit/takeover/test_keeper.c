@@ -509,15 +509,22 @@ static bool sleeps(pid_t pid)
 	return before >= 0 && ran_for(pid) == before;
 }
 
+static pid_t one_that_waits(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid;
+}
+
 /* The primary was renewed, has committed it, and dies before it has ended the old spare: the new one does that, takes the
  * place, and rests. */
 static void a_committed_renewal_is_finished_by_the_new_spare(void **state)
 {
-	pid_t spare, old = fork();
+	pid_t spare, old = one_that_waits();
 
-	if (old == 0)
-		for (;;)
-			pause();
 	atomic_store(&told->blind, 1); /* in life there is none meanwhile */
 	WAIT_FOR(settled());
 	spare = trio->pid[MEMBER_KEEPER1];
@@ -531,6 +538,47 @@ static void a_committed_renewal_is_finished_by_the_new_spare(void **state)
 	assert_int_equal(trio->renew, RENEW_NONE);
 	assert_int_equal(trio->primary, MEMBER_KEEPER1);
 	WAIT_FOR(sleeps(spare));
+}
+
+/* Likewise, but the new spare dies, too: the old one has waited for that, and goes on. */
+static void the_old_spare_goes_on_when_the_new_one_is_dead(void **state)
+{
+	pid_t spare, fresh = one_that_waits();
+
+	atomic_store(&told->blind, 1);
+	WAIT_FOR(settled());
+	spare = trio->pid[MEMBER_KEEPER1];
+	trio->next_spare = fresh;
+	atomic_store(&trio->renew, RENEW_COMMITTED);
+	kill_member(MEMBER_KEEPER0);
+	WAIT_FOR(trio->changes[MEMBER_KEEPER1] % 2 == 1 && state_of(spare) == 'S');
+	kill(fresh, SIGKILL);
+	WAIT_FOR(trio->renewals_failed == 1);
+	atomic_store(&told->blind, 0);
+	WAIT_FOR(whole());
+	assert_int_equal(trio->pid[MEMBER_KEEPER1], spare);
+	assert_int_equal(trio->renew, RENEW_NONE);
+	assert_int_equal(trio->primary, MEMBER_KEEPER1);
+}
+
+/* The primary dies before it has committed its renewal, and the old spare with it: the new one goes on. */
+static void the_new_spare_goes_on_when_the_old_one_is_dead(void **state)
+{
+	pid_t spare, old = one_that_waits();
+
+	atomic_store(&told->blind, 1);
+	WAIT_FOR(settled());
+	spare = trio->pid[MEMBER_KEEPER1];
+	trio->pid[MEMBER_KEEPER1] = old;
+	atomic_store(&trio->renew, RENEW_WANTED);
+	kill_member(MEMBER_KEEPER0);
+	WAIT_FOR(trio->changes[MEMBER_KEEPER1] % 2 == 1 && state_of(spare) == 'S');
+	kill(old, SIGKILL);
+	WAIT_FOR(trio->renewals == 1);
+	atomic_store(&told->blind, 0);
+	WAIT_FOR(trio->pid[MEMBER_KEEPER1] == spare && whole());
+	assert_int_equal(trio->renew, RENEW_NONE);
+	assert_int_equal(trio->primary, MEMBER_KEEPER1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -558,6 +606,8 @@ int main(void)
 	    TEST(when_stopping_nobody_is_replaced),
 	    TEST(deaths_are_noted),
 	    TEST(a_committed_renewal_is_finished_by_the_new_spare),
+	    TEST(the_old_spare_goes_on_when_the_new_one_is_dead),
+	    TEST(the_new_spare_goes_on_when_the_old_one_is_dead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
