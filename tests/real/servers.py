@@ -62,6 +62,8 @@ def answers(port, host="127.0.0.1"):
     try:
         socket.create_connection((host, port), timeout=PATIENCE).close()
         return True
+    except ConnectionResetError:  # it was accepted, but behind it nobody listens
+        return True
     except ConnectionRefusedError:
         return False
 
