@@ -19,9 +19,9 @@ static void half_close_limit(void **state)
 		loop_turn(&stage.loop, 20);
 	}
 	assert_false(over);
+	since = clock_mono_ms(); /* before the relay can know of it */
 	client.fin = true;
 	GO_ON_UNTIL(server.eof);
-	since = clock_mono_ms();
 	finish(RELAY_ABORT, END_HALF_CLOSE_TIMEOUT);
 	assert_true(clock_mono_ms() - since >= 80);
 	assert_int_equal(client.error, ECONNRESET);
