@@ -17,10 +17,13 @@ def cpu(proxy):
 
 
 def quiet(proxy, seconds=1.0, share=0.1):
-    """Uses nearly no time of the processor."""
-    before = cpu(proxy)
-    time.sleep(seconds)
-    assert cpu(proxy) - before <= share * seconds, "it spins"
+    """Uses nearly no time of the processor. On a busy machine not each second is counted rightly; who spins, spins in all."""
+    used = []
+    while not used or (used[-1] > share * seconds and len(used) < 3):
+        before = cpu(proxy)
+        time.sleep(seconds)
+        used.append(cpu(proxy) - before)
+    assert used[-1] <= share * seconds, f"it spins: {used} s of {seconds} s"
 
 
 @pytest.mark.parametrize("size", [1, 2, 1447, 4095, 4096, 4097, 65535, 65536, 65537, 262_145, 5 * MIB + 3])
