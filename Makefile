@@ -3,7 +3,7 @@
 BUILD  ?= build
 PREFIX ?= /usr/local
 
-.PHONY: all deps run test test-long bench install clean
+.PHONY: all deps run test test-long fuzz bench install clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet tcpproxy tcpproxyctl
@@ -30,6 +30,10 @@ test-long:
 	@tools/deps.sh all
 	@$(MAKE) --no-print-directory all
 	@tools/test-long.sh
+
+# Each fuzz target for a minute, or as long as is said: make fuzz [SECONDS=60]; see docs/hacking.md.
+fuzz:
+	@tools/fuzz.sh $(SECONDS)
 
 # Side by side with the peers that are installed: make bench [QUICK=1] [ONLY=requests] [PEERS=haproxy] [ROUNDS=3]; see
 # docs/performance.md.

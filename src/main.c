@@ -1,15 +1,21 @@
-#include <stdio.h>
+/*
+ * main.c - which life this process begins: the next program of a trio, a look at the configuration (-C, -z, --explain),
+ * one connection on stdin, or the supervisor.
+ */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/mem.h"
-#include "cmdline.h"
-#include "daemon/files.h"
-#include "daemon/leave.h"
-#include "daemon/renew.h"
-#include "daemon/single.h"
-#include "daemon/supervisor.h"
+#include "cmdline/cmdline.h"
+#include "files/files.h"
+#include "os/private.h"
 #include "os/proc.h"
+#include "restart/inherit.h"
+#include "restart/restart.h"
+#include "restart/trial.h"
+#include "single/single.h"
+#include "supervisor/supervisor.h"
+#include "worker/reexec.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 /* A process that ends frees nothing it held to its end, and one that shares a descriptor table must not be
@@ -21,8 +27,7 @@ const char *__asan_default_options(void)
 }
 #endif
 
-static struct config *reload(void *arg, const struct config_world *world,
-			     struct config_errors *errors)
+static struct config *reload(void *arg, const struct config_ops *world, struct config_errors *errors)
 {
 	return cmdline_reload(arg, world, errors);
 }
@@ -47,44 +52,56 @@ static char *binary_path(const char *argv0, const char *cwd)
 	return found ? found : realpath("/proc/self/exe", NULL);
 }
 
-/* In an upgrade: the helper for files of root's comes from the program before us. */
-static void inherit_files(void)
+/* In an upgrade and in its trial, files of root's are read through the program before us. */
+static void read_through(const struct inheritance *left)
 {
-	static struct files helper = {.fd = -1};
-	const char *text = getenv(FILES_VARIABLE);
+	static struct files helper;
 
-	if (!text)
-		text = getenv(UPGRADE_VARIABLE);
-	if (text && sscanf(text, "%d", &helper.fd) == 1 && helper.fd >= 0)
-		world_use_files(&helper);
+	helper.fd = left->trial >= 0 ? left->trial : left->files;
+	if (helper.fd >= 0)
+		reader_use_files(&helper);
 }
 
-static int serve(struct cmdline *c, int lifeline_fd)
+/* Executed by a version that does not tell: was root given up? What we still may, and what we were given, says so; and whether
+ * the process beside us, which has not executed anything, can be looked into. */
+static bool may_be_private(const struct inheritance *left)
+{
+	if (getenv(REEXEC_VARIABLE))
+		return private_can_exec() || private_is_of(getppid());
+	if (!left->upgraded || geteuid() == 0)
+		return false;
+	return private_can_exec() || left->files >= 0 || private_is_of(proc_first_child());
+}
+
+static int serve(struct cmdline *c, const struct inheritance *left, int lifeline_fd)
 {
 	char *real = c->config_path ? realpath(c->config_path, NULL) : NULL;
 	struct supervisor_setup setup = {.config = c->config,
-					 .config_path = c->config_path,
-					 .what = real ? real : c->config_path ? c->config_path : c->bind_list,
-					 .daemon = c->daemon,
-					 .dump = c->dump,
-					 .dump_path = c->dump_path,
-					 .binary = binary_path(c->argv[0], c->cwd),
-					 .argv = c->argv,
-					 .reload = reload,
-					 .arg = c,
-					 .world = cmdline_world(),
-					 .lifeline_fd = lifeline_fd};
+	                                 .config_path = c->config_path,
+	                                 .what = real             ? real
+	                                         : c->config_path ? c->config_path
+	                                                          : c->bind_list,
+	                                 .daemon = c->daemon,
+	                                 .dump = c->dump,
+	                                 .dump_path = c->dump_path,
+	                                 .binary = binary_path(c->argv[0], c->cwd),
+	                                 .argv = c->argv,
+	                                 .reload = reload,
+	                                 .arg = c,
+	                                 .world = cmdline_ops(),
+	                                 .left = left,
+	                                 .lifeline_fd = lifeline_fd};
 
 	c->config = NULL;
 	return supervisor_run(&setup);
 }
 
-static int run(int argc, char **argv, int lifeline_fd)
+static int run(int argc, char **argv, const struct inheritance *left, int lifeline_fd, bool stdout_missing)
 {
 	struct cmdline c;
 	int rc;
 
-	inherit_files();
+	read_through(left);
 	rc = cmdline_parse(argc, argv, &c);
 	if (rc != 0)
 		return rc;
@@ -92,15 +109,18 @@ static int run(int argc, char **argv, int lifeline_fd)
 	case RUN_PORTS:
 		return cmdline_ports(&c);
 	case RUN_CHECK:
+		cmdline_warn(&c);
 		return cmdline_check(&c);
 	case RUN_EXPLAIN:
 		return cmdline_explain(&c);
 	case RUN_SINGLE:
-		return single_run(c.config, c.server_given);
+		return single_run(c.config, c.server_given, stdout_missing);
 	case RUN_SERVE:
 		trial_passed();
+		if (!left->upgraded) /* nobody is looking on, and the log will say it */
+			cmdline_warn(&c);
 		proc_title_init(argc, argv);
-		return serve(&c, lifeline_fd);
+		return serve(&c, left, lifeline_fd);
 	case RUN_DONE:
 		break;
 	}
@@ -109,16 +129,22 @@ static int run(int argc, char **argv, int lifeline_fd)
 
 int main(int argc, char **argv)
 {
-	const char *trio = getenv(RENEW_VARIABLE);
+	struct inheritance left;
+	const char *trio;
+	unsigned missing;
 	int lifeline_fd, rc;
 
+	inherit_take(&left);
+	private_after_exec(may_be_private(&left));
+	trio = getenv(REEXEC_VARIABLE);
 	if (trio) {
 		proc_title_init(argc, argv);
-		renew_continue(trio);
+		reexec_continue(trio);
 	}
-	lifeline_fd = leave_inherit();
-	rc = run(argc, argv, lifeline_fd);
-	if (rc != 0)
-		leave_failed(lifeline_fd);
+	missing = proc_fill_streams(); /* first of all: whatever is opened before it may get such a number */
+	lifeline_fd = restart_inherit();
+	rc = run(argc, argv, &left, lifeline_fd, missing & 1u << STDOUT_FILENO);
+	if (rc != 0 && rc != EXIT_AGAIN) /* another try finds all as it is */
+		restart_failed(lifeline_fd);
 	return rc;
 }

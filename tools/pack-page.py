@@ -41,7 +41,7 @@ def main():
     data = page.encode()
     rows = (",".join(map(str, data[i:i + 32])) for i in range(0, len(data), 32))
     pathlib.Path(output).write_text(
-        '#include "admin/page_text.h"\n\nconst char page_text[] = {\n' + ",\n".join(rows) + "};\n"
+        '#include "page/page_text.h"\n\nconst char page_text[] = {\n' + ",\n".join(rows) + "};\n"
         f"const size_t page_text_len = {len(data)};\n"
         f'const char page_policy[] = "{policy([code, script], [style])}";\n')
 

@@ -1,7 +1,8 @@
 #!/bin/sh
 # More than 15,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
 # supervisor killed and started again; then members that end themselves between any two steps, in an ordinary build
-# and under AddressSanitizer, and connections that change workers meanwhile. Last, 100,000 idle connections. About half an hour.
+# and under AddressSanitizer, and connections that change workers meanwhile. Last, 100,000 idle connections, 600 restarts by
+# systemd, and all tests from outside as on an old kernel. About half an hour.
 #
 #   BUILD   where the program was built (default: build); BUILD-faults and BUILD-faults-sanitized are made
 #   SHARE   of the kills, in percent (default: 100)
@@ -54,7 +55,15 @@ torture "$BUILD-faults" 500 --whom pb
 unset TCPPROXY_FLOW
 torture "$BUILD-faults-sanitized" 500 --faults 5000
 torture "$BUILD-faults-sanitized" 300 --whom mmw2dshpb --slots 24
+echo '== upgrades from earlier commits, and back'
+TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/history || failed=1
 echo '== 100,000 idle connections'
 CONNECTIONS=100000 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider \
 	tests/e2e/test_27_many.py -k idle || failed=1
+echo '== restarts by systemd'
+RESTARTS=50 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/real/test_restart.py \
+	-k every_admin || failed=1
+echo '== as on an old kernel'
+ninja -C "$BUILD" --quiet && TCPPROXY=$(realpath "$BUILD/tcpproxy") "$BUILD/tests/oldkernel" /usr/bin/python3 -m pytest -q -p no:cacheprovider \
+	-n 2 tests/e2e || failed=1
 exit $failed

@@ -14,6 +14,7 @@ JOBS=${JOBS:-3}
 RESULTS=$BUILD/results
 mkdir -p "$RESULTS"
 rm -f "$RESULTS"/*.xml
+UNDER= # what runs pytest, and so all that it starts
 PYTEST="/usr/bin/python3 -m pytest -q -p no:cacheprovider --tb=short -r fEs"
 
 broken=0 # a step that breaks before it can count is one failure
@@ -44,7 +45,7 @@ run_pytest() { # name, program, arguments...
 	name=$1
 	program=$(realpath "$2")
 	shift 2
-	TCPPROXY=$program OTHER_LAYOUT=$(realpath "$BUILD-clang/tcpproxy") $PYTEST --junitxml="$RESULTS/$name.xml" "$@"
+	TCPPROXY=$program OTHER_LAYOUT=$(realpath "$BUILD-clang/tcpproxy") $UNDER $PYTEST --junitxml="$RESULTS/$name.xml" "$@"
 	rc=$?
 	[ $rc -le 1 ] || [ $rc -eq 5 ] || broken=1
 }
@@ -52,6 +53,13 @@ run_pytest() { # name, program, arguments...
 step 'configuration texts and messages' run_pytest golden "$BUILD/tcpproxy" -n "$JOBS" tests/golden
 step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" tests/lint tests/man
 step 'end to end' run_pytest e2e "$BUILD/tcpproxy" -n "$JOBS" tests/e2e
+if [ -x "$BUILD/tests/oldkernel" ] && [ "$(id -u)" = 0 ]; then
+	step 'end to end, as on an old kernel' true
+	UNDER=$BUILD/tests/oldkernel
+	run_pytest oldkernel "$BUILD/tcpproxy" -n "$JOBS" tests/e2e/test_01_running.py tests/e2e/test_07_reload.py \
+		tests/e2e/test_08_signals.py tests/e2e/test_12_handlers.py tests/e2e/test_16_never_dropped.py tests/e2e/test_17_upgrade.py
+	UNDER=
+fi
 # the longest tests first: else all wait for them at the end
 for way in copy batch splice peek; do
 	step "streams, each moved by $way" true
@@ -60,6 +68,8 @@ for way in copy batch splice peek; do
 		tests/torture/test_torture.py tests/e2e/test_09_ends_of_streams.py tests/e2e/test_10_bytes.py -k 'not notices and not faithful'
 	unset TCPPROXY_FLOW
 done
+step 'planted faults' run_pytest planted "$BUILD-faults/tcpproxy" -n "$JOBS" tests/e2e/test_37_planted.py \
+	tests/e2e/test_35_loops.py tests/e2e/test_21_steering.py -k 'planted or moves'
 step 'network namespaces' run_pytest net "$BUILD/tcpproxy" tests/net
 step 'real servers and clients' run_pytest real "$BUILD/tcpproxy" tests/real
 step 'torture' run_pytest torture "$BUILD/tcpproxy" tests/torture

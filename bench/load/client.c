@@ -93,8 +93,7 @@ static void send_hello(struct conn *c, enum mode mode, uint32_t size, size_t who
 
 	memcpy(buf, &h, sizeof h);
 	if (whole > sizeof h)
-		memcpy(buf + sizeof h, pattern_at(SEED_UP(c->seed), sizeof h, whole - sizeof h),
-		       whole - sizeof h);
+		memcpy(buf + sizeof h, pattern_at(SEED_UP(c->seed), sizeof h, whole - sizeof h), whole - sizeof h);
 	if (send(c->fd, buf, whole, MSG_NOSIGNAL) != (ssize_t)whole)
 		die("cannot send a hello: %s", strerror(errno));
 	c->sent = whole;
@@ -152,8 +151,7 @@ static void answered(struct conn *c)
 		return;
 	}
 	if (sampling && n_samples < MAX_SAMPLES)
-		samples[n_samples++] =
-		    (uint32_t)(now - c->due < UINT32_MAX ? now - c->due : UINT32_MAX);
+		samples[n_samples++] = (uint32_t)(now - c->due < UINT32_MAX ? now - c->due : UINT32_MAX);
 	if (c->next_due <= now) { /* it had to wait for this answer */
 		uint64_t due = c->next_due;
 
@@ -166,8 +164,7 @@ static void push(struct conn *c)
 {
 	for (int turn = 0; c->to_send && turn < TURNS; turn++) {
 		size_t n = c->to_send < SLICE ? c->to_send : SLICE;
-		ssize_t sent = send(c->fd, pattern_at(SEED_UP(c->seed), c->sent, n), n,
-		                    MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent = send(c->fd, pattern_at(SEED_UP(c->seed), c->sent, n), n, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (sent < 0 && errno == EAGAIN)
 			break;
@@ -209,12 +206,12 @@ static void pull(struct conn *c)
 static struct snapshot take(void)
 {
 	struct snapshot s = {
-	    .done = done,
-	    .bytes = bytes,
-	    .proxy = o.proxy ? cpu_of_tree(o.proxy) : 0,
-	    .server = o.server ? cpu_of_tree(o.server) : 0,
-	    .client = cpu_of_tree(getpid()),
-	    .ns = now_ns(),
+	        .done = done,
+	        .bytes = bytes,
+	        .proxy = o.proxy ? cpu_of_tree(o.proxy) : 0,
+	        .server = o.server ? cpu_of_tree(o.server) : 0,
+	        .client = cpu_of_tree(getpid()),
+	        .ns = now_ns(),
 	};
 
 	return s;
@@ -241,8 +238,7 @@ static struct timespec keep_rate(void)
 		}
 		turn = (turn + 1) % o.n;
 	}
-	return (struct timespec){.tv_sec = (time_t)(wait / 1000000000),
-	                         .tv_nsec = (long)(wait % 1000000000)};
+	return (struct timespec){.tv_sec = (time_t)(wait / 1000000000), .tv_nsec = (long)(wait % 1000000000)};
 }
 
 static void run_until(uint64_t end)
@@ -282,8 +278,7 @@ static void report(const struct snapshot *a, const struct snapshot *b)
 	       "%llu, \"client\": %llu",
 	       (double)(b->ns - a->ns) / 1e9, (unsigned long long)(b->done - a->done),
 	       (unsigned long long)(b->bytes - a->bytes), (unsigned long long)(b->proxy - a->proxy),
-	       (unsigned long long)(b->server - a->server),
-	       (unsigned long long)(b->client - a->client));
+	       (unsigned long long)(b->server - a->server), (unsigned long long)(b->client - a->client));
 	if (n_samples) {
 		qsort(samples, n_samples, sizeof *samples, compare);
 		printf(", \"p50\": %u, \"p99\": %u, \"max\": %u", samples[n_samples / 2],
@@ -345,8 +340,8 @@ static void exchange_on_all(void)
 	for (unsigned i = 0; i < o.n; i++) {
 		struct conn *c = &conns[i];
 
-		if (send(c->fd, pattern_at(SEED_UP(c->seed), c->sent, o.size), o.size,
-		         MSG_NOSIGNAL) != (ssize_t)o.size ||
+		if (send(c->fd, pattern_at(SEED_UP(c->seed), c->sent, o.size), o.size, MSG_NOSIGNAL) !=
+		            (ssize_t)o.size ||
 		    recv(c->fd, buf, o.size, MSG_WAITALL) != (ssize_t)o.size)
 			die("an idle connection was dropped");
 		pattern_check(buf, o.size, SEED_DOWN(c->seed), c->got);
@@ -396,8 +391,8 @@ static int late(void)
 		c->got += (uint64_t)n;
 	}
 	c->got -= sizeof(struct hello);
-	printf("{\"wanted\": %u, \"got\": %llu, \"reset\": %s}\n", LATE_DOWN,
-	       (unsigned long long)c->got, n < 0 ? "true" : "false");
+	printf("{\"wanted\": %u, \"got\": %llu, \"reset\": %s}\n", LATE_DOWN, (unsigned long long)c->got,
+	       n < 0 ? "true" : "false");
 	return 0;
 }
 
@@ -405,10 +400,8 @@ static int late(void)
 
 static char mode_of(const char *name)
 {
-	static const char *const names[] = {"exchange", "short", "down", "up",
-	                                    "both",     "idle",  "late"};
-	static const char modes[] = {MODE_EXCHANGE, MODE_SHORT, MODE_DOWN, MODE_UP,
-	                             MODE_BOTH,     'i',        MODE_LATE};
+	static const char *const names[] = {"exchange", "short", "down", "up", "both", "idle", "late"};
+	static const char modes[] = {MODE_EXCHANGE, MODE_SHORT, MODE_DOWN, MODE_UP, MODE_BOTH, 'i', MODE_LATE};
 
 	for (size_t i = 0; i < sizeof modes; i++)
 		if (!strcmp(name, names[i]))
@@ -419,11 +412,11 @@ static char mode_of(const char *name)
 static void read_options(int argc, char **argv)
 {
 	static const struct option options[] = {
-	    {"to", 1, NULL, 't'},          {"mode", 1, NULL, 'm'},
-	    {"connections", 1, NULL, 'n'}, {"size", 1, NULL, 'z'},
-	    {"rate", 1, NULL, 'r'},        {"warmup", 1, NULL, 'w'},
-	    {"seconds", 1, NULL, 's'},     {"proxy", 1, NULL, 'p'},
-	    {"server", 1, NULL, 'S'},      {0},
+	        {"to", 1, NULL, 't'},          {"mode", 1, NULL, 'm'},
+	        {"connections", 1, NULL, 'n'}, {"size", 1, NULL, 'z'},
+	        {"rate", 1, NULL, 'r'},        {"warmup", 1, NULL, 'w'},
+	        {"seconds", 1, NULL, 's'},     {"proxy", 1, NULL, 'p'},
+	        {"server", 1, NULL, 'S'},      {0},
 	};
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -460,8 +453,8 @@ static void read_options(int argc, char **argv)
 		}
 	}
 	if (!o.port || !o.n || o.size < sizeof(struct hello) || o.size > GULP)
-		die("--to PORT, at least one connection, and a size of %zu to %d bytes, please",
-		    sizeof(struct hello), GULP);
+		die("--to PORT, at least one connection, and a size of %zu to %d bytes, please", sizeof(struct hello),
+		    GULP);
 }
 
 int drive(int argc, char **argv)

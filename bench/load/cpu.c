@@ -37,8 +37,7 @@ static uint64_t cpu_of_ended(pid_t pid)
 	const char *rest = strrchr(read_proc(text, sizeof text, "/proc/%d/stat", pid, 0), ')');
 
 	if (rest)
-		sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %llu %llu",
-		       &user, &system);
+		sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %llu %llu", &user, &system);
 	return (user + system) * (1000000000ull / (unsigned long long)sysconf(_SC_CLK_TCK));
 }
 
@@ -46,8 +45,7 @@ static uint64_t cpu_of_thread(pid_t pid, pid_t tid)
 {
 	char text[128];
 
-	return strtoull(read_proc(text, sizeof text, "/proc/%d/task/%d/schedstat", pid, tid), NULL,
-	                10);
+	return strtoull(read_proc(text, sizeof text, "/proc/%d/task/%d/schedstat", pid, tid), NULL, 10);
 }
 
 static uint64_t cpu_of_children(pid_t pid, pid_t tid)

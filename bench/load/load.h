@@ -19,14 +19,12 @@
 #define GULP        (128 * 1024) /* what a receiver asks for at once */
 
 enum mode {
-	MODE_EXCHANGE =
-	    'e', /* the server answers the hello with itself, then each `size` bytes with `size` */
-	MODE_SHORT =
-	    's', /* one request of `size` bytes, the hello included; one answer of as many */
-	MODE_DOWN = 'd', /* answers the hello; after one more byte it sends without end */
-	MODE_UP = 'u',   /* answers the hello; swallows without end */
-	MODE_BOTH = 'b', /* both */
-	MODE_LATE = 'l', /* after the client's FIN and a pause: `size` bytes and a FIN */
+	MODE_EXCHANGE = 'e', /* the server answers the hello with itself, then each `size` bytes with `size` */
+	MODE_SHORT = 's',    /* one request of `size` bytes, the hello included; one answer of as many */
+	MODE_DOWN = 'd',     /* answers the hello; after one more byte it sends without end */
+	MODE_UP = 'u',       /* answers the hello; swallows without end */
+	MODE_BOTH = 'b',     /* both */
+	MODE_LATE = 'l',     /* after the client's FIN and a pause: `size` bytes and a FIN */
 };
 
 struct hello {
@@ -55,16 +53,15 @@ void pattern_check(const void *bytes, size_t n, uint32_t seed, uint64_t offset);
  * included. 0 if it is gone. */
 uint64_t cpu_of_tree(pid_t root);
 
-/* -- clock */
+/* -- util.c */
 
-uint64_t now_ns(void);
+uint64_t now_ns(void); /* monotonic */
+_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* -- the two programs; they return what main() returns */
 
 int serve(int argc, char **argv);
 int drive(int argc, char **argv);
 int hold(int argc, char **argv);
-
-_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

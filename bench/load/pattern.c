@@ -35,9 +35,8 @@ void pattern_check(const void *bytes, size_t n, uint32_t seed, uint64_t offset)
 	const unsigned char *got = bytes, *wanted = pattern_at(seed, offset, n);
 	size_t ends = n < ENDS ? n : ENDS;
 
-	if (offset + n <= ALL
-	        ? !memcmp(got, wanted, n)
-	        : !memcmp(got, wanted, ends) && !memcmp(got + n - ends, wanted + n - ends, ends))
+	if (offset + n <= ALL ? !memcmp(got, wanted, n)
+	                      : !memcmp(got, wanted, ends) && !memcmp(got + n - ends, wanted + n - ends, ends))
 		return;
 	die("wrong bytes in the %zu from offset %llu on", n, (unsigned long long)offset);
 }

@@ -56,8 +56,8 @@ static void push(int fd)
 
 	for (int turn = 0; c->to_send && turn < TURNS; turn++) {
 		size_t n = c->to_send < SLICE ? c->to_send : SLICE;
-		ssize_t done = send(fd, pattern_at(SEED_DOWN(c->hello.seed), c->sent, n), n,
-		                    MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t done =
+		        send(fd, pattern_at(SEED_DOWN(c->hello.seed), c->sent, n), n, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (done < 0 && errno == EAGAIN)
 			break;
@@ -82,8 +82,7 @@ static void begin(int fd, const void *bytes, ssize_t n)
 	if (c->hello.magic != HELLO_MAGIC)
 		die("no hello");
 	if (c->hello.mode != MODE_SHORT) {
-		if (send(fd, &c->hello, sizeof c->hello, MSG_DONTWAIT | MSG_NOSIGNAL) !=
-		    (ssize_t)sizeof c->hello) {
+		if (send(fd, &c->hello, sizeof c->hello, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof c->hello) {
 			end(fd);
 			return;
 		}
@@ -171,8 +170,7 @@ static void answer_late(void)
 	late_fd = -1;
 	for (uint64_t left = c->hello.size; left;) {
 		size_t n = left < SLICE ? left : SLICE;
-		ssize_t done =
-		    send(fd, pattern_at(SEED_DOWN(c->hello.seed), c->sent, n), n, MSG_NOSIGNAL);
+		ssize_t done = send(fd, pattern_at(SEED_DOWN(c->hello.seed), c->sent, n), n, MSG_NOSIGNAL);
 
 		if (done <= 0)
 			break;

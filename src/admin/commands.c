@@ -2,13 +2,17 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "config/lex.h"
 #include "stats/render.h"
+
+#define COMMAND_SHOWN 512 /* bytes of a command in the log */
 
 /* A request that is being worked on. */
 struct request {
-	const struct admin_world *world;
+	const struct admin_ops *world;
 	struct admin_client *client; /* NULL: it has left */
 	char **words;                /* the arguments; owned copies */
 	size_t n;
@@ -22,15 +26,18 @@ struct request {
 typedef void command_fn(struct request *r);
 
 #define HERE(name, arguments, function, help)
-#define COMMAND(name, arguments, function, help) static command_fn do_##function;
+#define COMMAND(name, arguments, function, changes, help) static command_fn do_##function;
 #include "admin/commands.def"
 #undef COMMAND
+
+#define NEVER SIZE_MAX
 
 static const struct command {
 	const char *name;
 	command_fn *fn;
+	size_t changes;
 } commands[] = {
-#define COMMAND(name, arguments, function, help) {name, do_##function},
+#define COMMAND(name, arguments, function, changes, help) {name, do_##function, changes},
 #include "admin/commands.def"
 #undef COMMAND
 };
@@ -52,8 +59,7 @@ static void has_left(void *arg)
 	r->client = NULL;
 }
 
-static struct request *request_new(const struct admin_world *world, struct admin_client *c,
-                                   char **words, size_t n)
+static struct request *request_new(const struct admin_ops *world, struct admin_client *c, char **words, size_t n)
 {
 	struct request *r = mem_alloc(sizeof(*r));
 
@@ -76,21 +82,12 @@ static void answer(struct request *r, int code, struct buf *body)
 	request_free(r);
 }
 
-#define refuse(r, ...)                                                                             \
-	do {                                                                                       \
-		if ((r)->client)                                                                   \
-			admin_error((r)->client, __VA_ARGS__);                                     \
-		request_free(r);                                                                   \
+#define refuse(r, ...)                                         \
+	do {                                                   \
+		if ((r)->client)                               \
+			admin_error((r)->client, __VA_ARGS__); \
+		request_free(r);                               \
 	} while (0)
-
-static void answer_text(struct request *r, const char *text)
-{
-	struct buf body = BUF_INIT;
-
-	buf_adds(&body, text);
-	buf_addc(&body, '\n');
-	answer(r, 0, &body);
-}
 
 /* ---- words ---- */
 
@@ -130,31 +127,25 @@ static bool read_words(struct request *r, bool listing, bool filters)
 	return true;
 }
 
-static bool one_word(struct request *r, const char *what)
-{
-	if (r->n == 1)
-		return true;
-	refuse(r, "this takes one word: %s", what);
-	return false;
-}
-
 /* ---- looking ---- */
 
 static void show(void *arg, struct snapshot *s)
 {
 	struct request *r = arg;
-	struct buf body = BUF_INIT;
+	struct buf body = BUF_INIT, why = BUF_INIT;
 
 	snapshot_select(s, &r->filter);
-	if (!snapshot_sort(s, r->sort ? r->sort : "id")) {
-		refuse(r, "there is no column \"%s\" to sort by: %s", r->sort,
-		       snapshot_sort_words());
+	if (!connection_filter_known(&r->filter, s, &why)) {
+		refuse(r, "%s", why.s);
+	} else if (!snapshot_sort(s, r->sort ? r->sort : "id")) {
+		refuse(r, "there is no column \"%s\" to sort by: %s", r->sort, snapshot_sort_words());
 	} else {
 		if (r->limit && s->n_connections > r->limit)
 			s->n_connections = r->limit;
 		r->render(s, &body);
 		answer(r, 0, &body);
 	}
+	buf_release(&why);
 	snapshot_free(s);
 }
 
@@ -195,27 +186,29 @@ static void do_metrics(struct request *r)
 static void kill_found(void *arg, struct snapshot *s)
 {
 	struct request *r = arg;
-	struct buf body = BUF_INIT;
+	struct buf body = BUF_INIT, why = BUF_INIT;
 
 	snapshot_select(s, &r->filter);
-	if (s->n_connections == 0 && r->filter.id) {
+	if (!connection_filter_known(&r->filter, s, &why)) {
+		refuse(r, "%s", why.s);
+	} else if (s->n_connections == 0 && r->filter.id) {
 		refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
 	} else if (s->n_connections == 0) {
 		refuse(r, "no connection is meant by that");
 	} else {
 		r->world->kill(r->world->arg, s->connections, s->n_connections);
-		buf_addf(&body, "killed %zu connection%s\n", s->n_connections,
-		         s->n_connections == 1 ? "" : "s");
+		buf_addf(&body, "killed %zu connection%s\n", s->n_connections, s->n_connections == 1 ? "" : "s");
 		answer(r, 0, &body);
 	}
+	buf_release(&why);
 	snapshot_free(s);
 }
 
 static void do_kill(struct request *r)
 {
 	if (r->n == 0)
-		refuse(r, "which connection? An id, or a filter: service=PORT, client=ADDRESS, "
-		          "server=HOST:PORT, state=STATE");
+		refuse(r, "which connection? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
+		          "server=NAME|HOST:PORT, state=STATE");
 	else if (read_words(r, false, true))
 		r->world->look(r->world->arg, true, false, kill_found, r);
 }
@@ -244,8 +237,8 @@ static void tap_found(void *arg, struct snapshot *s)
 static void do_tap(struct request *r)
 {
 	if (r->n == 0)
-		refuse(r, "which connections? An id, or a filter: service=PORT, client=ADDRESS, "
-		          "server=HOST:PORT");
+		refuse(r, "which connections? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
+		          "server=NAME|HOST:PORT");
 	else if (read_words(r, false, true)) {
 		if (r->filter.state)
 			refuse(r, "a state is no filter here: it changes");
@@ -254,51 +247,75 @@ static void do_tap(struct request *r)
 	}
 }
 
-static void set_standing(struct request *r, enum admin_standing standing, const char *text)
+/* "service=mail db1", "db1", "mail". false: it was refused. */
+static bool read_subject(struct request *r, const char **service, const char **what)
 {
-	struct buf body = BUF_INIT;
+	bool fits = r->n > 0;
 
-	if (!one_word(r, "the port of a service, or a server as it is spelt in the configuration"))
-		return;
-	if (!r->world->set_standing(r->world->arg, r->words[0], standing)) {
-		refuse(r,
-		       "\"%s\" is neither the port of a service nor a server as it is spelt in the "
-		       "configuration (see status)",
-		       r->words[0]);
-		return;
+	*service = *what = NULL;
+	for (size_t i = 0; i < r->n; i++) {
+		const char *value = option(r->words[i], "service");
+
+		if (value && !*service)
+			*service = value;
+		else if (!value && !*what)
+			*what = r->words[i];
+		else
+			fits = false;
 	}
-	buf_addf(&body, "%s %s\n", r->words[0], text);
-	answer(r, 0, &body);
+	if (fits)
+		return true;
+	refuse(r,
+	       "this takes one word: the name or port of a service, or a server by its name or as it is spelt in the "
+	       "configuration; before it, if need be, service=NAME|PORT");
+	return false;
+}
+
+static void set_admin_state(struct request *r, enum admin_change change, const char *text)
+{
+	struct buf body = BUF_INIT, why = BUF_INIT;
+	const char *service, *what;
+
+	if (!read_subject(r, &service, &what))
+		return;
+	if (r->world->set_admin_state(r->world->arg, service, what, change, &why)) {
+		buf_addf(&body, "%s", what ? what : service);
+		if (what && service)
+			buf_addf(&body, " of %s", service);
+		buf_addf(&body, " %s\n", text);
+		answer(r, 0, &body);
+	} else {
+		refuse(r, "%s", why.s);
+	}
+	buf_release(&why);
 }
 
 static void do_drain(struct request *r)
 {
-	set_standing(r, ADMIN_DRAIN, "gets no new connections; \"status\" shows how many are left");
+	set_admin_state(r, ADMIN_DRAIN, "gets no new connections; \"status\" shows how many are left");
 }
 
 static void do_disable(struct request *r)
 {
-	set_standing(r, ADMIN_DISABLE, "is disabled: it gets no new connections");
+	set_admin_state(r, ADMIN_DISABLE, "is disabled: it gets no new connections");
 }
 
 static void do_enable(struct request *r)
 {
-	set_standing(r, ADMIN_ENABLE, "is enabled");
+	set_admin_state(r, ADMIN_ENABLE, "is enabled");
 }
 
 static void do_reload(struct request *r)
 {
-	struct buf text = BUF_INIT;
+	struct admin_client *c = r->client;
 
 	if (r->n > 0) {
 		refuse(r, "\"%s\" is too much", r->words[0]);
 		return;
 	}
-	if (r->world->reload(r->world->arg, &text))
-		answer_text(r, text.s ? text.s : "done");
-	else
-		refuse(r, "%s", text.s ? text.s : "reload failed");
-	buf_release(&text);
+	admin_on_leave(c, NULL, NULL);
+	r->world->reload(r->world->arg, c);
+	request_free(r);
 }
 
 static void do_upgrade(struct request *r)
@@ -365,7 +382,22 @@ static void unknown(struct admin_client *c, const char *word)
 		admin_error(c, "unknown command \"%s\"; tcpproxyctl --help lists them all", word);
 }
 
-void admin_obey(void *arg, struct admin_client *c, char **words, size_t n)
+/* Before the command is obeyed: it may be the end of us. A long command is cut, the name of the client is not. */
+static void say_who(const struct admin_client *c, char **words, size_t n)
+{
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < n; i++) {
+		if (i > 0)
+			buf_addc(&text, ' ');
+		lex_quote(words[i], &text);
+	}
+	log_info("command: %.*s%s, %s", COMMAND_SHOWN, text.s, text.len > COMMAND_SHOWN ? "..." : "",
+	         admin_client_who(c));
+	buf_release(&text);
+}
+
+void admin_dispatch(void *arg, struct admin_client *c, char **words, size_t n)
 {
 	if (n == 0) {
 		admin_error(c, "a request begins with a command; tcpproxyctl --help lists them");
@@ -373,6 +405,8 @@ void admin_obey(void *arg, struct admin_client *c, char **words, size_t n)
 	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
 		if (strcmp(commands[i].name, words[0]) == 0) {
+			if (commands[i].changes != NEVER && n > commands[i].changes)
+				say_who(c, words, n);
 			commands[i].fn(request_new(arg, c, words + 1, n - 1));
 			return;
 		}

@@ -1,9 +1,9 @@
 /*
- * commands.h - what can be asked of a running tcpproxy: the table commands.def, and what each needs
- * of the one who runs.
+ * commands.h - what can be asked of a running tcpproxy: the table commands.def, and what each command needs
+ * of the supervisor.
  *
- * admin/ knows snapshots only; how they are taken, and how connections and configurations are
- * changed, it is handed here.
+ * admin/ knows snapshots only; the functions that take them, and that change connections and configurations,
+ * are handed to it here.
  */
 #ifndef ADMIN_COMMANDS_H
 #define ADMIN_COMMANDS_H
@@ -11,23 +11,25 @@
 #include "admin/server.h"
 #include "stats/snapshot.h"
 
-enum admin_standing { ADMIN_ENABLE, ADMIN_DRAIN, ADMIN_DISABLE };
+enum admin_change { ADMIN_ENABLE, ADMIN_DRAIN, ADMIN_DISABLE };
 
-struct admin_world {
+struct admin_ops {
 	void *arg;
 	/* Takes a snapshot, now or soon, and calls done with it (owned by the caller of done, who
 	 * frees it). tcp: with what TCP says of each connection. */
-	void (*look)(void *arg, bool connections, bool tcp,
-	             void (*done)(void *done_arg, struct snapshot *s), void *done_arg);
+	void (*look)(void *arg, bool connections, bool tcp, void (*done)(void *done_arg, struct snapshot *s),
+	             void *done_arg);
 	/* Ends those that are still there. */
 	void (*kill)(void *arg, const struct connection_view *list, size_t n);
 	/* Answers the client itself: with where to read what is seen of the connections that fit.
 	 */
 	void (*tap)(void *arg, struct admin_client *c, const struct connection_filter *filter);
-	/* false: there is no such service or server. */
-	bool (*set_standing)(void *arg, const char *what, enum admin_standing standing);
-	/* false: nothing has changed; `text` says why. */
-	bool (*reload)(void *arg, struct buf *text);
+	/* A service (what NULL), or a server: of this service, of all (service NULL); or whatever is called so.
+	 * false: `why` says what is wrong. */
+	bool (*set_admin_state)(void *arg, const char *service, const char *what, enum admin_change change,
+	                        struct buf *why);
+	/* Answers the client itself, when all go by it. */
+	void (*reload)(void *arg, struct admin_client *c);
 	/* Answers the client itself: another program may have to. */
 	void (*upgrade)(void *arg, struct admin_client *c);
 	const char *(*log_level)(void *arg);
@@ -36,7 +38,7 @@ struct admin_world {
 	int (*explain)(void *arg, const char *client, const char *local, struct buf *out);
 };
 
-/* For admin_setup.request: arg is a struct admin_world. */
-void admin_obey(void *arg, struct admin_client *c, char **words, size_t n);
+/* For admin_setup.request: arg is a struct admin_ops. */
+void admin_dispatch(void *arg, struct admin_client *c, char **words, size_t n);
 
 #endif

@@ -8,18 +8,26 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "config/lex.h"
+#include "event/acceptor.h"
+#include "os/proc.h"
 #include "os/sock.h"
 
 #define LISTENERS    16
 #define WORDS_MAX    64
+#define WHO_MAX      96
 #define REFUSED_WORD "error only root and the user that tcpproxy runs as may ask here\n"
+
+#define BUSY_WORD "error too many ask here at once: try again\n"
 
 enum phase { UNUSED, READING, WORKING, WRITING };
 
 struct admin_client {
 	struct admin_server *server;
 	enum phase phase;
+	bool root;      /* or as good as root */
+	uint64_t since; /* which turn it was when this phase began, or some of its answer was taken */
 	struct watch watch;
 	struct timer timer;
 	char request[ADMIN_REQUEST_MAX];
@@ -28,31 +36,90 @@ struct admin_client {
 	size_t written;          /* of both */
 	void (*gone)(void *arg);
 	void *gone_arg;
-};
-
-struct listening {
-	struct admin_server *server;
-	struct watch watch;
+	char who[WHO_MAX];
 };
 
 struct admin_server {
 	struct admin_setup setup;
-	struct listening listeners[LISTENERS];
+	struct acceptor listeners[LISTENERS];
 	struct admin_client clients[ADMIN_CLIENTS];
 	int n_clients;
+	uint64_t turns; /* many come within a millisecond */
+	bool held;      /* the listeners */
 };
 
-/* While there is no room for another client, they wait in the socket's queue. */
-static void set_listening(struct admin_server *s, bool on)
+static void drop(struct admin_client *c);
+static void read_some(struct admin_client *c);
+
+/* ---- making room ---- */
+
+/* The client that has been in this phase longest; NULL: none is. */
+static struct admin_client *oldest(struct admin_server *s, enum phase phase, bool root)
 {
+	struct admin_client *found = NULL;
+
+	for (int i = 0; i < ADMIN_CLIENTS; i++) {
+		struct admin_client *c = &s->clients[i];
+
+		if (c->phase == phase && c->root == root && (!found || c->since < found->since))
+			found = c;
+	}
+	return found;
+}
+
+/* The client whose place a new one may have: dropping half a request does no harm, and root need not wait until the
+ * service user takes its answers. */
+static struct admin_client *who_gives_way(struct admin_server *s, bool root)
+{
+	struct admin_client *c = oldest(s, READING, false);
+
+	if (!c && root)
+		c = oldest(s, WRITING, false);
+	if (!c && root)
+		c = oldest(s, READING, true);
+	return c;
+}
+
+/* While no client can give way to another, new ones wait in the queue. */
+static void look_at_room(struct admin_server *s)
+{
+	bool hold = s->n_clients == ADMIN_CLIENTS && !who_gives_way(s, true);
+
+	if (hold == s->held)
+		return;
+	s->held = hold;
 	for (int i = 0; i < LISTENERS; i++)
 		if (s->listeners[i].watch.fd >= 0)
-			watch_change(s->setup.loop, &s->listeners[i].watch, on ? EPOLLIN : 0);
+			acceptor_hold(&s->listeners[i], hold);
+}
+
+static bool make_room(struct admin_server *s, bool root)
+{
+	while (s->n_clients == ADMIN_CLIENTS) {
+		struct admin_client *c = who_gives_way(s, root);
+		enum phase was;
+
+		if (!c)
+			return false;
+		was = c->phase;
+		if (was == READING)
+			read_some(c); /* it may have said the rest meanwhile */
+		if (c->phase == was)
+			drop(c);
+	}
+	return true;
+}
+
+static void set_phase(struct admin_client *c, enum phase phase)
+{
+	c->phase = phase;
+	c->since = ++c->server->turns;
+	look_at_room(c->server);
 }
 
 /* ---- a client's end ---- */
 
-/* It is no client any more; its socket is returned. */
+/* It is not a client any more; its socket is returned. */
 static int let_go(struct admin_client *c)
 {
 	int fd = c->watch.fd;
@@ -61,10 +128,9 @@ static int let_go(struct admin_client *c)
 	timer_clear(c->server->setup.loop, &c->timer);
 	buf_release(&c->answer);
 	buf_release(&c->body);
-	c->phase = UNUSED;
 	c->gone = NULL;
-	if (c->server->n_clients-- == ADMIN_CLIENTS)
-		set_listening(c->server, true);
+	c->server->n_clients--;
+	set_phase(c, UNUSED);
 	return fd;
 }
 
@@ -78,7 +144,7 @@ static void drop(struct admin_client *c)
 		gone(arg);
 }
 
-static void too_slow(void *arg)
+static void server_too_slow(void *arg)
 {
 	drop(arg);
 }
@@ -87,7 +153,7 @@ static void set_patience(struct admin_client *c, int64_t ms)
 {
 	struct loop *l = c->server->setup.loop;
 
-	timer_set(l, &c->timer, l->now_ms + ms, too_slow, c);
+	timer_set(l, &c->timer, l->now_ms + ms, server_too_slow, c);
 }
 
 /* ---- the answer ---- */
@@ -97,8 +163,7 @@ static void write_some(struct admin_client *c)
 	size_t head = c->answer.len;
 
 	while (c->written < head + c->body.len) {
-		const char *from = c->written < head ? c->answer.s + c->written
-		                                     : c->body.s + (c->written - head);
+		const char *from = c->written < head ? c->answer.s + c->written : c->body.s + (c->written - head);
 		size_t len = (c->written < head ? head : head + c->body.len) - c->written;
 		ssize_t n = send(c->watch.fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -110,7 +175,9 @@ static void write_some(struct admin_client *c)
 			drop(c);
 			return;
 		}
+		progress();
 		c->written += (size_t)n;
+		c->since = ++c->server->turns;
 		set_patience(c, ADMIN_SILENT_MS);
 	}
 	drop(c);
@@ -118,9 +185,9 @@ static void write_some(struct admin_client *c)
 
 static void begin_answer(struct admin_client *c)
 {
-	c->phase = WRITING;
 	c->gone = NULL;
 	c->written = 0;
+	set_phase(c, WRITING);
 	set_patience(c, ADMIN_SILENT_MS);
 	watch_change(c->server->setup.loop, &c->watch, EPOLLOUT);
 	write_some(c);
@@ -172,7 +239,12 @@ void admin_answer_fds(struct admin_client *c, const int *fds, size_t n)
 	static const char word[] = "ok 0 -\n";
 
 	/* nothing was written before, so there is room */
-	sock_send_message(c->watch.fd, word, sizeof(word) - 1, fds, n);
+	int rc = sock_send_message(c->watch.fd, word, sizeof(word) - 1, fds, n);
+
+	if (rc < 0) {
+		admin_error(c, "handing over where to read: %s", strerror(-rc));
+		return;
+	}
 	c->gone = NULL;
 	drop(c);
 }
@@ -186,7 +258,7 @@ static void take_request(struct admin_client *c, size_t len)
 	const char *why;
 	uint32_t column;
 
-	c->phase = WORKING;
+	set_phase(c, WORKING);
 	timer_clear(c->server->setup.loop, &c->timer);
 	if (memchr(c->request, '\0', len))
 		why = "a request is text";
@@ -207,15 +279,15 @@ static void take_request(struct admin_client *c, size_t len)
 static void read_some(struct admin_client *c)
 {
 	char *end;
-	ssize_t n =
-	    recv(c->watch.fd, c->request + c->len, sizeof(c->request) - c->len, MSG_DONTWAIT);
+	ssize_t n = recv(c->watch.fd, c->request + c->len, sizeof(c->request) - c->len, MSG_DONTWAIT);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n <= 0) { /* a line without its end is no request */
+	if (n <= 0) { /* a line without its end is not a request */
 		drop(c);
 		return;
 	}
+	progress();
 	c->len += (size_t)n;
 	end = memchr(c->request, '\n', c->len);
 	if (end)
@@ -247,30 +319,32 @@ static void client_event(void *arg, uint32_t events)
 	}
 }
 
-/* ---- who comes ---- */
+/* ---- new clients ---- */
 
-static struct admin_client *new_client(struct admin_server *s, int fd, enum phase phase)
+static struct admin_client *new_client(struct admin_server *s, int fd, enum phase phase, bool root, const char *who)
 {
 	struct admin_client *c = NULL;
 
+	if (!make_room(s, root))
+		return NULL;
 	for (int i = 0; i < ADMIN_CLIENTS && !c; i++)
 		if (s->clients[i].phase == UNUSED)
 			c = &s->clients[i];
 	if (!c)
 		return NULL;
-	*c = (struct admin_client){.server = s, .phase = phase};
+	*c = (struct admin_client){.server = s, .root = root};
+	snprintf(c->who, sizeof(c->who), "%s", who);
 	if (watch_add(s->setup.loop, &c->watch, fd, EPOLLIN, client_event, c) < 0) {
-		c->phase = UNUSED;
 		return NULL;
 	}
-	if (++s->n_clients == ADMIN_CLIENTS)
-		set_listening(s, false);
+	s->n_clients++;
+	set_phase(c, phase);
 	return c;
 }
 
 struct admin_client *admin_adopt(struct admin_server *s, int fd)
 {
-	return new_client(s, fd, WORKING);
+	return new_client(s, fd, WORKING, true, "");
 }
 
 static void send_away(int fd, const char *word)
@@ -280,40 +354,59 @@ static void send_away(int fd, const char *word)
 	close(fd);
 }
 
-static bool may_speak(const struct admin_server *s, int fd)
+static void welcome(struct admin_server *s, int fd, bool root, const char *who)
 {
+	struct admin_client *c = new_client(s, fd, READING, root, who);
+
+	if (!c) {
+		send_away(fd, BUSY_WORD);
+		return;
+	}
+	set_patience(c, ADMIN_REQUEST_MS);
+	read_some(c); /* a client that has sent its whole request holds no place */
+}
+
+/* false: the peer may not speak. who: room for WHO_MAX. */
+static bool identify(const struct admin_server *s, int fd, bool *root, char *who)
+{
+	char program[PROC_PROGRAM_MAX];
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 &&
-	       (cred.uid == 0 || cred.uid == s->setup.uid);
-}
-
-void admin_server_welcome(struct admin_server *s, int fd)
-{
-	struct admin_client *c = new_client(s, fd, READING);
-
-	if (c)
-		set_patience(c, ADMIN_REQUEST_MS);
-	else
-		close(fd);
-}
-
-static void listener_event(void *arg, uint32_t events)
-{
-	struct listening *l = arg;
-
-	while (l->watch.fd >= 0 && l->server->n_clients < ADMIN_CLIENTS) {
-		int fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0)
-			return;
-		if (!may_speak(l->server, fd)) {
-			send_away(fd, REFUSED_WORD);
-			continue;
-		}
-		admin_server_welcome(l->server, fd);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || (cred.uid != 0 && cred.uid != s->setup.uid))
+		return false;
+	*root = cred.uid == 0;
+	if (!*root && s->setup.is_refused && s->setup.is_refused(s->setup.arg, cred.pid)) {
+		log_warning(
+		        "refused at the admin socket: pid %d, which is a worker's or a keeper's, or has ended already",
+		        (int)cred.pid);
+		return false;
 	}
+	proc_program(cred.pid, program);
+	snprintf(who, WHO_MAX, "uid=%u pid=%d program=%s", (unsigned)cred.uid, (int)cred.pid, program);
+	return true;
+}
+
+const char *admin_client_who(const struct admin_client *c)
+{
+	return c->who;
+}
+
+void admin_server_welcome(struct admin_server *s, int fd, const char *who)
+{
+	welcome(s, fd, true, who);
+}
+
+static void server_accepted(void *arg, int fd)
+{
+	struct admin_server *s = arg;
+	char who[WHO_MAX];
+	bool root;
+
+	if (identify(s, fd, &root, who))
+		welcome(s, fd, root, who);
+	else
+		send_away(fd, REFUSED_WORD);
 }
 
 /* ---- the server ---- */
@@ -330,7 +423,8 @@ struct admin_server *admin_server_new(const struct admin_setup *setup)
 
 int admin_server_listen(struct admin_server *s, int fd)
 {
-	struct listening *room = NULL;
+	struct acceptor *room = NULL;
+	int rc;
 
 	for (int i = 0; i < LISTENERS; i++) {
 		if (s->listeners[i].watch.fd == fd)
@@ -340,16 +434,17 @@ int admin_server_listen(struct admin_server *s, int fd)
 	}
 	if (!room)
 		return -ENOSPC;
-	room->server = s;
-	return watch_add(s->setup.loop, &room->watch, fd,
-	                 s->n_clients < ADMIN_CLIENTS ? EPOLLIN : 0, listener_event, room);
+	rc = acceptor_start(room, s->setup.loop, fd, "at the admin socket", server_accepted, s);
+	if (rc == 0 && s->held)
+		acceptor_hold(room, true);
+	return rc;
 }
 
 void admin_server_forget(struct admin_server *s, int fd)
 {
 	for (int i = 0; i < LISTENERS; i++)
 		if (s->listeners[i].watch.fd == fd)
-			watch_remove(s->setup.loop, &s->listeners[i].watch);
+			acceptor_stop(&s->listeners[i]);
 }
 
 void admin_server_free(struct admin_server *s)
@@ -357,7 +452,7 @@ void admin_server_free(struct admin_server *s)
 	if (!s)
 		return;
 	for (int i = 0; i < LISTENERS; i++)
-		watch_remove(s->setup.loop, &s->listeners[i].watch);
+		acceptor_stop(&s->listeners[i]);
 	for (int i = 0; i < ADMIN_CLIENTS; i++)
 		if (s->clients[i].phase != UNUSED)
 			drop(&s->clients[i]);

@@ -6,8 +6,10 @@
  *             "ok CODE -" with descriptors beside it, to read from
  *             "error MESSAGE"
  *
- * Nobody here is waited for: what is slow, silent or too long is closed, and there are never more
- * than a few clients. Root and the service user may speak; the others are told so.
+ * The server waits for no client: what is slow, silent or too long is closed, and there are never more
+ * than a few clients. When all places are taken, the client that has been silent longest without having sent its whole
+ * request makes room; the service user never takes root's place. Root and the service user may speak, but none of its
+ * processes that move the bytes of strangers; the others are told so.
  */
 #ifndef ADMIN_SERVER_H
 #define ADMIN_SERVER_H
@@ -28,6 +30,8 @@ struct admin_client;
 struct admin_setup {
 	struct loop *loop;
 	uid_t uid; /* the service user; root may always */
+	/* Is this process of the service user one that may not speak, though its user may? NULL: none is. */
+	bool (*is_refused)(void *arg, pid_t pid);
 	/* A request; its words are valid during the call only. It is answered by exactly one of the
 	 * functions below, now or later. */
 	void (*request)(void *arg, struct admin_client *c, char **words, size_t n);
@@ -42,13 +46,14 @@ void admin_server_free(struct admin_server *s); /* takes NULL; closes its client
 int admin_server_listen(struct admin_server *s, int fd);
 void admin_server_forget(struct admin_server *s, int fd);
 
-/* A client that may speak, as one that has just come; fd is taken. */
-void admin_server_welcome(struct admin_server *s, int fd);
+/* A client that may speak, as root may: one that has just come; fd is taken. who: for the log, "page=192.0.2.7:51234". */
+void admin_server_welcome(struct admin_server *s, int fd, const char *who);
+/* "uid=0 pid=4711 program=tcpproxyctl", as the kernel says, but for the name, which every process gives itself. */
+const char *admin_client_who(const struct admin_client *c);
 
 /* The answer. `body` is taken, and empty afterwards. */
 void admin_answer(struct admin_client *c, int code, struct buf *body);
-void admin_error(struct admin_client *c, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+void admin_error(struct admin_client *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Until it is answered: called if the client goes before that. It must not be answered then. */
 void admin_on_leave(struct admin_client *c, void (*gone)(void *arg), void *arg);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
+
 static const uint8_t v4_mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
 static void set_v6(struct addr *a, const uint8_t ip[16])
@@ -26,18 +28,36 @@ static bool is_link_local(const struct addr *a)
 	return a->family == AF_INET6 && a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
 }
 
-/* The index of an IPv6 scope: a number, or an interface that is present. 0: neither. */
-static uint32_t parse_scope(const char *text)
+static bool is_interface_name(const char *text)
 {
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+	size_t len = strlen(text);
 
-	if (*text >= '0' && *text <= '9' && *end == '\0')
-		return n <= UINT32_MAX ? (uint32_t)n : 0;
-	return if_nametoindex(text);
+	if (len == 0 || len >= ADDR_ZONE_MAX)
+		return false;
+	for (; *text; text++)
+		if (*text <= ' ' || *text == 0x7f || strchr("/:[]%", *text))
+			return false;
+	return true;
 }
 
-bool addr_parse(const char *text, struct addr *ret)
+/* The index of an IPv6 scope: a number, or an interface, which is looked up only if there is no place for its name.
+ * 0: neither. */
+static uint32_t parse_scope(const char *text, char *zone)
+{
+	if (text[strspn(text, "0123456789")] == '\0') {
+		unsigned long n = strtoul(text, NULL, 10);
+
+		return n < ADDR_NO_SCOPE ? (uint32_t)n : 0;
+	}
+	if (!zone)
+		return if_nametoindex(text);
+	if (!is_interface_name(text))
+		return 0;
+	strcpy(zone, text);
+	return ADDR_NO_SCOPE;
+}
+
+static bool parse(const char *text, struct addr *ret, char *zone)
 {
 	struct addr a = {.family = AF_UNSPEC};
 	char copy[INET6_ADDRSTRLEN + IF_NAMESIZE + 2];
@@ -45,6 +65,8 @@ bool addr_parse(const char *text, struct addr *ret)
 	size_t len = strlen(text);
 	char *scope;
 
+	if (zone)
+		*zone = '\0';
 	if (inet_pton(AF_INET, text, a.ip) == 1) {
 		a.family = AF_INET;
 		*ret = a;
@@ -61,17 +83,30 @@ bool addr_parse(const char *text, struct addr *ret)
 	scope = strchr(copy, '%');
 	if (scope) {
 		*scope++ = '\0';
-		a.scope = parse_scope(scope);
+		a.scope = parse_scope(scope, zone);
 		if (a.scope == 0)
 			return false;
 	}
 	if (inet_pton(AF_INET6, copy, ip) != 1)
 		return false;
 	set_v6(&a, ip);
-	if (!is_link_local(&a))
+	if (!is_link_local(&a)) {
 		a.scope = 0; /* as the kernel tells it: with one it would match no connection */
+		if (zone)
+			*zone = '\0';
+	}
 	*ret = a;
 	return true;
+}
+
+bool addr_parse(const char *text, struct addr *ret)
+{
+	return parse(text, ret, NULL);
+}
+
+bool addr_parse_zone(const char *text, struct addr *ret, char zone[ADDR_ZONE_MAX])
+{
+	return parse(text, ret, zone);
 }
 
 static unsigned family_bits(uint16_t family)
@@ -79,7 +114,7 @@ static unsigned family_bits(uint16_t family)
 	return family == AF_INET ? 32 : 128;
 }
 
-/* Clears every bit of the address behind the first `bits`. */
+/* Clears every bit of the address after the first `bits`. */
 static void mask(struct addr *a, unsigned bits)
 {
 	for (unsigned i = 0; i < family_bits(a->family) / 8; i++) {
@@ -92,7 +127,7 @@ static void mask(struct addr *a, unsigned bits)
 	}
 }
 
-bool cidr_parse(const char *text, struct cidr *ret)
+static bool parse_network(const char *text, struct cidr *ret, char *zone)
 {
 	char copy[ADDR_TEXT_MAX];
 	const char *slash = strchr(text, '/');
@@ -104,7 +139,7 @@ bool cidr_parse(const char *text, struct cidr *ret)
 		return false;
 	memcpy(copy, text, len);
 	copy[len] = '\0';
-	if (!addr_parse(copy, &a))
+	if (!parse(copy, &a, zone))
 		return false;
 	bits = family_bits(a.family);
 	if (slash) {
@@ -128,42 +163,42 @@ bool cidr_parse(const char *text, struct cidr *ret)
 	return true;
 }
 
-/* These are written for thousands of connections at a time; so not by snprintf(). */
-static char *put_number(char *at, uint32_t number)
+bool cidr_parse(const char *text, struct cidr *ret)
 {
-	char digits[10];
-	size_t n = 0;
-
-	do
-		digits[n++] = (char)('0' + number % 10);
-	while (number /= 10);
-	while (n > 0)
-		*at++ = digits[--n];
-	return at;
+	return parse_network(text, ret, NULL);
 }
 
+bool cidr_parse_zone(const char *text, struct cidr *ret, char zone[ADDR_ZONE_MAX])
+{
+	return parse_network(text, ret, zone);
+}
+
+/* These are written for thousands of connections at a time; so not by snprintf(). */
 static char *put_v4(char *at, const uint8_t ip[4])
 {
 	for (int i = 0; i < 4; i++) {
 		if (i > 0)
 			*at++ = '.';
-		at = put_number(at, ip[i]);
+		at = text_put_uint(at, ip[i]);
 	}
 	return at;
 }
 
-static char *put_v6(char *at, const struct addr *a)
+static char *put_v6(char *at, const struct addr *a, const char *zone)
 {
 	inet_ntop(AF_INET6, a->ip, at, INET6_ADDRSTRLEN);
 	at += strlen(at);
-	if (a->scope) {
+	if (zone && *zone) {
 		*at++ = '%';
-		at = put_number(at, a->scope);
+		at = stpncpy(at, zone, ADDR_ZONE_MAX - 1);
+	} else if (a->scope && a->scope != ADDR_NO_SCOPE) {
+		*at++ = '%';
+		at = text_put_uint(at, a->scope);
 	}
 	return at;
 }
 
-static const char *format(const struct addr *a, char *buf, bool bracket, bool port)
+static const char *format(const struct addr *a, const char *zone, char *buf, bool bracket, bool port)
 {
 	char *at = buf;
 
@@ -172,12 +207,12 @@ static const char *format(const struct addr *a, char *buf, bool bracket, bool po
 	bracket &= a->family == AF_INET6;
 	if (bracket)
 		*at++ = '[';
-	at = a->family == AF_INET6 ? put_v6(at, a) : put_v4(at, a->ip);
+	at = a->family == AF_INET6 ? put_v6(at, a, zone) : put_v4(at, a->ip);
 	if (bracket)
 		*at++ = ']';
 	if (port) {
 		*at++ = ':';
-		at = put_number(at, a->port);
+		at = text_put_uint(at, a->port);
 	}
 	*at = '\0';
 	return buf;
@@ -185,24 +220,39 @@ static const char *format(const struct addr *a, char *buf, bool bracket, bool po
 
 const char *addr_format(const struct addr *a, char *buf)
 {
-	return format(a, buf, false, false);
+	return format(a, NULL, buf, false, false);
 }
 
 const char *addr_format_port(const struct addr *a, char *buf)
 {
-	return format(a, buf, true, true);
+	return format(a, NULL, buf, true, true);
 }
 
 const char *addr_format_bracket(const struct addr *a, char *buf)
 {
-	return format(a, buf, true, false);
+	return format(a, NULL, buf, true, false);
+}
+
+const char *addr_format_zone(const struct addr *a, const char *zone, char *buf)
+{
+	return format(a, zone, buf, false, false);
+}
+
+const char *addr_format_zone_port(const struct addr *a, const char *zone, char *buf)
+{
+	return format(a, zone, buf, true, true);
 }
 
 const char *cidr_format(const struct cidr *c, char *buf)
 {
+	return cidr_format_zone(c, NULL, buf);
+}
+
+const char *cidr_format_zone(const struct cidr *c, const char *zone, char *buf)
+{
 	size_t len;
 
-	addr_format(&c->net, buf);
+	addr_format_zone(&c->net, zone, buf);
 	if (c->net.family == AF_UNSPEC || c->bits == family_bits(c->net.family))
 		return buf;
 	len = strlen(buf);
@@ -258,16 +308,23 @@ void addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *r
 
 bool addr_same_host(const struct addr *a, const struct addr *b)
 {
-	return a->family == b->family && a->scope == b->scope &&
-	       memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
+	return a->family == b->family && a->scope == b->scope && memcmp(a->ip, b->ip, sizeof(a->ip)) == 0;
 }
 
 bool addr_is_wildcard(const struct addr *a)
 {
 	static const uint8_t zero[16];
 
-	return (a->family == AF_INET || a->family == AF_INET6) &&
-	       memcmp(a->ip, zero, sizeof(zero)) == 0;
+	return (a->family == AF_INET || a->family == AF_INET6) && memcmp(a->ip, zero, sizeof(zero)) == 0;
+}
+
+bool addr_is_loopback(const struct addr *a)
+{
+	static const uint8_t six[16] = {[15] = 1};
+
+	if (a->family == AF_INET)
+		return a->ip[0] == 127;
+	return a->family == AF_INET6 && memcmp(a->ip, six, sizeof(six)) == 0;
 }
 
 bool cidr_contains(const struct cidr *c, const struct addr *a)

@@ -13,15 +13,15 @@
 #include <sys/socket.h>
 
 struct addr {
-	uint16_t family;  /* AF_UNSPEC (none), AF_INET, AF_INET6, AF_UNIX (no address kept) */
-	uint16_t port;    /* host byte order; 0: none */
-	uint32_t scope;   /* IPv6 link-local: interface index, else 0 */
-	uint8_t ip[16];   /* network byte order; IPv4 uses the first 4 */
+	uint16_t family; /* AF_UNSPEC (none), AF_INET, AF_INET6, AF_UNIX (no address kept) */
+	uint16_t port;   /* host byte order; 0: none */
+	uint32_t scope;  /* IPv6 link-local: interface index or ADDR_NO_SCOPE, else 0 */
+	uint8_t ip[16];  /* network byte order; IPv4 uses the first 4 */
 };
 
 struct cidr {
-	struct addr net;  /* host bits cleared, no port */
-	uint8_t bits;     /* prefix length */
+	struct addr net; /* host bits cleared, no port */
+	uint8_t bits;    /* prefix length */
 };
 
 /* An address that this host has, and the interface that has it. */
@@ -30,14 +30,23 @@ struct interface_address {
 	struct addr addr;
 };
 
+#define ADDR_NO_SCOPE \
+	UINT32_MAX       /* of an interface that is not there, or was not looked up; the kernel never assigns it */
+#define ADDR_ZONE_MAX 16 /* the name of an interface, with its NUL */
+
 #define ADDR_TEXT_MAX 80 /* room for any text below, with its NUL */
 
-/* "1.2.3.4", "::1", "[::1]", "fe80::1%eth0"; numbers only, never a look-up.
- * Returns false if `text` is no address; *ret is then untouched. The port is set to 0. */
+/* "1.2.3.4", "::1", "[::1]", "fe80::1%eth0", "fe80::1%2"; never a name service. The interface must be there.
+ * Returns false if `text` is not an address; *ret is then untouched. The port is set to 0. */
 bool addr_parse(const char *text, struct addr *ret);
 
 /* "192.168.0.0/16", "fd00::/8", or an address (all its bits). Host bits that are set are cleared. */
 bool cidr_parse(const char *text, struct cidr *ret);
+
+/* The same for what is kept longer than an interface may live: its name is copied to `zone` and not looked up (the
+ * scope is ADDR_NO_SCOPE then). zone is "" if the text has none, or the number of one, or where it means nothing. */
+bool addr_parse_zone(const char *text, struct addr *ret, char zone[ADDR_ZONE_MAX]);
+bool cidr_parse_zone(const char *text, struct cidr *ret, char zone[ADDR_ZONE_MAX]);
 
 /* Both write a NUL-terminated text to buf (ADDR_TEXT_MAX bytes) and return buf.
  * AF_UNSPEC gives "-", AF_UNIX "unix". addr_format: no port, no brackets.
@@ -46,6 +55,10 @@ const char *addr_format(const struct addr *a, char *buf);
 const char *addr_format_port(const struct addr *a, char *buf);
 const char *addr_format_bracket(const struct addr *a, char *buf);
 const char *cidr_format(const struct cidr *c, char *buf);
+/* The same with the name of a zone instead of its number; zone NULL or "": as above. */
+const char *addr_format_zone(const struct addr *a, const char *zone, char *buf);
+const char *addr_format_zone_port(const struct addr *a, const char *zone, char *buf);
+const char *cidr_format_zone(const struct cidr *c, const char *zone, char *buf);
 
 /* To and from the kernel's form. Returns the length of the sockaddr, 0 if the family is neither. */
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret);
@@ -54,6 +67,7 @@ void addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *r
 /* Same host (family, address, scope), whatever the port. */
 bool addr_same_host(const struct addr *a, const struct addr *b);
 bool addr_is_wildcard(const struct addr *a);
+bool addr_is_loopback(const struct addr *a); /* 127.0.0.0/8, ::1 */
 bool cidr_contains(const struct cidr *c, const struct addr *a);
 
 /* The network that one customer holds: an IPv4 address, or the /64 of an IPv6 one; port cleared. */

@@ -7,13 +7,13 @@
 
 #include "base/check.h"
 #include "base/mem.h"
+#include "base/text.h"
 
-/* Room for `more` bytes and the NUL behind them. */
-static void buf_reserve(struct buf *b, size_t more)
+void buf_reserve(struct buf *b, size_t len)
 {
 	size_t want, cap;
 
-	CHECK(!__builtin_add_overflow(b->len, more, &want) && want < SIZE_MAX / 4);
+	CHECK(!__builtin_add_overflow(b->len, len, &want) && want < SIZE_MAX / 4);
 	if (want < b->cap)
 		return;
 	cap = b->cap ? b->cap : 64;
@@ -54,13 +54,9 @@ void buf_addc(struct buf *b, char c)
 
 void buf_addu(struct buf *b, uint64_t number)
 {
-	char text[20];
-	size_t at = sizeof(text);
+	char text[TEXT_UINT_MAX];
 
-	do
-		text[--at] = (char)('0' + number % 10);
-	while (number /= 10);
-	buf_add(b, text + at, sizeof(text) - at);
+	buf_add(b, text, (size_t)(text_put_uint(text, number) - text));
 }
 
 void buf_addf(struct buf *b, const char *fmt, ...)

@@ -11,13 +11,17 @@
 #include <stdint.h>
 
 struct buf {
-	char *s;     /* NULL while empty; owned */
-	size_t len;  /* without the NUL */
+	char *s;    /* NULL while empty; owned */
+	size_t len; /* without the NUL */
 	size_t cap;
 };
 
-#define BUF_INIT {NULL, 0, 0}
+#define BUF_INIT           \
+	{                  \
+		NULL, 0, 0 \
+	}
 
+void buf_reserve(struct buf *b, size_t len); /* so much can be added without another allocation */
 char *buf_extend(struct buf *b, size_t len); /* so many bytes more, which the caller writes */
 void buf_add(struct buf *b, const void *data, size_t len);
 void buf_adds(struct buf *b, const char *text);

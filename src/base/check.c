@@ -7,8 +7,7 @@
 _Noreturn void check_failed(const char *cond, const char *file, int line)
 {
 	char text[512];
-	int n = snprintf(text, sizeof(text), "tcpproxy: fault of the program at %s:%d: %s\n", file,
-			 line, cond);
+	int n = snprintf(text, sizeof(text), "tcpproxy: fault of the program at %s:%d: %s\n", file, line, cond);
 
 	if (n > 0 && write(2, text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1) < 0)
 		abort();

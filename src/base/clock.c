@@ -34,6 +34,20 @@ int64_t clock_cpu_us(void)
 	return now_us(CLOCK_PROCESS_CPUTIME_ID);
 }
 
+int64_t clock_span(int64_t from, int64_t to)
+{
+	int64_t span;
+
+	return __builtin_sub_overflow(to, from, &span) ? (to > from ? INT64_MAX : INT64_MIN) : span;
+}
+
+int64_t clock_ms_as_us(int64_t ms)
+{
+	int64_t us;
+
+	return __builtin_mul_overflow(ms, 1000, &us) ? (ms > 0 ? INT64_MAX : INT64_MIN) : us;
+}
+
 const char *clock_format(int64_t wall_us, char *buf)
 {
 	int64_t us = wall_us % US_PER_S;
@@ -46,8 +60,7 @@ const char *clock_format(int64_t wall_us, char *buf)
 		us += US_PER_S;
 		seconds--;
 	}
-	if (!localtime_r(&seconds, &tm) ||
-	    !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm)) {
+	if (!localtime_r(&seconds, &tm) || !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm)) {
 		snprintf(buf, CLOCK_TEXT_MAX, "-");
 		return buf;
 	}

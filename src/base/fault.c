@@ -60,7 +60,7 @@ static void tell(const char *file, int line)
 	if (!name || strlen(name) > sizeof(to.sun_path) - 1)
 		return;
 	memcpy(to.sun_path + 1, name, strlen(name));
-	unshare(CLONE_FILES); /* a keeper's: a worker must not take the socket for one that nobody knows */
+	unshare(CLONE_FILES); /* a keeper's: a worker must not take the socket for one that is recorded nowhere */
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	sendto(fd, text, (size_t)n, MSG_DONTWAIT, (struct sockaddr *)&to,
 	       (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name)));
@@ -73,6 +73,27 @@ void fault_point(const char *file, int line)
 		return;
 	tell(file, line);
 	kill(getpid(), SIGKILL);
+}
+
+void fault_ask(void)
+{
+	struct sockaddr_un to = {.sun_family = AF_UNIX};
+	const char *name = getenv("TCPPROXY_FAULT_ASKS");
+	char text[100] = "";
+	int fd;
+
+	if (!name || strlen(name) > sizeof(to.sun_path) - 1 || fork() != 0)
+		return;
+	memcpy(to.sun_path, name, strlen(name));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	for (int i = 0; i < 100 && connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0; i++)
+		usleep(20000);
+	/* a client that is refused is told so without having asked anything */
+	if (send(fd, "status\n", 7, MSG_NOSIGNAL) < 0)
+		text[0] = '?';
+	if (read(fd, text, sizeof(text) - 1) > 0)
+		dprintf(2, "a member of a trio has asked: %s\n", text);
+	_exit(0);
 }
 
 bool fault_alone(void)

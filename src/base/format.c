@@ -8,33 +8,36 @@
 #include "base/mem.h"
 
 const struct format_key format_keys[] = {
-    {"time", "t", "when the record was made"},
-    {"epoch", "Ts", "the same in seconds since 1970"},
-    {"event", NULL, "open, close or interval"},
-    {"id", "ID", "number of the connection"},
-    {"port", "fp", "port on which it came in"},
-    {"interface", "fi", "local address at which it came in"},
-    {"client", NULL, "address and port of the client"},
-    {"client-ip", "ci", "its address"},
-    {"client-port", "cp", "its port"},
-    {"name", NULL, "its name, if it was looked up"},
-    {"rule", "f", "FILE:LINE of the rule"},
-    {"server", "s", "address and port of the server, or how it is spelt"},
-    {"server-ip", "si", "its address"},
-    {"server-port", "sp", "its port"},
-    {"up", "U", "bytes from the client"},
-    {"down", "B", "bytes from the server"},
-    {"connect", NULL, "seconds until it was connected"},
-    {"connect-ms", "Tc", "the same in milliseconds"},
-    {"duration", NULL, "seconds until it ended"},
-    {"duration-ms", "Tt", "the same in milliseconds"},
-    {"end", "ts", "who ended it, and how"},
+        {"time", "t", "when the record was made"},
+        {"epoch", "Ts", "the same in seconds since 1970"},
+        {"event", NULL, "open, close or interval"},
+        {"id", "ID", "number of the connection"},
+        {"service", NULL, "name of the service, else its port"},
+        {"port", "fp", "port on which it came in"},
+        {"interface", "fi", "local address at which it came in"},
+        {"client", NULL, "address and port of the client"},
+        {"client-ip", "ci", "its address"},
+        {"client-port", "cp", "its port"},
+        {"name", NULL, "its name, if it was looked up"},
+        {"rule", "f", "FILE:LINE of the rule"},
+        {"target", NULL, "name of the server, else how it is spelt"},
+        {"server", "s", "address and port of the server, or how it is spelt"},
+        {"server-ip", "si", "its address"},
+        {"server-port", "sp", "its port"},
+        {"up", "U", "bytes from the client"},
+        {"down", "B", "bytes from the server"},
+        {"connect", NULL, "seconds until it was connected"},
+        {"connect-ms", "Tc", "the same in milliseconds"},
+        {"duration", NULL, "seconds until it ended"},
+        {"duration-ms", "Tt", "the same in milliseconds"},
+        {"end", "ts", "who ended it, and how"},
+        {"why", NULL, "the reason, if the end alone does not say it"},
 };
 const unsigned n_format_keys = ARRAY_LEN(format_keys);
 
 /* ---- reading it ---- */
 
-/* The key that begins at `at` ('{' or '%'), and its length with all its signs. NULL: it is none. */
+/* The key that begins at `at` ('{' or '%'), and its length with all its signs. NULL: it is not a key. */
 static const struct format_key *key_at(const char *at, size_t *len)
 {
 	const struct format_key *found = NULL;
@@ -46,7 +49,7 @@ static const struct format_key *key_at(const char *at, size_t *len)
 
 		if (!word || strncmp(at + 1, word, n) != 0 || (*at == '{' && at[n + 1] != '}'))
 			continue;
-		if (n > longest) { /* %ts is not %t with an s behind it */
+		if (n > longest) { /* %ts is not %t followed by an s */
 			longest = n;
 			found = &format_keys[i];
 		}
@@ -69,8 +72,7 @@ static void list_keys(struct buf *out, char sign)
 
 		if (sign == '%' && !k->haproxy)
 			continue;
-		buf_addf(out, sign == '%' ? "%s%%%s" : "%s{%s}", between,
-		         sign == '%' ? k->haproxy : k->key);
+		buf_addf(out, sign == '%' ? "%s%%%s" : "%s{%s}", between, sign == '%' ? k->haproxy : k->key);
 		between = " ";
 	}
 }

@@ -16,7 +16,7 @@
 
 struct format_key {
 	const char *key;
-	const char *haproxy; /* behind the %; NULL: has no such spelling */
+	const char *haproxy; /* after the %; NULL: has no such spelling */
 	const char *help;
 };
 extern const struct format_key format_keys[];

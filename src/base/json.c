@@ -2,38 +2,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#include "base/utf8.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
-
-static size_t utf8_length_by_first(unsigned char c)
-{
-	if (c < 0x80)
-		return 1;
-	if (c < 0xc2) /* a following byte, or a form that is longer than needed */
-		return 0;
-	if (c < 0xe0)
-		return 2;
-	if (c < 0xf0)
-		return 3;
-	return c < 0xf5 ? 4 : 0;
-}
-
-/* The number of bytes of the UTF-8 character that begins at `text`; 0: none does. */
-static size_t utf8_length(const char *text)
-{
-	const unsigned char *s = (const unsigned char *)text;
-	size_t len = utf8_length_by_first(s[0]);
-
-	for (size_t i = 1; i < len; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90)) /* longer than needed */
-		return 0;
-	if ((s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90)) /* not a character */
-		return 0;
-	return len;
-}
 
 /* How many bytes from here on stand for themselves. */
 static size_t plain_length(const char *text)
@@ -48,7 +19,7 @@ static size_t plain_length(const char *text)
 static size_t quote_one(struct buf *out, const char *value)
 {
 	unsigned char c = (unsigned char)*value;
-	size_t len = utf8_length(value);
+	size_t len = utf8_length(value, strnlen(value, UTF8_MAX));
 
 	if (len == 0)
 		buf_adds(out, REPLACEMENT);

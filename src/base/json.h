@@ -15,8 +15,7 @@ void json_quote(struct buf *out, const char *value);
 /* What follows stands in an object, or (key NULL) in a list; commas come by themselves. Keys are
  * plain words. */
 void json_key(struct buf *out, const char *key);
-void json_open(struct buf *out, const char *key,
-               char bracket); /* '{' or '['; closed with buf_addc() */
+void json_open(struct buf *out, const char *key, char bracket); /* '{' or '['; closed with buf_addc() */
 void json_text(struct buf *out, const char *key, const char *value);
 void json_count(struct buf *out, const char *key, uint64_t value);
 void json_bool(struct buf *out, const char *key, bool value);

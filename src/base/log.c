@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/utf8.h"
 
 #define LINE_MAX_BYTES 2048
 #define PREFIX         "tcpproxy: "
@@ -44,15 +45,6 @@ bool log_wants(enum log_level level)
 	return level <= atomic_load_explicit(the_level, memory_order_relaxed);
 }
 
-/* What a peer or a program sent may stand in a line: it must stay one line and move no cursor. */
-static void clean(char *line)
-{
-	for (unsigned char *p = (unsigned char *)line; *p; p++) {
-		if (*p < ' ' || *p == 0x7f)
-			*p = '?';
-	}
-}
-
 /* Marks a line that was too long, without leaving half a UTF-8 character behind. */
 static void mark_cut(char *line, size_t size)
 {
@@ -63,8 +55,7 @@ static void mark_cut(char *line, size_t size)
 	memcpy(line + at, CUT_MARK, sizeof(CUT_MARK));
 }
 
-static void log_line(enum log_level level, const char *fmt, va_list ap)
-    __attribute__((format(printf, 2, 0)));
+static void log_line(enum log_level level, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 static void log_line(enum log_level level, const char *fmt, va_list ap)
 {
@@ -76,20 +67,26 @@ static void log_line(enum log_level level, const char *fmt, va_list ap)
 		snprintf(line, sizeof(line), "a message could not be written: %s", fmt);
 	else if ((size_t)n >= sizeof(line))
 		mark_cut(line, sizeof(line));
-	clean(line);
+	/* what a peer or a program sent may stand in it */
+	line[utf8_clean_line(line, strlen(line))] = '\0';
 	the_sink(the_sink_arg, level, line);
 	errno = saved;
 }
 
-#define LOG_AT(level, fmt)                                                                         \
-	do {                                                                                       \
-		va_list ap;                                                                        \
-		if (!log_wants(level))                                                             \
-			return;                                                                    \
-		va_start(ap, fmt);                                                                 \
-		log_line((level), (fmt), ap);                                                      \
-		va_end(ap);                                                                        \
+#define LOG_AT(level, fmt)                    \
+	do {                                  \
+		va_list ap;                   \
+		if (!log_wants(level))        \
+			return;               \
+		va_start(ap, fmt);            \
+		log_line((level), (fmt), ap); \
+		va_end(ap);                   \
 	} while (0)
+
+void log_at(enum log_level level, const char *fmt, ...)
+{
+	LOG_AT(level, fmt);
+}
 
 void log_error(const char *fmt, ...)
 {
@@ -124,10 +121,10 @@ bool log_level_parse(const char *name, enum log_level *ret)
 const char *log_level_name(enum log_level level)
 {
 	static const char *const names[] = {
-	    [LOG_LEVEL_ERROR] = "error",
-	    [LOG_LEVEL_WARNING] = "warning",
-	    [LOG_LEVEL_INFO] = "info",
-	    [LOG_LEVEL_DEBUG] = "debug",
+	        [LOG_LEVEL_ERROR] = "error",
+	        [LOG_LEVEL_WARNING] = "warning",
+	        [LOG_LEVEL_INFO] = "info",
+	        [LOG_LEVEL_DEBUG] = "debug",
 	};
 
 	return (unsigned)level <= LOG_LEVEL_DEBUG ? names[level] : names[LOG_LEVEL_ERROR];

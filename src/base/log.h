@@ -1,8 +1,8 @@
 /*
- * log.h - one line to whoever reads the log. Where it goes is set by the process: the supervisor
+ * log.h - one line for the reader of the log. Where it goes is set by the process: the supervisor
  * has targets, a worker a ring in shared memory, a program run by hand its stderr.
  *
- * A line says what was being done, for whom, why it failed, and what to do about it; it has no
+ * A line says what was being done, for which client or server, why it failed, and what to do about it; it has no
  * newline, no time and no "tcpproxy: " in it: the sink adds what its target wants.
  */
 #ifndef BASE_LOG_H
@@ -18,11 +18,12 @@ typedef void log_sink_fn(void *arg, enum log_level level, const char *line);
 /* Until it is called, lines go to stderr as "tcpproxy: line". */
 void log_set_sink(log_sink_fn *fn, void *arg);
 
-/* How much is said: lines beyond this level are dropped before anybody sees them. The word stays where it is, and may be
- * shared by processes and changed at any time. Until it is called: LOG_LEVEL_INFO. */
+/* How much is said: lines beyond this level are dropped before they reach the sink. The word stays where it is, and may
+ * be shared by processes and changed at any time. Until it is called: LOG_LEVEL_INFO. */
 void log_set_level_word(const atomic_uint *level);
 bool log_wants(enum log_level level);
 
+void log_at(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void log_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,15 +1,41 @@
 #include "base/mem.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include "base/log.h"
+
+static bool serves;
+
+/* A sink needs no memory for a line so short; should one want some all the same, it is not asked again. */
+static void tell(size_t n)
+{
+	static bool told;
+
+	if (told)
+		return;
+	told = true;
+	if (serves)
+		log_error("out of memory (%zu bytes wanted): process %d ends itself (SIGABRT)", n, (int)getpid());
+	else
+		log_error("out of memory (%zu bytes wanted)", n);
+}
 
 static _Noreturn void out_of_memory(size_t n)
 {
-	fprintf(stderr, "tcpproxy: out of memory (%zu bytes wanted)\n", n);
+	tell(n);
+	if (serves)
+		abort();
 	exit(2);
+}
+
+void mem_serve(void)
+{
+	serves = true;
 }
 
 void *mem_alloc(size_t n)

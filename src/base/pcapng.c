@@ -148,8 +148,7 @@ void pcapng_begin(struct pcapng *p, struct buf *out)
 	close_block(out, at);
 }
 
-static void add_packet(struct buf *out, int64_t wall_us, const void *packet, uint32_t len,
-                       const char *comment)
+static void add_packet(struct buf *out, int64_t wall_us, const void *packet, uint32_t len, const char *comment)
 {
 	size_t at = open_block(out, BLOCK_PACKET);
 
@@ -228,8 +227,8 @@ static size_t ip_header(uint8_t *h, const struct addr *from, const struct addr *
 	return 20;
 }
 
-static void tcp_header(uint8_t *h, const struct addr *from, const struct addr *to, uint32_t seq,
-                       uint32_t ack, uint8_t flags)
+static void tcp_header(uint8_t *h, const struct addr *from, const struct addr *to, uint32_t seq, uint32_t ack,
+                       uint8_t flags)
 {
 	memset(h, 0, 20);
 	put16(h, from->port);
@@ -251,24 +250,21 @@ static void tcp_sum(uint8_t *ip, size_t ip_len, size_t tcp_len)
 }
 
 /* side: 0 from the client. */
-static void emit(struct pcapng *p, struct stream *s, const struct tap_record *r, int side,
-                 uint8_t flags, const char *data, size_t len, const char *comment, struct buf *out)
+static void emit(struct pcapng *p, struct stream *s, const struct tap_record *r, int side, uint8_t flags,
+                 const char *data, size_t len, const char *comment, struct buf *out)
 {
-	const struct addr *from = side ? &r->local : &r->client,
-	                  *to = side ? &r->client : &r->local;
+	const struct addr *from = side ? &r->local : &r->client, *to = side ? &r->client : &r->local;
 	uint8_t *packet = (uint8_t *)p->packet;
 	size_t ip_len = ip_header(packet, from, to, 20 + len);
 
-	tcp_header(packet + ip_len, from, to, s->seq[side] - (flags & SYN ? 1 : 0), s->seq[!side],
-	           flags);
+	tcp_header(packet + ip_len, from, to, s->seq[side] - (flags & SYN ? 1 : 0), s->seq[!side], flags);
 	memcpy(packet + ip_len + 20, data, len);
 	tcp_sum(packet, ip_len, 20 + len);
 	add_packet(out, r->wall_us, packet, (uint32_t)(ip_len + 20 + len), comment);
 	s->seq[side] += (uint32_t)len + (flags & FIN ? 1 : 0);
 }
 
-static void show_open(struct pcapng *p, struct stream *s, const struct tap_record *r,
-                      struct buf *out)
+static void show_open(struct pcapng *p, struct stream *s, const struct tap_record *r, struct buf *out)
 {
 	char comment[64 + ADDR_TEXT_MAX], server[ADDR_TEXT_MAX];
 
@@ -281,19 +277,16 @@ static void show_open(struct pcapng *p, struct stream *s, const struct tap_recor
 	emit(p, s, r, 0, ACK, "", 0, r->whole ? NULL : comment, out);
 }
 
-static void show_data(struct pcapng *p, struct stream *s, const struct tap_record *r,
-                      const char *data, struct buf *out)
+static void show_data(struct pcapng *p, struct stream *s, const struct tap_record *r, const char *data, struct buf *out)
 {
 	int side = r->kind == TAP_DATA_DOWN;
 
 	s->seq[side] = (uint32_t)(1 + r->offset - s->base[side]); /* what was lost shows as a gap */
 	for (size_t at = 0; at < r->len; at += PIECE)
-		emit(p, s, r, side, PSH | ACK, data + at, r->len - at < PIECE ? r->len - at : PIECE,
-		     NULL, out);
+		emit(p, s, r, side, PSH | ACK, data + at, r->len - at < PIECE ? r->len - at : PIECE, NULL, out);
 }
 
-static void show_end(struct pcapng *p, struct stream *s, const struct tap_record *r,
-                     struct buf *out)
+static void show_end(struct pcapng *p, struct stream *s, const struct tap_record *r, struct buf *out)
 {
 	switch ((enum end)r->end) {
 	case END_CLIENT_FIN:

@@ -6,38 +6,55 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 const char *end_name(enum end end)
 {
 	static const char *const names[END_COUNT] = {
-	    [END_NONE] = "-",
-	    [END_CLIENT_FIN] = "client-fin",
-	    [END_SERVER_FIN] = "server-fin",
-	    [END_CLIENT_RESET] = "client-reset",
-	    [END_SERVER_RESET] = "server-reset",
-	    [END_DENIED] = "denied",
-	    [END_CONNECT_FAILED] = "connect-failed",
-	    [END_CONNECT_TIMEOUT] = "connect-timeout",
-	    [END_UNRESOLVED] = "unresolved",
-	    [END_IDLE_TIMEOUT] = "idle-timeout",
-	    [END_HALF_CLOSE_TIMEOUT] = "half-close-timeout",
-	    [END_LIMIT] = "limit",
-	    [END_KILLED] = "killed",
-	    [END_STOPPED] = "stopped",
-	    [END_HANDLER_EXIT] = "handler-exit",
-	    [END_POISONED] = "poisoned",
-	    [END_LOST] = "lost",
+	        [END_NONE] = "-",
+	        [END_CLIENT_FIN] = "client-fin",
+	        [END_SERVER_FIN] = "server-fin",
+	        [END_CLIENT_RESET] = "client-reset",
+	        [END_SERVER_RESET] = "server-reset",
+	        [END_DENIED] = "denied",
+	        [END_CONNECT_FAILED] = "connect-failed",
+	        [END_CONNECT_TIMEOUT] = "connect-timeout",
+	        [END_UNRESOLVED] = "unresolved",
+	        [END_IDLE_TIMEOUT] = "idle-timeout",
+	        [END_HALF_CLOSE_TIMEOUT] = "half-close-timeout",
+	        [END_LIMIT] = "limit",
+	        [END_KILLED] = "killed",
+	        [END_STOPPED] = "stopped",
+	        [END_HANDLER_EXIT] = "handler-exit",
+	        [END_POISONED] = "poisoned",
+	        [END_LOST] = "lost",
 	};
 
 	return (unsigned)end < END_COUNT ? names[end] : "-";
 }
 
+const char *why_name(enum why why)
+{
+	static const char *const names[WHY_COUNT] = {
+	        [WHY_DENY] = "deny",
+	        [WHY_NO_ALLOW] = "no-allow",
+	        [WHY_ACP] = "acp",
+	        [WHY_DISABLED] = "disabled",
+	        [WHY_LOOP] = "loop",
+	        [WHY_MAX_CONNECTIONS] = "max-connections",
+	        [WHY_MAX_CONNECTIONS_PER_CLIENT] = "max-connections-per-client",
+	        [WHY_SERVER_MAX] = "server-max",
+	};
+
+	return (unsigned)why < WHY_COUNT ? names[why] : NULL;
+}
+
 const char *record_event_name(unsigned event)
 {
 	static const char *const names[] = {
-	    [RECORD_OPEN] = "open",
-	    [RECORD_CLOSE] = "close",
-	    [RECORD_INTERVAL] = "interval",
+	        [RECORD_OPEN] = "open",
+	        [RECORD_CLOSE] = "close",
+	        [RECORD_INTERVAL] = "interval",
 	};
 
 	return event <= RECORD_INTERVAL ? names[event] : "-";
@@ -124,12 +141,22 @@ static const char *host_port_text(const struct addr *a, char *buf)
 	return a->family == AF_UNSPEC ? NULL : addr_format_port(a, buf);
 }
 
+/* buf holds ADDR_TEXT_MAX. */
+static const char *service_text(const struct record *r, char *buf)
+{
+	if (r->service || !r->local.port)
+		return r->service;
+	snprintf(buf, ADDR_TEXT_MAX, "%u", r->local.port);
+	return buf;
+}
+
 void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 {
 	struct field_sink f = {fn, arg};
 	char text[ADDR_TEXT_MAX];
 
 	field_count(&f, "id", r->id);
+	field_string(&f, "service", service_text(r, text));
 	if (r->local.port)
 		field_count(&f, "port", r->local.port);
 	else
@@ -138,6 +165,7 @@ void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 	field_string(&f, "client", host_port_text(&r->client, text));
 	field_string(&f, "name", r->name);
 	field_string(&f, "rule", r->rule);
+	field_string(&f, "target", r->target);
 	if (r->server_text && *r->server_text)
 		field_string(&f, "server", r->server_text);
 	else
@@ -147,16 +175,31 @@ void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 	field_seconds(&f, "connect", r->connect_us);
 	field_seconds(&f, "duration", r->duration_us < 0 ? 0 : r->duration_us);
 	field_string(&f, "end", r->end == END_NONE ? NULL : end_name(r->end));
+	field_string(&f, "why", why_name(r->why));
+}
+
+/* A line of text that is being made. */
+struct text_line {
+	const struct record *record;
+	struct buf *out;
+};
+
+/* What is left out of text if there is nothing to say. */
+static bool says_nothing(const struct record *r, const char *key, const char *value)
+{
+	if (strcmp(key, "service") == 0)
+		return !r->named;
+	return !value && (strcmp(key, "name") == 0 || strcmp(key, "why") == 0);
 }
 
 static void text_field(void *arg, const char *key, const char *value, bool number)
 {
-	struct buf *out = arg;
+	const struct text_line *line = arg;
 
-	if (!value && strcmp(key, "name") == 0) /* stands there only when it was looked up */
+	if (says_nothing(line->record, key, value))
 		return;
-	buf_addf(out, " %s=", key);
-	record_value_text(value, out);
+	buf_addf(line->out, " %s=", key);
+	record_value_text(value, line->out);
 }
 
 static void json_field(void *arg, const char *key, const char *value, bool number)
@@ -174,8 +217,10 @@ static void json_field(void *arg, const char *key, const char *value, bool numbe
 
 void record_render_plain(const struct record *r, struct buf *out)
 {
+	struct text_line line = {r, out};
+
 	buf_adds(out, record_event_name(r->event));
-	record_fields(r, text_field, out);
+	record_fields(r, text_field, &line);
 }
 
 void record_render_text(const struct record *r, struct buf *out)
@@ -203,10 +248,13 @@ void record_render_json(const struct record *r, struct buf *out)
 void record_render_line_text(int64_t wall_us, const char *level, const char *line, struct buf *out)
 {
 	char time[CLOCK_TEXT_MAX];
+	size_t at;
 
 	buf_addf(out, "%s %s ", clock_format(wall_us, time), level);
-	for (; *line; line++)
-		buf_addc(out, (unsigned char)*line < ' ' || *line == 0x7f ? '?' : *line);
+	at = out->len;
+	buf_adds(out, line);
+	out->len = at + utf8_clean_line(out->s + at, out->len - at);
+	out->s[out->len] = '\0';
 }
 
 void record_render_line_json(int64_t wall_us, const char *level, const char *line, struct buf *out)

@@ -1,7 +1,7 @@
 /*
  * record.h - the access record of a connection, and how it is written.
  *
- * A worker fills the fixed part and puts it, with its texts behind it, into the ring of its trio;
+ * A worker fills the fixed part and puts it, with its texts after it, into the ring of its trio;
  * the supervisor renders it. The order and the names of the keys are a promise (tcpproxy.conf(5)).
  */
 #ifndef BASE_RECORD_H
@@ -14,7 +14,7 @@
 
 enum record_event { RECORD_OPEN, RECORD_CLOSE, RECORD_INTERVAL };
 
-/* Who ended the connection first, and how. The texts are in record.c, in the same order. */
+/* Which side ended the connection first, and how. The texts are in record.c, in the same order. */
 enum end {
 	END_NONE,
 	END_CLIENT_FIN,
@@ -36,29 +36,48 @@ enum end {
 	END_COUNT
 };
 
+/* The reason, where the end alone does not say it. The texts are in record.c, in the same order. */
+enum why {
+	WHY_NONE,
+	WHY_DENY,            /* a deny rule */
+	WHY_NO_ALLOW,        /* no rule matched, and the list allows others only */
+	WHY_ACP,             /* the access program */
+	WHY_DISABLED,        /* by tcpproxyctl, or all its servers are */
+	WHY_LOOP,            /* it has come through this service already */
+	WHY_MAX_CONNECTIONS, /* of the service, or of all */
+	WHY_MAX_CONNECTIONS_PER_CLIENT,
+	WHY_SERVER_MAX, /* of each server that would do */
+	WHY_COUNT
+};
+
 struct record {
 	uint64_t id;
-	int64_t wall_us;      /* when this record was made */
-	int64_t connect_us;   /* accept to connected; -1: never was */
+	int64_t wall_us;    /* when this record was made */
+	int64_t connect_us; /* accept to connected; -1: never was */
 	int64_t duration_us;
-	uint64_t up, down;    /* bytes from the client, from the server */
-	struct addr local;    /* where the client was accepted: interface and port */
+	uint64_t up, down; /* bytes from the client, from the server */
+	struct addr local; /* where the client was accepted: interface and port */
 	struct addr client;
-	struct addr server;   /* AF_UNSPEC: none, or server_text says it */
-	uint8_t event;        /* enum record_event */
-	uint8_t end;          /* enum end */
-	uint8_t unwanted;     /* nobody has asked for it to be written */
+	struct addr server; /* tried last. AF_UNSPEC: none, or server_text says it */
+	uint8_t event;      /* enum record_event */
+	uint8_t end;        /* enum end */
+	uint8_t why;        /* enum why */
+	uint8_t named;      /* `service` is a name */
+	uint8_t unwanted;   /* the configuration does not ask for it to be written */
 	/* texts; NULL or "": missing */
 	const char *format;      /* base/format.h; NULL: the usual text */
+	const char *service;     /* its name, else its ports: "mail", "8000-8010" */
 	const char *rule;        /* "/etc/tcpproxy.conf:5" */
 	const char *name;        /* the client's name, if it was looked up */
+	const char *target;      /* the server's name, else as it is spelt: "db1", "db1.internal:5432" */
 	const char *server_text; /* "unix:/run/x.sock" or the path of a handler */
 };
 
 const char *end_name(enum end end);
+const char *why_name(enum why why);            /* NULL: WHY_NONE */
 const char *record_event_name(unsigned event); /* "open", "close", "interval" */
 
-/* Calls fn for each key behind time and event, in their order. value: NULL if it is missing. */
+/* Calls fn for each key after time and event, in their order. value: NULL if it is missing. */
 typedef void record_field_fn(void *arg, const char *key, const char *value, bool number);
 void record_fields(const struct record *r, record_field_fn *fn, void *arg);
 
@@ -68,7 +87,7 @@ void record_value_text(const char *value, struct buf *out);
 /* Each appends one line without a newline.
  * Text: "TIME close id=17 port=25 ...", missing values "-"; a value that holds a space, a quote, a
  * control character or a byte that is not ASCII stands in double quotes, where \" \\ \n \r \t and \xHH
- * are escapes. `name=` is left out if there is no name.
+ * are escapes. `service=`, `name=` and `why=` are left out if there is no name, or no reason.
  * JSON: an object that begins {"time":"...","event":"close" and goes on with the same keys;
  * numbers are numbers, every key is always there, missing values are null, bytes that are not UTF-8
  * are replaced by U+FFFD. */
@@ -78,7 +97,7 @@ void record_render_json(const struct record *r, struct buf *out);
 /* The same text without the time: "close id=17 ...", for a log that has its own clock. */
 void record_render_plain(const struct record *r, struct buf *out);
 
-/* A line of the log that is no record: "TIME error what went wrong", {"time":..., "event":"error",
+/* A line of the log that is not a record: "TIME error what went wrong", {"time":..., "event":"error",
  * "message":...}. `level` is a name as from log_level_name(). */
 void record_render_line_text(int64_t wall_us, const char *level, const char *line, struct buf *out);
 void record_render_line_json(int64_t wall_us, const char *level, const char *line, struct buf *out);

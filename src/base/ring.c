@@ -16,7 +16,7 @@
 struct ring {
 	_Alignas(64) _Atomic uint64_t head; /* the writer's */
 	_Atomic uint64_t lost;              /* added by both, taken by the reader */
-	uint64_t capacity;                  /* for the writer; the reader does not trust it */
+	uint64_t capacity;                  /* of earlier versions; never believed */
 	_Alignas(64) _Atomic uint64_t tail; /* the reader's */
 	_Alignas(64) unsigned char area[];
 };
@@ -61,9 +61,8 @@ struct ring *ring_init(void *mem, size_t capacity)
 
 /* ---- writer ---- */
 
-bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len)
+bool ring_put(struct ring *r, size_t capacity, uint32_t type, const void *data, size_t len)
 {
-	uint64_t capacity = r->capacity;
 	/* Rounded up, because a broken writer before us may have left anything. */
 	uint64_t head = round_up(atomic_load_explicit(&r->head, memory_order_relaxed));
 	uint64_t tail = atomic_load_explicit(&r->tail, memory_order_acquire);
@@ -72,8 +71,7 @@ bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len)
 	uint64_t skip = gap < need ? gap : 0;
 	struct message *m;
 
-	if (len > capacity / 4 || head - tail > capacity ||
-	    capacity - (head - tail) < skip + need) {
+	if (len > capacity / 4 || head - tail > capacity || capacity - (head - tail) < skip + need) {
 		atomic_fetch_add_explicit(&r->lost, 1, memory_order_relaxed);
 		return false;
 	}
@@ -94,8 +92,7 @@ bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len)
 enum found { FOUND_NONE, FOUND_MESSAGE, FOUND_SPOILED };
 
 /* The head of the message at `at` is copied to *ret; false if it reaches beyond `used` bytes. */
-static bool read_head(struct ring *r, uint64_t capacity, uint64_t at, uint64_t used,
-                      struct message *ret)
+static bool read_head(struct ring *r, uint64_t capacity, uint64_t at, uint64_t used, struct message *ret)
 {
 	const volatile struct message *m = message_at(r, capacity, at);
 	uint64_t gap = until_end(capacity, at);
@@ -160,8 +157,7 @@ void ring_drop(struct ring *r, size_t capacity)
 	if (found == FOUND_SPOILED)
 		make_empty(r);
 	else if (found == FOUND_MESSAGE)
-		atomic_store_explicit(&r->tail, at + round_up(sizeof(m) + m.len),
-		                      memory_order_release);
+		atomic_store_explicit(&r->tail, at + round_up(sizeof(m) + m.len), memory_order_release);
 }
 
 uint64_t ring_take_lost(struct ring *r)

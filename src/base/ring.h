@@ -3,7 +3,7 @@
  *
  * The index is stored after the bytes, so a writer that dies in between leaves nothing. A reader
  * that dies reads the last message again. A full ring overwrites nothing: the message is
- * refused and counted. Nobody ever waits.
+ * refused and counted. Neither side ever waits.
  */
 #ifndef BASE_RING_H
 #define BASE_RING_H
@@ -20,8 +20,8 @@ size_t ring_size(size_t capacity);
 struct ring *ring_init(void *mem, size_t capacity);
 
 /* Writer: false (and counted) if it does not fit. `type` is the caller's, below UINT32_MAX. At most
- * capacity/4 bytes. */
-bool ring_put(struct ring *r, uint32_t type, const void *data, size_t len);
+ * capacity/4 bytes. capacity: as it was made with, which the writer knows; the reader may write to the ring, too. */
+bool ring_put(struct ring *r, size_t capacity, uint32_t type, const void *data, size_t len);
 
 /* Writer: how much was ever put, in bytes: it has grown after a successful ring_put(). */
 uint64_t ring_head(const struct ring *r);

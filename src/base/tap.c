@@ -76,12 +76,10 @@ static void text_record(const struct tap_record *r, const char *data, struct buf
 	else
 		buf_addf(out, " %u bytes at %" PRIu64 "\n", r->len, r->offset);
 	for (size_t at = 0; at < r->len; at += PER_LINE)
-		hex_line((const unsigned char *)data + at, at,
-		         r->len - at < PER_LINE ? r->len - at : PER_LINE, out);
+		hex_line((const unsigned char *)data + at, at, r->len - at < PER_LINE ? r->len - at : PER_LINE, out);
 }
 
-void tap_view_record(struct tap_view *v, const struct tap_record *r, const char *data,
-                     struct buf *out)
+void tap_view_record(struct tap_view *v, const struct tap_record *r, const char *data, struct buf *out)
 {
 	if (v->pcapng)
 		pcapng_record(v->pcapng, r, data, out);
@@ -91,7 +89,7 @@ void tap_view_record(struct tap_view *v, const struct tap_record *r, const char 
 
 /* ---- from the rings ---- */
 
-/* The oldest record of this ring; what is none is dropped. */
+/* The oldest record of this ring; anything else is dropped. */
 static bool oldest(struct ring *ring, struct tap_record *ret, const char **data)
 {
 	const void *message;
@@ -110,8 +108,7 @@ static bool oldest(struct ring *ring, struct tap_record *ret, const char **data)
 	return false;
 }
 
-void tap_drain(struct ring **rings, size_t n, struct tap_view *v, int64_t until_us, uint64_t *lost,
-               struct buf *out)
+void tap_drain(struct ring **rings, size_t n, struct tap_view *v, int64_t until_us, uint64_t *lost, struct buf *out)
 {
 	while (out->len < DRAIN_STOP) {
 		struct tap_record first = {0}, r;

@@ -25,8 +25,8 @@ static int write_all(int fd, struct buf *out)
 }
 
 /* A busy writer never lets the rings be empty: it is not waited for. */
-static int drain(struct ring **rings, size_t n, struct tap_view *v, int64_t until_us,
-                 uint64_t *lost, int to, const volatile sig_atomic_t *stop)
+static int drain(struct ring **rings, size_t n, struct tap_view *v, int64_t until_us, uint64_t *lost, int to,
+                 const volatile sig_atomic_t *stop)
 {
 	struct buf out = BUF_INIT;
 	size_t shown;
@@ -41,8 +41,8 @@ static int drain(struct ring **rings, size_t n, struct tap_view *v, int64_t unti
 	return rc;
 }
 
-int tap_read(struct ring **rings, size_t n, int wake_fd, struct tap_view *v, int to,
-             const volatile sig_atomic_t *stop, uint64_t *lost)
+int tap_read(struct ring **rings, size_t n, int wake_fd, struct tap_view *v, int to, const volatile sig_atomic_t *stop,
+             uint64_t *lost)
 {
 	struct pollfd p = {.fd = wake_fd, .events = POLLIN};
 	struct buf head = BUF_INIT;
@@ -55,8 +55,7 @@ int tap_read(struct ring **rings, size_t n, int wake_fd, struct tap_view *v, int
 	buf_release(&head);
 	while (rc == 0 && !*stop && !over) {
 		if (poll(&p, 1, STOP_LOOK_MS) == 1)
-			over =
-			    read(wake_fd, wakes, sizeof(wakes)) == 0; /* the last writer has left */
+			over = read(wake_fd, wakes, sizeof(wakes)) == 0; /* the last writer has left */
 		rc = drain(rings, n, v, INT64_MAX, lost, to, stop);
 	}
 	/* what came until now */

@@ -5,7 +5,21 @@
 
 #include "base/mem.h"
 
-/* A limit that nobody reaches by meaning it, and that leaves room for sums. */
+/* For thousands of numbers at a time. */
+char *text_put_uint(char *at, uint64_t number)
+{
+	char digits[TEXT_UINT_MAX];
+	size_t n = 0;
+
+	do
+		digits[n++] = (char)('0' + number % 10);
+	while (number /= 10);
+	while (n > 0)
+		*at++ = digits[--n];
+	return at;
+}
+
+/* A limit that no sensible value reaches, and that leaves room for sums. */
 #define TIME_MAX_MS (36500LL * 24 * 60 * 60 * 1000)
 
 struct unit {
@@ -15,14 +29,14 @@ struct unit {
 
 /* Milliseconds; plain seconds first, so that they win where two forms are equally short. */
 static const struct unit time_units[] = {
-    {"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
+        {"", 1000}, {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000},
 };
 
 static const struct unit size_units[] = {
-    {"", 1},
-    {"k", 1 << 10},
-    {"m", 1 << 20},
-    {"g", 1 << 30},
+        {"", 1},
+        {"k", 1 << 10},
+        {"m", 1 << 20},
+        {"g", 1 << 30},
 };
 
 static const struct unit *unit_find(const struct unit *units, size_t n, const char *name)
@@ -120,11 +134,11 @@ bool text_parse_bool(const char *text, bool *ret)
 	return true;
 }
 
-/* Seconds with a point, without zeros behind it. */
+/* Seconds with a point, without trailing zeros. */
 static void format_seconds(int64_t ms, char *buf)
 {
-	size_t len = (size_t)snprintf(buf, TEXT_TIME_MAX, "%lld.%03lld", (long long)(ms / 1000),
-	                              (long long)(ms % 1000));
+	size_t len =
+	        (size_t)snprintf(buf, TEXT_TIME_MAX, "%lld.%03lld", (long long)(ms / 1000), (long long)(ms % 1000));
 
 	while (buf[len - 1] == '0')
 		buf[--len] = '\0';
@@ -148,6 +162,8 @@ const char *text_format_time(int64_t ms, char *buf)
 	return buf;
 }
 
+/* ---- the word that was meant ---- */
+
 #define WORD_MAX 40
 
 /* Edit distance with insertions, deletions, substitutions and swapped neighbours. */
@@ -169,8 +185,7 @@ static size_t distance(const char *a, size_t na, const char *b, size_t nb)
 				best = last[j] + 1;
 			if (now[j - 1] + 1 < best)
 				best = now[j - 1] + 1;
-			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
-			    before[j - 2] + 1 < best)
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < best)
 				best = before[j - 2] + 1;
 			now[j] = best;
 		}

@@ -3,13 +3,13 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
-static void access_add(struct access_list *l, bool allow, const struct cidr *net)
+static void access_add(struct access_list *l, bool allow, const struct cidr *net, uint16_t zone)
 {
 	if (l->n >= 8 && (l->n & (l->n - 1)) == 0)
 		l->rules = mem_resize(l->rules, l->n * 2, sizeof(*l->rules));
-	l->rules[l->n++] = (struct access_rule){.allow = allow, .net = *net};
+	l->rules[l->n++] = (struct access_rule){.allow = allow, .zone = zone, .net = *net};
 	l->any_allow |= allow;
 }
 
@@ -28,14 +28,14 @@ static void network_add(struct parser *p, struct access_list *l, bool allow, con
 {
 	struct cidr net = {.net = {.family = AF_UNSPEC}};
 	char shown[SHOWN_MAX];
+	uint16_t zone = 0;
 
-	if (strcmp(w->text, "all") && !cidr_parse(w->text, &net)) {
-		parse_error(p, w->column,
-		            "%s is neither an address nor a network (ADDRESS/BITS), nor \"all\"",
+	if (strcmp(w->text, "all") && !parse_network(p, w->text, &net, &zone)) {
+		parse_error(p, w->column, "%s is neither an address nor a network (ADDRESS/BITS), nor \"all\"",
 		            lex_show(w->text, shown));
 		return;
 	}
-	access_add(l, allow, &net);
+	access_add(l, allow, &net, zone);
 }
 
 struct list_reader {
@@ -49,8 +49,7 @@ static void list_line(struct parser *p, void *arg)
 	char shown[SHOWN_MAX];
 
 	if (p->line->n > 1)
-		parse_error(p, p->line->words[1].column,
-		            "%s is too much: a list has one address or network a line",
+		parse_error(p, p->line->words[1].column, "%s is too much: a list has one address or network a line",
 		            lex_show(p->line->words[1].text, shown));
 	else
 		network_add(p, r->list, r->allow, &p->line->words[0]);
@@ -65,7 +64,7 @@ static void list_add(struct parser *p, struct access_list *l, bool allow, const 
 
 	if (text)
 		parse_lines(p, &f, text, list_line, &reader);
-	/* An empty list lets nobody in, which an empty line could not say. */
+	/* An empty list lets no client in, which an empty line could not say. */
 	l->any_allow |= allow;
 	free(text);
 	free(path);
@@ -98,6 +97,6 @@ void access_finish(struct parser *p)
 		any_allow = l->rules[i].allow;
 	if (l->n && any_allow == l->any_allow)
 		return;
-	access_add(l, !l->any_allow, &all);
+	access_add(l, !l->any_allow, &all, 0);
 	l->any_allow = l->rules[l->n - 1].allow;
 }

@@ -3,10 +3,10 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
-/* More listening sockets than a process can have descriptors. */
-#define SOCKETS_MAX 1048576
+/* Listening sockets that are served (TRIO_LISTENERS in takeover/table.h): two of a port without an interface, for IPv4 and IPv6. */
+#define SOCKETS_MAX 32768
 
 /* ---- what follows from the whole ---- */
 
@@ -79,10 +79,11 @@ static void check_sockets(struct parser *p)
 
 		for (size_t j = 0; j < service->n_ports; j++)
 			ports += 1u + service->ports[j].last - service->ports[j].first;
-		sum += ports * (service->n_sections + (service->wildcard ? 1 : 0));
+		sum += ports * (service->n_sections + (service->wildcard ? 2 : 0));
 		if (sum > SOCKETS_MAX) {
 			parse_error_at(p, &p->places[service->root],
-			               "up to here %llu sockets would have to listen; at most %d "
+			               "up to here %llu sockets would have to listen (two for a port without an "
+			               "interface); at most %d "
 			               "can",
 			               (unsigned long long)sum, SOCKETS_MAX);
 			return;
@@ -111,6 +112,8 @@ static int compare_interface(const struct section *a, const struct section *b)
 		d = compare_number(a->net.bits, b->net.bits);
 	if (!d)
 		d = compare_number(a->net.net.scope, b->net.net.scope);
+	if (!d)
+		d = compare_number(a->zone, b->zone);
 	return d ? d : memcmp(a->net.net.ip, b->net.net.ip, sizeof(a->net.net.ip));
 }
 
@@ -136,15 +139,13 @@ static int compare_claims(const void *pa, const void *pb)
 	return d ? d : compare_number(a->section->index, b->section->index);
 }
 
-static void opened_twice(struct parser *p, const struct section *a, const struct section *b,
-                         uint16_t port)
+static void opened_twice(struct parser *p, const struct section *a, const struct section *b, uint16_t port)
 {
 	const struct section *first = a->index < b->index ? a : b;
 	const struct section *second = first == a ? b : a;
 
-	parse_error_at(p, &p->places[second->index],
-	               "port %u is opened twice on the same interface; the first is %s", port,
-	               first->origin);
+	parse_error_at(p, &p->places[second->index], "port %u is opened twice on the same interface; the first is %s",
+	               port, first->origin);
 }
 
 /* All sections of one interface: does a port stand in two of them? */
@@ -227,10 +228,12 @@ void config_check(struct parser *p)
 	check_servers(p);
 	check_sockets(p);
 	check_duplicates(p);
-	if (c->standalone && c->n_services == 0 && p->last.file &&
-	    !(p->errors->n && p->puzzled_globally))
-		parse_error_at(p, &p->last,
-		               "no port is opened: a \"port\" and a \"server\" line are missing");
+	called_check(p);
+	if (c->standalone && c->n_services == 0 && p->last.file && !(p->errors->n && p->puzzled_globally))
+		parse_error_at(p, &p->last, "no port is opened: a \"port\" and a \"server\" line are missing");
+	check_home(p);
 	if (p->errors->n)
 		qsort(p->errors->list, p->errors->n, sizeof(*p->errors->list), compare_errors);
+	if (c->warnings.n)
+		qsort(c->warnings.list, c->warnings.n, sizeof(*c->warnings.list), compare_errors);
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "config/lex.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 static void servers_free(struct server *servers, size_t n)
 {
@@ -13,6 +13,7 @@ static void servers_free(struct server *servers, size_t n)
 		free(servers[i].path);
 		words_free(servers[i].argv);
 		free(servers[i].key);
+		free(servers[i].called);
 	}
 	free(servers);
 }
@@ -25,6 +26,7 @@ static void section_release(struct section *s, const struct section *outer)
 	if (!outer)
 		outer = &nothing;
 	free(s->name);
+	free(s->called);
 	free(s->origin);
 	if (s->servers != outer->servers)
 		servers_free(s->servers, s->n_servers);
@@ -44,7 +46,7 @@ void config_free(struct config *c)
 {
 	if (!c)
 		return;
-	/* Inner sections stand behind the one that they inherit from. */
+	/* Inner sections stand after the one that they inherit from. */
 	for (size_t i = c->n_sections; i-- > 0;)
 		section_release(&c->sections[i], section_outer(c, &c->sections[i]));
 	section_release(&c->global, NULL);
@@ -59,13 +61,26 @@ void config_free(struct config *c)
 	free(c->group);
 	free(c->pidfile);
 	free(c->resolvers);
+	free(c->zones);
 	for (size_t i = 0; i < c->n_admins; i++) {
 		free(c->admins[i].path);
 		free(c->admins[i].token);
+		free(c->admins[i].name);
 	}
 	free(c->admins);
 	words_free(c->files);
+	words_free(c->patterns);
+	config_errors_release(&c->warnings);
 	free(c);
+}
+
+bool config_has_unix_server(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++)
+			if (c->sections[i].servers[k].kind == SERVER_UNIX)
+				return true;
+	return false;
 }
 
 void config_errors_release(struct config_errors *e)

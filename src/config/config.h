@@ -2,7 +2,7 @@
  * config.h - text in, one read-only struct config out.
  *
  * The text is the configuration file, or what the command line amounts to. config/ never touches
- * the world outside: files, globs and port names are asked from the caller (struct config_world).
+ * the world outside: files, globs and port names are asked from the caller (struct config_ops).
  * config_print() writes the canonical text, which parses back to the same text, needs no world at
  * all (includes and lists expanded, port names as numbers), and is what every process is handed.
  *
@@ -18,7 +18,7 @@
 #include "base/buf.h"
 
 /* Where the parser looks outside. Any member may be NULL: then what needs it is an error. */
-struct config_world {
+struct config_ops {
 	void *arg;
 	/* The whole file, malloc()ed and NUL-terminated, or NULL with *why set to a static text. */
 	char *(*read_file)(void *arg, const char *path, const char **why);
@@ -26,34 +26,56 @@ struct config_world {
 	char **(*glob)(void *arg, const char *pattern);
 	/* Port number of a service name (tcp), host byte order; 0: unknown. */
 	uint16_t (*service_port)(void *arg, const char *name);
+	/* Of an interface; 0: it is not there. NULL is not an error: the zones of the configuration are looked at
+	 * later. */
+	uint32_t (*interface_index)(void *arg, const char *name);
+	/* The port that is usually called so ("smtp", but not its other name "mail"); 0: none. */
+	uint16_t (*usual_port)(void *arg, const char *name);
+	/* The addresses that this host's interfaces have now (free()); returns how many. NULL: whether a server
+	 * is one of our own ports is not looked at. */
+	size_t (*addresses)(void *arg, struct interface_address **ret);
 };
+
+/* An interface that stands after the % of an address. It may come and go: its name is kept, and its index, the scope of
+ * these addresses, is looked at again whenever it matters. */
+struct zone {
+	char name[ADDR_ZONE_MAX];
+	uint32_t index; /* when last looked at; ADDR_NO_SCOPE: it was not there */
+};
+
+/* A name that the file gives to a service or a server ("port 25 as mail"): bytes, with the NUL. */
+#define CALLED_SIZE 65
 
 enum server_kind { SERVER_HOST, SERVER_UNIX, SERVER_PROGRAM };
 
 struct server {
 	enum server_kind kind;
-	char *host;        /* SERVER_HOST: name or numeric address, no brackets */
-	struct addr addr;  /* SERVER_HOST: its address if `host` is one, else AF_UNSPEC */
-	uint16_t port;     /* SERVER_HOST: 0: the port on which the client was accepted */
-	char *path;        /* SERVER_UNIX: of the socket; SERVER_PROGRAM: argv[0] */
-	char **argv;       /* SERVER_PROGRAM: NULL-terminated */
-	char *key;         /* as spelt, one line: "mail:25", "mail", "[::1]:25", "unix:/p", "/bin/x -y" */
-	uint32_t weight;   /* 1..1000, default 1 */
-	uint32_t max;      /* connections at a time; 0: no limit */
+	char *host;       /* SERVER_HOST: name or numeric address, no brackets */
+	struct addr addr; /* SERVER_HOST: its address if `host` is one, else AF_UNSPEC */
+	uint16_t zone;    /* of addr; number in config.zones, from 1; 0: none, or said by its number. Likewise below */
+	uint16_t port;    /* SERVER_HOST: 0: the port on which the client was accepted */
+	char *path;       /* SERVER_UNIX: of the socket; SERVER_PROGRAM: argv[0] */
+	char **argv;      /* SERVER_PROGRAM: NULL-terminated */
+	char *key;        /* as spelt, one line: "mail:25", "mail", "[::1]:25", "unix:/p", "/bin/x -y" */
+	char *called;     /* its name ("as db1"), of its own in its service; NULL: none */
+	uint32_t weight;  /* 1..1000, default 1 */
+	uint32_t max;     /* connections at a time; 0: no limit */
 	bool backup;
 	bool disabled;
-	uint32_t line;     /* in the canonical text */
+	uint32_t line;  /* in the canonical text */
+	uint32_t place; /* the parser's: where it was said */
 };
 
 struct access_rule {
 	bool allow;
-	struct cidr net;   /* "all" is two rules' worth: family AF_UNSPEC matches everything */
+	uint16_t zone;
+	struct cidr net; /* "all" is two rules' worth: family AF_UNSPEC matches everything */
 };
 
-struct access_list {   /* order matters; the first match decides */
+struct access_list { /* order matters; the first match decides */
 	struct access_rule *rules;
 	size_t n;
-	bool any_allow;    /* then no match means denied */
+	bool any_allow; /* then no match means denied */
 };
 
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
@@ -70,20 +92,24 @@ enum access_log {
 /* A port section (kind NONE: its own rules, for connections no interface section matches)
  * or an interface section. */
 struct section {
-	uint32_t index;            /* in config.sections */
-	uint32_t service;          /* index in config.services */
+	uint32_t index;   /* in config.sections */
+	uint32_t service; /* index in config.services */
 	enum interface_kind kind;
-	struct cidr net;           /* ADDRESS (all bits), NETWORK */
-	char *name;                /* NAME, e.g. "eth0" */
-	char *origin;              /* "FILE:LINE" of its port or interface line, as first read */
+	struct cidr net; /* ADDRESS (all bits), NETWORK */
+	uint16_t zone;   /* of net */
+	uint16_t source_zone;
+	char *name;   /* NAME, e.g. "eth0" */
+	char *called; /* the name of its port or interface line ("as mail"), of its own
+	                            * in the file; NULL: none */
+	char *origin; /* "FILE:LINE" of its port or interface line, as first read */
 
-	struct server *servers;    /* the pool; n_servers 0: nothing is served by this section itself */
+	struct server *servers; /* the pool; n_servers 0: nothing is served by this section itself */
 	size_t n_servers;
 	struct access_list access;
-	char **acp;                /* argv, NULL-terminated; NULL: none */
+	char **acp; /* argv, NULL-terminated; NULL: none */
 	int64_t acp_timeout_ms;
-	char *env_prefix;          /* "PROXY_" */
-	char **env;                /* "NAME=VALUE", NULL-terminated; NULL: none */
+	char *env_prefix; /* "PROXY_" */
+	char **env;       /* "NAME=VALUE", NULL-terminated; NULL: none */
 	int64_t connect_timeout_ms;
 	int64_t timeout_ms;            /* idle; 0: none */
 	int64_t half_close_timeout_ms; /* 0: none; also 0 with `wait yes` */
@@ -91,10 +117,10 @@ struct section {
 	int64_t stop_timeout_ms;       /* 0: none */
 	int64_t keepalive_ms;          /* 0: none */
 	bool numeric;
-	struct addr source;        /* AF_UNSPEC: none */
+	struct addr source; /* AF_UNSPEC: none */
 	enum access_log access_log;
-	int64_t access_interval_ms; /* of ACCESS_LOG_INTERVAL, else 0 */
-	char *log_format;          /* base/format.h; NULL: the usual text */
+	int64_t access_interval_ms;          /* of ACCESS_LOG_INTERVAL, else 0 */
+	char *log_format;                    /* base/format.h; NULL: the usual text */
 	uint32_t max_connections;            /* of the whole service; 0: no limit */
 	uint32_t max_connections_per_client; /* per service; 0: no limit */
 };
@@ -107,10 +133,10 @@ struct service {
 	uint32_t index;
 	struct port_range *ports;
 	size_t n_ports;
-	uint32_t root;             /* index of its own section (kind NONE), always there */
-	uint32_t first_section;    /* its interface sections follow each other in config.sections */
-	uint32_t n_sections;       /* without the root */
-	bool wildcard;             /* the root has servers: bind every address */
+	uint32_t root;          /* index of its own section (kind NONE), always there */
+	uint32_t first_section; /* its interface sections follow each other in config.sections */
+	uint32_t n_sections;    /* without the root */
+	bool wildcard;          /* the root has servers: bind every address */
 };
 
 enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNAL, LOG_TO_FILE };
@@ -118,45 +144,24 @@ enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNAL, LOG_TO_FILE };
 struct log_target {
 	enum log_kind kind;
 	bool json;
-	int facility;              /* syslog's, as in <syslog.h> (LOG_DAEMON) */
-	char *path;                /* FILE */
+	int facility; /* syslog's, as in <syslog.h> (LOG_DAEMON) */
+	char *path;   /* FILE */
 };
 
 /* Where one may look in. */
 struct admin_point {
-	char *path;                /* absolute, of a Unix socket; NULL: an address */
-	struct addr addr;          /* with its port */
-	char *token;               /* absolute path of the file that holds it; NULL: looking only */
-};
-
-struct config {
-	bool standalone;
-	char *user, *group;        /* NULL: not said */
-	char *pidfile;             /* NULL: none */
-	struct log_target *logs;   /* n_logs 0: the default of the way it runs */
-	size_t n_logs;
-	uint32_t workers;          /* 0: one per core */
-	uint32_t max_connections;  /* global; 0: as many as descriptors allow */
-	int64_t stop_timeout_ms;   /* the longest of all sections; 0: none */
-	struct addr *resolvers;    /* port 53 unless said */
-	size_t n_resolvers;
-	struct admin_point *admins;
-	size_t n_admins;
-	struct service *services;
-	size_t n_services;
-	struct section *sections;  /* of all services */
-	size_t n_sections;
-	struct section global;     /* what stands before the first port: the services inherit it. A text
-	                            * or list that a section inherits is shared, not copied */
-	char **files;              /* every file that was read, absolute, NULL-terminated: the file
-	                            * itself first, then includes and lists */
+	char *path;       /* absolute, of a Unix socket; NULL: an address */
+	struct addr addr; /* with its port */
+	uint16_t zone;
+	char *token; /* absolute path of the file that holds it; NULL: looking only */
+	char *name;  /* by which it may be asked for, too; NULL: none */
 };
 
 /* One error of a text. A parse reports as many as there are. */
 struct config_error {
-	char *file;                /* NULL: the command line */
-	uint32_t line, column;     /* from 1; 0: not in a file */
-	char *message;             /* what is wrong, and what is allowed */
+	char *file;            /* NULL: the command line */
+	uint32_t line, column; /* from 1; 0: not in a file */
+	char *message;         /* what is wrong, and what is allowed */
 };
 
 struct config_errors {
@@ -164,23 +169,50 @@ struct config_errors {
 	size_t n;
 };
 
+struct config {
+	bool standalone;
+	char *user, *group;      /* NULL: not said */
+	char *pidfile;           /* NULL: none */
+	struct log_target *logs; /* n_logs 0: the default of the way it runs */
+	size_t n_logs;
+	uint32_t workers;         /* 0: one per core */
+	uint32_t max_connections; /* global; 0: as many as descriptors allow */
+	int64_t stop_timeout_ms;  /* the longest of all sections; 0: none */
+	struct addr *resolvers;   /* port 53 unless said */
+	size_t n_resolvers;
+	struct admin_point *admins;
+	size_t n_admins;
+	struct zone *zones; /* each once */
+	size_t n_zones;
+	struct service *services;
+	size_t n_services;
+	struct section *sections; /* of all services */
+	size_t n_sections;
+	struct section global;         /* what stands before the first port: the services inherit it. A text
+	                            * or list that a section inherits is shared, not copied */
+	char **patterns;               /* of each include that is one, absolute, NULL-terminated; NULL: none */
+	char **files;                  /* every file that was read, absolute, NULL-terminated: the file
+	                            * itself first, then includes and lists */
+	struct config_errors warnings; /* what is probably not meant, and is done all the same */
+};
+
 /* One text to be parsed: a file, a directive of -o, or what -b and its kin amount to. */
 struct config_source {
-	const char *name;          /* FILE of messages and origins, or the option: "-o 'serverr x'" */
-	const char *path;          /* absolute: relative names in the text start from its directory */
+	const char *name; /* FILE of messages and origins, or the option: "-o 'serverr x'" */
+	const char *path; /* absolute: relative names in the text start from its directory */
 	const char *text;
-	const char *origin;        /* the command line: of the sections that it opens, e.g. "-b:8080".
+	const char *origin; /* the command line: of the sections that it opens, e.g. "-b:8080".
 	                            * Its messages have no line, and what it says once for the whole
 	                            * program or globally beats the file. NULL: a file */
 };
 
 /* Parses and checks. Returns the configuration (config_free()), or NULL with *errors filled (at
  * least one; config_errors_release()). `path` is only for messages and for relative includes. */
-struct config *config_parse(const char *path, const char *text, const struct config_world *world,
-			    struct config_errors *errors);
-/* The same for several texts, read one behind the other. */
-struct config *config_parse_sources(const struct config_source *sources, size_t n,
-				    const struct config_world *world, struct config_errors *errors);
+struct config *config_parse(const char *path, const char *text, const struct config_ops *world,
+                            struct config_errors *errors);
+/* The same for several texts, read one after the other. */
+struct config *config_parse_sources(const struct config_source *sources, size_t n, const struct config_ops *world,
+                                    struct config_errors *errors);
 void config_free(struct config *c); /* takes NULL */
 void config_errors_release(struct config_errors *e);
 /* "FILE:LINE:COLUMN: message", without "tcpproxy: ". */
@@ -188,17 +220,37 @@ void config_error_format(const struct config_error *e, struct buf *out);
 
 /* Appends the canonical text. */
 void config_print(const struct config *c, struct buf *out);
+/* The same for readers who may not know what a file says that only root can read: values of `env` are "***". */
+void config_print_public(const struct config *c, struct buf *out);
+
+/* zones.c: looks at all interfaces that are named after a %, and puts their present indexes into all addresses with
+ * such a zone. index: as in struct config_ops. */
+void config_look_at_zones(struct config *c, uint32_t (*index)(void *arg, const char *name), void *arg);
+/* The name of a zone, NULL for 0. Valid as long as c. */
+const char *config_zone(const struct config *c, uint16_t zone);
+
+/* What a connection of this section is said to be of: the nearest name of a service; NULL: there is
+ * none. */
+const char *section_called(const struct config *c, const struct section *s);
+/* What a server is called: its name, else as it is spelt. */
+const char *server_label(const struct server *s);
+/* "db1 (10.0.0.9:5432)", or just how it is spelt. */
+void server_describe(const struct server *s, struct buf *out);
 
 /* Every configured port, ascending, each once. Returns the number written to *ret (free()). */
 size_t config_ports(const struct config *c, uint16_t **ret);
 
-/* ---- match.c: which section serves, and whom ---- */
+bool config_has_unix_server(const struct config *c);
+
+/* ---- match.c: which section serves, and which clients ---- */
+
+bool service_has_port(const struct service *service, uint16_t port);
 
 /* The section for a connection that was accepted at `local` (address and port), or NULL: an exact
  * address beats the longer network beats the shorter beats a name beats the service itself. A
  * section without servers is never returned. */
-const struct section *config_find(const struct config *c, const struct addr *local,
-				  const struct interface_address *ifs, size_t n_ifs);
+const struct section *config_find(const struct config *c, const struct addr *local, const struct interface_address *ifs,
+                                  size_t n_ifs);
 
 struct access_verdict {
 	bool let_in;
@@ -209,7 +261,6 @@ struct access_verdict access_check(const struct access_list *l, const struct add
 /* Every address and port that must be bound. For a wildcard service :: with dual stack (addr
  * AF_INET6 ::) and 0.0.0.0 both; else the addresses of its sections (networks and names: the present
  * addresses that match). Each address:port once. Returns the number written to *ret (free()). */
-size_t config_binds(const struct config *c, const struct interface_address *ifs, size_t n_ifs,
-		    struct addr **ret);
+size_t config_binds(const struct config *c, const struct interface_address *ifs, size_t n_ifs, struct addr **ret);
 
 #endif

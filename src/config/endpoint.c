@@ -40,7 +40,7 @@ const char *endpoint_split(const char *text, char **ret_host, char **ret_port)
 	return NULL;
 }
 
-bool port_parse(const struct config_world *world, const char *text, uint16_t *ret)
+bool port_parse(const struct config_ops *world, const char *text, uint16_t *ret)
 {
 	uint64_t n;
 
@@ -64,8 +64,7 @@ const char *host_check(const char *name)
 	if (strlen(name) > 253)
 		return "a host name has at most 253 characters";
 	if (!name[strspn(name, "0123456789.")])
-		return all_digits(name) ? "a host name is not all digits"
-		                        : "this is no IPv4 address";
+		return all_digits(name) ? "a host name is not all digits" : "this is no IPv4 address";
 	for (const char *s = name; *s; s++) {
 		if (*s == '.') {
 			if (!label)

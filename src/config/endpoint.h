@@ -10,7 +10,7 @@
 const char *endpoint_split(const char *text, char **ret_host, char **ret_port);
 
 /* A number from 1 to 65535, or a name that the world knows. */
-bool port_parse(const struct config_world *world, const char *text, uint16_t *ret);
+bool port_parse(const struct config_ops *world, const char *text, uint16_t *ret);
 
 /* NULL if `name` can be a host's name; else what is wrong (static). */
 const char *host_check(const char *name);

@@ -7,15 +7,6 @@
 #include "config/endpoint.h"
 #include "config/lex.h"
 
-static bool has_port(const struct service *service, uint16_t port)
-{
-	for (size_t i = 0; i < service->n_ports; i++) {
-		if (service->ports[i].first <= port && port <= service->ports[i].last)
-			return true;
-	}
-	return false;
-}
-
 /* The section for a port of no particular address: the service's own, else the first there is. */
 static const struct section *find_section(const struct config *config, const struct explain *q)
 {
@@ -26,27 +17,29 @@ static const struct section *find_section(const struct config *config, const str
 	for (size_t i = 0; i < config->n_services; i++) {
 		const struct service *service = &config->services[i];
 
-		if (service->n_sections && has_port(service, q->local.port))
+		if (service->n_sections && service_has_port(service, q->local.port))
 			return &config->sections[service->first_section];
 	}
 	return NULL;
 }
 
-static void say_rule(const struct section *s, uint16_t port, struct buf *out)
+static void say_rule(const struct config *c, const struct section *s, uint16_t port, struct buf *out)
 {
+	const char *called = section_called(c, s);
 	char text[ADDR_TEXT_MAX];
 
-	buf_addf(out, "rule: %s (port %u", s->origin, port);
-	if (s->kind == INTERFACE_ADDRESS)
-		buf_addf(out, ", interface %s", addr_format(&s->net.net, text));
-	else if (s->kind == INTERFACE_NETWORK)
-		buf_addf(out, ", interface %s", cidr_format(&s->net, text));
-	else if (s->kind == INTERFACE_NAME)
+	buf_addf(out, "rule: %s (", s->origin);
+	if (called)
+		buf_addf(out, "service %s, ", called);
+	buf_addf(out, "port %u", port);
+	if (s->kind == INTERFACE_NAME)
 		buf_addf(out, ", interface %s", s->name);
+	else if (s->kind != INTERFACE_NONE)
+		buf_addf(out, ", interface %s", cidr_format_zone(&s->net, config_zone(c, s->zone), text));
 	buf_adds(out, ")\n");
 }
 
-static bool say_access(const struct section *s, const struct addr *client, struct buf *out)
+static bool say_access(const struct config *c, const struct section *s, const struct addr *client, struct buf *out)
 {
 	struct access_verdict v = access_check(&s->access, client);
 	char text[ADDR_TEXT_MAX];
@@ -56,7 +49,7 @@ static bool say_access(const struct section *s, const struct addr *client, struc
 		buf_addf(out, " by \"%s all\"", v.rule->allow ? "allow" : "deny");
 	else if (v.rule)
 		buf_addf(out, " by \"%s %s\"", v.rule->allow ? "allow" : "deny",
-		         cidr_format(&v.rule->net, text));
+		         cidr_format_zone(&v.rule->net, config_zone(c, v.rule->zone), text));
 	else if (!s->access.n)
 		buf_adds(out, ": there is no allow or deny here");
 	else
@@ -76,10 +69,21 @@ static bool say_access(const struct section *s, const struct addr *client, struc
 	return v.let_in;
 }
 
-static const char *why_out(const struct explain *q, const struct server *server)
+static void say_closed(const struct config *c, const struct section *s, const struct explain *q, const char *why,
+                       struct buf *out)
+{
+	const char *called = section_called(c, s);
+
+	if (called)
+		buf_addf(out, "access: denied: service %s %s\n", called, why);
+	else
+		buf_addf(out, "access: denied: service %u %s\n", q->local.port, why);
+}
+
+static const char *why_out(const struct explain *q, const struct section *s, const struct server *server)
 {
 	if (q->why_out)
-		return q->why_out(q->arg, server);
+		return q->why_out(q->arg, s, server);
 	return server->disabled ? "disabled" : NULL;
 }
 
@@ -89,7 +93,7 @@ static const struct server *first_server(const struct section *s, const struct e
 		for (size_t i = 0; i < s->n_servers; i++) {
 			const struct server *server = &s->servers[i];
 
-			if (!why_out(q, server) && server->backup == backup)
+			if (!why_out(q, s, server) && server->backup == backup)
 				return server;
 		}
 	}
@@ -99,10 +103,10 @@ static const struct server *first_server(const struct section *s, const struct e
 static void say_others_out(const struct section *s, const struct explain *q, struct buf *out)
 {
 	for (size_t i = 0; i < s->n_servers; i++) {
-		const char *why = why_out(q, &s->servers[i]);
+		const char *why = why_out(q, s, &s->servers[i]);
 
 		if (why)
-			buf_addf(out, "server: not %s: it is %s\n", s->servers[i].key, why);
+			buf_addf(out, "server: not %s: it is %s\n", server_label(&s->servers[i]), why);
 	}
 }
 
@@ -124,7 +128,10 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 		buf_addf(out, "server: %s (a program)\n", server->key);
 		return true;
 	}
-	buf_addf(out, "server: %s", server->key);
+	buf_adds(out, "server: ");
+	if (server->called)
+		buf_addf(out, "%s, ", server->called);
+	buf_adds(out, server->key);
 	if (server->kind == SERVER_HOST && !server->port)
 		buf_addf(out, ":%u (the port that the client chose; ", q->local.port);
 	else
@@ -139,7 +146,7 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 }
 
 /* "ADDR", "ADDR:PORT", "[V6]:PORT". */
-static bool read_address(const char *text, const struct config_world *world, struct addr *ret)
+static bool read_address(const char *text, const struct config_ops *world, struct addr *ret)
 {
 	char *host, *port;
 	bool ok;
@@ -154,14 +161,13 @@ static bool read_address(const char *text, const struct config_world *world, str
 	return ok;
 }
 
-bool explain_words(const char *client, const char *local, const struct config_world *world,
-                   struct explain *ret, struct buf *why)
+bool explain_words(const char *client, const char *local, const struct config_ops *world, struct explain *ret,
+                   struct buf *why)
 {
 	char shown[SHOWN_MAX];
 
 	if (!read_address(client, world, &ret->client)) {
-		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT",
-		         lex_show(client, shown));
+		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT", lex_show(client, shown));
 		return false;
 	}
 	if (!local || port_parse(world, local, &ret->local.port) ||
@@ -175,17 +181,22 @@ int config_explain(const struct config *c, const struct explain *q, struct buf *
 {
 	const struct section *s = find_section(c, q);
 	char text[ADDR_TEXT_MAX];
+	const char *why;
 
 	if (!s) {
 		if (q->local.family == AF_UNSPEC)
 			buf_addf(out, "rule: none: port %u is not configured\n", q->local.port);
 		else
-			buf_addf(out, "rule: none: nothing is configured for %s\n",
-			         addr_format_port(&q->local, text));
+			buf_addf(out, "rule: none: nothing is configured for %s\n", addr_format_port(&q->local, text));
 		return EXPLAIN_NO_RULE;
 	}
-	say_rule(s, q->local.port, out);
-	if (!say_access(s, &q->client, out)) {
+	say_rule(c, s, q->local.port, out);
+	why = q->why_closed ? q->why_closed(q->arg, s) : NULL;
+	if (why) {
+		say_closed(c, s, q, why, out);
+		return EXPLAIN_DENIED;
+	}
+	if (!say_access(c, s, &q->client, out)) {
 		buf_adds(out, "server: none: the client is closed before any server hears of it\n");
 		return EXPLAIN_DENIED;
 	}

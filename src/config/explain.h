@@ -14,14 +14,16 @@ struct explain {
 	size_t n_ifs;
 	/* Why this server gets no new connection ("disabled"); NULL: it does. Without it: as the
 	 * file says. */
-	const char *(*why_out)(void *arg, const struct server *server);
+	const char *(*why_out)(void *arg, const struct section *s, const struct server *server);
+	/* Why no client is let in here ("is disabled"); NULL: it is open. Without it: as the file says. */
+	const char *(*why_closed)(void *arg, const struct section *s);
 	void *arg;
 };
 
 /* Reads "CLIENT[:PORT]" and "[LOCAL:]PORT" (NULL: not said). false: *why says which is wrong.
  * world: for names of ports, may be NULL. */
-bool explain_words(const char *client, const char *local, const struct config_world *world,
-                   struct explain *ret, struct buf *why);
+bool explain_words(const char *client, const char *local, const struct config_ops *world, struct explain *ret,
+                   struct buf *why);
 
 /* Appends lines. Returns enum explained. */
 int config_explain(const struct config *c, const struct explain *q, struct buf *out);

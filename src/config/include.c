@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 #define DEPTH_MAX    16
 #define INCLUDES_MAX 10000
@@ -80,11 +80,11 @@ static void include_file(struct parser *p, const char *path, uint32_t column)
 	text = parse_read(p, path, column);
 	if (!text)
 		return;
-	parse_directives(p, &f, text);
+	parse_lines(p, &f, text, p->directive, NULL);
 	free(text);
 }
 
-/* What the user wrote is a pattern; the directory it starts from is none. */
+/* What the user wrote is a pattern; the directory it starts from is not. */
 static char *include_pattern(struct parser *p, const char *word)
 {
 	struct buf pattern = BUF_INIT;
@@ -103,6 +103,17 @@ static char *include_pattern(struct parser *p, const char *word)
 	return buf_detach(&pattern);
 }
 
+static void note_pattern(struct parser *p, const char *pattern)
+{
+	size_t n = 0;
+
+	while (p->c->patterns && p->c->patterns[n])
+		n++;
+	p->c->patterns = mem_resize(p->c->patterns, n + 2, sizeof(*p->c->patterns));
+	p->c->patterns[n] = mem_strdup(pattern);
+	p->c->patterns[n + 1] = NULL;
+}
+
 static void include_glob(struct parser *p, const struct word *w)
 {
 	char *pattern, **found;
@@ -112,6 +123,7 @@ static void include_glob(struct parser *p, const struct word *w)
 		return;
 	}
 	pattern = include_pattern(p, w->text);
+	note_pattern(p, pattern);
 	found = p->world->glob(p->world->arg, pattern);
 	for (size_t i = 0; found && found[i]; i++)
 		include_file(p, found[i], w->column);
@@ -124,8 +136,7 @@ void set_include(struct parser *p, const struct directive *d, struct word *args,
 	char *path;
 
 	if (!*args[0].text) {
-		parse_error(p, args[0].column,
-		            "\"include\" takes the name of a file, not an empty word");
+		parse_error(p, args[0].column, "\"include\" takes the name of a file, not an empty word");
 	} else if (strpbrk(args[0].text, "*?[")) {
 		include_glob(p, &args[0]);
 	} else {

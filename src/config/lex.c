@@ -28,7 +28,7 @@ static struct word *word_add(struct line *l, char *text, size_t column)
 	return &l->words[l->n++];
 }
 
-/* One word from text[*pos] to *out, which is moved behind it. */
+/* One word from text[*pos] to *out, which is moved past it. */
 static const char *word_read(const char *text, size_t len, size_t *pos, char **out, size_t *bad)
 {
 	size_t i = *pos, quote = 0;
@@ -48,8 +48,7 @@ static const char *word_read(const char *text, size_t len, size_t *pos, char **o
 		}
 		if (!quoted && (blank(c) || c == '#'))
 			break;
-		if (quoted && c == '\\' && i + 1 < len &&
-		    (text[i + 1] == '"' || text[i + 1] == '\\'))
+		if (quoted && c == '\\' && i + 1 < len && (text[i + 1] == '"' || text[i + 1] == '\\'))
 			c = text[++i];
 		*(*out)++ = c;
 	}
@@ -109,8 +108,7 @@ void lex_quote(const char *word, struct buf *out)
 	buf_addc(out, '"');
 	for (; *word; word++) {
 		/* A backslash is doubled only where it would be taken for the start of \" or \\. */
-		if (*word == '"' ||
-		    (*word == '\\' && (!word[1] || word[1] == '"' || word[1] == '\\')))
+		if (*word == '"' || (*word == '\\' && (!word[1] || word[1] == '"' || word[1] == '\\')))
 			buf_addc(out, '\\');
 		buf_addc(out, *word);
 	}

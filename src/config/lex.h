@@ -19,7 +19,7 @@ struct word {
 struct line {
 	struct word *words;
 	size_t n, cap;
-	uint32_t end; /* column just behind the last word, where what is missing would stand */
+	uint32_t end; /* column just after the last word, where what is missing would stand */
 	char *store;  /* the words' text; owned */
 	size_t store_cap;
 };

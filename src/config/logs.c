@@ -7,19 +7,17 @@
 #include "base/mem.h"
 #include "config/endpoint.h"
 #include "config/lex.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 static const struct facility {
 	const char *name;
 	int value;
 } facilities[] = {
-    {"daemon", LOG_DAEMON}, {"user", LOG_USER},         {"mail", LOG_MAIL},
-    {"auth", LOG_AUTH},     {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
-    {"ftp", LOG_FTP},       {"kern", LOG_KERN},         {"lpr", LOG_LPR},
-    {"news", LOG_NEWS},     {"syslog", LOG_SYSLOG},     {"uucp", LOG_UUCP},
-    {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},     {"local2", LOG_LOCAL2},
-    {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5},
-    {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
+        {"daemon", LOG_DAEMON},     {"user", LOG_USER},     {"mail", LOG_MAIL},     {"auth", LOG_AUTH},
+        {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},     {"ftp", LOG_FTP},       {"kern", LOG_KERN},
+        {"lpr", LOG_LPR},           {"news", LOG_NEWS},     {"syslog", LOG_SYSLOG}, {"uucp", LOG_UUCP},
+        {"local0", LOG_LOCAL0},     {"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3},
+        {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7},
 };
 
 static const char *facility_parse(const char *name, int *ret)
@@ -103,8 +101,7 @@ void log_target_print(const struct log_target *t, struct buf *out)
 
 static bool same_target(const struct log_target *a, const struct log_target *b)
 {
-	return a->kind == b->kind && a->facility == b->facility &&
-	       (!a->path || !strcmp(a->path, b->path));
+	return a->kind == b->kind && a->facility == b->facility && (!a->path || !strcmp(a->path, b->path));
 }
 
 void set_log(struct parser *p, const struct directive *d, struct word *args, size_t n)
@@ -128,8 +125,7 @@ void set_log(struct parser *p, const struct directive *d, struct word *args, siz
 	}
 	for (size_t i = 0; i < c->n_logs; i++) {
 		if (same_target(&c->logs[i], &t) && said->command_line == command_line) {
-			parse_error(p, args[0].column, "the log goes to %s already",
-			            lex_show(args[0].text, shown));
+			parse_error(p, args[0].column, "the log goes to %s already", lex_show(args[0].text, shown));
 			free(t.path);
 			return;
 		}

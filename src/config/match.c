@@ -1,4 +1,4 @@
-/* match.c - which section serves a connection, and whom it lets in. */
+/* match.c - which section serves a connection, and which clients it lets in. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 /* How exactly a section fits a local address; 0: not at all. */
 enum { FIT_NONE, FIT_SERVICE, FIT_ANY_ADDRESS, FIT_NAME, FIT_NETWORK, FIT_ADDRESS = 1000 };
 
-static bool has_port(const struct service *service, uint16_t port)
+bool service_has_port(const struct service *service, uint16_t port)
 {
 	for (size_t i = 0; i < service->n_ports; i++) {
 		if (service->ports[i].first <= port && port <= service->ports[i].last)
@@ -17,8 +17,7 @@ static bool has_port(const struct service *service, uint16_t port)
 	return false;
 }
 
-static bool name_has(const char *name, const struct addr *a, const struct interface_address *ifs,
-                     size_t n_ifs)
+static bool name_has(const char *name, const struct addr *a, const struct interface_address *ifs, size_t n_ifs)
 {
 	for (size_t i = 0; i < n_ifs; i++) {
 		if (!strcmp(ifs[i].name, name) && addr_same_host(&ifs[i].addr, a))
@@ -27,8 +26,8 @@ static bool name_has(const char *name, const struct addr *a, const struct interf
 	return false;
 }
 
-static unsigned int section_fit(const struct section *s, const struct addr *local,
-                                const struct interface_address *ifs, size_t n_ifs)
+static unsigned int section_fit(const struct section *s, const struct addr *local, const struct interface_address *ifs,
+                                size_t n_ifs)
 {
 	switch (s->kind) {
 	case INTERFACE_NONE:
@@ -45,8 +44,8 @@ static unsigned int section_fit(const struct section *s, const struct addr *loca
 	return FIT_NONE;
 }
 
-const struct section *config_find(const struct config *c, const struct addr *local,
-                                  const struct interface_address *ifs, size_t n_ifs)
+const struct section *config_find(const struct config *c, const struct addr *local, const struct interface_address *ifs,
+                                  size_t n_ifs)
 {
 	const struct section *best = NULL;
 	unsigned int best_fit = FIT_NONE;
@@ -54,7 +53,7 @@ const struct section *config_find(const struct config *c, const struct addr *loc
 	for (size_t i = 0; i < c->n_services; i++) {
 		const struct service *service = &c->services[i];
 
-		if (!has_port(service, local->port))
+		if (!service_has_port(service, local->port))
 			continue;
 		/* The service's own section stands right before its interface sections. */
 		for (size_t j = 0; j <= service->n_sections; j++) {
@@ -128,7 +127,8 @@ static void bind_section(struct binds *b, const struct service *service, const s
                          const struct interface_address *ifs, size_t n_ifs)
 {
 	if (s->kind == INTERFACE_ADDRESS) {
-		bind_add(b, service, s->net.net);
+		if (s->net.net.scope != ADDR_NO_SCOPE) /* its link is not there */
+			bind_add(b, service, s->net.net);
 		return;
 	}
 	for (size_t i = 0; i < n_ifs; i++) {
@@ -165,8 +165,7 @@ static size_t binds_unique(struct addr *list, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const struct addr *last = kept ? &list[kept - 1] : NULL;
 
-		if (wildcard && wildcard->port == list[i].port &&
-		    wildcard->family == list[i].family)
+		if (wildcard && wildcard->port == list[i].port && wildcard->family == list[i].family)
 			continue;
 		if (last && !compare_binds(last, &list[i]))
 			continue;
@@ -178,8 +177,7 @@ static size_t binds_unique(struct addr *list, size_t n)
 	return kept;
 }
 
-size_t config_binds(const struct config *c, const struct interface_address *ifs, size_t n_ifs,
-                    struct addr **ret)
+size_t config_binds(const struct config *c, const struct interface_address *ifs, size_t n_ifs, struct addr **ret)
 {
 	struct binds b = {0};
 
@@ -191,8 +189,7 @@ size_t config_binds(const struct config *c, const struct interface_address *ifs,
 			bind_add(&b, service, (struct addr){.family = AF_INET});
 		}
 		for (size_t j = 0; j < service->n_sections; j++)
-			bind_section(&b, service, &c->sections[service->first_section + j], ifs,
-			             n_ifs);
+			bind_section(&b, service, &c->sections[service->first_section + j], ifs, n_ifs);
 	}
 	*ret = b.list;
 	return binds_unique(b.list, b.n);

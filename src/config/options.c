@@ -8,7 +8,7 @@
 #include "base/text.h"
 
 const struct directive directives[] = {
-#define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help)          \
+#define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help) \
 	{keyword, where, min, max, field, letter, option, arguments, help},
 #include "config/options.def"
 #undef DIRECTIVE
@@ -41,8 +41,7 @@ bool directive_is_global(const struct directive *d)
 bool directive_is_alias(const struct directive *d)
 {
 	for (const struct directive *e = directives; e < d; e++) {
-		if (e->field != NOTHING && e->field == d->field && e->where == d->where &&
-		    directive_is_global(d))
+		if (e->field != NOTHING && e->field == d->field && e->where == d->where && directive_is_global(d))
 			return true;
 	}
 	return false;

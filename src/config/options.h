@@ -1,4 +1,4 @@
-/* options.h - the table of directives (options.def), and what to say about a word that is none. */
+/* options.h - the table of directives (options.def), and what to say about a word that is not in it. */
 #ifndef CONFIG_OPTIONS_H
 #define CONFIG_OPTIONS_H
 
@@ -39,7 +39,7 @@ bool directive_is_alias(const struct directive *d);
 /* How a word of another program is said here, or NULL. */
 const char *peer_answer(const char *word);
 
-/* Appends what is meant by `word`, which is no directive: "; did you mean ...?". */
+/* Appends what is meant by `word`, which is not a directive: "; did you mean ...?". */
 void directive_suggest(const char *word, struct buf *out);
 
 #endif

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/logs.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 #define ACCESS_LINE_MAX 90
 
@@ -15,6 +15,7 @@ struct printer {
 	const struct section *s;
 	const struct section *outer; /* what `s` started from */
 	enum level level;
+	bool public; /* no secrets */
 };
 
 typedef void print_fn(const struct printer *p, const struct directive *d);
@@ -44,6 +45,14 @@ static void line(const struct printer *p, const char *keyword, const char *value
 	begin(p, keyword);
 	word(p, value);
 	end(p);
+}
+
+static void option(const struct printer *p, const char *name, const char *value)
+{
+	char *text = mem_printf("%s=%s", name, value);
+
+	word(p, text);
+	free(text);
 }
 
 static const void *member(const struct section *s, const struct directive *d)
@@ -159,17 +168,17 @@ static void print_admin(const struct printer *p, const struct directive *d)
 
 	for (size_t i = 0; i < p->c->n_admins; i++) {
 		const struct admin_point *a = &p->c->admins[i];
-		char *full = mem_printf("%s%s", a->path ? "unix:" : "",
-					a->path ? a->path : addr_format_port(&a->addr, text));
+		const char *where =
+		        a->path ? a->path : addr_format_zone_port(&a->addr, config_zone(p->c, a->zone), text);
+		char *full = mem_printf("%s%s", a->path ? "unix:" : "", where);
 
 		begin(p, d->keyword);
 		word(p, full);
 		free(full);
-		if (a->token) {
-			full = mem_printf("token=%s", a->token);
-			word(p, full);
-			free(full);
-		}
+		if (a->token)
+			option(p, "token", a->token);
+		if (a->name)
+			option(p, "name", a->name);
 		end(p);
 	}
 }
@@ -177,14 +186,12 @@ static void print_admin(const struct printer *p, const struct directive *d)
 static void print_access_log(const struct printer *p, const struct directive *d)
 {
 	static const char *const words[] = {
-		[ACCESS_LOG_END] = "end",	[ACCESS_LOG_OFF] = "off",
-		[ACCESS_LOG_ERRORS] = "errors", [ACCESS_LOG_OPEN] = "open",
-		[ACCESS_LOG_INTERVAL] = "interval",
+	        [ACCESS_LOG_END] = "end",   [ACCESS_LOG_OFF] = "off",           [ACCESS_LOG_ERRORS] = "errors",
+	        [ACCESS_LOG_OPEN] = "open", [ACCESS_LOG_INTERVAL] = "interval",
 	};
 	char text[TEXT_TIME_MAX];
 
-	if (p->s->access_log == p->outer->access_log &&
-	    p->s->access_interval_ms == p->outer->access_interval_ms)
+	if (p->s->access_log == p->outer->access_log && p->s->access_interval_ms == p->outer->access_interval_ms)
 		return;
 	begin(p, d->keyword);
 	word(p, words[p->s->access_log]);
@@ -205,9 +212,9 @@ static void print_source(const struct printer *p, const struct directive *d)
 {
 	char text[ADDR_TEXT_MAX];
 
-	if (p->s->source.family != p->outer->source.family ||
+	if (p->s->source.family != p->outer->source.family || p->s->source_zone != p->outer->source_zone ||
 	    !addr_same_host(&p->s->source, &p->outer->source))
-		line(p, d->keyword, addr_format(&p->s->source, text));
+		line(p, d->keyword, addr_format_zone(&p->s->source, config_zone(p->c, p->s->source_zone), text));
 }
 
 static void print_prefix(const struct printer *p, const struct directive *d)
@@ -230,8 +237,13 @@ static void print_env(const struct printer *p, const struct directive *d)
 	if (p->s->env == p->outer->env)
 		return;
 	for (char **e = p->s->env; *e; e++) {
-		if (!env_has(p->outer->env, *e))
-			line(p, d->keyword, *e);
+		char *shown;
+
+		if (env_has(p->outer->env, *e))
+			continue;
+		shown = p->public ? mem_printf("%.*s=***", (int)strcspn(*e, "="), *e) : mem_strdup(*e);
+		line(p, d->keyword, shown);
+		free(shown);
 	}
 }
 
@@ -270,10 +282,17 @@ static void print_access(const struct printer *p, const struct directive *d)
 			start = p->out->len;
 			begin(p, r->allow ? "allow" : "deny");
 		}
-		word(p, all ? "all" : cidr_format(&r->net, text));
+		word(p, all ? "all" : cidr_format_zone(&r->net, config_zone(p->c, r->zone), text));
 	}
 	if (l->n)
 		end(p);
+}
+
+/* At the end of a line. */
+static void print_called(struct buf *out, const char *called)
+{
+	if (called)
+		buf_addf(out, " as %s", called);
 }
 
 static void print_server(const struct printer *p, const struct directive *d)
@@ -297,6 +316,7 @@ static void print_server(const struct printer *p, const struct directive *d)
 			buf_addf(p->out, " max=%u", s->max);
 		if (s->disabled)
 			buf_adds(p->out, " disabled");
+		print_called(p->out, s->called);
 		end(p);
 	}
 }
@@ -315,17 +335,19 @@ static void print_nothing(const struct printer *p, const struct directive *d)
 #define print_later     print_nothing
 
 static print_fn *const printers[] = {
-#define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help)          \
-	print_##type,
+#define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help) print_##type,
 #include "config/options.def"
 #undef DIRECTIVE
 };
 
-static void print_section(struct buf *out, const struct config *c, const struct section *s,
-                          const struct section *outer, enum level level)
+static void print_section(const struct printer *whole, const struct section *s, const struct section *outer,
+                          enum level level)
 {
-	struct printer p = {out, c, s, outer, level};
+	struct printer p = *whole;
 
+	p.s = s;
+	p.outer = outer;
+	p.level = level;
 	for (size_t i = 0; i < n_directives; i++) {
 		const struct directive *d = &directives[i];
 
@@ -334,7 +356,7 @@ static void print_section(struct buf *out, const struct config *c, const struct 
 	}
 }
 
-static void print_ports(struct buf *out, const struct service *service)
+static void print_ports(struct buf *out, const struct service *service, const char *called)
 {
 	buf_adds(out, "port");
 	for (size_t i = 0; i < service->n_ports; i++) {
@@ -344,47 +366,55 @@ static void print_ports(struct buf *out, const struct service *service)
 		if (r->last != r->first)
 			buf_addf(out, "-%u", r->last);
 	}
+	print_called(out, called);
 	buf_addc(out, '\n');
 }
 
-static void print_interface_line(struct buf *out, const struct section *s)
+static void print_interface_line(struct buf *out, const struct config *c, const struct section *s)
 {
 	char text[ADDR_TEXT_MAX];
 
 	buf_adds(out, "\tinterface ");
-	if (s->kind == INTERFACE_NAME)
-		lex_quote(s->name, out);
-	else if (s->kind == INTERFACE_ADDRESS)
-		buf_adds(out, addr_format(&s->net.net, text));
-	else
-		buf_adds(out, cidr_format(&s->net, text));
+	lex_quote(s->kind == INTERFACE_NAME ? s->name : cidr_format_zone(&s->net, config_zone(c, s->zone), text), out);
+	print_called(out, s->called);
 	buf_addc(out, '\n');
 }
 
-static void print_service(struct buf *out, const struct config *c, const struct service *service)
+static void print_service(const struct printer *p, const struct service *service)
 {
+	const struct config *c = p->c;
 	const struct section *root = &c->sections[service->root];
 	struct section start = section_inherit(c, &c->global);
 
-	print_ports(out, service);
-	print_section(out, c, root, &start, SERVICE);
+	print_ports(p->out, service, root->called);
+	print_section(p, root, &start, SERVICE);
 	for (size_t i = 0; i < service->n_sections; i++) {
 		const struct section *s = &c->sections[service->first_section + i];
 
-		print_interface_line(out, s);
-		print_section(out, c, s, root, INTERFACE);
+		print_interface_line(p->out, c, s);
+		print_section(p, s, root, INTERFACE);
+	}
+}
+
+static void print_all(const struct printer *p)
+{
+	struct section start = section_defaults();
+	size_t before = p->out->len;
+
+	print_section(p, &p->c->global, &start, GLOBAL);
+	for (size_t i = 0; i < p->c->n_services; i++) {
+		if (p->out->len > before)
+			buf_addc(p->out, '\n');
+		print_service(p, &p->c->services[i]);
 	}
 }
 
 void config_print(const struct config *c, struct buf *out)
 {
-	struct section start = section_defaults();
-	size_t before = out->len;
+	print_all(&(struct printer){.out = out, .c = c});
+}
 
-	print_section(out, c, &c->global, &start, GLOBAL);
-	for (size_t i = 0; i < c->n_services; i++) {
-		if (out->len > before)
-			buf_addc(out, '\n');
-		print_service(out, c, &c->services[i]);
-	}
+void config_print_public(const struct config *c, struct buf *out)
+{
+	print_all(&(struct printer){.out = out, .c = c, .public = true});
 }

@@ -4,9 +4,21 @@
 
 #include "base/mem.h"
 #include "config/endpoint.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 #define RANGES_MAX 1000
+
+/* "as NAME" at the end of the line that opened the section. */
+static void take_name(struct parser *p, struct word *args, size_t *n)
+{
+	struct section *s = parse_section(p);
+	const struct word *name = called_take(p, args, n);
+
+	if (!name)
+		return;
+	s->called = mem_strdup(name->text);
+	called_note(p, name, s->called, NULL);
+}
 
 /* ---- port ---- */
 
@@ -17,8 +29,7 @@ static bool range_split(const struct parser *p, char *text, struct port_range *r
 		bool ok;
 
 		*dash = '\0';
-		ok = port_parse(p->world, text, &ret->first) &&
-		     port_parse(p->world, dash + 1, &ret->last);
+		ok = port_parse(p->world, text, &ret->first) && port_parse(p->world, dash + 1, &ret->last);
 		*dash = '-';
 		if (ok)
 			return true;
@@ -33,8 +44,7 @@ static const char *range_parse(const struct parser *p, char *text, struct port_r
 		return NULL;
 	}
 	if (range_split(p, text, ret))
-		return ret->first <= ret->last ? NULL
-		                               : "is a range that runs backwards: write FIRST-LAST";
+		return ret->first <= ret->last ? NULL : "is a range that runs backwards: write FIRST-LAST";
 	if (strchr(text, ','))
 		return "is no port: several ports are several words, or several -b";
 	if (strchr(text, ':'))
@@ -50,9 +60,13 @@ void set_port(struct parser *p, const struct directive *d, struct word *args, si
 	struct service *service = &p->c->services[p->c->n_services - 1];
 	char shown[SHOWN_MAX];
 
+	if (!strcmp(args[0].text, "as")) {
+		parse_error(p, args[0].column, "a port is missing before \"as\"");
+		return;
+	}
+	take_name(p, args, &n);
 	if (n > RANGES_MAX) {
-		parse_error(p, args[RANGES_MAX].column, "a \"port\" line takes at most %d ranges",
-		            RANGES_MAX);
+		parse_error(p, args[RANGES_MAX].column, "a \"port\" line takes at most %d ranges", RANGES_MAX);
 		return;
 	}
 	service->ports = mem_alloc(n * sizeof(*service->ports));
@@ -83,8 +97,8 @@ static bool interface_name(const char *text)
 {
 	size_t len = strlen(text);
 
-	return len > 0 && len < 16 && strcmp(text, ".") && strcmp(text, "..") &&
-	       !strpbrk(text, "/: \t*[]") && text[strspn(text, "0123456789.")];
+	return len > 0 && len < 16 && strcmp(text, ".") && strcmp(text, "..") && !strpbrk(text, "/: \t*[]") &&
+	       text[strspn(text, "0123456789.")];
 }
 
 void set_interface(struct parser *p, const struct directive *d, struct word *args, size_t n)
@@ -94,7 +108,13 @@ void set_interface(struct parser *p, const struct directive *d, struct word *arg
 	char shown[SHOWN_MAX];
 	const char *why;
 
-	if (cidr_parse(text, &s->net)) {
+	take_name(p, args, &n);
+	if (n > 1) {
+		parse_error(p, args[1].column, "%s is too much: interface %s", lex_show(args[1].text, shown),
+		            d->arguments);
+		return;
+	}
+	if (parse_network(p, text, &s->net, &s->zone)) {
 		unsigned int all = s->net.net.family == AF_INET ? 32 : 128;
 
 		s->kind = s->net.bits == all ? INTERFACE_ADDRESS : INTERFACE_NETWORK;

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/endpoint.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 #define UNIX_PATH_MAX 107
 #define WEIGHT_MAX    1000
@@ -17,6 +17,14 @@ static void server_release(struct server *s)
 	free(s->path);
 	words_free(s->argv);
 	free(s->key);
+	free(s->called);
+}
+
+static uint32_t note_place(struct parser *p, uint32_t column)
+{
+	GROW(p->server_places, p->n_server_places, p->cap_server_places);
+	p->server_places[p->n_server_places] = place_here(p, column);
+	return (uint32_t)p->n_server_places++;
 }
 
 /* The next server of the open section, whose first one replaces what it inherited. */
@@ -33,8 +41,7 @@ static void server_add(struct parser *p, const struct server *server, uint32_t c
 		s->servers = mem_resize(s->servers, s->n_servers * 2, sizeof(*s->servers));
 	}
 	if (s->n_servers && (program || s->servers[0].kind == SERVER_PROGRAM))
-		parse_error(p, column,
-		            "a program serves alone: it cannot be in a pool with others");
+		parse_error(p, column, "a program serves alone: it cannot be in a pool with others");
 	s->servers[s->n_servers++] = *server;
 }
 
@@ -124,9 +131,9 @@ static const char *host_parse(struct parser *p, const char *text, struct server 
 	free(port);
 	if (why)
 		return why;
-	if (*text == '[' && (!addr_parse(s->host, &s->addr) || s->addr.family != AF_INET6))
+	if (*text == '[' && (!parse_address(p, s->host, &s->addr, &s->zone) || s->addr.family != AF_INET6))
 		return "brackets hold an IPv6 address";
-	if (*text != '[' && !addr_parse(s->host, &s->addr)) {
+	if (*text != '[' && !parse_address(p, s->host, &s->addr, &s->zone)) {
 		why = host_check(s->host);
 		if (why)
 			return why;
@@ -141,14 +148,13 @@ static const char *host_parse(struct parser *p, const char *text, struct server 
 	return NULL;
 }
 
-/* "weight=5": the number behind the equals sign. */
+/* "weight=5": the number after the equals sign. */
 static const char *number_option(const char *text, uint64_t min, uint64_t max, uint32_t *ret)
 {
 	uint64_t n;
 
 	if (!text_parse_uint(text, max, &n) || n < min)
-		return min ? "is out of range: a weight goes from 1 to 1000"
-		           : "is no number of connections";
+		return min ? "is out of range: a weight goes from 1 to 1000" : "is no number of connections";
 	*ret = (uint32_t)n;
 	return NULL;
 }
@@ -179,15 +185,13 @@ static void unknown_option(struct parser *p, const struct word *w)
 	if (!strcasecmp(name, "maxconn") || !strcasecmp(name, "max_conns"))
 		near = "max=";
 	if (near)
-		parse_error(p, w->column, "%s is no option of a server; did you mean \"%s\"?",
-		            shown, near);
+		parse_error(p, w->column, "%s is no option of a server; did you mean \"%s\"?", shown, near);
 	else if (strchr(w->text, ':') || strchr(w->text, '.'))
-		parse_error(p, w->column,
-		            "%s is no option of a server; each server has a line of its own",
-		            shown);
+		parse_error(p, w->column, "%s is no option of a server; each server has a line of its own", shown);
 	else
 		parse_error(p, w->column,
-		            "%s is no option of a server: weight=N, backup, max=N and disabled are",
+		            "%s is no option of a server: weight=N, backup, max=N and disabled are, "
+		            "and \"as NAME\" at the end of the line",
 		            shown);
 	free(name);
 }
@@ -215,6 +219,7 @@ void set_server(struct parser *p, const struct directive *d, struct word *args, 
 {
 	struct server s = {.weight = 1, .line = p->frame->line};
 	char *text = args[0].text, shown[SHOWN_MAX];
+	struct word *name;
 	const char *why;
 
 	if (is_program(text)) {
@@ -225,14 +230,21 @@ void set_server(struct parser *p, const struct directive *d, struct word *args, 
 		parse_error(p, args[0].column, "servers by SRV records are not yet supported");
 		return;
 	}
+	name = called_take(p, args, &n);
+	if (name)
+		s.called = mem_strdup(name->text);
 	if (!strncmp(text, "unix:", 5))
 		why = unix_parse(p, text + 5, &s);
 	else
 		why = host_parse(p, text, &s);
 	if (why)
 		parse_error(p, args[0].column, "%s is no server: %s", lex_show(text, shown), why);
-	if (server_options(p, args + 1, n - 1, &s) && !why)
-		server_add(p, &s, p->line->words[0].column);
-	else
+	s.place = note_place(p, args[0].column);
+	if (!server_options(p, args + 1, n - 1, &s) || why) {
 		server_release(&s);
+		return;
+	}
+	server_add(p, &s, p->line->words[0].column);
+	if (name)
+		called_note(p, name, s.called, s.key);
 }

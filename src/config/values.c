@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/endpoint.h"
-#include "config/parse.h"
+#include "config/parser.h"
 
 #define COUNT_MAX     1000000000
 #define WORKERS_MAX   128
@@ -23,8 +23,7 @@ static bool read_time(struct parser *p, const struct word *w, int64_t *ret)
 	return false;
 }
 
-static bool read_count(struct parser *p, const struct word *w, uint64_t min, uint64_t max,
-                       uint32_t *ret)
+static bool read_count(struct parser *p, const struct word *w, uint64_t min, uint64_t max, uint32_t *ret)
 {
 	char shown[SHOWN_MAX];
 	uint64_t n;
@@ -43,8 +42,7 @@ void set_yes_no(struct parser *p, const struct directive *d, struct word *args, 
 	char shown[SHOWN_MAX];
 
 	if (!text_parse_bool(args[0].text, directive_field(p, d)))
-		parse_error(p, args[0].column, "%s is neither yes nor no",
-		            lex_show(args[0].text, shown));
+		parse_error(p, args[0].column, "%s is neither yes nor no", lex_show(args[0].text, shown));
 }
 
 void set_wait(struct parser *p, const struct directive *d, struct word *args, size_t n)
@@ -86,8 +84,7 @@ void set_keepalive(struct parser *p, const struct directive *d, struct word *arg
 	if (!read_time(p, &args[0], &ms))
 		return;
 	if (ms % 1000 || ms > KEEPALIVE_MAX)
-		parse_error(p, args[0].column,
-		            "\"keepalive\" takes whole seconds, at most 32767, or 0 for none");
+		parse_error(p, args[0].column, "\"keepalive\" takes whole seconds, at most 32767, or 0 for none");
 	else
 		*(int64_t *)directive_field(p, d) = ms;
 }
@@ -102,7 +99,7 @@ void set_workers(struct parser *p, const struct directive *d, struct word *args,
 	read_count(p, &args[0], 1, WORKERS_MAX, directive_field(p, d));
 }
 
-/* ---- who we are ---- */
+/* ---- the user and group to run as ---- */
 
 static bool account_name(struct parser *p, const struct word *w, const char *name, const char *what)
 {
@@ -136,8 +133,7 @@ void set_user(struct parser *p, const struct directive *d, struct word *args, si
 	if (!account_name(p, &args[0], user, "user"))
 		return;
 	if (!strcmp(user, "root") || (text_parse_uint(user, UINT64_MAX, &uid) && uid == 0)) {
-		parse_error(p, args[0].column,
-		            "tcpproxy never serves as root: name another user, such as nobody");
+		parse_error(p, args[0].column, "tcpproxy never serves as root: name another user, such as nobody");
 		return;
 	}
 	replace(&p->c->user, user);
@@ -172,7 +168,7 @@ void set_source(struct parser *p, const struct directive *d, struct word *args, 
 {
 	char shown[SHOWN_MAX];
 
-	if (!addr_parse(args[0].text, directive_field(p, d)))
+	if (!parse_address(p, args[0].text, directive_field(p, d), &parse_section(p)->source_zone))
 		parse_error(p, args[0].column,
 		            "%s is no address: \"source\" takes an address of this host, without "
 		            "a port",
@@ -181,16 +177,16 @@ void set_source(struct parser *p, const struct directive *d, struct word *args, 
 
 static bool read_resolver(struct parser *p, const struct word *w, struct addr *ret)
 {
-	char *host, *port;
+	char *host, *port, zone[ADDR_ZONE_MAX];
 	bool ok;
 
-	if (addr_parse(w->text, ret)) {
+	if (addr_parse_zone(w->text, ret, zone)) {
 		ret->port = 53;
 		return true;
 	}
 	if (endpoint_split(w->text, &host, &port))
 		return false;
-	ok = addr_parse(host, ret);
+	ok = addr_parse_zone(host, ret, zone);
 	ret->port = 53;
 	if (ok && port)
 		ok = port_parse(p->world, port, &ret->port);
@@ -206,11 +202,18 @@ void set_resolver(struct parser *p, const struct directive *d, struct word *args
 
 	c->resolvers = mem_resize(c->resolvers, c->n_resolvers + n, sizeof(*c->resolvers));
 	for (size_t i = 0; i < n; i++) {
-		if (read_resolver(p, &args[i], &c->resolvers[c->n_resolvers]))
+		struct addr *a = &c->resolvers[c->n_resolvers];
+
+		*a = (struct addr){.family = AF_UNSPEC};
+		if (read_resolver(p, &args[i], a) && !a->scope)
 			c->n_resolvers++;
-		else
+		else if (a->scope) /* c-ares would leave it out and ask none */
 			parse_error(p, args[i].column,
-			            "%s is no address of a name server: write ADDR or ADDR:PORT",
+			            "%s is an address of one link (%%), over which a name server cannot be asked: "
+			            "name another address of it",
+			            lex_show(args[i].text, shown));
+		else
+			parse_error(p, args[i].column, "%s is no address of a name server: write ADDR or ADDR:PORT",
 			            lex_show(args[i].text, shown));
 	}
 }
@@ -221,8 +224,8 @@ static size_t variable_name(const char *text)
 {
 	size_t n = 0;
 
-	while (isascii(text[n]) && (isalpha((unsigned char)text[n]) || text[n] == '_' ||
-	                            (n && isdigit((unsigned char)text[n]))))
+	while (isascii(text[n]) &&
+	       (isalpha((unsigned char)text[n]) || text[n] == '_' || (n && isdigit((unsigned char)text[n]))))
 		n++;
 	return n;
 }
@@ -235,8 +238,7 @@ void set_prefix(struct parser *p, const struct directive *d, struct word *args, 
 	char shown[SHOWN_MAX];
 
 	if (len == 0 || args[0].text[len] || len > 64) {
-		parse_error(p, args[0].column,
-		            "%s cannot begin the name of a variable: letters, digits and _ can",
+		parse_error(p, args[0].column, "%s cannot begin the name of a variable: letters, digits and _ can",
 		            lex_show(args[0].text, shown));
 		return;
 	}
@@ -304,12 +306,10 @@ void set_later(struct parser *p, const struct directive *d, struct word *args, s
 		const char *answer = peer_answer(args[i].text);
 
 		if (answer) {
-			parse_error(p, p->line->words[0].column,
-			            "\"%s\" is not yet supported in this version; %s", d->keyword,
-			            answer);
+			parse_error(p, p->line->words[0].column, "\"%s\" is not yet supported in this version; %s",
+			            d->keyword, answer);
 			return;
 		}
 	}
-	parse_error(p, p->line->words[0].column, "\"%s\" is not yet supported in this version",
-	            d->keyword);
+	parse_error(p, p->line->words[0].column, "\"%s\" is not yet supported in this version", d->keyword);
 }

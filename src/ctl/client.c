@@ -5,15 +5,17 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "base/text.h"
+#include "base/utf8.h"
 #include "os/sock.h"
 
-#define WAIT_MS  60000 /* an upgrade may take a while */
-#define HEAD_MAX 4200  /* a status line */
+#define CLIENT_WAIT_MS 60000 /* an upgrade may take a while */
+#define HEAD_MAX       4200  /* a status line */
 
-static void fail(struct answer *a, enum exit_code code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+static void fail(struct answer *a, enum exit_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 static void fail(struct answer *a, enum exit_code code, const char *fmt, ...)
 {
@@ -45,6 +47,22 @@ static int connect_to(const char *path)
 		return -error;
 	}
 	return fd;
+}
+
+/* Root does what the answer says only if it comes from root, or from the user that the socket was given to. False:
+ * *ret_uid is its user. */
+static bool is_trusted(const char *path, int fd, uid_t *ret_uid)
+{
+	struct ucred cred = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(cred);
+	struct stat st;
+
+	if (geteuid() != 0)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		cred.uid = (uid_t)-1;
+	*ret_uid = cred.uid;
+	return cred.uid == 0 || (cred.uid != (uid_t)-1 && stat(path, &st) == 0 && st.st_uid == cred.uid);
 }
 
 /* As the configuration quotes: "..." with \" and \\. */
@@ -93,7 +111,7 @@ static bool wait_for(int fd)
 	int ready;
 
 	do
-		ready = poll(&p, 1, WAIT_MS);
+		ready = poll(&p, 1, CLIENT_WAIT_MS);
 	while (ready < 0 && errno == EINTR);
 	return ready == 1;
 }
@@ -138,13 +156,12 @@ static void read_body(int fd, unsigned long long len, struct answer *a, const ch
 	static char chunk[65536];
 
 	while (a->text.len < len) {
-		size_t want =
-		    len - a->text.len < sizeof(chunk) ? (size_t)(len - a->text.len) : sizeof(chunk);
+		size_t want = len - a->text.len < sizeof(chunk) ? (size_t)(len - a->text.len) : sizeof(chunk);
 		ssize_t n = receive(fd, chunk, want);
 
 		if (n <= 0) {
-			fail(a, NO_DAEMON, "%s: the answer was cut off after %zu of %llu bytes",
-			     path, a->text.len, len);
+			fail(a, NO_DAEMON, "%s: the answer was cut off after %zu of %llu bytes", path, a->text.len,
+			     len);
 			return;
 		}
 		buf_add(&a->text, chunk, (size_t)n);
@@ -156,6 +173,7 @@ void client_ask(const char *path, char *const *words, size_t n, struct answer *r
 	unsigned long long len;
 	char head[HEAD_MAX];
 	int fd, used = 0;
+	uid_t uid;
 
 	*ret = (struct answer){.ok = true};
 	for (size_t i = 0; i < n; i++)
@@ -165,13 +183,18 @@ void client_ask(const char *path, char *const *words, size_t n, struct answer *r
 		}
 	fd = connect_to(path);
 	if (fd < 0) {
-		fail(ret, NO_DAEMON, "%s: %s: is tcpproxy running there, with \"admin unix:%s\"?",
-		     path, strerror(-fd), path);
+		fail(ret, NO_DAEMON, "%s: %s: is tcpproxy running there, with \"admin unix:%s\"?", path, strerror(-fd),
+		     path);
 		return;
 	}
-	if (!send_request(fd, words, n) || !read_head(fd, head, ret)) {
+	if (!is_trusted(path, fd, &uid)) {
+		fail(ret, NO_DAEMON,
+		     "%s: user %u listens there, who is neither root nor the owner of the socket: nothing was asked",
+		     path, (unsigned)uid);
+	} else if (!send_request(fd, words, n) || !read_head(fd, head, ret)) {
 		fail(ret, NO_DAEMON, "%s: no answer", path);
 	} else if (strncmp(head, "error ", 6) == 0) {
+		utf8_tame(head, strlen(head));
 		fail(ret, REFUSED, "%s", head + 6);
 	} else if (sscanf(head, "ok %d %llu", &ret->code, &len) == 2) {
 		read_body(fd, len, ret, path);

@@ -1,4 +1,4 @@
-/* tcpproxyctl - asks and steers a running tcpproxy over its admin socket. */
+/* tcpproxyctl - inspects and controls a running tcpproxy over its admin socket. */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,17 +6,20 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/client.h"
 #include "ctl/tap.h"
 #include "ctl/top.h"
+#include "os/proc.h"
 
 #define DEFAULT_SOCKET "/run/tcpproxy/admin.sock"
 
 static const struct command {
 	const char *name, *arguments, *help;
 } commands[] = {
-#define COMMAND(name, arguments, function, help) {name, arguments, help},
-#define HERE(name, arguments, function, help)    {name, arguments, help},
+#define COMMAND(name, arguments, function, changes, help) {name, arguments, help},
+#define HERE(name, arguments, function, help)             {name, arguments, help},
 #include "admin/commands.def"
 #undef COMMAND
 #undef HERE
@@ -37,8 +40,8 @@ static void print_help(void)
 		printf("  %s%s%s\n      %s\n", commands[i].name, *commands[i].arguments ? " " : "",
 		       commands[i].arguments, commands[i].help);
 	printf("\n"
-	       "a FILTER is one or more of: ID, service=PORT, client=ADDRESS[/BITS|:PORT],\n"
-	       "server=HOST:PORT, state=STATE; all of them must fit\n");
+	       "a FILTER is one or more of: ID, service=NAME|PORT, client=ADDRESS[/BITS|:PORT],\n"
+	       "server=NAME|HOST:PORT, state=STATE; all of them must fit\n");
 }
 
 static int run(const char *path, char **words, size_t n)
@@ -48,6 +51,8 @@ static int run(const char *path, char **words, size_t n)
 
 	client_ask(path, words, n, &a);
 	code = a.code;
+	if (a.ok && isatty(STDOUT_FILENO))
+		utf8_tame(a.text.s, a.text.len);
 	if (!a.ok)
 		fprintf(stderr, "tcpproxyctl: %s\n", a.text.s);
 	else if (a.text.len > 0 && fwrite(a.text.s, 1, a.text.len, stdout) != a.text.len)
@@ -63,11 +68,11 @@ static int run(const char *path, char **words, size_t n)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-	    {"socket", required_argument, NULL, 's'},
-	    {"json", no_argument, NULL, 'j'},
-	    {"version", no_argument, NULL, 'V'},
-	    {"help", no_argument, NULL, 'h'},
-	    {0},
+	        {"socket", required_argument, NULL, 's'},
+	        {"json", no_argument, NULL, 'j'},
+	        {"version", no_argument, NULL, 'V'},
+	        {"help", no_argument, NULL, 'h'},
+	        {0},
 	};
 	const char *path = DEFAULT_SOCKET;
 	char **words;
@@ -75,8 +80,9 @@ int main(int argc, char **argv)
 	bool json = false;
 	int letter;
 
+	proc_fill_streams();             /* an answer may not go where the next thing that is opened leads */
 	argv[0] = (char *)"tcpproxyctl"; /* in every message, whatever we were called as */
-	/* what stands behind the command is its own */
+	/* what stands after the command is its own */
 	while ((letter = getopt_long(argc, argv, "+s:jVh", longs, NULL)) != -1) {
 		switch (letter) {
 		case 's':

@@ -11,11 +11,12 @@
 #include "base/ring.h"
 #include "base/tapread.h"
 #include "ctl/client.h"
+#include "os/safepath.h"
 #include "os/shm.h"
 
 static volatile sig_atomic_t stop;
 
-static void on_signal(int sig)
+static void tap_on_signal(int sig)
 {
 	stop = sig;
 }
@@ -23,10 +24,16 @@ static void on_signal(int sig)
 static int follow(const struct answer *a, struct tap_view *v, int to)
 {
 	size_t n = a->n_fds - 1;
-	struct ring **rings = mem_alloc((n + 1) * sizeof(*rings));
+	struct ring **rings;
 	uint64_t lost = 0;
 	int rc = 0;
 
+	if (a->n_fds == 0) {
+		fprintf(stderr, "tcpproxyctl: the answer is text, where descriptors to read from belong: is this a "
+		                "tcpproxy?\n");
+		return NO_DAEMON;
+	}
+	rings = mem_alloc((n + 1) * sizeof(*rings));
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		rings[i] = shm_map(a->fds[i + 1], ring_size(TAP_RING));
 		if (!rings[i])
@@ -41,7 +48,7 @@ static int follow(const struct answer *a, struct tap_view *v, int to)
 		        "written\n",
 		        (unsigned long long)lost);
 	if (rc == -EPIPE && to == STDOUT_FILENO)
-		return DONE; /* whoever read has enough */
+		return DONE; /* the reader has enough */
 	if (rc < 0)
 		fprintf(stderr, "tcpproxyctl: writing what was seen: %s\n", strerror(-rc));
 	return rc < 0 ? REFUSED : DONE;
@@ -71,8 +78,7 @@ static bool take_file(char **words, size_t *n, const char **file)
 
 static int show(const char *path, char **words, size_t n, bool pcapng, int to)
 {
-	struct tap_view *v =
-	    pcapng ? tap_view_pcapng("tcpproxyctl " TCPPROXY_VERSION) : tap_view_text();
+	struct tap_view *v = pcapng ? tap_view_pcapng("tcpproxyctl " TCPPROXY_VERSION) : tap_view_text();
 	struct answer a;
 	int code;
 
@@ -89,7 +95,7 @@ static int show(const char *path, char **words, size_t n, bool pcapng, int to)
 
 int ctl_tap(const char *path, char **words, size_t n)
 {
-	struct sigaction sa = {.sa_handler = on_signal};
+	struct sigaction sa = {.sa_handler = tap_on_signal};
 	const char *file = NULL;
 	int to = STDOUT_FILENO, code;
 
@@ -101,9 +107,9 @@ int ctl_tap(const char *path, char **words, size_t n)
 	sigaction(SIGTERM, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	if (file && strcmp(file, "-") != 0)
-		to = open(file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+		to = safepath_open_new(file, 0600);
 	if (to < 0) {
-		fprintf(stderr, "tcpproxyctl: %s: %s\n", file, strerror(errno));
+		fprintf(stderr, "tcpproxyctl: cannot write to %s: %s\n", file, safepath_error(-to));
 		return REFUSED;
 	}
 	code = show(path, words, n, file != NULL, to);

@@ -13,7 +13,9 @@
 
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/utf8.h"
 #include "ctl/client.h"
+#include "ctl/failing.h"
 
 #define LINE_WIDTH 512
 
@@ -30,9 +32,10 @@ struct top {
 	char *text;   /* the last answer; lines point into it */
 	char **lines; /* [0] is the head */
 	size_t n_lines;
-	size_t first;      /* line at the top of the screen, from 1 */
-	char chosen[24];   /* id of the chosen connection; "": none */
-	char message[256]; /* in the last line until the next key */
+	size_t first;             /* line at the top of the screen, from 1 */
+	char chosen[24];          /* id of the chosen connection; "": none */
+	char message[256];        /* in the last line until the next key */
+	char failing[LINE_WIDTH]; /* servers; "": none */
 };
 
 /* ---- asking ---- */
@@ -83,10 +86,29 @@ static bool refresh_list(struct top *t)
 	if (ok) {
 		free(t->text);
 		t->text = buf_detach(&a.text);
+		utf8_tame(t->text, strlen(t->text));
 		split(t);
 	}
 	answer_release(&a);
 	return ok;
+}
+
+static void refresh_failing(struct top *t)
+{
+	char *words[] = {(char *)"status"};
+	struct answer a;
+
+	if (ask(t, words, 1, &a))
+		failing_servers(a.text.s, t->failing, sizeof(t->failing));
+	answer_release(&a);
+}
+
+static bool refresh_all(struct top *t)
+{
+	if (!refresh_list(t))
+		return false;
+	refresh_failing(t);
+	return true;
 }
 
 static void kill_chosen(struct top *t)
@@ -148,20 +170,30 @@ static void put_line(int y, const char *text, attr_t attributes)
 	attrset(A_NORMAL);
 }
 
+/* Above the first connection. */
+static int head_lines(const struct top *t)
+{
+	return *t->failing ? 3 : 2;
+}
+
 static void draw_head(const struct top *t)
 {
 	char line[LINE_WIDTH];
 
-	snprintf(line, sizeof(line), "tcpproxyctl top: %zu connections by %s%s",
-	         t->n_lines ? t->n_lines - 1 : 0, columns[t->sort], t->paused ? ", paused" : "");
+	snprintf(line, sizeof(line), "tcpproxyctl top: %zu connections by %s%s", t->n_lines ? t->n_lines - 1 : 0,
+	         columns[t->sort], t->paused ? ", paused" : "");
 	put_line(0, line, A_BOLD);
+	if (*t->failing) {
+		snprintf(line, sizeof(line), "failed: %.*s", LINE_WIDTH - 16, t->failing);
+		put_line(1, line, A_BOLD);
+	}
 	if (t->n_lines)
-		put_line(1, t->lines[0], A_REVERSE);
+		put_line(head_lines(t) - 1, t->lines[0], A_REVERSE);
 }
 
 static void draw(struct top *t)
 {
-	int height = getmaxy(stdscr), rows = height - 3;
+	int height = getmaxy(stdscr), head = head_lines(t), rows = height - head - 1;
 	size_t chosen = chosen_line(t);
 
 	erase();
@@ -179,11 +211,9 @@ static void draw(struct top *t)
 	for (int y = 0; y < rows && t->first + (size_t)y < t->n_lines; y++) {
 		size_t i = t->first + (size_t)y;
 
-		put_line(y + 2, t->lines[i], i == chosen ? A_STANDOUT : A_NORMAL);
+		put_line(y + head, t->lines[i], i == chosen ? A_STANDOUT : A_NORMAL);
 	}
-	put_line(height - 1,
-	         *t->message ? t->message : "arrows choose   < > sort   k kill   p pause   q quit",
-	         A_DIM);
+	put_line(height - 1, *t->message ? t->message : "arrows choose   < > sort   k kill   p pause   q quit", A_DIM);
 	refresh();
 }
 
@@ -210,9 +240,9 @@ static void next_column(struct top *t, size_t by)
 }
 
 /* false: it is to end. */
-static bool obey(struct top *t, int key)
+static bool dispatch(struct top *t, int key)
 {
-	int page = getmaxy(stdscr) - 4;
+	int page = getmaxy(stdscr) - head_lines(t) - 2;
 
 	*t->message = '\0';
 	switch (key) {
@@ -246,8 +276,7 @@ static bool obey(struct top *t, int key)
 		break;
 	case 'k':
 		if (!chosen_line(t))
-			snprintf(t->message, sizeof(t->message),
-			         "choose a connection with the arrow keys");
+			snprintf(t->message, sizeof(t->message), "choose a connection with the arrow keys");
 		else if (sure(t))
 			kill_chosen(t);
 		break;
@@ -273,9 +302,9 @@ static void run(struct top *t)
 		timeout((int)t->period_ms);
 		key = getch();
 		if (key == ERR && !t->paused)
-			refresh_list(t);
+			refresh_all(t);
 		else if (key != ERR)
-			go_on = obey(t, key);
+			go_on = dispatch(t, key);
 	}
 	endwin();
 }
@@ -306,11 +335,10 @@ int ctl_top(const char *path, char **words, size_t n)
 	t.filters = words + 1;
 	t.n_filters = n - 1;
 	if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)) {
-		fprintf(stderr,
-		        "tcpproxyctl: \"top\" needs a terminal; \"connections\" does not\n");
+		fprintf(stderr, "tcpproxyctl: \"top\" needs a terminal; \"connections\" does not\n");
 		return REFUSED;
 	}
-	if (!refresh_list(&t)) {
+	if (!refresh_all(&t)) {
 		fprintf(stderr, "tcpproxyctl: %s\n", t.message);
 		return REFUSED;
 	}

@@ -7,9 +7,14 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/mem.h"
 
-#define KIND_SHIFT 56
+#define KIND_SHIFT       56
+#define CATCH_UP_BATCHES 64  /* a flood of events must not hold up the timers for ever */
+#define KEEP_MS          100 /* until what could not be watched is looked at again */
+
+static void loop_try_again(void *arg);
 
 /* ---- timers: a binary heap, the earliest first; place 1 is the root ---- */
 
@@ -119,12 +124,22 @@ int loop_add(struct loop *l, int fd, uint32_t events, uint64_t token)
 {
 	int rc = control(l, EPOLL_CTL_ADD, fd, events, token);
 
+	if (rc == -EEXIST && events & EPOLLEXCLUSIVE) { /* which cannot be changed */
+		loop_remove(l, fd);
+		return control(l, EPOLL_CTL_ADD, fd, events, token);
+	}
 	return rc == -EEXIST ? control(l, EPOLL_CTL_MOD, fd, events, token) : rc;
 }
 
 int loop_change(struct loop *l, int fd, uint32_t events, uint64_t token)
 {
 	return control(l, EPOLL_CTL_MOD, fd, events, token);
+}
+
+const char *loop_error_text(int error)
+{
+	return error == ENOSPC ? "this user watches too many descriptors (see fs.epoll.max_user_watches)"
+	                       : strerror(error);
 }
 
 void loop_remove(struct loop *l, int fd)
@@ -153,6 +168,15 @@ static void watch_event(void *arg, uint64_t number, uint32_t events)
 		w->fn(w->arg, events);
 }
 
+int loop_watched(struct loop *l, uint64_t token)
+{
+	struct watch *w = (struct watch *)(uintptr_t)(token & ((1ULL << KIND_SHIFT) - 1));
+
+	if (loop_kind(token) != LOOP_KIND_WATCH || (l->inherited && !*find(l, w)))
+		return -1;
+	return w->fn ? w->fd : -1;
+}
+
 static void unlist(struct loop *l, struct watch *w)
 {
 	struct watch **link = find(l, w);
@@ -161,11 +185,21 @@ static void unlist(struct loop *l, struct watch *w)
 		*link = w->next;
 }
 
-int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,
-	      void (*fn)(void *arg, uint32_t events), void *arg)
+/* It may be added once more as it is; or not have been anything yet. */
+static void forget_again(struct loop *l, struct watch *w)
+{
+	uint32_t place = w->again.place;
+
+	if (place && place <= l->n_timers && l->heap[place] == &w->again)
+		timer_clear(l, &w->again);
+}
+
+int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events, void (*fn)(void *arg, uint32_t events),
+              void *arg)
 {
 	int rc;
 
+	forget_again(l, w);
 	if (l->inherited)
 		unlist(l, w);
 	*w = (struct watch){.fd = fd, .fn = fn, .arg = arg, .next = l->watches};
@@ -180,8 +214,47 @@ int watch_add(struct loop *l, struct watch *w, int fd, uint32_t events,
 	return rc;
 }
 
+static void keep_trying(struct loop *l, struct watch *w)
+{
+	timer_set(l, &w->again, l->now_ms + KEEP_MS, loop_try_again, w);
+}
+
+static void loop_try_again(void *arg)
+{
+	struct watch *w = arg;
+
+	if (loop_add(w->loop, w->fd, w->events, loop_token(LOOP_KIND_WATCH, (uintptr_t)w)) < 0)
+		keep_trying(w->loop, w);
+	else
+		w->loop->told = false;
+	w->fn(w->arg, w->events); /* may have removed it when it returns */
+}
+
+void watch_keep(struct loop *l, struct watch *w, int fd, uint32_t events, void (*fn)(void *arg, uint32_t events),
+                void *arg)
+{
+	int rc = watch_add(l, w, fd, events, fn, arg);
+
+	if (rc == 0)
+		return;
+	if (!l->told)
+		log_error("what other processes of ours say cannot be watched: %s: looking every 0.1 s",
+		          loop_error_text(-rc));
+	l->told = true;
+	*w = (struct watch){.fd = fd, .fn = fn, .arg = arg, .loop = l, .events = events};
+	if (l->inherited) {
+		w->next = l->watches;
+		l->watches = w;
+	}
+	keep_trying(l, w);
+}
+
 int watch_change(struct loop *l, struct watch *w, uint32_t events)
 {
+	if (w->again.place) {
+		w->events = events;
+		return 0;
+	}
 	return loop_change(l, w->fd, events, loop_token(LOOP_KIND_WATCH, (uintptr_t)w));
 }
 
@@ -191,6 +264,7 @@ void watch_remove(struct loop *l, struct watch *w)
 
 	if (!w->fn || w->fd < 0)
 		return;
+	timer_clear(l, &w->again);
 	loop_remove(l, w->fd);
 	if (l->inherited)
 		unlist(l, w);
@@ -275,31 +349,83 @@ static int wait_ms(const struct loop *l, int max_wait_ms)
 	return (int)wait;
 }
 
-int loop_turn(struct loop *l, int max_wait_ms)
+/* One batch. Returns how many, -EINTR: the kernel has not looked, or another -errno. */
+static int wait_for_events(struct loop *l, int ms)
 {
-	int n = epoll_wait(l->epfd, l->events, l->n_events, wait_ms(l, max_wait_ms));
+	int64_t before_us = spin_before_wait(l);
+	int n = epoll_wait(l->epfd, l->events, l->n_events, ms);
 
-	if (n < 0 && errno != EINTR)
+	if (n < 0)
 		return -errno;
-	l->now_ms = clock_mono_ms();
+	spin_after_wait(l, before_us, n);
+	return n;
+}
+
+static void handle_events(struct loop *l, int n)
+{
 	l->turns++;
-	l->busy = false;
 	if (l->before && n > 0)
 		l->before(l->before_arg, l->events, n);
-	dispatch(l, n < 0 ? 0 : n);
-	run_timers(l);
-	if (l->after)
-		l->after(l->after_arg);
+	dispatch(l, n);
+}
+
+/* What came before a time limit counts, however late we look: we may have been stopped (SIGCONT interrupts epoll_wait()
+ * before it has looked), suspended with the machine, or busy. So all that the kernel had by now_ms is handled before
+ * a timer is run. The kernel hands out events in the order in which they came. */
+static int catch_up(struct loop *l)
+{
+	for (int i = 0; i < CATCH_UP_BATCHES; i++) {
+		int n = wait_for_events(l, 0);
+
+		if (n == -EINTR)
+			continue;
+		if (n < 0)
+			return n;
+		handle_events(l, n);
+		if (n < l->n_events)
+			break;
+	}
 	return 0;
 }
 
-int loop_run(struct loop *l)
+static bool timer_is_due(const struct loop *l)
+{
+	return l->n_timers > 0 && l->heap[1]->at_ms <= l->now_ms;
+}
+
+int loop_turn(struct loop *l, int max_wait_ms)
+{
+	int n = wait_for_events(l, wait_ms(l, max_wait_ms));
+	int rc;
+
+	if (n < 0 && n != -EINTR)
+		return n;
+	l->now_ms = clock_mono_ms();
+	l->busy = false;
+	handle_events(l, n > 0 ? n : 0);
+	rc = timer_is_due(l) ? catch_up(l) : 0;
+	if (rc < 0)
+		return rc;
+	run_timers(l);
+	if (l->after)
+		l->after(l->after_arg);
+	spin_after_turn(l, loop_watched);
+	return 0;
+}
+
+_Noreturn void loop_failed(int rc)
+{
+	log_error("waiting for events: %s: nothing is served like this, so this process aborts, to be replaced",
+	          strerror(-rc));
+	abort();
+}
+
+void loop_run(struct loop *l)
 {
 	while (!l->stop) {
 		int rc = loop_turn(l, -1);
 
 		if (rc < 0)
-			return rc;
+			loop_failed(rc);
 	}
-	return 0;
 }

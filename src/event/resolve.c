@@ -1,202 +1,184 @@
 #include "event/resolve.h"
 
-#include <ares.h>
-#include <ctype.h>
-#include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
+#include "event/resolve_parts.h"
 
-#define QUERY_TIMEOUT_MS 2000
-#define QUERY_TRIES      3
-#define NAME_MAX_LEN     255
+#define RESOLV_CONF   "/etc/resolv.conf"
+#define NSSWITCH_CONF "/etc/nsswitch.conf"
 
-/* A socket of c-ares. They are few and come and go, so the structs are used again, never freed:
- * an event that is under way finds its watch in any case. */
-struct resolver_socket {
-	struct resolver_socket *next;
-	struct watch watch; /* fd -1: unused */
-	struct resolver *resolver;
-};
+/* ---- the system's files ---- */
 
-/* c-ares cannot take back a single query: who does not want the answer any more has its functions
- * cleared, and the request goes when c-ares is done with it. */
-struct request {
-	struct request *next, **link;
-	struct resolver *resolver;
-	resolve_fn *host_fn;
-	resolve_name_fn *name_fn;
-	void *arg;
-	struct addr client;
-	char name[NAME_MAX_LEN + 1]; /* to be verified */
-	struct timer limit;
-};
+static const char *file_path(const struct resolver *r, int i)
+{
+	return i == FILE_RESOLV ? r->setup.resolv_conf : NSSWITCH_CONF;
+}
 
-struct resolver {
-	struct loop *loop;
-	ares_channel channel;
-	struct timer timer;
-	struct resolver_socket *sockets;
-	struct request *requests;
-};
+/* false: it cannot be looked at now. */
+static bool look_at_file(const char *path, struct file_stamp *ret)
+{
+	struct stat st;
 
-/* ---- c-ares on the loop ---- */
+	if (stat(path, &st) < 0)
+		return false;
+	*ret = (struct file_stamp){st.st_dev, st.st_ino, st.st_size, st.st_mtim, st.st_ctim};
+	return true;
+}
 
-static void set_timer(struct resolver *r);
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
 
-static void on_timer(void *arg)
+static bool same_stamp(const struct file_stamp *a, const struct file_stamp *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && same_time(&a->modified, &b->modified) &&
+	       same_time(&a->changed, &b->changed);
+}
+
+/* Notes how the files are now. Returns the path of one that is another than it was; NULL: none. One that has vanished may be
+ * on its way to be replaced: what it said holds until then. */
+static const char *find_change(struct resolver *r)
+{
+	const char *changed = NULL;
+
+	for (int i = N_FILES - 1; i >= 0; i--) {
+		struct file_stamp now;
+
+		if (!look_at_file(file_path(r, i), &now) || same_stamp(&now, &r->stamps[i]))
+			continue;
+		r->stamps[i] = now;
+		changed = file_path(r, i);
+	}
+	return changed;
+}
+
+/* ---- the servers to ask ---- */
+
+static void resolve_sweep(void *arg)
 {
 	struct resolver *r = arg;
+	struct channel **link = &r->channels->next, *ch;
 
-	ares_process_fd(r->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	set_timer(r);
-}
-
-/* After everything that may have started or ended a query. */
-static void set_timer(struct resolver *r)
-{
-	struct timeval tv;
-
-	if (!ares_timeout(r->channel, NULL, &tv)) {
-		timer_clear(r->loop, &r->timer);
-		return;
+	while ((ch = *link)) {
+		if (ch->questions > 0) {
+			link = &ch->next;
+			continue;
+		}
+		*link = ch->next;
+		channel_free(ch);
 	}
-	timer_set(r->loop, &r->timer,
-	          clock_mono_ms() + (int64_t)tv.tv_sec * 1000 + (tv.tv_usec + 999) / 1000, on_timer,
-	          r);
 }
 
-static void on_socket(void *arg, uint32_t events)
+/* Not at once: c-ares may just be calling back. */
+static void sweep_soon(struct resolver *r)
 {
-	struct resolver_socket *s = arg;
-	struct resolver *r = s->resolver;
-	int fd = s->watch.fd;
-
-	ares_process_fd(r->channel, events & ~(uint32_t)EPOLLOUT ? fd : ARES_SOCKET_BAD,
-	                events & EPOLLOUT ? fd : ARES_SOCKET_BAD);
-	set_timer(r);
+	timer_set(r->setup.loop, &r->sweep, clock_mono_ms(), resolve_sweep, r);
 }
 
-static struct resolver_socket *find_socket(struct resolver *r, int fd)
+/* From now on a new channel is asked; those before it end what they have begun. */
+static int begin_channel(struct resolver *r)
 {
-	for (struct resolver_socket *s = r->sockets; s; s = s->next)
-		if (s->watch.fd == fd)
-			return s;
-	return NULL;
+	struct channel *ch;
+	int rc = channel_new(r, r->servers, r->n_servers, &ch);
+
+	if (rc < 0)
+		return rc;
+	ch->next = r->channels;
+	r->channels = ch;
+	if (ch->next)
+		sweep_soon(r);
+	return 0;
 }
 
-static struct resolver_socket *new_socket(struct resolver *r)
+bool resolver_refresh(struct resolver *r)
 {
-	struct resolver_socket *s = find_socket(r, -1);
+	const char *path = r->n_servers == 0 ? find_change(r) : NULL;
+	struct channel *before = r->channels;
+	char servers[CHANNEL_TEXT];
+	int rc;
 
-	if (s)
-		return s;
-	s = mem_alloc(sizeof(*s));
-	s->resolver = r;
-	s->next = r->sockets;
-	r->sockets = s;
-	return s;
-}
-
-/* c-ares wants this of its socket from now on; neither: it closes it next. */
-static void on_socket_state(void *data, ares_socket_t fd, int readable, int writable)
-{
-	struct resolver *r = data;
-	struct resolver_socket *s = find_socket(r, fd);
-	uint32_t events = (readable ? (uint32_t)EPOLLIN : 0) | (writable ? (uint32_t)EPOLLOUT : 0);
-
-	if (!events) {
-		if (s)
-			watch_remove(r->loop, &s->watch);
-	} else if (s) {
-		watch_change(r->loop, &s->watch, events);
-	} else {
-		/* If it cannot be watched, its queries time out. */
-		s = new_socket(r);
-		watch_add(r->loop, &s->watch, fd, events, on_socket, s);
+	if (!path)
+		return false;
+	rc = begin_channel(r);
+	if (rc < 0) {
+		log_error("looking up %s: %s has changed, but cannot be used: %s: going on as before", r->setup.purpose,
+		          path, strerror(-rc));
+		return false;
 	}
+	if (channel_same(before, r->channels)) { /* written again with what it said already */
+		channel_free(r->channels);
+		r->channels = before;
+		return false;
+	}
+	channel_describe(r->channels, servers, sizeof(servers));
+	log_info("looking up %s: %s has changed, asking %s from now on", r->setup.purpose, path, servers);
+	return true;
+}
+
+static bool same_servers(const struct resolver *r, const struct addr *servers, size_t n)
+{
+	return r->n_servers == n && (n == 0 || memcmp(r->servers, servers, n * sizeof(*servers)) == 0);
+}
+
+static void take_servers(struct resolver *r, const struct addr *servers, size_t n)
+{
+	free(r->servers);
+	r->servers = mem_alloc(n * sizeof(*servers) + 1);
+	r->n_servers = n;
+	if (n > 0)
+		memcpy(r->servers, servers, n * sizeof(*servers));
+}
+
+int resolver_set_servers(struct resolver *r, const struct addr *servers, size_t n)
+{
+	int rc;
+
+	if (same_servers(r, servers, n))
+		return resolver_refresh(r);
+	take_servers(r, servers, n);
+	find_change(r);
+	rc = begin_channel(r);
+	return rc < 0 ? rc : 1;
 }
 
 /* ---- life ---- */
 
-static int error_from_ares(int status)
-{
-	return status == ARES_ENOMEM ? -ENOMEM : -EINVAL;
-}
-
-static int set_servers(struct resolver *r, const struct addr *servers, size_t n)
-{
-	struct ares_addr_port_node *nodes;
-	int status;
-
-	if (n == 0)
-		return 0;
-	nodes = mem_alloc(n * sizeof(*nodes));
-	for (size_t i = 0; i < n; i++) {
-		int port = servers[i].port ? servers[i].port : 53;
-
-		nodes[i].next = i + 1 < n ? &nodes[i + 1] : NULL;
-		nodes[i].family = servers[i].family;
-		nodes[i].udp_port = port;
-		nodes[i].tcp_port = port;
-		memcpy(&nodes[i].addr, servers[i].ip, sizeof(nodes[i].addr));
-	}
-	status = ares_set_servers_ports(r->channel, nodes);
-	free(nodes);
-	return status == ARES_SUCCESS ? 0 : error_from_ares(status);
-}
-
-int resolver_new(struct loop *l, const struct addr *servers, size_t n, struct resolver **ret)
+int resolver_new(const struct resolver_setup *setup, const struct addr *servers, size_t n, struct resolver **ret)
 {
 	struct resolver *r = mem_alloc(sizeof(*r));
-	struct ares_options options = {
-	    .timeout = QUERY_TIMEOUT_MS,
-	    .tries = QUERY_TRIES,
-	    .sock_state_cb = on_socket_state,
-	    .sock_state_cb_data = r,
-	};
-	int rc, status;
+	int rc;
 
-	r->loop = l;
-	status = ares_init_options(&r->channel, &options,
-	                           ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB);
-	if (status != ARES_SUCCESS) {
-		free(r);
-		return error_from_ares(status);
-	}
-	rc = set_servers(r, servers, n);
-	if (rc < 0) {
+	r->setup = *setup;
+	if (!r->setup.resolv_conf)
+		r->setup.resolv_conf = RESOLV_CONF;
+	take_servers(r, servers, n);
+	find_change(r); /* before it is read: what changes meanwhile is read again */
+	rc = begin_channel(r);
+	if (rc < 0)
 		resolver_free(r);
-		return rc;
-	}
-	*ret = r;
-	return 0;
-}
-
-static void forget(struct request *q)
-{
-	q->host_fn = NULL;
-	q->name_fn = NULL;
-	timer_clear(q->resolver->loop, &q->limit);
+	else
+		*ret = r;
+	return rc;
 }
 
 void resolver_free(struct resolver *r)
 {
-	struct resolver_socket *s;
+	struct channel *ch;
 
 	if (!r)
 		return;
 	for (struct request *q = r->requests; q; q = q->next)
-		forget(q);
-	ares_destroy(r->channel); /* calls back for every query, which frees the requests */
-	timer_clear(r->loop, &r->timer);
-	while ((s = r->sockets)) {
-		r->sockets = s->next;
-		free(s);
+		request_forget(q);
+	while ((ch = r->channels)) {
+		r->channels = ch->next;
+		channel_free(ch); /* calls back for every query, which frees the requests */
 	}
+	timer_clear(r->setup.loop, &r->sweep);
+	free(r->servers);
 	free(r);
 }
 
@@ -204,46 +186,53 @@ void resolve_cancel(struct resolver *r, const void *arg)
 {
 	for (struct request *q = r->requests; q; q = q->next)
 		if (q->arg == arg)
-			forget(q);
+			request_forget(q);
 }
 
 /* ---- requests ---- */
 
-static struct request *new_request(struct resolver *r, void *arg)
+void request_begin(struct resolver *r, struct request *q, void *arg)
 {
-	struct request *q = mem_alloc(sizeof(*q));
-
+	resolver_refresh(r);
 	q->resolver = r;
+	q->channel = r->channels;
+	q->channel->questions++;
 	q->arg = arg;
+	q->wanted = true;
 	q->next = r->requests;
 	q->link = &r->requests;
 	if (q->next)
 		q->next->link = &q->next;
 	r->requests = q;
-	return q;
 }
 
-static void free_request(struct request *q)
+void request_forget(struct request *q)
 {
-	forget(q);
+	q->wanted = false;
+	timer_clear(q->resolver->setup.loop, &q->timer);
+}
+
+void request_end(struct request *q)
+{
+	request_forget(q);
+	q->channel->questions--;
+	if (q->channel != q->resolver->channels)
+		sweep_soon(q->resolver);
 	*q->link = q->next;
 	if (q->next)
 		q->next->link = q->link;
-	free(q);
 }
 
-static void start_addrinfo(struct request *q, const char *host, int family,
-                           ares_addrinfo_callback fn)
+/* ---- what both kinds need ---- */
+
+void request_ask(struct request *q, const char *host, int family, ares_addrinfo_callback fn, void *arg)
 {
 	struct ares_addrinfo_hints hints = {.ai_family = family, .ai_socktype = SOCK_STREAM};
 
-	ares_getaddrinfo(q->resolver->channel, host, NULL, &hints, fn, q);
+	ares_getaddrinfo(q->channel->servers, host, NULL, &hints, fn, arg);
 }
 
-/* ---- a host's addresses ---- */
-
-/* The addresses of a list, in its order. The caller frees them. */
-static struct addr *take_addrs(const struct ares_addrinfo *ai, size_t *n, uint32_t *ttl_s)
+struct addr *resolver_take_addrs(const struct ares_addrinfo *ai, size_t *n, uint32_t *ttl_s)
 {
 	struct addr *addrs;
 	size_t count = 0;
@@ -265,131 +254,4 @@ static struct addr *take_addrs(const struct ares_addrinfo *ai, size_t *n, uint32
 	if (*n == 0)
 		*ttl_s = 0;
 	return addrs;
-}
-
-static void on_host(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
-{
-	struct request *q = arg;
-	resolve_fn *fn = q->host_fn;
-	void *fn_arg = q->arg;
-	struct resolve_result result = {.error = status};
-	struct addr *addrs;
-
-	free_request(q);
-	addrs = take_addrs(ai, &result.n, &result.ttl_s);
-	if (ai)
-		ares_freeaddrinfo(ai);
-	if (status == ARES_SUCCESS && result.n == 0)
-		result.error = ARES_ENODATA;
-	result.addrs = addrs;
-	result.why = result.error ? ares_strerror(result.error) : NULL;
-	if (fn)
-		fn(fn_arg, &result);
-	free(addrs);
-}
-
-void resolve_host(struct resolver *r, const char *host, resolve_fn *fn, void *arg)
-{
-	struct addr literal;
-	struct request *q;
-
-	/* c-ares 1.18 asks the name servers even for these. */
-	if (addr_parse(host, &literal)) {
-		fn(arg, &(struct resolve_result){.addrs = &literal, .n = 1, .ttl_s = UINT32_MAX});
-		return;
-	}
-	q = new_request(r, arg);
-	q->host_fn = fn;
-	start_addrinfo(q, host, AF_UNSPEC, on_host);
-	set_timer(r);
-}
-
-/* ---- a client's name ---- */
-
-static void answer_name(struct request *q, const char *name)
-{
-	resolve_name_fn *fn = q->name_fn;
-
-	forget(q);
-	if (fn)
-		fn(q->arg, name);
-}
-
-static void on_limit(void *arg)
-{
-	answer_name(arg, "");
-}
-
-/* The owner of an address can call it what he likes, and programs put names into shell commands,
- * logs and file names. A `-` in front would be an option. Copies in lower case, as UCSPI wants it.
- */
-static bool take_clean_name(const char *name, char ret[NAME_MAX_LEN + 1])
-{
-	size_t len = strlen(name);
-
-	if (len == 0 || len > NAME_MAX_LEN || *name == '-' || *name == '.')
-		return false;
-	for (size_t i = 0; i <= len; i++) {
-		unsigned char c = (unsigned char)name[i];
-
-		if (c && (c >= 0x80 || (!isalnum(c) && !strchr("._-", c))))
-			return false;
-		ret[i] = (char)tolower(c);
-	}
-	return true;
-}
-
-static bool holds_host(const struct addr *addrs, size_t n, struct addr host)
-{
-	host.scope = 0; /* no name server knows our interfaces */
-	for (size_t i = 0; i < n; i++)
-		if (addr_same_host(&addrs[i], &host))
-			return true;
-	return false;
-}
-
-static void on_forward(void *arg, int status, int timeouts, struct ares_addrinfo *ai)
-{
-	struct request *q = arg;
-	struct addr *addrs;
-	uint32_t ttl_s;
-	size_t n;
-
-	addrs = take_addrs(ai, &n, &ttl_s);
-	if (ai)
-		ares_freeaddrinfo(ai);
-	answer_name(q, holds_host(addrs, n, q->client) ? q->name : "");
-	free(addrs);
-	free_request(q);
-}
-
-static void on_reverse(void *arg, int status, int timeouts, struct hostent *host)
-{
-	struct request *q = arg;
-
-	if (!q->name_fn || status != ARES_SUCCESS || !host || !host->h_name ||
-	    !take_clean_name(host->h_name, q->name)) {
-		answer_name(q, "");
-		free_request(q);
-		return;
-	}
-	start_addrinfo(q, q->name, q->client.family, on_forward);
-}
-
-void resolve_client(struct resolver *r, const struct addr *client, int64_t timeout_ms,
-                    resolve_name_fn *fn, void *arg)
-{
-	struct request *q;
-
-	if (client->family != AF_INET && client->family != AF_INET6) {
-		fn(arg, "");
-		return;
-	}
-	q = new_request(r, arg);
-	q->name_fn = fn;
-	q->client = *client;
-	timer_set(r->loop, &q->limit, clock_mono_ms() + timeout_ms, on_limit, q);
-	ares_gethostbyaddr(r->channel, client->ip, client->family == AF_INET ? 4 : 16,
-	                   client->family, on_reverse, q);
-	set_timer(r);
 }

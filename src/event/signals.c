@@ -1,4 +1,5 @@
 #include "event/signals.h"
+#include "base/progress.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -10,12 +11,13 @@ static void readable(void *arg, uint32_t events)
 	struct signals *s = arg;
 	struct signalfd_siginfo info;
 
-	while (read(s->watch.fd, &info, sizeof(info)) == sizeof(info))
+	while (read(s->watch.fd, &info, sizeof(info)) == sizeof(info)) {
+		progress();
 		s->fn(s->arg, (int)info.ssi_signo);
+	}
 }
 
-int signals_watch(struct loop *l, struct signals *s, const int *list,
-		  void (*fn)(void *arg, int sig), void *arg)
+int signals_watch(struct loop *l, struct signals *s, const int *list, void (*fn)(void *arg, int sig), void *arg)
 {
 	sigset_t set;
 	int fd;

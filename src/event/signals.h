@@ -12,7 +12,6 @@ struct signals {
 
 /* Blocks these signals (0-terminated list) for this process; each that comes calls fn.
  * Returns 0 or -errno. */
-int signals_watch(struct loop *l, struct signals *s, const int *list,
-		  void (*fn)(void *arg, int sig), void *arg);
+int signals_watch(struct loop *l, struct signals *s, const int *list, void (*fn)(void *arg, int sig), void *arg);
 
 #endif

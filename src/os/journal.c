@@ -11,11 +11,14 @@
 void journal_init(struct journal *j, const char *path)
 {
 	logsock_init(&j->sock, path ? path : JOURNAL_PATH);
+	j->entry = (struct buf)BUF_INIT;
+	buf_reserve(&j->entry, LOGSOCK_ROOM);
 }
 
 void journal_release(struct journal *j)
 {
 	logsock_release(&j->sock);
+	buf_release(&j->entry);
 }
 
 void journal_add(struct buf *entry, const char *key, const char *value)
@@ -34,7 +37,7 @@ void journal_add(struct buf *entry, const char *key, const char *value)
 	buf_addc(entry, '\n');
 }
 
-/* The journal takes a memfd only if nobody can change it any more. Returns it, or -errno. */
+/* The journal takes a memfd only if it can no longer be changed. Returns it, or -errno. */
 static int sealed_copy(const struct buf *entry)
 {
 	int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL;

@@ -11,6 +11,7 @@
 
 struct journal {
 	struct logsock sock;
+	struct buf entry; /* for the caller that makes one */
 };
 
 /* path: NULL for the one above. Nothing is opened before the first entry. */

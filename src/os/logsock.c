@@ -72,9 +72,8 @@ static int send_once(struct logsock *s, const void *data, size_t len, int pass_f
 	if (pass_fd >= 0) {
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control);
-		control.head = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-		                                .cmsg_type = SCM_RIGHTS,
-		                                .cmsg_len = CMSG_LEN(sizeof(int))};
+		control.head = (struct cmsghdr){
+		        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
 		memcpy(CMSG_DATA(&control.head), &pass_fd, sizeof(int));
 	}
 	n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);

@@ -19,9 +19,9 @@ size_t netlink_addresses(struct interface_address **ret)
 		if (!i->ifa_addr)
 			continue;
 		addr_from_sockaddr(i->ifa_addr,
-				   i->ifa_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-								      : sizeof(struct sockaddr_in),
-				   &a.addr);
+		                   i->ifa_addr->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+		                                                      : sizeof(struct sockaddr_in),
+		                   &a.addr);
 		if (a.addr.family != AF_INET && a.addr.family != AF_INET6)
 			continue;
 		snprintf(a.name, sizeof(a.name), "%s", i->ifa_name);

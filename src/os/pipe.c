@@ -1,4 +1,5 @@
 #include "os/pipe.h"
+#include "base/progress.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,9 @@ int pipe_filled(int fd)
 
 ssize_t pipe_splice(int from, int to, size_t n)
 {
-	ssize_t moved = splice(from, NULL, to, NULL, n, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+	ssize_t moved = TEMP_FAILURE_RETRY(splice(from, NULL, to, NULL, n, SPLICE_F_NONBLOCK | SPLICE_F_MOVE));
 
+	if (moved > 0)
+		progress();
 	return moved < 0 ? -errno : moved;
 }

@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 /* Nonblocking, close-on-exec; asks for `size` bytes of room (0: the kernel's default). Returns 1 if there is
- * less: the user has his share already. */
+ * less: the user's share is used up. */
 int pipe_new(int ret[2], int size);
 int pipe_room(int fd);   /* its size in bytes */
 int pipe_filled(int fd); /* bytes in it */

@@ -1,5 +1,6 @@
 #include "os/proc.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -14,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "os/fds.h"
 
 static char *title_area;
 static size_t title_room;
@@ -26,7 +28,7 @@ void proc_title_init(int argc, char **argv)
 
 	if (argc < 1)
 		return;
-	/* argv and environ stand behind each other in memory: together they are the room. */
+	/* argv and environ stand one after the other in memory: together they are the room. */
 	end = argv[argc - 1] + strlen(argv[argc - 1]) + 1;
 	while (environ && environ[n]) {
 		if (environ[n] == end)
@@ -119,8 +121,23 @@ pid_t proc_clone_member(int32_t *pid_word)
 {
 	/* The raw call: a libc wrapper would want a stack; the child goes on with a copy of this
 	 * one. */
-	return (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD, NULL,
-	                      pid_word, NULL, 0);
+	return (pid_t)syscall(SYS_clone, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD, NULL, pid_word, NULL, 0);
+}
+
+unsigned proc_fill_streams(void)
+{
+	static const int flags[] = {O_RDONLY, O_RDONLY, O_RDWR};
+	unsigned filled = 0;
+
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", flags[fd]) == fd) /* the lowest that is free */
+			filled |= 1u << fd;
+	return filled;
+}
+
+void proc_leave_terminal(void)
+{
+	setsid();
 }
 
 void proc_null_streams(int last)
@@ -131,6 +148,12 @@ void proc_null_streams(int last)
 		dup2(null, fd);
 	if (null > last)
 		close(null);
+}
+
+void proc_streams(int err)
+{
+	proc_null_streams(STDOUT_FILENO);
+	dup2(err, STDERR_FILENO);
 }
 
 static int compare_ints(const void *a, const void *b)
@@ -148,10 +171,10 @@ void proc_close_except(int from, int *keep, size_t n)
 		if (keep[i] < (int)next)
 			continue;
 		if ((unsigned)keep[i] > next)
-			close_range(next, (unsigned)keep[i] - 1, 0);
+			fds_close(next, (unsigned)keep[i] - 1);
 		next = (unsigned)keep[i] + 1;
 	}
-	close_range(next, ~0u, 0);
+	fds_close(next, ~0u);
 }
 
 void proc_reset_signals(void)
@@ -159,25 +182,28 @@ void proc_reset_signals(void)
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT ||
-		                    sig == SIGUSR1 || sig == SIGUSR2
-		                ? SIG_IGN
-		                : SIG_DFL);
+		signal(sig, sig == SIGPIPE || sig == SIGINT || sig == SIGHUP || sig == SIGQUIT || sig == SIGUSR1 ||
+		                            sig == SIGUSR2
+		                    ? SIG_IGN
+		                    : SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-void proc_oom_score(int score)
+pid_t proc_first_child(void)
 {
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%d", score);
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	char path[64];
+	int pid = 0;
+	FILE *f;
 
-	if (fd < 0)
-		return;
-	if (write(fd, text, (size_t)len) < 0)
-		errno = 0; /* a wish, not a need */
-	close(fd);
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	return pid;
 }
 
 uint64_t proc_netns(void)
@@ -206,4 +232,28 @@ uint64_t proc_resident(pid_t pid)
 	if (sscanf(text, "%llu %llu", &size, &resident) != 2)
 		return 0;
 	return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void proc_program(pid_t pid, char ret[PROC_PROGRAM_MAX])
+{
+	char path[32];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd >= 0) {
+		n = read(fd, ret, PROC_PROGRAM_MAX - 1);
+		close(fd);
+	}
+	if (n > 0 && ret[n - 1] == '\n')
+		n--;
+	if (n <= 0) {
+		strcpy(ret, "-");
+		return;
+	}
+	ret[n] = '\0';
+	for (char *c = ret; *c; c++)
+		if (!isascii(*c) || !isgraph((unsigned char)*c) || *c == '"' || *c == '=')
+			*c = '?';
 }

@@ -34,19 +34,32 @@ int proc_pidfd_signal(int pidfd, int sig);
  * child. */
 pid_t proc_clone_member(int32_t *pid_word);
 
+/* Puts /dev/null on those of descriptors 0..2 that were closed when we were started: else the next thing that is opened would
+ * be taken for stdin, stdout or stderr. stdin is at its end then, stderr swallows, and to write to stdout is an error as before.
+ * Returns which they were, bit N for descriptor N. */
+unsigned proc_fill_streams(void);
+/* In a fresh child: it has a session of its own, so no terminal tells it anything, and it can type into none. */
+void proc_leave_terminal(void);
+
+/* In a fresh child of ours: /dev/null is stdin and stdout, `err` is stderr; its old number is still open. */
+void proc_streams(int err);
 /* Puts /dev/null on descriptors 0..last. */
 void proc_null_streams(int last);
 
 /* Closes every descriptor from `from` up but these (n of them; sorted by the call). */
 void proc_close_except(int from, int *keep, size_t n);
 
-/* Signals as every process of ours has them that is not told by them: those of the terminal, and those by which the
- * supervisor is steered, are ignored; SIGPIPE, too. All others as at birth, none is blocked. */
+/* Signals as in every process of ours that is not controlled by them: those of the terminal, and those that control the
+ * supervisor, are ignored; SIGPIPE, too. All others as at birth, none is blocked. */
 void proc_reset_signals(void);
 
-void proc_oom_score(int score);
+/* Of this process, or 0: there is none, or it cannot be told. */
+pid_t proc_first_child(void);
 /* Resident memory of a process in bytes, 0 if unknown. */
 uint64_t proc_resident(pid_t pid);
+/* What a process calls itself (/proc/PID/comm), cleaned: one word of printable characters, no quotes; "-" if unknown. */
+#define PROC_PROGRAM_MAX 32
+void proc_program(pid_t pid, char ret[PROC_PROGRAM_MAX]);
 /* The number of the network namespace, 0 if unknown. */
 uint64_t proc_netns(void);
 

@@ -1,134 +1,364 @@
 #include "os/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "base/mem.h"
 #include "os/landlock.h"
 
 #if HAVE_SECCOMP
+#include <linux/sockios.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
-#include <sys/socket.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
 
 /* What the data plane, its timers, its memory and the replacing of keepers need. */
 static const int worker_calls[] = {
-	SCMP_SYS(accept4), SCMP_SYS(bind), SCMP_SYS(brk), SCMP_SYS(clock_gettime),
-	SCMP_SYS(clock_nanosleep), SCMP_SYS(close), SCMP_SYS(close_range), SCMP_SYS(connect), SCMP_SYS(dup3),
-	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_wait),
-	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(fcntl), SCMP_SYS(fstat), SCMP_SYS(futex),
-	SCMP_SYS(getpeername), SCMP_SYS(getpid), SCMP_SYS(getsockname), SCMP_SYS(getsockopt), SCMP_SYS(gettid),
-	SCMP_SYS(getrandom), SCMP_SYS(ioctl), SCMP_SYS(kill), SCMP_SYS(lseek), SCMP_SYS(madvise),
-	SCMP_SYS(mmap), SCMP_SYS(mprotect), SCMP_SYS(mremap), SCMP_SYS(munmap), SCMP_SYS(nanosleep),
-	SCMP_SYS(newfstatat), SCMP_SYS(pidfd_open), SCMP_SYS(pidfd_send_signal), SCMP_SYS(pipe2),
-	SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(read), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
-	SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask),
-	SCMP_SYS(rt_sigreturn), SCMP_SYS(sendmsg), SCMP_SYS(sendto), SCMP_SYS(setsockopt),
-	SCMP_SYS(shutdown), SCMP_SYS(sigaltstack), SCMP_SYS(splice), SCMP_SYS(tee),
-	SCMP_SYS(tgkill), SCMP_SYS(wait4), SCMP_SYS(waitid), SCMP_SYS(write), SCMP_SYS(writev),
-	SCMP_SYS(io_uring_enter), /* of a ring that can only receive and send */
-	SCMP_SYS(prctl), /* a keeper cloned from here begins its role with it */
+        SCMP_SYS(accept4),
+        SCMP_SYS(bind),
+        SCMP_SYS(brk),
+        SCMP_SYS(clock_gettime),
+        SCMP_SYS(clock_nanosleep),
+        SCMP_SYS(close),
+        SCMP_SYS(close_range),
+        SCMP_SYS(connect),
+        SCMP_SYS(dup3),
+        SCMP_SYS(epoll_create1),
+        SCMP_SYS(epoll_ctl),
+        SCMP_SYS(epoll_pwait),
+        SCMP_SYS(epoll_wait),
+        SCMP_SYS(exit),
+        SCMP_SYS(exit_group),
+        SCMP_SYS(fstat),
+        SCMP_SYS(futex),
+        SCMP_SYS(getpeername),
+        SCMP_SYS(getpid),
+        SCMP_SYS(getsockname),
+        SCMP_SYS(getsockopt),
+        SCMP_SYS(gettid),
+        SCMP_SYS(getrandom),
+        SCMP_SYS(lseek),
+        SCMP_SYS(madvise),
+        SCMP_SYS(mmap),
+        SCMP_SYS(mprotect),
+        SCMP_SYS(mremap),
+        SCMP_SYS(munmap),
+        SCMP_SYS(nanosleep),
+        SCMP_SYS(newfstatat),
+        SCMP_SYS(pidfd_open),
+        SCMP_SYS(pipe2),
+        SCMP_SYS(poll),
+        SCMP_SYS(ppoll),
+        SCMP_SYS(read),
+        SCMP_SYS(recvfrom),
+        SCMP_SYS(recvmsg),
+        SCMP_SYS(restart_syscall),
+        SCMP_SYS(rt_sigaction),
+        SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(sendmsg),
+        SCMP_SYS(sendto),
+        SCMP_SYS(setsockopt),
+        SCMP_SYS(shutdown),
+        SCMP_SYS(sigaltstack),
+        SCMP_SYS(splice),
+        SCMP_SYS(tee),
+        SCMP_SYS(wait4),
+        SCMP_SYS(waitid),
+        SCMP_SYS(write),
+        SCMP_SYS(writev),
+        SCMP_SYS(io_uring_enter), /* of a ring that can only receive and send */
 };
 
 /* Connections of a web server, in one thread; memory; looking at /proc; ending. */
 static const int page_calls[] = {
-	SCMP_SYS(accept4), SCMP_SYS(brk), SCMP_SYS(clock_gettime), SCMP_SYS(close),
-	SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_wait),
-	SCMP_SYS(eventfd2), SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(fcntl), SCMP_SYS(fstat),
-	SCMP_SYS(futex), SCMP_SYS(getpeername), SCMP_SYS(getpid), SCMP_SYS(getrandom),
-	SCMP_SYS(getsockname), SCMP_SYS(getsockopt), SCMP_SYS(gettid), SCMP_SYS(gettimeofday),
-	SCMP_SYS(lseek), SCMP_SYS(madvise), SCMP_SYS(mmap), SCMP_SYS(mprotect), SCMP_SYS(mremap),
-	SCMP_SYS(munmap), SCMP_SYS(newfstatat), SCMP_SYS(openat), /* what landlock lets it */
-	SCMP_SYS(pipe2), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(read), SCMP_SYS(recvfrom),
-	SCMP_SYS(recvmsg), SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigaction),
-	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
-	SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(sysinfo), SCMP_SYS(tgkill), SCMP_SYS(time),
-	SCMP_SYS(write), SCMP_SYS(writev),
+        SCMP_SYS(accept4),
+        SCMP_SYS(brk),
+        SCMP_SYS(clock_gettime),
+        SCMP_SYS(close),
+        SCMP_SYS(epoll_create1),
+        SCMP_SYS(epoll_ctl),
+        SCMP_SYS(epoll_pwait),
+        SCMP_SYS(epoll_wait),
+        SCMP_SYS(eventfd2),
+        SCMP_SYS(exit),
+        SCMP_SYS(exit_group),
+        SCMP_SYS(fstat),
+        SCMP_SYS(futex),
+        SCMP_SYS(getpeername),
+        SCMP_SYS(getpid),
+        SCMP_SYS(getrandom),
+        SCMP_SYS(getsockname),
+        SCMP_SYS(getsockopt),
+        SCMP_SYS(gettid),
+        SCMP_SYS(gettimeofday),
+        SCMP_SYS(lseek),
+        SCMP_SYS(madvise),
+        SCMP_SYS(mmap),
+        SCMP_SYS(mprotect),
+        SCMP_SYS(mremap),
+        SCMP_SYS(munmap),
+        SCMP_SYS(newfstatat),
+        SCMP_SYS(openat), /* what landlock lets it */
+        SCMP_SYS(pipe2),
+        SCMP_SYS(poll),
+        SCMP_SYS(ppoll),
+        SCMP_SYS(read),
+        SCMP_SYS(recvfrom),
+        SCMP_SYS(recvmsg),
+        SCMP_SYS(restart_syscall),
+        SCMP_SYS(rt_sigaction),
+        SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(sendmsg),
+        SCMP_SYS(sendto),
+        SCMP_SYS(setsockopt),
+        SCMP_SYS(shutdown),
+        SCMP_SYS(sysinfo),
+        SCMP_SYS(time),
+        SCMP_SYS(write),
+        SCMP_SYS(writev),
 };
 
-/* A call whose argument decides. */
+/* Files by names below descriptors: opened, looked at, removed, renamed; an owner and a mode are given to what is open, never
+ * by name: landlock does not ask about those. */
+static const int files_calls[] = {
+        SCMP_SYS(brk),        SCMP_SYS(clock_gettime),   SCMP_SYS(close),        SCMP_SYS(exit),
+        SCMP_SYS(exit_group), SCMP_SYS(fchmod),          SCMP_SYS(fchown),       SCMP_SYS(fstat),
+        SCMP_SYS(fsync),      SCMP_SYS(futex),           SCMP_SYS(getdents64),   SCMP_SYS(getpid),
+        SCMP_SYS(getrandom),  SCMP_SYS(lseek),           SCMP_SYS(madvise),      SCMP_SYS(memfd_create),
+        SCMP_SYS(mmap),       SCMP_SYS(mprotect),        SCMP_SYS(mremap),       SCMP_SYS(munmap),
+        SCMP_SYS(newfstatat), SCMP_SYS(openat),          SCMP_SYS(poll),         SCMP_SYS(ppoll),
+        SCMP_SYS(read),       SCMP_SYS(readlinkat),      SCMP_SYS(recvmsg),      SCMP_SYS(renameat),
+        SCMP_SYS(renameat2),  SCMP_SYS(restart_syscall), SCMP_SYS(rt_sigreturn), SCMP_SYS(sendmsg),
+        SCMP_SYS(setsockopt), SCMP_SYS(socketpair),      SCMP_SYS(unlinkat),     SCMP_SYS(write),
+};
+
+/* A call whose arguments decide. */
 struct rule {
 	int call;
-	struct scmp_arg_cmp when;
+	unsigned n;
+	struct scmp_arg_cmp when[2];
 };
 
+/* The kernel looks at an int, whatever stands above it in the register. */
+#define INT(arg, value)                                                \
+	{                                                              \
+		arg, SCMP_CMP_MASKED_EQ, UINT32_MAX, (uint32_t)(value) \
+	}
+#define LONG(arg, value)                   \
+	{                                  \
+		arg, SCMP_CMP_EQ, value, 0 \
+	}
+#define NONBLOCKING                                           \
+	{                                                     \
+		2, SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK \
+	}
+#define SOCKET_TYPE(type)                        \
+	{                                        \
+		1, SCMP_CMP_MASKED_EQ, 0xf, type \
+	} /* without SOCK_NONBLOCK and its like */
+
 static const struct rule worker_rules[] = {
-	/* the last resort: a new keeper, and nothing but that */
-	{SCMP_SYS(clone), {0, SCMP_CMP_EQ, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD, 0}},
-	/* streams and messages of the kinds we speak */
-	{SCMP_SYS(socket), {0, SCMP_CMP_EQ, AF_INET, 0}},
-	{SCMP_SYS(socket), {0, SCMP_CMP_EQ, AF_INET6, 0}},
-	{SCMP_SYS(socket), {0, SCMP_CMP_EQ, AF_UNIX, 0}},
+        /* the last resort: a new keeper, and nothing but that */
+        {SCMP_SYS(clone), 1, {LONG(0, CLONE_FILES | CLONE_PARENT_SETTID | SIGCHLD)}},
+        /* streams and messages of the kinds we speak */
+        {SCMP_SYS(socket), 1, {INT(0, AF_INET)}},
+        {SCMP_SYS(socket), 1, {INT(0, AF_INET6)}},
+#ifdef FAULTS
+        {SCMP_SYS(socket), 2, {INT(0, AF_UNIX), SOCKET_TYPE(SOCK_DGRAM)}}, /* where it dies */
+#endif
+        /* a keeper that was cloned from a worker ends other members; a filter cannot know their pids */
+        {SCMP_SYS(kill), 1, {INT(1, 0)}},
+        {SCMP_SYS(kill), 1, {INT(1, SIGKILL)}},
+        {SCMP_SYS(pidfd_send_signal), 1, {INT(1, 0)}},
+        {SCMP_SYS(pidfd_send_signal), 1, {INT(1, SIGKILL)}},
+        /* what a socket or a pipe holds (FIONREAD is SIOCINQ); nothing of a terminal */
+        {SCMP_SYS(ioctl), 1, {INT(1, SIOCINQ)}},
+        {SCMP_SYS(ioctl), 1, {INT(1, SIOCOUTQ)}},
+        /* an interface after the % of a server's address may have come since */
+        {SCMP_SYS(ioctl), 1, {INT(1, SIOCGIFINDEX)}},
+        /* how a keeper and a worker begin that are cloned from here */
+        {SCMP_SYS(prctl), 1, {INT(0, PR_SET_NO_NEW_PRIVS)}},
+        {SCMP_SYS(prctl), 1, {INT(0, PR_CAP_AMBIENT)}},
+        {SCMP_SYS(prctl), 1, {INT(0, PR_SET_SECCOMP)}},
+};
+
+/* To a server "unix:PATH". By other kinds of these sockets one talks to log daemons, to systemd, and to trios. */
+static const struct rule unix_rules[] = {
+        {SCMP_SYS(socket), 2, {INT(0, AF_UNIX), SOCKET_TYPE(SOCK_STREAM)}},
+};
+
+static const struct rule files_rules[] = {
+        {SCMP_SYS(fcntl), 1, {INT(1, F_SETFL)}}, /* of what it has opened itself */
 };
 
 static const struct rule page_rules[] = {
-	{SCMP_SYS(kill), {1, SCMP_CMP_EQ, 0, 0}},             /* is it alive? */
-	{SCMP_SYS(socketpair), {0, SCMP_CMP_EQ, AF_UNIX, 0}}, /* a command for the supervisor */
+        {SCMP_SYS(kill), 1, {INT(1, 0)}},             /* is it alive? */
+        {SCMP_SYS(socketpair), 1, {INT(0, AF_UNIX)}}, /* a command for the supervisor */
+};
+
+/* Not among them is F_SETOWN, by which the kernel signals whomever one names. Nor is what others have, too - a listening socket, what
+ * wakes the supervisor - made one at which they wait. */
+static const struct rule fcntl_rules[] = {
+        {SCMP_SYS(fcntl), 1, {INT(1, F_GETFD)}},         {SCMP_SYS(fcntl), 1, {INT(1, F_SETFD)}},
+        {SCMP_SYS(fcntl), 1, {INT(1, F_GETFL)}},         {SCMP_SYS(fcntl), 2, {INT(1, F_SETFL), NONBLOCKING}},
+        {SCMP_SYS(fcntl), 1, {INT(1, F_GETPIPE_SZ)}},    {SCMP_SYS(fcntl), 1, {INT(1, F_SETPIPE_SZ)}},
+        {SCMP_SYS(fcntl), 1, {INT(1, F_GET_SEALS)}},     {SCMP_SYS(fcntl), 1, {INT(1, F_ADD_SEALS)}},
+        {SCMP_SYS(fcntl), 1, {INT(1, F_DUPFD_CLOEXEC)}},
+};
+
+static int add_rules(scmp_filter_ctx ctx, const struct rule *rules, size_t n)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rules[i].call, rules[i].n, rules[i].when);
+	return rc;
+}
+
+/* abort() and its kin: a process cloned from here may not even do that, and dies of what abort() does then. */
+static int allow_own_death(scmp_filter_ctx ctx)
+{
+	const struct rule own = {SCMP_SYS(tgkill), 1, {INT(0, getpid())}};
+
+	return add_rules(ctx, &own, 1);
+}
+
+struct filter {
+	const int *calls;
+	size_t n_calls;
+	const struct rule *rules;
+	size_t n_rules;
+	bool unix_sockets;
 };
 
 /* What is not allowed fails with EPERM. */
-static int load_filter(const int *calls, size_t n_calls, const struct rule *rules, size_t n_rules)
+static int load_filter(const struct filter *f)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
 	int rc = 0;
 
 	if (!ctx)
 		return -ENOMEM;
-	for (size_t i = 0; i < n_calls && rc == 0; i++)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, calls[i], 0);
-	for (size_t i = 0; i < n_rules && rc == 0; i++)
-		rc = seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, rules[i].call, 1, &rules[i].when);
+	for (size_t i = 0; i < f->n_calls && rc == 0; i++)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, f->calls[i], 0);
+	if (rc == 0)
+		rc = add_rules(ctx, f->rules, f->n_rules);
+	if (rc == 0 && f->unix_sockets)
+		rc = add_rules(ctx, unix_rules, ARRAY_LEN(unix_rules));
+	if (rc == 0)
+		rc = add_rules(ctx, fcntl_rules, ARRAY_LEN(fcntl_rules));
+	if (rc == 0)
+		rc = allow_own_death(ctx);
 	if (rc == 0)
 		rc = seccomp_load(ctx);
 	seccomp_release(ctx);
 	return rc;
 }
 
-static int filter_worker(void)
+static int filter_worker(bool unix_sockets)
 {
-	return load_filter(worker_calls, ARRAY_LEN(worker_calls), worker_rules, ARRAY_LEN(worker_rules));
+	return load_filter(&(struct filter){worker_calls, ARRAY_LEN(worker_calls), worker_rules,
+	                                    ARRAY_LEN(worker_rules), unix_sockets});
 }
 
 static int filter_page(void)
 {
-	return load_filter(page_calls, ARRAY_LEN(page_calls), page_rules, ARRAY_LEN(page_rules));
+	return load_filter(&(struct filter){page_calls, ARRAY_LEN(page_calls), page_rules, ARRAY_LEN(page_rules)});
+}
+
+static int filter_files(void)
+{
+	return load_filter(&(struct filter){files_calls, ARRAY_LEN(files_calls), files_rules, ARRAY_LEN(files_rules)});
 }
 #else
-static int filter_worker(void)
+static int filter_worker(bool unix_sockets)
 {
 	return -ENOSYS;
 }
 
 static int filter_page(void)
+{
+	return -ENOSYS;
+}
+
+static int filter_files(void)
 {
 	return -ENOSYS;
 }
 #endif
 
-static const char *confine(char *const *directories, size_t n, int (*filter)(void))
+#define NO_LANDLOCK                                                                               \
+	"landlock, which this kernel does not have: files are kept away by the filter of system " \
+	"calls alone"
+#define NO_FILTER                                                                                \
+	"a filter of system calls, which this kernel or build does not have: who finds a fault " \
+	"there may do all that the service user may, but for files"
+#define NOTHING                                                                                 \
+	"landlock and a filter of system calls, which this kernel or build does not have: who " \
+	"finds a fault there may do all that the service user may"
+
+#if defined(__SANITIZE_ADDRESS__) /* sanitizers look at /proc and map memory as they like */
+#define FILTERED false
+#else
+#define FILTERED true
+#endif
+
+/* Each is tried by itself. */
+static const char *name_missing(bool inside, bool filtered)
 {
+	if (inside)
+		return filtered ? NULL : NO_FILTER;
+	return filtered ? NO_LANDLOCK : NOTHING;
+}
+
+static bool stay_inside(const struct landlock_room *rooms, size_t n)
+{
+	return landlock_available() && landlock_confine(rooms, n) == 0;
+}
+
+const char *sandbox_worker(bool unix_sockets)
+{
+	bool inside;
+
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return "no_new_privs, landlock and the system call filter";
-	if (landlock_available() && landlock_confine(directories, n) < 0)
-		return "landlock";
-#if !defined(__SANITIZE_ADDRESS__) /* sanitizers look at /proc and map memory as they like */
-	if (filter() < 0)
-		return "the system call filter";
-#else
-	(void)filter;
-#endif
-	return NULL;
+		return NOTHING;
+	inside = stay_inside(NULL, 0);
+	return name_missing(inside, !FILTERED || filter_worker(unix_sockets) == 0);
 }
 
-const char *sandbox_worker(void)
+bool sandbox_allows_unix(void)
 {
-	return confine(NULL, 0, filter_worker);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || errno != EPERM;
 }
 
 const char *sandbox_page(void)
 {
-	static char *const visible[] = {(char *)"/proc"};
+	struct landlock_room proc = {.rights = LANDLOCK_READ};
+	bool inside;
 
-	return confine(visible, 1, filter_page);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return NOTHING;
+	proc.dir = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	inside = stay_inside(&proc, proc.dir >= 0);
+	if (proc.dir >= 0)
+		close(proc.dir);
+	return name_missing(inside, !FILTERED || filter_page() == 0);
+}
+
+bool sandbox_files(void)
+{
+	return !FILTERED || filter_files() == 0;
 }

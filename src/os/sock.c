@@ -1,9 +1,11 @@
 #include "os/sock.h"
+#include "base/progress.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -81,20 +83,24 @@ int sock_listen(const struct addr *a, int backlog, bool share)
 	return fd;
 }
 
-void sock_prepare_listener(int fd)
+void sock_never_wait(int fd)
 {
 	int flags = fcntl(fd, F_GETFL);
 
-	if (flags >= 0)
+	if (flags >= 0 && !(flags & O_NONBLOCK))
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+void sock_prepare_listener(int fd)
+{
+	sock_never_wait(fd);
 	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
 bool sock_is_dual(int fd)
 {
-	return get_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET6 &&
-	       get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
+	return get_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET6 && get_int(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
 }
 
 int sock_keepalive(int fd, int64_t idle_ms)
@@ -123,9 +129,22 @@ int sock_accept(int fd, struct addr *peer)
 
 	if (conn < 0)
 		return -errno;
+	progress();
 	if (peer)
 		addr_from_sockaddr((struct sockaddr *)&sa, len, peer);
 	return conn;
+}
+
+bool sock_is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
+const char *sock_shortage_text(int error)
+{
+	return error == ENFILE   ? "the system has no descriptors left"
+	       : error == EMFILE ? "no descriptors left (see LimitNOFILE, ulimit -n)"
+	                         : "no memory";
 }
 
 int sock_local(int fd, struct addr *ret)
@@ -148,6 +167,14 @@ int sock_peer(int fd, struct addr *ret)
 		return -errno;
 	addr_from_sockaddr((struct sockaddr *)&sa, len, ret);
 	return 0;
+}
+
+int sock_interface_index(int fd, const char *name)
+{
+	struct ifreq wanted = {0};
+
+	memcpy(wanted.ifr_name, name, strnlen(name, sizeof(wanted.ifr_name) - 1));
+	return ioctl(fd, SIOCGIFINDEX, &wanted) < 0 ? -errno : wanted.ifr_ifindex;
 }
 
 bool sock_is_listening(int fd)
@@ -197,11 +224,30 @@ int sock_bind_source(int fd, const struct addr *source)
 	return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
-static int connected(int rc)
+int sock_source_of(const struct addr *to, struct addr *ret)
 {
-	if (rc == 0 || errno == EISCONN)
+	struct addr there = *to;
+	struct sockaddr_storage sa;
+	int fd = socket(to->family, SOCK_DGRAM | NEW_SOCKET, 0);
+	socklen_t len;
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	if (there.port == 0)
+		there.port = 1; /* any; 0 would not do */
+	len = addr_to_sockaddr(&there, &sa);
+	rc = connect(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : sock_local(fd, ret);
+	close(fd);
+	return rc;
+}
+
+/* Interrupted, it may have begun or not: asking again tells, and begins it if it has not. */
+static int start_connecting(int fd, const void *sa, socklen_t len)
+{
+	if (TEMP_FAILURE_RETRY(connect(fd, sa, len)) == 0 || errno == EISCONN)
 		return 0;
-	return errno == EALREADY || errno == EINTR ? -EINPROGRESS : -errno;
+	return errno == EALREADY ? -EINPROGRESS : -errno;
 }
 
 int sock_connect(int fd, const struct addr *a)
@@ -209,7 +255,7 @@ int sock_connect(int fd, const struct addr *a)
 	struct sockaddr_storage sa;
 	socklen_t len = addr_to_sockaddr(a, &sa);
 
-	return connected(connect(fd, (struct sockaddr *)&sa, len));
+	return start_connecting(fd, &sa, len);
 }
 
 int sock_listen_unix(const char *path)
@@ -242,7 +288,35 @@ int sock_connect_unix(int fd, const char *path)
 	if (len >= sizeof(sun.sun_path))
 		return -ENAMETOOLONG;
 	memcpy(sun.sun_path, path, len + 1);
-	return connected(connect(fd, (struct sockaddr *)&sun, sizeof(sun)));
+	return start_connecting(fd, &sun, sizeof(sun));
+}
+
+ssize_t sock_recv(int fd, void *to, size_t n, int flags)
+{
+	ssize_t taken = TEMP_FAILURE_RETRY(recv(fd, to, n, flags | MSG_DONTWAIT));
+
+	if (taken > 0 && !(flags & MSG_PEEK))
+		progress();
+	return taken < 0 ? -errno : taken;
+}
+
+ssize_t sock_send(int fd, const void *from, size_t n, int flags)
+{
+	ssize_t sent = TEMP_FAILURE_RETRY(send(fd, from, n, flags | MSG_DONTWAIT | MSG_NOSIGNAL));
+
+	if (sent > 0)
+		progress();
+	return sent < 0 ? -errno : sent;
+}
+
+bool sock_is_over(int fd, int error)
+{
+	struct sock_tcp_info info;
+
+	if (error == EPIPE || error == ECONNRESET)
+		return true;
+	/* whatever else ends a connection (no answer, no way there) closes the socket of TCP */
+	return sock_tcp_info(fd, &info) == 0 && tcp_closed(info.state);
 }
 
 int sock_take_error(int fd)
@@ -281,21 +355,20 @@ uint64_t sock_cookie(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
 }
 
-int sock_facts(int fd, struct tcp_facts *ret)
+int sock_tcp_info(int fd, struct sock_tcp_info *ret)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
 
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
-	*ret = (struct tcp_facts){
-		.state = info.tcpi_state,
-		.bytes_received = info.tcpi_bytes_received,
-		.bytes_acked = info.tcpi_bytes_acked,
-		.rtt_us = info.tcpi_rtt,
-		.retransmits = info.tcpi_total_retrans,
-		.settled = info.tcpi_state == ESTABLISHED && info.tcpi_unacked == 0 &&
-			   info.tcpi_notsent_bytes == 0,
+	*ret = (struct sock_tcp_info){
+	        .state = info.tcpi_state,
+	        .bytes_received = info.tcpi_bytes_received,
+	        .bytes_acked = info.tcpi_bytes_acked,
+	        .rtt_us = info.tcpi_rtt,
+	        .retransmits = info.tcpi_total_retrans,
+	        .settled = info.tcpi_state == ESTABLISHED && info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0,
 	};
 	return 0;
 }
@@ -307,8 +380,7 @@ bool tcp_fin_received(uint8_t state)
 
 bool tcp_fin_sent(uint8_t state)
 {
-	return state == FIN_WAIT1 || state == FIN_WAIT2 || state == CLOSING || state == LAST_ACK ||
-	       state == TIME_WAIT;
+	return state == FIN_WAIT1 || state == FIN_WAIT2 || state == CLOSING || state == LAST_ACK || state == TIME_WAIT;
 }
 
 bool tcp_closed(uint8_t state)
@@ -339,7 +411,10 @@ int sock_send_message(int fd, const void *data, size_t len, const int *fds, size
 		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
 		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
 	}
-	return sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+	if (TEMP_FAILURE_RETRY(sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0)
+		return -errno;
+	progress();
+	return 0;
 }
 
 /* Takes the descriptors out of a received message; those beyond `room` are closed. */
@@ -373,12 +448,10 @@ static int recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds,
 		char space[CMSG_SPACE(SOCK_MAX_FDS * sizeof(int))];
 	} control;
 	struct iovec iov = {.iov_base = data, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
+	struct msghdr msg = {
+	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	size_t room = n_fds ? *n_fds : 0;
-	ssize_t n = recvmsg(fd, &msg, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = TEMP_FAILURE_RETRY(recvmsg(fd, &msg, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
 
 	if (n < 0) {
 		int error = errno;
@@ -387,7 +460,11 @@ static int recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds,
 			*n_fds = 0;
 		return -error;
 	}
+	if (n > 0 && !(flags & MSG_PEEK))
+		progress();
 	room = take_fds(&msg, fds, room);
+	while (n == 0 && room > 0) /* an empty message is taken for the end, where no descriptors are expected */
+		close(fds[--room]);
 	if (n_fds)
 		*n_fds = room;
 	return (int)n;
@@ -408,7 +485,7 @@ void sock_drop_message(int fd)
 	char byte;
 
 	/* without room for descriptors the kernel drops them with the message */
-	recv(fd, &byte, sizeof(byte), MSG_DONTWAIT);
+	sock_recv(fd, &byte, sizeof(byte), 0);
 }
 
 int sock_message_pair(int ret[2])

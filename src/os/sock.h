@@ -8,19 +8,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "base/addr.h"
 
 /* A listening TCP socket. An address that this host does not have is bound all the same. Accepted
  * sockets inherit: no delay, urgent data in line. */
 int sock_listen(const struct addr *a, int backlog, bool share);
-/* A listening Unix socket that anybody may connect to: whoever accepts asks who it is. Nothing that is in its place is
- * removed. */
+/* A listening Unix socket that any process may connect to: its user is asked after accept(). Nothing that is in its
+ * place is removed. */
 int sock_listen_unix(const char *path);
 /* While two sockets of one user both share their port, one may be bound to an address and the other to
  * the wildcard: for the moment in which the one follows the other. */
 void sock_share_port(int fd, bool share);
 
-/* Makes a listening socket that somebody else opened like ours. */
+/* From now on it never blocks (a pipe will do, too). */
+void sock_never_wait(int fd);
+/* Makes a listening socket that another program opened like ours. */
 void sock_prepare_listener(int fd);
 /* An IPv6 socket that takes IPv4 clients, too. */
 bool sock_is_dual(int fd);
@@ -31,8 +34,14 @@ int sock_keepalive(int fd, int64_t idle_ms);
 
 /* Accepts; *peer may be NULL. */
 int sock_accept(int fd, struct addr *peer);
+/* There are no descriptors or no memory for one more just now (positive errno); and how that is said. */
+bool sock_is_shortage(int error);
+const char *sock_shortage_text(int error);
 int sock_local(int fd, struct addr *ret);
 int sock_peer(int fd, struct addr *ret);
+/* The index of an interface by its name, asked of any socket: no file and no other socket is needed. -ENODEV: it is
+ * not there. */
+int sock_interface_index(int fd, const char *name);
 bool sock_is_listening(int fd);
 bool sock_is_stream(int fd); /* a stream socket that does not listen */
 bool sock_is_tcp(int fd);
@@ -42,9 +51,18 @@ int sock_new_tcp(uint16_t family);
 int sock_new_unix(void);
 void sock_no_delay(int fd);
 int sock_bind_source(int fd, const struct addr *source);
+/* The address that the kernel would take for us to call this one; nothing is sent. 0 or -errno: there is no way there. */
+int sock_source_of(const struct addr *to, struct addr *ret);
 /* 0: connected at once; -EINPROGRESS: wait for writability. A repeated call tells how it stands. */
 int sock_connect(int fd, const struct addr *a);
 int sock_connect_unix(int fd, const char *path);
+
+/* Like recv() and send(), but they never wait, are not interrupted, and return -errno. */
+ssize_t sock_recv(int fd, void *to, size_t n, int flags);
+ssize_t sock_send(int fd, const void *from, size_t n, int flags);
+/* A receive, a send or a splice has failed with this errno: because the connection is over? If not, the kernel could not do
+ * it (ENOMEM, EINVAL), and both ends are still there. */
+bool sock_is_over(int fd, int error);
 
 /* The pending error, taken from the socket: 0 or a positive errno. */
 int sock_take_error(int fd);
@@ -58,7 +76,7 @@ int sock_unread(int fd);
 uint64_t sock_cookie(int fd);
 
 /* What TCP knows of a connection (tcp_info, linux/tcp.h). */
-struct tcp_facts {
+struct sock_tcp_info {
 	uint8_t state;           /* TCP_ESTABLISHED... */
 	uint64_t bytes_received; /* in order, a FIN included */
 	uint64_t bytes_acked;    /* by the peer, SYN of a caller and FIN included */
@@ -66,7 +84,7 @@ struct tcp_facts {
 	uint32_t retransmits;    /* segments sent again, ever */
 	bool settled;            /* established, and all that was sent is acknowledged */
 };
-int sock_facts(int fd, struct tcp_facts *ret);
+int sock_tcp_info(int fd, struct sock_tcp_info *ret);
 /* The peer's FIN was received (says the state; TCP_CLOSE: not known, false). */
 bool tcp_fin_received(uint8_t state);
 /* Ours was sent, acknowledged or not. */
@@ -75,10 +93,10 @@ bool tcp_closed(uint8_t state);
 
 /* Messages with descriptors over a Unix socket. Sending never blocks (-EAGAIN). Receiving returns the
  * length, 0 at the end, and stores up to *n_fds descriptors (close-on-exec), *n_fds becoming their
- * number; what did not fit is closed. */
+ * number; what did not fit is closed. An empty message is an end, and brings none. */
 int sock_send_message(int fd, const void *data, size_t len, const int *fds, size_t n_fds);
 int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds);
-/* The same, but the message stays: whoever dies while doing what it says leaves it to his successor.
+/* The same, but the message stays: a process that dies while doing what it says leaves it to its successor.
  * Its descriptors are new ones each time. sock_drop_message() when it is done. */
 int sock_peek_message(int fd, void *data, size_t len, int *fds, size_t *n_fds);
 void sock_drop_message(int fd);

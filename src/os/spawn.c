@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "os/caps.h"
+#include "os/fds.h"
 
 #ifndef PIDFD_SIGNAL_PROCESS_GROUP
 #define PIDFD_SIGNAL_PROCESS_GROUP (1U << 2)
@@ -22,7 +24,7 @@ _Noreturn static void child_fail(int report_fd, int err)
 {
 	ssize_t n = write(report_fd, &err, sizeof(err));
 
-	(void)n; /* nobody is left to be told */
+	(void)n; /* the parent may have gone */
 	_exit(127);
 }
 
@@ -43,30 +45,6 @@ static void child_reset_signals(void)
 		syscall(SYS_rt_sigaction, sig, &sa, NULL, sizeof(sa.mask));
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static void child_reset_oom(void)
-{
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return;
-	n = write(fd, "0", 1);
-	(void)n; /* lowering it may be forbidden; then it stays */
-	close(fd);
-}
-
-static void child_close_from(unsigned first)
-{
-	struct rlimit limit;
-
-	if (syscall(SYS_close_range, first, ~0U, 0) == 0)
-		return;
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		limit.rlim_cur = 1024;
-	for (unsigned fd = first; fd < limit.rlim_cur; fd++)
-		close((int)fd);
 }
 
 static void child_clear_nonblock(int fd)
@@ -104,15 +82,18 @@ _Noreturn static void child(const struct spawn *what, int report_fd)
 {
 	int report = child_place_fds(what, report_fd);
 
-	child_reset_oom();
-	child_close_from(FIRST_FREE);
+	fds_close(FIRST_FREE, ~0u);
 	setsid();
 	if (!what->keep_cwd && chdir("/") < 0)
 		child_fail(report, errno);
 	umask(what->umask);
 	if (what->nofile.rlim_max)
 		setrlimit(RLIMIT_NOFILE, &what->nofile);
+	if (what->file_max)
+		setrlimit(RLIMIT_FSIZE, &(struct rlimit){what->file_max, what->file_max});
 	child_reset_signals();
+	if (what->keep_private)
+		caps_keep_over_exec();
 	execve(what->argv[0], what->argv, what->env);
 	child_fail(report, errno);
 }
@@ -149,9 +130,9 @@ static pid_t fork_child(int32_t *pid_word, int *pidfd)
 static pid_t clone_child(int32_t *pid_word, int *pidfd)
 {
 	struct clone_args args = {
-	    .flags = CLONE_PIDFD,
-	    .pidfd = (uintptr_t)pidfd,
-	    .exit_signal = SIGCHLD,
+	        .flags = CLONE_PIDFD,
+	        .pidfd = (uintptr_t)pidfd,
+	        .exit_signal = SIGCHLD,
 	};
 	long pid;
 

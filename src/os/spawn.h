@@ -2,8 +2,8 @@
  * spawn.h - start one program in a session of its own, and end it.
  *
  * The kernel stores the new pid in a word of the caller's choice before the child runs its first
- * instruction, so who watches that word through shared memory knows of the child even if the parent
- * dies in the next moment. Nothing here waits: whether the program could be executed is told
+ * instruction, so a process that watches that word through shared memory knows of the child even if the
+ * parent dies in the next moment. Nothing here waits: whether the program could be executed is told
  * through a pipe.
  */
 #ifndef OS_SPAWN_H
@@ -20,7 +20,9 @@ struct spawn {
 	int fds[3];           /* become 0, 1 and 2, in blocking mode; may repeat, may be 0..2 */
 	struct rlimit nofile; /* given to the program; rlim_max 0: left alone */
 	mode_t umask;         /* likewise, always set */
+	rlim_t file_max;      /* no file that it writes may become larger, or it dies of SIGXFSZ; 0: left alone */
 	bool keep_cwd;        /* else / */
+	bool keep_private;    /* what is permitted to us goes along (private.h) */
 	int32_t *pid_word;    /* the pid is stored here; NULL: nowhere */
 };
 
@@ -31,8 +33,7 @@ struct spawned {
 };
 
 /* The program gets descriptors 0, 1, 2 and no other, cwd /, no signal ignored or blocked, the
- * limits above, oom_score_adj 0 if that is allowed; its nice value stays ours. The caller's fds
- * stay open. Returns 0 or -errno; *ret is then untouched. */
+ * limits above; its nice value and oom_score_adj stay ours. The caller's fds stay open. Returns 0 or -errno; *ret is then untouched. */
 int spawn_program(const struct spawn *what, struct spawned *ret);
 
 /* 0: it runs; a positive errno: it could not be executed (the child ends by itself); -EAGAIN: not
@@ -44,7 +45,7 @@ int spawn_exec_result(int exec_fd);
 int spawn_signal(const struct spawned *p, int sig);
 
 /* Takes the wait status of a program that has ended: 0 (no zombie is left) or -EAGAIN if it still
- * runs. If somebody else has reaped it, the status is that of an exit with 255. */
+ * runs. If it was reaped elsewhere, the status is that of an exit with 255. */
 int spawn_reap(const struct spawned *p, int *status);
 
 #endif

@@ -1,12 +1,13 @@
 /*
  * syslog.h - messages to the local syslog daemon, RFC 3164 as it is spoken on /dev/log.
  *
- * Unlike syslog(3) it never waits, and opens nothing behind our back.
+ * Unlike syslog(3) it never waits, and opens nothing without our knowing.
  */
 #ifndef OS_SYSLOG_H
 #define OS_SYSLOG_H
 
 #include <stdint.h>
+#include "base/buf.h"
 #include "os/logsock.h"
 
 #define SYSLOG_PATH "/dev/log"
@@ -14,6 +15,7 @@
 struct syslog {
 	struct logsock sock;
 	int facility; /* as in <syslog.h>: LOG_DAEMON... */
+	struct buf message;
 };
 
 /* path: NULL for /dev/log. Nothing is opened before the first message. */

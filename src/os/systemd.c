@@ -38,7 +38,7 @@ int systemd_listen_fds(void)
 	return (int)n;
 }
 
-/* Out of the passed ones: what takes its place there can be closed by whoever looks at them. */
+/* Out of the passed ones: what takes its place there can be closed by the code that goes through them. */
 static int take_out(int fd, int above)
 {
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -95,10 +95,7 @@ static int notify_with(const char *message, int passed)
 	} control = {0};
 	struct sockaddr_un sun;
 	struct iovec iov = {.iov_base = (void *)message, .iov_len = strlen(message)};
-	struct msghdr msg = {.msg_name = &sun,
-			     .msg_namelen = notify_address(&sun),
-			     .msg_iov = &iov,
-			     .msg_iovlen = 1};
+	struct msghdr msg = {.msg_name = &sun, .msg_namelen = notify_address(&sun), .msg_iov = &iov, .msg_iovlen = 1};
 	int fd, rc;
 
 	if (msg.msg_namelen == 0)
@@ -106,9 +103,8 @@ static int notify_with(const char *message, int passed)
 	if (passed >= 0) {
 		msg.msg_control = &control;
 		msg.msg_controllen = sizeof(control);
-		control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-						  .cmsg_type = SCM_RIGHTS,
-						  .cmsg_len = CMSG_LEN(sizeof(int))};
+		control.header = (struct cmsghdr){
+		        .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
 		memcpy(CMSG_DATA(&control.header), &passed, sizeof(int));
 	}
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -158,8 +154,8 @@ void systemd_reloading(void)
 {
 	char message[80];
 
-	snprintf(message, sizeof(message),
-	         "RELOADING=1\nMONOTONIC_USEC=%" PRId64 "\nSTATUS=reloading", clock_mono_us());
+	snprintf(message, sizeof(message), "RELOADING=1\nMONOTONIC_USEC=%" PRId64 "\nSTATUS=reloading",
+	         clock_mono_us());
 	notify(message);
 }
 
@@ -232,8 +228,7 @@ int64_t systemd_watchdog_ms(void)
 	const char *pid = getenv("WATCHDOG_PID"), *usec_text = getenv("WATCHDOG_USEC");
 	uint64_t usec;
 
-	if (!usec_text || (pid && !is_our_pid(pid)) ||
-	    !text_parse_uint(usec_text, INT64_MAX, &usec) || usec == 0)
+	if (!usec_text || (pid && !is_our_pid(pid)) || !text_parse_uint(usec_text, INT64_MAX, &usec) || usec == 0)
 		return 0;
 	return usec < 2000 ? 1 : (int64_t)(usec / 2000);
 }

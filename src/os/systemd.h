@@ -16,9 +16,9 @@ int systemd_take_stored(const char *name);
 
 /* To $NOTIFY_SOCKET, if there is one. A manager that does not read is waited for a second at most,
  * and then not told. `status` is what `systemctl status` shows; only its first line is sent. */
-void systemd_ready(const char *status); /* that this process is the main one, too */
-void systemd_reloading(void);           /* until the next systemd_ready() */
-int systemd_stopping(const char *status); /* 0: somebody may read it */
+void systemd_ready(const char *status);   /* that this process is the main one, too */
+void systemd_reloading(void);             /* until the next systemd_ready() */
+int systemd_stopping(const char *status); /* 0: a manager may read it */
 void systemd_status(const char *status);
 void systemd_alive(void); /* feeds the watchdog */
 /* Another process is the main one from now on. Usually only the present one may say so. */

@@ -1,4 +1,5 @@
 #include "os/uring.h"
+#include "base/progress.h"
 
 #include <errno.h>
 
@@ -15,11 +16,11 @@ struct uring {
 static int restrict_to_messages(struct io_uring *ring)
 {
 	struct io_uring_restriction allowed[] = {
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_RECV},
-		{.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_SEND},
+	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_RECV},
+	        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_SEND},
 	};
 	int rc = io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed,
-				   sizeof(allowed) / sizeof(allowed[0]));
+	                           sizeof(allowed) / sizeof(allowed[0]));
 
 	return rc < 0 ? rc : io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
 }
@@ -95,8 +96,11 @@ static void take_results(struct uring *u)
 	struct io_uring_cqe *cqe;
 	unsigned head, n = 0;
 
-	io_uring_for_each_cqe(&u->ring, head, cqe) {
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
 		*(int *)io_uring_cqe_get_data(cqe) = cqe->res;
+		if (cqe->res > 0)
+			progress();
 		n++;
 	}
 	io_uring_cq_advance(&u->ring, n);

@@ -1,3 +1,4 @@
+#include "os/caps.h"
 #include "os/user.h"
 
 #include <errno.h>
@@ -8,8 +9,11 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include "base/mem.h"
 #include "base/text.h"
+#include "os/private.h"
 
 static bool lookup_user(const char *user, struct identity *ret)
 {
@@ -58,30 +62,10 @@ bool user_lookup(const char *user, const char *group, struct identity *ret, char
 		return false;
 	}
 	if (ret->uid == 0) {
-		snprintf(why, size, "%s is root, and tcpproxy never serves as root: name another user",
-			 user);
+		snprintf(why, size, "%s is root, and tcpproxy never serves as root: name another user", user);
 		return false;
 	}
 	return true;
-}
-
-/* Sets the permitted set to `keep`, effective to none. */
-static int limit_capabilities(const int *keep, size_t n)
-{
-	cap_t caps = cap_init();
-	int rc = 0;
-
-	if (!caps)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++) {
-		cap_value_t value = keep[i];
-
-		cap_set_flag(caps, CAP_PERMITTED, 1, &value, CAP_SET);
-	}
-	if (cap_set_proc(caps) < 0)
-		rc = -errno;
-	cap_free(caps);
-	return rc;
 }
 
 int user_become(const struct identity *id, const int *keep, size_t n)
@@ -92,77 +76,6 @@ int user_become(const struct identity *id, const int *keep, size_t n)
 	if (setresgid(id->gid, id->gid, id->gid) < 0 || setresuid(id->uid, id->uid, id->uid) < 0)
 		return -errno;
 	prctl(PR_SET_KEEPCAPS, 0);
-	return limit_capabilities(keep, n);
-}
-
-int user_raise(int capability, bool on)
-{
-	cap_t caps = cap_get_proc();
-	cap_value_t value = capability;
-	cap_flag_value_t permitted = CAP_CLEAR;
-	int rc = 0;
-
-	if (!caps)
-		return -ENOMEM;
-	cap_get_flag(caps, value, CAP_PERMITTED, &permitted);
-	if (permitted != CAP_SET)
-		rc = -EPERM;
-	else if (cap_set_flag(caps, CAP_EFFECTIVE, 1, &value, on ? CAP_SET : CAP_CLEAR) < 0 ||
-		 cap_set_proc(caps) < 0)
-		rc = -errno;
-	cap_free(caps);
-	return rc;
-}
-
-/* For each capability that is permitted: fn(its number). */
-static void for_each_permitted(void (*fn)(cap_t caps, cap_value_t value), cap_t caps)
-{
-	for (cap_value_t value = 0; value <= CAP_LAST_CAP; value++) {
-		cap_flag_value_t set = CAP_CLEAR;
-
-		if (cap_get_flag(caps, value, CAP_PERMITTED, &set) == 0 && set == CAP_SET)
-			fn(caps, value);
-	}
-}
-
-static void make_inheritable(cap_t caps, cap_value_t value)
-{
-	cap_set_flag(caps, CAP_INHERITABLE, 1, &value, CAP_SET);
-}
-
-static void make_ambient(cap_t caps, cap_value_t value)
-{
-	(void)caps;
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, value, 0, 0);
-}
-
-void user_keep_over_exec(void)
-{
-	cap_t caps = cap_get_proc();
-
-	if (!caps)
-		return;
-	for_each_permitted(make_inheritable, caps);
-	if (cap_set_proc(caps) == 0)
-		for_each_permitted(make_ambient, caps);
-	cap_free(caps);
-}
-
-void user_after_exec(void)
-{
-	cap_t caps = cap_get_proc();
-
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (!caps)
-		return;
-	cap_clear_flag(caps, CAP_EFFECTIVE);
-	cap_clear_flag(caps, CAP_INHERITABLE);
-	cap_set_proc(caps);
-	cap_free(caps);
-}
-
-void user_drop_capabilities(void)
-{
-	limit_capabilities(NULL, 0);
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	private_begin(); /* setresuid() has done so, unless fs.suid_dumpable says otherwise */
+	return caps_limit(keep, n);
 }

@@ -101,7 +101,7 @@ static void put_ucspi(struct env *e, const struct program_client *c)
 		env_set(e, "", "TCP6INTERFACE", interface);
 }
 
-/* What is not known is not set: there is no address behind a pipe. */
+/* What is not known is not set: a pipe has no address. */
 static void put_client(struct env *e, const char *prefix, const struct program_client *c)
 {
 	char text[ADDR_TEXT_MAX];

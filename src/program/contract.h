@@ -9,9 +9,9 @@
 #include "config/config.h"
 
 struct program_client {
-	struct addr local;   /* where it was accepted */
+	struct addr local; /* where it was accepted */
 	struct addr client;
-	const char *name;    /* verified name, or "" */
+	const char *name;            /* verified name, or "" */
 	const struct server *server; /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
 };
 

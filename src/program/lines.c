@@ -1,26 +1,35 @@
 #include "program/lines.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/progress.h"
+#include "base/utf8.h"
 
-#define DRAIN_MAX                                                                                  \
-	(64 * 1024) /* a pipe holds as much; a program that goes on and on waits its turn */
+#define DRAIN_MAX (64 * 1024) /* a pipe holds as much; a program that goes on and on waits its turn */
+
+/* The first len bytes of what there is. */
+static void log_part(struct lines *l, size_t len)
+{
+	char line[LINES_MAX + 1];
+
+	memcpy(line, l->text, len);
+	for (size_t i = 0; i < len; i++)
+		if (line[i] == '\t')
+			line[i] = ' ';
+	line[utf8_clean_line(line, len)] = '\0';
+	if (*line)
+		log_at(l->level, "%s: %s", l->label, line);
+	l->len -= len;
+	memmove(l->text, l->text + len, l->len);
+}
 
 static void flush_line(struct lines *l)
 {
 	if (l->len > 0 && l->text[l->len - 1] == '\r')
 		l->len--;
-	for (size_t i = 0; i < l->len; i++) {
-		unsigned char c = (unsigned char)l->text[i];
-
-		if (c < ' ' || c == 0x7f)
-			l->text[i] = c == '\t' ? ' ' : '?';
-	}
-	l->text[l->len] = '\0';
-	if (l->len > 0)
-		log_info("%s: %s", l->label, l->text);
-	l->len = 0;
+	log_part(l, l->len);
 }
 
 static void add_bytes(struct lines *l, const char *data, size_t n)
@@ -30,8 +39,8 @@ static void add_bytes(struct lines *l, const char *data, size_t n)
 			flush_line(l);
 			continue;
 		}
-		if (l->len == LINES_MAX)
-			flush_line(l);
+		if (l->len == LINES_MAX) /* not within a character */
+			log_part(l, utf8_whole(l->text, l->len));
 		l->text[l->len++] = data[i];
 	}
 }
@@ -45,6 +54,7 @@ static ssize_t read_some(struct lines *l)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return -errno;
 	if (n > 0) {
+		progress();
 		add_bytes(l, data, (size_t)n);
 		return n;
 	}
@@ -60,12 +70,13 @@ static void on_readable(void *arg, uint32_t events)
 		l->eof(l->arg);
 }
 
-int lines_start(struct lines *l, struct loop *loop, int fd, const char *label,
+int lines_start(struct lines *l, struct loop *loop, int fd, enum log_level level, const char *label,
                 void (*eof)(void *arg), void *arg)
 {
 	int rc;
 
 	l->loop = loop;
+	l->level = level;
 	l->label = label;
 	l->eof = eof;
 	l->arg = arg;

@@ -10,9 +10,8 @@
 #include "base/log.h"
 #include "os/proc.h"
 
-#define STDERR_LINGER_MS 5000 /* how long background children may go on writing to the log */
-#define TICK_MS          20
-#define KILLED_MS        500 /* a killed group is given this time to disappear */
+#define TICK_MS   20
+#define KILLED_MS 500 /* a killed group is given this time to disappear */
 
 static void close_fd(int *fd)
 {
@@ -49,8 +48,8 @@ static void set_ended(struct run *r)
 	timer_clear(r->loop, &r->tick);
 	r->ended = true;
 	r->fn(r->arg, RUN_ENDED, 0);
-	if (lines_open(&r->lines))
-		timer_set(r->loop, &r->drain, clock_mono_ms() + STDERR_LINGER_MS, drain_over, r);
+	if (lines_open(&r->lines) && r->stderr_ms > 0)
+		timer_set(r->loop, &r->drain, clock_mono_ms() + r->stderr_ms, drain_over, r);
 	finish_if_done(r);
 }
 
@@ -148,15 +147,14 @@ static int watch_process(struct run *r)
 	if (rc < 0) {
 		int status;
 
-		/* Nobody would hear of its end, so it must not begin. */
+		/* Its end would go unnoticed, so it must not begin. */
 		spawn_signal(&r->process, SIGKILL);
 		waitpid(r->process.pid, &status, 0);
 	}
 	return rc;
 }
 
-int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *label, run_fn *fn,
-              void *arg)
+int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *label, run_fn *fn, void *arg)
 {
 	int pipefd[2], rc;
 
@@ -166,7 +164,7 @@ int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *
 		return -errno;
 	fcntl(pipefd[0], F_SETFL, O_NONBLOCK);
 	what->fds[2] = pipefd[1];
-	rc = lines_start(&r->lines, loop, pipefd[0], label, lines_over, r);
+	rc = lines_start(&r->lines, loop, pipefd[0], LOG_LEVEL_INFO, label, lines_over, r);
 	if (rc == 0)
 		rc = spawn_program(what, &r->process);
 	close(pipefd[1]);

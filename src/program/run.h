@@ -31,7 +31,9 @@ struct run {
 	struct lines lines;
 	struct timer tick, drain;
 	int64_t kill_at_ms; /* of run_end() */
-	bool told;          /* RUN_STARTED or RUN_FAILED was */
+	int64_t stderr_ms; /* children that it has left behind may write to stderr for so long; 0: as long as they live. To be
+	                     * set after run_start() */
+	bool told;         /* RUN_STARTED or RUN_FAILED was */
 	bool failed;
 	bool exited, ending, ended;
 };
@@ -39,11 +41,10 @@ struct run {
 /* Starts what->argv with a pipe of ours as its stderr (what->fds[2] is filled in here). label names
  * it in the log: "handler /path for 10.0.0.7:1234". Returns 0 or -errno; then nothing is told, and
  * the run needs only run_release(). */
-int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *label, run_fn *fn,
-              void *arg);
+int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *label, run_fn *fn, void *arg);
 
-/* A program that somebody else has started, in a session of its own: told are its end (with a status of its own only if
- * it is our child) and what follows. Its stderr is not ours. Returns 0; -errno: it does not run any more. */
+/* A program that another process has started, in a session of its own: fn is told its end (with a status of its own
+ * only if it is our child) and what follows. Its stderr is not ours. Returns 0; -errno: it does not run any more. */
 int run_adopt(struct run *r, struct loop *loop, pid_t pid, const char *label, run_fn *fn, void *arg);
 
 /* TERM to its process group now, KILL after grace_ms if something of it is left; 0: KILL at once.

@@ -9,15 +9,14 @@
 #include "os/sock.h"
 #include "proxy/session.h"
 
-#define LOOK_MS 1000 /* does anybody still wait for the old one? */
+#define ANSWERS_LOOK_MS 1000 /* does a row still wait for the old one? */
 
 static void take_answer(struct engine *e, const struct answer *a, int fd)
 {
 	struct row *row = a->row < e->env.trio->rows_used ? trio_row(e->env.trio, a->row) : NULL;
 	struct session *s;
 
-	if (!row || row->state == ROW_FREE || a->serial == 0 ||
-	    trio_cold(e->env.trio, a->row)->question != a->serial) {
+	if (!row || row->state == ROW_FREE || a->serial == 0 || trio_cold(e->env.trio, a->row)->question != a->serial) {
 		if (fd >= 0)
 			close(fd);
 		return;
@@ -29,7 +28,7 @@ static void take_answer(struct engine *e, const struct answer *a, int fd)
 		close(fd);
 }
 
-/* false: whoever is at the other end is dead. */
+/* false: the spawner at the other end is dead. */
 static bool hear(struct engine *e, const struct watch *w)
 {
 	int channel = w->fd;
@@ -45,7 +44,7 @@ static bool hear(struct engine *e, const struct watch *w)
 			return true;
 		if (len <= 0)
 			return false;
-		/* looked at, acted on, then dropped: whoever dies in between leaves it there */
+		/* dropped only when it was acted on: a worker that dies in between leaves it there */
 		if (len == sizeof(a))
 			take_answer(e, &a, n_fds == 1 ? fd : -1);
 		else if (n_fds == 1)
@@ -96,7 +95,7 @@ static void drop_old(struct engine *e)
 	engine_for_each(e, lost_before);
 }
 
-static void old_event(void *arg, uint32_t events)
+static void answers_old_event(void *arg, uint32_t events)
 {
 	struct engine *e = arg;
 
@@ -104,21 +103,21 @@ static void old_event(void *arg, uint32_t events)
 		drop_old(e);
 }
 
-/* Nobody waits any more: it may end. */
-static void look_again(void *arg)
+/* When no row waits any more, the old one may end. */
+static void answers_look_again(void *arg)
 {
 	struct engine *e = arg;
 
 	if (anybody_waits(e, true))
-		timer_set(&e->loop, &e->old_timer, e->loop.now_ms + LOOK_MS, look_again, e);
+		timer_set(&e->loop, &e->old_timer, e->loop.now_ms + ANSWERS_LOOK_MS, answers_look_again, e);
 	else
 		drop_old(e);
 }
 
 static void watch_old(struct engine *e)
 {
-	watch_add(&e->loop, &e->old_channel, e->env.trio->old_spawner_fd, EPOLLIN, old_event, e);
-	timer_set(&e->loop, &e->old_timer, e->loop.now_ms + LOOK_MS, look_again, e);
+	watch_keep(&e->loop, &e->old_channel, e->env.trio->old_spawner_fd, EPOLLIN, answers_old_event, e);
+	timer_set(&e->loop, &e->old_timer, e->loop.now_ms + ANSWERS_LOOK_MS, answers_look_again, e);
 }
 
 static void keep_old(struct engine *e, int fd)
@@ -173,7 +172,7 @@ void engine_set_channel(struct engine *e, int fd)
 		close(old);
 	e->channel.fd = -1;
 	if (fd >= 0)
-		watch_add(&e->loop, &e->channel, fd, EPOLLIN, channel_event, e);
+		watch_keep(&e->loop, &e->channel, fd, EPOLLIN, channel_event, e);
 	if (fd < 0 || (old >= 0 && !keep)) /* what was asked is not answered there any more */
 		engine_for_each(e, lost);
 }

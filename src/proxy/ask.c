@@ -1,6 +1,7 @@
 #include "proxy/ask.h"
 
 #include <errno.h>
+#include <string.h>
 #include "base/fault.h"
 #include "os/sock.h"
 
@@ -27,49 +28,46 @@ static void prepare_slot(struct step_env *env, struct row *row, struct row_cold 
 	FAULT_POINT();
 }
 
-/* Who owes the answer to the present question. */
+/* To the spawner that owes the answer to the present question. */
 static int channel_of(const struct step_env *env, const struct row_cold *cold)
 {
 	return cold->asked_before ? env->trio->old_spawner_fd : env->trio->spawner_fd;
 }
 
-int ask_send(struct step_env *env, struct row *row, struct row_cold *cold,
-	     enum question_kind kind, const int *fds, size_t n_fds)
+static int send_question(const struct step_env *env, const struct row_cold *cold, const struct question *q,
+                         const int *fds, size_t n_fds)
+{
+	int channel = channel_of(env, cold);
+
+	if (channel < 0)
+		return -ENOTCONN;
+	return sock_send_message(channel, q, cold->asked_before ? QUESTION_WITHOUT_ID : sizeof(*q), fds, n_fds);
+}
+
+int ask_send(struct step_env *env, struct row *row, struct row_cold *cold, enum question_kind kind, const int *fds,
+             size_t n_fds)
 {
 	struct question q = {
-		.kind = kind,
-		.row = row_index(env->trio, row),
-		.generation = cold->generation,
-		.section = cold->section,
-		.server = cold->server_index,
-		.local = cold->local,
-		.client = cold->client,
+	        .kind = kind,
+	        .row = row_index(env->trio, row),
+	        .generation = cold->generation,
+	        .section = cold->section,
+	        .server = cold->server_index,
+	        .local = cold->local,
+	        .client = cold->client,
+	        .id = cold->id,
 	};
 
 	if (cold->question == 0)
 		prepare_slot(env, row, cold);
 	q.serial = cold->question;
-	if (channel_of(env, cold) < 0)
-		return -ENOTCONN;
-	return sock_send_message(channel_of(env, cold), &q, sizeof(q), fds, n_fds);
+	return send_question(env, cold, &q, fds, n_fds);
 }
 
 void ask_kill(struct step_env *env, struct row *row, struct row_cold *cold)
 {
-	struct question q = {.kind = ASK_KILL,
-			     .row = row_index(env->trio, row),
-			     .serial = cold->question};
+	struct question q = {.kind = ASK_KILL, .row = row_index(env->trio, row), .serial = cold->question};
 
-	if (cold->question && channel_of(env, cold) >= 0)
-		sock_send_message(channel_of(env, cold), &q, sizeof(q), NULL, 0);
-}
-
-const char *ask_name(struct trio *t, uint32_t row, const struct row_cold *cold)
-{
-	struct question_slot *slot = &trio_slots(t)[row];
-
-	if (cold->question_count == 0)
-		return "";
-	slot->name[CLIENT_NAME_MAX - 1] = '\0';
-	return slot->name;
+	if (cold->question)
+		send_question(env, cold, &q, NULL, 0);
 }

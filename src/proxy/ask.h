@@ -13,11 +13,9 @@
 /* Sends the question of this row; fds stay the caller's. The first time the row's slot is made ready
  * (cold->question is its serial from then on); asking again is harmless as long as the slot's
  * pid is 0. Returns 0, or -errno: then ask again ASK_RETRY_MS later. */
-int ask_send(struct step_env *env, struct row *row, struct row_cold *cold,
-	     enum question_kind kind, const int *fds, size_t n_fds);
+int ask_send(struct step_env *env, struct row *row, struct row_cold *cold, enum question_kind kind, const int *fds,
+             size_t n_fds);
 /* The row's program is not wanted any more. */
 void ask_kill(struct step_env *env, struct row *row, struct row_cold *cold);
-/* The client's name, if the spawner looked it up; else "". */
-const char *ask_name(struct trio *t, uint32_t row, const struct row_cold *cold);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * batch.c - when many connections have something at once, small messages are moved together.
  *
- * A turn's events are looked through before they are handled one by one. Who is one of many with nothing but a small message
- * is dealt with here, and its event is handled; everybody else, and whoever turns out to have more to say, comes to
- * session_event() as ever.
+ * A turn's events are looked through before they are handled one by one. Connections that are among many with nothing
+ * but a small message are dealt with here, and their events are handled; all others, and those that turn out to have
+ * more to say, come to session_event() as ever.
  */
 #include "proxy/batch.h"
 

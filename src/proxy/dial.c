@@ -1,14 +1,18 @@
 #include "proxy/dial.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/log.h"
 #include "os/sock.h"
+#include "takeover/row_state.h"
 
-#define NEXT_ATTEMPT_MS 250 /* RFC 8305, section 8: recommended connection attempt delay */
-#define BACKLOG_WAIT_MS 10  /* a Unix socket whose queue is full tells nobody when there is room */
+#define NEXT_ATTEMPT_MS 250  /* RFC 8305, section 8: recommended connection attempt delay */
+#define MORE_WAIT_MS    3000 /* for addresses that the name may have yet: time for a question that is asked again */
+#define MORE_LOOK_MS    50
+#define BACKLOG_WAIT_MS 10 /* a Unix socket whose queue is full does not tell when there is room */
 
 enum { STATE_SYN_SENT = 2, STATE_CLOSE = 7 }; /* tcp_info's numbers */
 
@@ -16,50 +20,57 @@ static void advance(struct dial *d);
 
 /* ---- which address comes next ---- */
 
-/* The n-th address when families take turns, the first one's family first. */
-static bool nth_address(const struct addr *addrs, size_t count, size_t n, struct addr *ret)
+/* The n-th of this family. */
+static bool nth_address(const struct addr *addrs, size_t count, uint16_t family, size_t n, struct addr *ret)
 {
-	uint16_t first = count ? addrs[0].family : AF_UNSPEC;
-	size_t of_first = 0, of_other, index, seen = 0;
-	bool want_first;
-
 	for (size_t i = 0; i < count; i++)
-		of_first += addrs[i].family == first;
-	of_other = count - of_first;
-	if (n >= count)
-		return false;
-	if (n / 2 < of_first && n / 2 < of_other) {
-		want_first = n % 2 == 0;
-		index = n / 2;
-	} else { /* one family is used up */
-		want_first = of_first > of_other;
-		index = n - (want_first ? of_other : of_first);
-	}
-	for (size_t i = 0; i < count; i++)
-		if ((addrs[i].family == first) == want_first && seen++ == index) {
+		if (addrs[i].family == family && n-- == 0) {
 			*ret = addrs[i];
 			return true;
 		}
 	return false;
 }
 
-static bool next_address(struct dial *d, struct addr *ret)
+/* Families take turns, the first address's family first; one that is used up is passed over. Each is counted by itself,
+ * because addresses of the other may still come. */
+static bool find_next(const struct dial *d, struct addr *ret, bool *six)
 {
+	static const uint16_t families[] = {AF_INET, AF_INET6};
+	const uint8_t *tried = d->cold->dial_tried;
 	struct addr addrs[TARGET_ADDRS];
 	size_t n = target_addrs(d->target, addrs);
 
-	if (!nth_address(addrs, n, d->cold->dial_next, ret))
+	*six = n > 0 && addrs[0].family == AF_INET6;
+	if (tried[*six] > tried[!*six])
+		*six = !*six;
+	if (nth_address(addrs, n, families[*six], tried[*six], ret))
+		return true;
+	*six = !*six;
+	return nth_address(addrs, n, families[*six], tried[*six], ret);
+}
+
+static bool next_address(struct dial *d, struct addr *ret)
+{
+	bool six;
+
+	if (!find_next(d, ret, &six))
 		return false;
-	d->cold->dial_next++;
+	d->cold->dial_tried[six]++;
 	ret->port = d->port;
 	return true;
 }
 
 static bool more_addresses(const struct dial *d)
 {
-	struct addr addrs[TARGET_ADDRS];
+	struct addr next;
+	bool six;
 
-	return !d->unix_path && d->cold->dial_next < target_addrs(d->target, addrs);
+	return !d->unix_path && find_next(d, &next, &six);
+}
+
+static bool more_may_come(const struct dial *d)
+{
+	return !d->unix_path && atomic_load(&d->target->state) == TARGET_PARTIAL;
 }
 
 /* ---- attempts ---- */
@@ -70,9 +81,24 @@ static void drop(struct dial *d, enum side side)
 
 	if (fd < 0)
 		return;
-	d->row->fd[side] = -1; /* forgotten first: what nobody knows is swept */
+	d->row->fd[side] = -1; /* forgotten first: what is recorded nowhere is swept */
 	FAULT_POINT();
 	close(fd);
+}
+
+/* connect() may choose the very port that it calls as its own, if nobody listens there and the kernel gives such ports
+ * to callers: then TCP connects the socket to itself, and the client would get its own bytes back. That counts as
+ * refused. */
+static bool is_itself(const struct dial *d, enum side side)
+{
+	int fd = d->row->fd[side];
+	struct addr local, peer;
+
+	if (d->unix_path || sock_local(fd, &local) < 0 || local.port != d->port || sock_peer(fd, &peer) < 0 ||
+	    local.port != peer.port || !addr_same_host(&local, &peer))
+		return false;
+	sock_reset_on_close(fd); /* nothing of it may keep the server from its port */
+	return true;
 }
 
 static void finish(struct dial *d, enum dial_outcome outcome)
@@ -85,11 +111,22 @@ static void finish(struct dial *d, enum dial_outcome outcome)
 	d->done(d->arg, outcome);
 }
 
+/* Not only the attempt that has called last: the one that is connected. */
+static void tell_winner(struct dial *d, enum side side)
+{
+	if (d->called && !d->unix_path && d->told != side)
+		d->called(d->arg, d->row->fd[side], &d->addr[side - SERVER]);
+}
+
 static void win(struct dial *d, enum side side)
 {
 	struct row *row = d->row;
+	int rc = 0;
 
 	drop(d, side == SERVER ? SECOND : SERVER);
+	if (d->addr[side - SERVER].family == AF_UNSPEC) /* a predecessor's: its peer is known only now */
+		sock_peer(row->fd[side], &d->addr[side - SERVER]);
+	tell_winner(d, side);
 	if (side == SECOND) {
 		/* a successor that finds it in both places knows it by its cookie */
 		row->cookie[SERVER] = row->cookie[SECOND];
@@ -98,14 +135,39 @@ static void win(struct dial *d, enum side side)
 		FAULT_POINT();
 		row->fd[SECOND] = -1;
 		FAULT_POINT();
-		loop_change(d->env->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
-			    row_token(d->env->trio, row, SERVER));
+		rc = loop_change(d->env->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
+		                 row_token(d->env->trio, row, SERVER));
+	}
+	if (rc < 0) {
+		d->error = -rc;
+		finish(d, DIAL_FAILED);
+		return;
 	}
 	d->cold->server = d->addr[side - SERVER];
 	finish(d, DIAL_CONNECTED);
 }
 
-static int open_socket(struct dial *d, enum side side, const struct addr *a)
+/* The interface after the % of an address: another one may have its name by now. */
+static int find_zone(struct dial *d, int fd, const char *zone, struct addr *a)
+{
+	int index = zone ? sock_interface_index(fd, zone) : 0;
+
+	if (index > 0)
+		a->scope = (uint32_t)index;
+	if (index < 0)
+		d->missing = zone;
+	return index < 0 ? index : 0;
+}
+
+static int bind_source(struct dial *d, int fd)
+{
+	struct addr source = *d->source;
+	int rc = find_zone(d, fd, d->source_zone, &source);
+
+	return rc < 0 ? rc : sock_bind_source(fd, &source);
+}
+
+static int open_socket(struct dial *d, enum side side, struct addr *a)
 {
 	int fd = d->unix_path ? sock_new_unix() : sock_new_tcp(a->family);
 	int rc = 0;
@@ -113,11 +175,13 @@ static int open_socket(struct dial *d, enum side side, const struct addr *a)
 	FAULT_POINT();
 	if (fd < 0)
 		return fd;
+	d->missing = NULL;
 	if (d->source->family != AF_UNSPEC && a->family == d->source->family)
-		rc = sock_bind_source(fd, d->source);
+		rc = bind_source(d, fd);
 	if (rc == 0)
-		rc = loop_add(d->env->loop, fd, ROW_EVENTS | EPOLLOUT,
-			      row_token(d->env->trio, d->row, side));
+		rc = find_zone(d, fd, d->zone, a);
+	if (rc == 0)
+		rc = loop_add(d->env->loop, fd, ROW_EVENTS | EPOLLOUT, row_token(d->env->trio, d->row, side));
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -137,8 +201,27 @@ static void say_attempt(const struct dial *d, const struct addr *a)
 {
 	char client[ADDR_TEXT_MAX], server[ADDR_TEXT_MAX];
 
-	log_debug("connecting %s to %s", addr_format_port(&d->cold->client, client),
-		  d->unix_path ? d->unix_path : addr_format_port(a, server));
+	log_debug("connecting %s to %s, id=%" PRIu64, addr_format_port(&d->cold->client, client),
+	          d->unix_path ? d->unix_path : addr_format_port(a, server), d->cold->id);
+}
+
+static int call(struct dial *d, enum side side, const struct addr *a)
+{
+	int fd = d->row->fd[side], rc;
+	bool under_way;
+
+	if (d->unix_path)
+		return sock_connect_unix(fd, d->unix_path);
+	if (d->calling)
+		d->calling(d->arg, a);
+	FAULT_POINT();
+	rc = sock_connect(fd, a);
+	under_way = rc == 0 || rc == -EINPROGRESS;
+	FAULT_POINT();
+	if (d->called)
+		d->called(d->arg, under_way ? fd : -1, a);
+	d->told = under_way ? side : CLIENT;
+	return rc;
 }
 
 /* Returns 0 if it is connected, -EINPROGRESS if it is under way, or another -errno. */
@@ -152,12 +235,15 @@ static int attempt(struct dial *d, enum side side)
 			d->error = EDESTADDRREQ; /* a name without an address of a kind that we know */
 		return -EDESTADDRREQ;
 	}
+	d->cold->server = a; /* also if this fails: the record says which was tried last */
 	if (log_wants(LOG_LEVEL_DEBUG))
 		say_attempt(d, &a);
 	rc = open_socket(d, side, &a);
+	d->cold->server.scope = a.scope; /* its interface may be another one by now */
 	if (rc == 0)
-		rc = d->unix_path ? sock_connect_unix(d->row->fd[side], d->unix_path)
-				  : sock_connect(d->row->fd[side], &a);
+		rc = call(d, side, &a);
+	if (rc == 0 && is_itself(d, side))
+		rc = -ECONNREFUSED;
 	FAULT_POINT();
 	if (rc < 0 && rc != -EINPROGRESS) {
 		d->error = -rc;
@@ -170,12 +256,16 @@ static void timed_out(void *arg)
 {
 	struct dial *d = arg;
 
-	if (d->deadline_ms && d->env->loop->now_ms >= d->deadline_ms) {
+	bool waiting = d->patience_ms && d->row->fd[SERVER] < 0 && d->row->fd[SECOND] < 0;
+
+	if (!d->deadline_ms || d->env->loop->now_ms < d->deadline_ms) {
+		advance(d);
+	} else if (waiting) {
+		finish(d, DIAL_FAILED); /* as all have failed that there are */
+	} else {
 		d->error = ETIMEDOUT;
 		finish(d, DIAL_TIMEOUT);
-		return;
 	}
-	advance(d);
 }
 
 static void plan(struct dial *d)
@@ -191,6 +281,19 @@ static void plan(struct dial *d)
 		timer_clear(d->env->loop, &d->timer);
 }
 
+/* All that is known has failed; what is still being asked for is waited for a moment. false: there is nothing to wait for. */
+static bool wait_for_more(struct dial *d)
+{
+	int64_t now = d->env->loop->now_ms;
+
+	if (!more_may_come(d))
+		return false;
+	if (!d->patience_ms)
+		d->patience_ms = now + MORE_WAIT_MS;
+	d->next_at_ms = now + MORE_LOOK_MS;
+	return now < d->patience_ms;
+}
+
 /* Starts attempts until one is connected, two are under way, the next is not due, or none is left. */
 static void advance(struct dial *d)
 {
@@ -203,13 +306,17 @@ static void advance(struct dial *d)
 
 		if (d->row->fd[side] >= 0 || (!alone && now < d->next_at_ms))
 			break;
+		if (!alone && !more_addresses(d)) {
+			d->next_at_ms = more_may_come(d) ? now + NEXT_ATTEMPT_MS : 0;
+			break;
+		}
 		rc = attempt(d, side);
 		if (rc == 0) {
 			win(d, side);
 			return;
 		}
 		if (rc == -EINPROGRESS) {
-			d->next_at_ms = more_addresses(d) ? now + NEXT_ATTEMPT_MS : 0;
+			d->next_at_ms = more_addresses(d) || more_may_come(d) ? now + NEXT_ATTEMPT_MS : 0;
 			if (!d->next_at_ms)
 				break;
 			continue;
@@ -218,13 +325,11 @@ static void advance(struct dial *d)
 			d->next_at_ms = now + BACKLOG_WAIT_MS;
 			break;
 		}
-		if (!more_addresses(d)) {
-			d->next_at_ms = 0;
-			if (alone) {
-				finish(d, DIAL_FAILED);
-				return;
-			}
-			break;
+		if (alone && !more_addresses(d)) {
+			if (wait_for_more(d))
+				break;
+			finish(d, DIAL_FAILED);
+			return;
 		}
 	}
 	plan(d);
@@ -232,42 +337,42 @@ static void advance(struct dial *d)
 
 /* What both kinds of a beginning have in common. */
 static void init(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
-		 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
+                 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
 {
 	d->env = env;
 	d->row = row;
 	d->cold = cold;
 	d->done = done;
 	d->arg = arg;
-	d->next_at_ms = 0;
+	d->next_at_ms = d->patience_ms = 0;
 	d->seen = 0;
+	d->missing = NULL;
+	d->told = CLIENT;
 }
 
 void dial_start(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
-		void (*done)(void *arg, enum dial_outcome outcome), void *arg)
+                void (*done)(void *arg, enum dial_outcome outcome), void *arg)
 {
 	init(d, env, row, cold, done, arg);
-	cold->dial_next = 0;
+	memset(cold->dial_tried, 0, sizeof(cold->dial_tried));
 	cold->dial_deadline_ms = d->deadline_ms;
 	d->error = 0;
-	FAULT_POINT();
-	row->state = ROW_CONNECTING;
-	FAULT_POINT();
+	row_set_state(row, ROW_CONNECTING);
 	advance(d);
 }
 
 /* How does an attempt stand? 0: connected, -EINPROGRESS, or why it failed. A server may have accepted,
  * answered and gone before we look: that the SYN was acknowledged says that it was there. */
-static int look(int fd, bool is_unix)
+static int dial_look(int fd, bool is_unix)
 {
-	struct tcp_facts facts;
+	struct sock_tcp_info info;
 	int error;
 
-	if (is_unix || sock_facts(fd, &facts) < 0)
+	if (is_unix || sock_tcp_info(fd, &info) < 0)
 		return -sock_take_error(fd);
-	if (facts.state == STATE_SYN_SENT)
+	if (info.state == STATE_SYN_SENT)
 		return -EINPROGRESS;
-	if (facts.state != STATE_CLOSE || facts.bytes_acked > 0)
+	if (info.state != STATE_CLOSE || info.bytes_acked > 0)
 		return 0;
 	error = sock_take_error(fd);
 	return error ? -error : -ECONNREFUSED;
@@ -280,9 +385,10 @@ void dial_event(struct dial *d, enum side side, uint32_t events)
 	if (side == CLIENT || d->row->fd[side] < 0)
 		return;
 	/* writable and no error: connected, if this event is not one of an earlier attempt */
-	if (!(events & EPOLLOUT) || events & (EPOLLERR | EPOLLHUP) ||
-	    d->turn[side - SERVER] == d->env->loop->turns)
-		rc = look(d->row->fd[side], d->unix_path);
+	if (!(events & EPOLLOUT) || events & (EPOLLERR | EPOLLHUP) || d->turn[side - SERVER] == d->env->loop->turns)
+		rc = dial_look(d->row->fd[side], d->unix_path);
+	if (rc == 0 && is_itself(d, side))
+		rc = -ECONNREFUSED;
 	FAULT_POINT();
 	if (rc == 0) {
 		d->seen = events;
@@ -291,24 +397,30 @@ void dial_event(struct dial *d, enum side side, uint32_t events)
 		d->error = -rc;
 		drop(d, side);
 		d->next_at_ms = 0; /* the next one at once */
-		if (d->row->fd[SERVER] < 0 && d->row->fd[SECOND] < 0 && !more_addresses(d))
-			finish(d, DIAL_FAILED);
-		else
+		if (d->row->fd[SERVER] >= 0 || d->row->fd[SECOND] >= 0 || more_addresses(d))
 			advance(d);
+		else if (wait_for_more(d))
+			plan(d);
+		else
+			finish(d, DIAL_FAILED);
 	}
 }
 
 void dial_cancel(struct dial *d)
 {
 	timer_clear(d->env->loop, &d->timer);
-	drop(d, SERVER);
-	drop(d, SECOND);
+	for (enum side side = SERVER; side <= SECOND; side++) {
+		/* it may be connected already: a FIN would say that the client had nothing to say */
+		if (d->row->fd[side] >= 0)
+			sock_reset_on_close(d->row->fd[side]);
+		drop(d, side);
+	}
 }
 
 /* An attempt of a predecessor: connected, under way, or of no use. */
 static int look_at_old(struct dial *d, enum side side)
 {
-	int fd = d->row->fd[side];
+	int fd = d->row->fd[side], rc;
 	struct addr *a = &d->addr[side - SERVER];
 
 	*a = (struct addr){.family = AF_UNIX};
@@ -317,11 +429,12 @@ static int look_at_old(struct dial *d, enum side side)
 		return sock_peer(fd, &(struct addr){0});
 	if (sock_peer(fd, a) < 0)
 		a->family = AF_UNSPEC;
-	return look(fd, false);
+	rc = dial_look(fd, false);
+	return rc == 0 && is_itself(d, side) ? -ECONNREFUSED : rc;
 }
 
 void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct row_cold *cold,
-		 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
+                 void (*done)(void *arg, enum dial_outcome outcome), void *arg)
 {
 	init(d, env, row, cold, done, arg);
 	d->deadline_ms = cold->dial_deadline_ms;
@@ -338,6 +451,6 @@ void dial_resume(struct dial *d, struct step_env *env, struct row *row, struct r
 	}
 	/* whether an address that is no longer being tried had failed is not known: from the beginning */
 	if (row->fd[SERVER] < 0 && row->fd[SECOND] < 0)
-		cold->dial_next = 0;
+		memset(cold->dial_tried, 0, sizeof(cold->dial_tried));
 	advance(d);
 }

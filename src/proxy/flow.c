@@ -1,76 +1,7 @@
 #include "proxy/flow.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-#include "base/fault.h"
-#include "os/pipe.h"
-#include "os/sock.h"
-
-void flow_give_pipe_back(struct flow_io *io)
-{
-	if (io->row->pipe_foreign)
-		pipepool_discard(&io->row->pipe_read, &io->row->pipe_write);
-	else
-		pipepool_give(io->pool, &io->row->pipe_read, &io->row->pipe_write);
-	io->row->pipe_foreign = 0;
-}
-
-void flow_hurry(struct flow_io *io, uint64_t before)
-{
-	if (!io->delays || before == 0)
-		return;
-	sock_no_delay(io->dest);
-	io->delays = false;
-}
-
-enum flow_stop flow_drain(struct flow_io *io)
-{
-	int parked;
-
-	if (io->row->pipe_read < 0)
-		return FLOW_EMPTY;
-	parked = pipe_filled(io->row->pipe_read);
-	flow_hurry(io, io->row->moved);
-	while (parked > 0) {
-		ssize_t n = pipe_splice(io->row->pipe_read, io->dest, (size_t)parked);
-
-		FAULT_POINT();
-		if (n == -EAGAIN || n == -EINTR)
-			return FLOW_FULL;
-		if (n < 0) {
-			io->error = (int)-n;
-			return FLOW_DEST_ERROR;
-		}
-		io->progress = true;
-		parked -= (int)n;
-	}
-	flow_give_pipe_back(io);
-	return FLOW_EMPTY;
-}
-
-enum flow_stop flow_discard(struct flow_io *io)
-{
-	for (size_t sum = 0; sum < io->budget;) {
-		ssize_t n = recv(io->source, io->scratch, io->scratch_len, MSG_DONTWAIT);
-
-		if (n == 0)
-			return FLOW_END;
-		if (n < 0) {
-			io->error = errno;
-			return errno == EAGAIN || errno == EINTR ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
-		}
-		FAULT_POINT();
-		io->row->moved += (uint64_t)n;
-		io->progress = true;
-		sum += (size_t)n;
-	}
-	return FLOW_BUDGET;
-}
-
-/* ---- which way ---- */
 
 enum way { WAY_COPY, WAY_SPLICE, WAY_PEEK };
 

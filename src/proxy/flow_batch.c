@@ -1,7 +1,7 @@
 /*
  * The slots: open all, receive all, send all, close one after the other.
  *
- *   store            a death behind it leaves
+ *   store            a death after it leaves
  *   slot.row         nothing taken, or bytes in the slot: as many as the source's counters are ahead of the
  *                    destination's
  *   (scratch)        the same; a copy of them
@@ -57,8 +57,7 @@ static void park(struct trio *t, unsigned i, struct flow_batch_item *item)
 	size_t n = (size_t)item->taken;
 
 	open_step(t, i, n);
-	flow_finish_copy(&t->step, item->flow, trio_scratch(t), n,
-			 n - (size_t)(item->sent > 0 ? item->sent : 0));
+	flow_finish_copy(&t->step, item->flow, trio_scratch(t), n, n - (size_t)(item->sent > 0 ? item->sent : 0));
 	item->flow->moved += n;
 	barrier();
 	FAULT_POINT();
@@ -69,7 +68,7 @@ static void park(struct trio *t, unsigned i, struct flow_batch_item *item)
 
 static bool is_failure(int sent)
 {
-	return sent < 0 && sent != -EAGAIN && sent != -EINTR;
+	return sent < 0 && sent != -EAGAIN && sent != -EINTR; /* interrupted: parked, and sent by the next drain */
 }
 
 static void finish(struct trio *t, unsigned i, struct pipepool *pool, struct flow_batch_item *item)
@@ -84,8 +83,7 @@ static void finish(struct trio *t, unsigned i, struct pipepool *pool, struct flo
 	close_slot(t, i);
 }
 
-bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, struct flow_batch_item *items,
-		unsigned n)
+bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, struct flow_batch_item *items, unsigned n)
 {
 	bool works;
 
@@ -98,7 +96,7 @@ bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, stru
 		items[i].sent = -EAGAIN;
 		if (works && items[i].taken > 0)
 			uring_send(uring, items[i].dest, trio_batch(t, i), (size_t)items[i].taken,
-				   MSG_DONTWAIT | MSG_NOSIGNAL, &items[i].sent);
+			           MSG_DONTWAIT | MSG_NOSIGNAL, &items[i].sent);
 	}
 	works = works && uring_run(uring);
 	FAULT_POINT();

@@ -16,17 +16,16 @@
  * not be touched while bytes are in a slot. */
 struct flow_batch_item {
 	int32_t row;
-	uint8_t side;           /* enum side of the source */
+	uint8_t side; /* enum side of the source */
 	int source, dest;
 	struct flow_row *flow;
-	int taken, sent;        /* out: as of recv() and send(), -errno; sent: if taken > 0 */
-	bool lost;              /* out: the destination does not take it, and no pipe can be had */
+	int taken, sent; /* out: as of recv() and send(), -errno; sent: if taken > 0 */
+	bool lost;       /* out: the destination does not take it, and no pipe can be had */
 };
 
 /* Moves what each has, at most BATCH_ROOM bytes. When it returns all slots are closed, and what was taken counts as
  * moved. false: the ring is of no use any more. */
-bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, struct flow_batch_item *items,
-		unsigned n);
+bool flow_batch(struct trio *t, struct uring *uring, struct pipepool *pool, struct flow_batch_item *items, unsigned n);
 
 /* For a successor: makes slot i, if it is open, the open step of copying, and closes the slot. No step is open.
  * May be repeated. false: it was not open. */

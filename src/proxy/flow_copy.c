@@ -1,7 +1,7 @@
 /*
  * Through the scratch: take, send, and park at once what was not sent. Between two steps nothing is in memory.
  *
- *   store            a death behind it leaves
+ *   store            a death after it leaves
  *   step.row         nothing taken, or bytes in the scratch: as many as the source's counters are ahead of the
  *                    destination's and of the pipe
  *   (spare pipe)     parked bytes in a pipe that no row has: it is the step's
@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/fault.h"
 #include "os/pipe.h"
+#include "os/sock.h"
 #include "proxy/flow.h"
 
 static void open_step(struct flow_io *io)
@@ -72,7 +73,7 @@ static void park(struct copy_step *step, struct flow_row *row, const char *data,
 	int pipe = row->pipe_write >= 0 ? row->pipe_write : step->pipe_write;
 
 	while (n > 0) {
-		ssize_t put = write(pipe, data, n);
+		ssize_t put = TEMP_FAILURE_RETRY(write(pipe, data, n));
 
 		FAULT_POINT();
 		CHECK(put > 0); /* an empty pipe has room for the whole scratch, a small one for a slot */
@@ -83,8 +84,7 @@ static void park(struct copy_step *step, struct flow_row *row, const char *data,
 		attach(step, row);
 }
 
-void flow_finish_copy(struct copy_step *step, struct flow_row *row, const char *scratch, size_t n,
-		      size_t rest)
+void flow_finish_copy(struct copy_step *step, struct flow_row *row, const char *scratch, size_t n, size_t rest)
 {
 	park(step, row, scratch + n - rest, rest);
 }
@@ -106,13 +106,10 @@ enum flow_stop flow_copy(struct flow_io *io)
 		size_t n;
 
 		open_step(io);
-		taken = recv(io->source, io->scratch, io->scratch_len, MSG_DONTWAIT);
+		taken = sock_recv(io->source, io->scratch, io->scratch_len, 0);
 		if (taken <= 0) {
-			io->error = taken < 0 ? errno : 0;
 			close_step(io, 0);
-			if (taken == 0)
-				return FLOW_END;
-			return io->error == EAGAIN || io->error == EINTR ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
+			return flow_nothing_came(io, taken);
 		}
 		FAULT_POINT();
 		n = (size_t)taken;
@@ -120,17 +117,14 @@ enum flow_stop flow_copy(struct flow_io *io)
 			io->tap->bytes(io->tap, (uint32_t)io->step_row, io->step_side, io->scratch, n);
 		flow_hurry(io, io->row->moved);
 		/* the FIN that follows at once goes with the last segment, and sends what waits for it */
-		sent = send(io->dest, io->scratch, n,
-			    MSG_DONTWAIT | MSG_NOSIGNAL | (io->ends ? MSG_MORE : 0));
-		if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-			io->error = errno;
+		sent = sock_send(io->dest, io->scratch, n, io->ends ? MSG_MORE : 0);
+		if (sent < 0 && sent != -EAGAIN) {
 			close_step(io, n);
-			return FLOW_DEST_ERROR;
+			return flow_nothing_went(io, sent);
 		}
 		FAULT_POINT();
 		if (sent < taken)
-			park(io->step, io->row, io->scratch + (sent > 0 ? sent : 0),
-			     n - (size_t)(sent > 0 ? sent : 0));
+			park(io->step, io->row, io->scratch + (sent > 0 ? sent : 0), n - (size_t)(sent > 0 ? sent : 0));
 		close_step(io, n);
 		io->moved += n;
 		io->progress = true;

@@ -23,12 +23,8 @@ static enum flow_stop push(struct flow_io *io, size_t n)
 		ssize_t sent = pipe_splice(io->row->pipe_read, io->dest, n);
 
 		FAULT_POINT();
-		if (sent == -EAGAIN || sent == -EINTR)
-			return FLOW_FULL;
-		if (sent <= 0) {
-			io->error = (int)-sent;
-			return FLOW_DEST_ERROR;
-		}
+		if (sent <= 0)
+			return flow_nothing_went(io, sent);
 		io->progress = true;
 		n -= (size_t)sent;
 	}
@@ -39,14 +35,11 @@ static enum flow_stop push(struct flow_io *io, size_t n)
 static enum flow_stop nothing_came(struct flow_io *io, ssize_t n)
 {
 	flow_give_pipe_back(io);
-	if (n == 0)
-		return FLOW_END;
-	io->error = (int)-n;
 	if (n == -EINVAL) { /* a kind of socket that cannot be spliced */
 		*io->habit = (struct flow_habit){0};
 		return FLOW_OTHER_WAY;
 	}
-	return n == -EAGAIN || n == -EINTR ? FLOW_EMPTY : FLOW_SOURCE_ERROR;
+	return flow_nothing_came(io, n);
 }
 
 enum flow_stop flow_splice(struct flow_io *io)
@@ -65,8 +58,7 @@ enum flow_stop flow_splice(struct flow_io *io)
 		if (n <= 0)
 			return nothing_came(io, n);
 		if (io->tap)
-			io->tap->piped(io->tap, (uint32_t)io->step_row, io->step_side,
-				       io->row->pipe_read, (size_t)n);
+			io->tap->piped(io->tap, (uint32_t)io->step_row, io->step_side, io->row->pipe_read, (size_t)n);
 		flow_hurry(io, io->row->moved);
 		io->row->moved += (uint64_t)n;
 		FAULT_POINT();

@@ -1,5 +1,6 @@
 #include "proxy/handler.h"
 
+#include <inttypes.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "base/log.h"
@@ -7,17 +8,18 @@
 #include "os/sock.h"
 #include "program/question.h"
 #include "proxy/ask.h"
+#include "takeover/row_state.h"
 
 #define START_LIMIT_MS 20000 /* a name is looked up first (5 s), the spawner may be replaced */
 
 void handler_count(struct row *row)
 {
-	struct tcp_facts facts;
+	struct sock_tcp_info info;
 
-	if (sock_facts(row->fd[CLIENT], &facts) < 0)
+	if (sock_tcp_info(row->fd[CLIENT], &info) < 0)
 		return; /* no TCP: unknown */
-	row->flow[CLIENT].moved = facts.bytes_received - (tcp_fin_received(facts.state) ? 1 : 0);
-	row->flow[SERVER].moved = facts.bytes_acked;
+	row->flow[CLIENT].moved = info.bytes_received - (tcp_fin_received(info.state) ? 1 : 0);
+	row->flow[SERVER].moved = info.bytes_acked;
 }
 
 static void finish(struct handler *h, enum handler_outcome outcome)
@@ -28,7 +30,7 @@ static void finish(struct handler *h, enum handler_outcome outcome)
 	h->done(h->arg, outcome);
 }
 
-static void tick(void *arg);
+static void handler_tick(void *arg);
 
 static void ask(struct handler *h)
 {
@@ -38,7 +40,7 @@ static void ask(struct handler *h)
 	h->asked = ask_send(h->env, h->row, h->cold, ASK_HANDLER, fds, 1) == 0;
 	if (!h->asked && h->env->loop->now_ms + ASK_RETRY_MS < at)
 		at = h->env->loop->now_ms + ASK_RETRY_MS;
-	timer_set(h->env->loop, &h->timer, at, tick, h);
+	timer_set(h->env->loop, &h->timer, at, handler_tick, h);
 }
 
 /* While it runs: is anything going on? */
@@ -53,10 +55,10 @@ static void look_for_life(struct handler *h)
 		finish(h, HANDLER_IDLE);
 		return;
 	}
-	timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, tick, h);
+	timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, handler_tick, h);
 }
 
-static void tick(void *arg)
+static void handler_tick(void *arg)
 {
 	struct handler *h = arg;
 
@@ -65,8 +67,8 @@ static void tick(void *arg)
 	} else if (h->env->loop->now_ms >= h->deadline_ms) {
 		char client[ADDR_TEXT_MAX];
 
-		log_error("starting a handler for %s: the spawner did not answer in time",
-			  addr_format_port(&h->cold->client, client));
+		log_error("starting a handler for %s: the spawner did not answer in time, id=%" PRIu64,
+		          addr_format_port(&h->cold->client, client), h->cold->id);
 		ask_kill(h->env, h->row, h->cold);
 		finish(h, HANDLER_FAILED);
 	} else {
@@ -75,16 +77,26 @@ static void tick(void *arg)
 }
 
 void handler_start(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
-		   void (*done)(void *arg, enum handler_outcome outcome), void *arg)
+                   void (*done)(void *arg, enum handler_outcome outcome), void *arg)
 {
 	*h = (struct handler){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
 	h->deadline_ms = env->loop->now_ms + START_LIMIT_MS;
-	FAULT_POINT();
-	row->state = ROW_STARTING;
-	FAULT_POINT();
+	row_set_state(row, ROW_STARTING);
 	/* from now on its events are the program's */
 	loop_remove(env->loop, row->fd[CLIENT]);
 	ask(h);
+}
+
+static bool watch_end(struct handler *h)
+{
+	int rc = loop_add(h->env->loop, h->row->fd[SECOND], EPOLLIN, row_token(h->env->trio, h->row, SECOND));
+	char client[ADDR_TEXT_MAX];
+
+	if (rc == 0)
+		return true;
+	log_error("the handler of %s is ended, because its end cannot be watched: %s, id=%" PRIu64,
+	          addr_format_port(&h->cold->client, client), loop_error_text(-rc), h->cold->id);
+	return false;
 }
 
 static void started(struct handler *h, int pidfd)
@@ -92,18 +104,18 @@ static void started(struct handler *h, int pidfd)
 	h->row->cookie[SECOND] = 0; /* no socket */
 	barrier();
 	h->row->fd[SECOND] = pidfd;
-	barrier();
-	FAULT_POINT();
-	h->row->state = ROW_HANDLER;
-	FAULT_POINT();
+	row_set_state(h->row, ROW_HANDLER);
 	timer_clear(h->env->loop, &h->timer);
+	if (!watch_end(h)) {
+		ask_kill(h->env, h->row, h->cold);
+		finish(h, HANDLER_LOST);
+		return;
+	}
 	if (h->cold->timeout_ms) {
 		handler_count(h->row);
 		h->bytes = h->row->flow[CLIENT].moved + h->row->flow[SERVER].moved;
-		timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, tick,
-			  h);
+		timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + h->cold->timeout_ms, handler_tick, h);
 	}
-	loop_add(h->env->loop, pidfd, EPOLLIN, row_token(h->env->trio, h->row, SECOND));
 }
 
 void handler_answer(struct handler *h, uint32_t kind, int pidfd)
@@ -143,7 +155,7 @@ void handler_spawner_lost(struct handler *h)
 		return;
 	}
 	h->asked = false;
-	timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + ASK_RETRY_MS, tick, h);
+	timer_set(h->env->loop, &h->timer, h->env->loop->now_ms + ASK_RETRY_MS, handler_tick, h);
 }
 
 void handler_cancel(struct handler *h)
@@ -155,7 +167,7 @@ void handler_cancel(struct handler *h)
 }
 
 void handler_resume(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
-		    void (*done)(void *arg, enum handler_outcome outcome), void *arg)
+                    void (*done)(void *arg, enum handler_outcome outcome), void *arg)
 {
 	struct question_slot *slot = &trio_slots(env->trio)[row_index(env->trio, row)];
 

@@ -12,6 +12,7 @@ enum handler_outcome {
 	HANDLER_EXITED,
 	HANDLER_FAILED, /* could not be started; the spawner has logged why */
 	HANDLER_IDLE,   /* its time limit of silence */
+	HANDLER_LOST,   /* its end could not be watched, so it was ended at once */
 };
 
 struct handler {
@@ -27,10 +28,10 @@ struct handler {
 };
 
 void handler_start(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
-		   void (*done)(void *arg, enum handler_outcome outcome), void *arg);
+                   void (*done)(void *arg, enum handler_outcome outcome), void *arg);
 /* Another worker had begun: it is being started, or runs. */
 void handler_resume(struct handler *h, struct step_env *env, struct row *row, struct row_cold *cold,
-		    void (*done)(void *arg, enum handler_outcome outcome), void *arg);
+                    void (*done)(void *arg, enum handler_outcome outcome), void *arg);
 /* The pidfd is readable. */
 void handler_event(struct handler *h);
 /* kind: enum answer_kind; pidfd: of ANSWER_STARTED, owned from now on, else -1. */

@@ -19,28 +19,34 @@ uint64_t limit_key(enum limit_kind kind, const void *data, size_t len)
 	return h ? h : 1ULL << COUNT_BITS;
 }
 
-static uint32_t first_slot(const struct trio *t, uint64_t key)
+uint64_t limit_key_from(uint64_t word)
 {
-	return (uint32_t)(key >> COUNT_BITS) & (t->limit_slots - 1);
+	return word & ~COUNT_MASK;
 }
 
-static uint64_t read_word(atomic_ullong *w)
+static uint32_t first_slot(uint64_t key, uint32_t slots)
+{
+	return (uint32_t)(key >> COUNT_BITS) & (slots - 1);
+}
+
+static uint64_t read_word(const atomic_ullong *w)
 {
 	return atomic_load_explicit(w, memory_order_seq_cst);
 }
 
-static uint32_t count_in(struct trio *t, uint64_t key)
+static uint32_t count_in(const struct trio *t, uint64_t key)
 {
-	atomic_ullong *table = trio_limits(t);
+	const atomic_ullong *table = trio_limits(t);
+	const uint32_t slots = trio_limit_slots(t);
 
-	for (uint32_t i = first_slot(t, key), n = 0; n < t->limit_slots; n++) {
+	for (uint32_t i = first_slot(key, slots), n = 0; n < slots; n++) {
 		uint64_t word = read_word(&table[i]);
 
 		if (word == 0)
 			return 0;
 		if ((word & ~COUNT_MASK) == key)
 			return (uint32_t)(word & COUNT_MASK);
-		i = (i + 1) & (t->limit_slots - 1);
+		i = (i + 1) & (slots - 1);
 	}
 	return 0;
 }
@@ -51,8 +57,9 @@ static atomic_ullong *own_word(struct limits *l, uint64_t key, bool make)
 	struct trio *t = l->trios[l->own];
 	atomic_ullong *table = trio_limits(t);
 	atomic_ullong *unused = NULL;
+	const uint32_t slots = trio_limit_slots(t);
 
-	for (uint32_t i = first_slot(t, key), n = 0; n < t->limit_slots; n++) {
+	for (uint32_t i = first_slot(key, slots), n = 0; n < slots; n++) {
 		uint64_t word = read_word(&table[i]);
 
 		if ((word & ~COUNT_MASK) == key && word != 0)
@@ -61,7 +68,7 @@ static atomic_ullong *own_word(struct limits *l, uint64_t key, bool make)
 			unused = &table[i];
 		if (word == 0)
 			break;
-		i = (i + 1) & (t->limit_slots - 1);
+		i = (i + 1) & (slots - 1);
 	}
 	return make ? unused : NULL;
 }
@@ -130,8 +137,37 @@ void limits_clear(struct limits *l)
 			atomic_store(&table[i], 0);
 }
 
-static bool take(struct limits *l, struct row_cold *cold, enum limit_kind kind, uint64_t key,
-		 uint32_t max)
+/* ---- numbers ---- */
+
+void limits_set(struct limits *l, uint64_t key, uint32_t number)
+{
+	atomic_ullong *word = own_word(l, key, true);
+
+	if (word)
+		atomic_store(word, key | (number + 1));
+}
+
+void limits_unset(struct limits *l, uint64_t key, uint32_t number)
+{
+	atomic_ullong *word = own_word(l, key, false);
+
+	if (!word || (read_word(word) & COUNT_MASK) != number + 1)
+		return;
+	atomic_store(word, key);
+	tidy(l->trios[l->own], word);
+}
+
+bool limits_number(const struct trio *t, uint64_t key, uint32_t *ret)
+{
+	uint32_t count = count_in(t, key);
+
+	*ret = count - 1;
+	return count > 0;
+}
+
+/* ---- a new client ---- */
+
+static bool take(struct limits *l, struct row_cold *cold, enum limit_kind kind, uint64_t key, uint32_t max)
 {
 	FAULT_POINT();
 	cold->limit[kind] = key;
@@ -141,19 +177,22 @@ static bool take(struct limits *l, struct row_cold *cold, enum limit_kind kind, 
 	return false;
 }
 
-bool limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
-		  struct row_cold *cold)
+enum why limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
+                      struct row_cold *cold)
 {
-	struct { uint16_t port; struct addr net; } client = {0};
+	struct {
+		uint16_t port;
+		struct addr net;
+	} client = {0};
 
-	if (!take(l, cold, LIMIT_GLOBAL, limit_key(LIMIT_GLOBAL, "", 0),
-		  rules->config->max_connections) ||
-	    !take(l, cold, LIMIT_SERVICE, rules->service_keys[section->service],
-		  section->max_connections))
-		return false;
+	if (!take(l, cold, LIMIT_GLOBAL, limit_key(LIMIT_GLOBAL, "", 0), rules->config->max_connections) ||
+	    !take(l, cold, LIMIT_SERVICE, rules->service_keys[section->service], section->max_connections))
+		return WHY_MAX_CONNECTIONS;
 	/* counted without a limit, too: the next reload may bring one */
 	client.port = rules->config->services[section->service].ports[0].first;
 	client.net = addr_client_network(&cold->client);
-	return take(l, cold, LIMIT_CLIENT, limit_key(LIMIT_CLIENT, &client, sizeof(client)),
-		    section->max_connections_per_client);
+	if (!take(l, cold, LIMIT_CLIENT, limit_key(LIMIT_CLIENT, &client, sizeof(client)),
+	          section->max_connections_per_client))
+		return WHY_MAX_CONNECTIONS_PER_CLIENT;
+	return WHY_NONE;
 }

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include "base/record.h"
 #include "proxy/ruleset.h"
 #include "takeover/table.h"
 
@@ -24,16 +25,27 @@ struct limits {
 	uint32_t n_trios, own;
 };
 
+/* What another worker says is one. 0: not counted. */
+uint64_t limit_key_from(uint64_t word);
+
 /* Counts one more under the key, unless that makes more than max (0: no limit). */
 bool limits_take(struct limits *l, uint64_t key, uint32_t max);
-/* A new client of this section, under all its limits. The keys are in the row from before it is counted on. false: there
- * is no room; what was counted stays in the row. */
-bool limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
-		  struct row_cold *cold);
+/* A new client of this section, under all its limits. The keys are in the row from before it is counted on. Returns
+ * WHY_NONE, or which limit leaves no room; what was counted stays in the row. */
+enum why limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
+                      struct row_cold *cold);
 void limits_give(struct limits *l, uint64_t key); /* key 0: nothing */
 /* How many there are, over all workers. */
 uint32_t limits_count(const struct limits *l, uint64_t key);
 /* Empties the own table, before it is counted again from the rows. */
 void limits_clear(struct limits *l);
+
+/* The same words for another purpose: a number under a key of a kind of its own (LIMIT_KINDS and above), which counts
+ * nothing. A row may have one of these: it takes the place of the global key, which all rows have in common. */
+#define LIMIT_NUMBERS ((1u << 20) - 1)                              /* it is below that */
+void limits_set(struct limits *l, uint64_t key, uint32_t number);   /* in the place of what another one has set */
+void limits_unset(struct limits *l, uint64_t key, uint32_t number); /* only if it is this number */
+/* What the worker of this trio has set. false: nothing. */
+bool limits_number(const struct trio *t, uint64_t key, uint32_t *ret);
 
 #endif

@@ -1,90 +1,69 @@
-/*
- * listener.c - accepting, in bounded batches, no more than this worker's share.
- *
- * All workers hold the same listening sockets. epoll wakes the one that was added last, again and
- * again, so each takes itself out ("disarms") while it has clearly more connections than the others,
- * and tells those that are out when it does.
- */
+/* listener.c - accepting, in bounded batches. */
 #include <errno.h>
+#include <inttypes.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/progress.h"
 #include "os/sock.h"
-#include "proxy/engine.h"
+#include "proxy/arming.h"
+#include "proxy/session.h"
+#include "takeover/row_state.h"
 
-#define BATCH          16   /* accepts in one event: small enough to leave some for the others */
-#define SLACK          8    /* connections more than the share that are not worth a call */
-#define PAUSE_MS       100  /* no descriptors: look again */
-#define REARM_MS       1000 /* disarmed: look again, whoever forgot to tell */
+#define BATCH 16 /* accepts in one event: small enough to leave some for the others */
 
-static bool more_than_share(struct engine *e)
+static void say_accepted(const struct row_cold *cold)
 {
-	uint32_t n = atomic_load_explicit(&e->world->n_workers, memory_order_relaxed);
-	uint64_t mine = engine_live(e), all = 0;
+	char client[ADDR_TEXT_MAX], local[ADDR_TEXT_MAX];
 
-	if (n < 2)
+	log_debug("accepted %s at %s, id=%" PRIu64, addr_format_port(&cold->client, client),
+	          addr_format_port(&cold->local, local), cold->id);
+}
+
+bool engine_serve(struct engine *e, int fd, const struct addr *local, const struct addr *client,
+                  const struct section *section)
+{
+	struct session *s;
+	struct row *row;
+	uint32_t i;
+
+	ruleset_look_at_zones(e->rules, fd, local, client);
+	if (!section)
+		section = ruleset_find(e->rules, local);
+	if (!section || !engine_take_row(e, &i)) {
+		sock_reset_on_close(fd);
+		close(fd);
 		return false;
-	for (uint32_t i = 0; i < n && i < WORLD_WORKERS; i++)
-		all += atomic_load_explicit(&e->world->live[i], memory_order_relaxed);
-	return (mine - (mine > SLACK ? SLACK : mine)) * n * 8 > all * 9;
-}
-
-static void set_armed(struct engine *e, struct listener *l, bool armed)
-{
-	if (l->armed == armed)
-		return;
-	l->armed = armed;
-	if (!armed)
-		loop_remove(&e->loop, l->fd);
-	else if (loop_add(&e->loop, l->fd, EPOLLIN | EPOLLEXCLUSIVE,
-			  loop_token(LOOP_KIND_LISTENER, (uint64_t)(l - e->listeners))) < 0)
-		l->armed = false;
-}
-
-/* Those who are out may be the ones with the least now. And a client for whom we were woken, and nobody else was
- * (EPOLLEXCLUSIVE), is theirs. */
-static void wake_others(struct engine *e)
-{
-	for (uint32_t i = 0; i < e->setup.n_trios; i++)
-		if (i != e->limits.own &&
-		    write(e->setup.rearm_fds[i], &(uint64_t){1}, sizeof(uint64_t)) < 0)
-			errno = 0; /* it looks by itself after a second */
-}
-
-static void rearm_tick(void *arg)
-{
-	struct engine *e = arg;
-
-	e->paused = false;
-	engine_balance(e);
-}
-
-void engine_balance(struct engine *e)
-{
-	bool out = e->want_accept && more_than_share(e);
-	bool armed = e->want_accept && !e->paused && !out && engine_free_rows(e) > 0;
-	bool leaves = false;
-
-	for (uint32_t i = 0; i < e->n_listeners; i++)
-		if (e->listeners[i].fd >= 0) {
-			leaves = leaves || (e->listeners[i].armed && !armed);
-			set_armed(e, &e->listeners[i], armed);
-		}
-	atomic_store(&e->world->disarmed[e->limits.own], out);
-	if (leaves)
-		wake_others(e);
-	if (e->want_accept && (out || e->paused))
-		timer_set(&e->loop, &e->rearm_timer,
-			  e->loop.now_ms + (e->paused ? PAUSE_MS : REARM_MS), rearm_tick, e);
+	}
+	row = trio_row(e->env.trio, i);
+	s = &e->sessions[i];
+	*s = (struct session){
+	        .engine = e, .row = row, .cold = trio_cold(e->env.trio, i), .index = i, .queued = s->queued};
+	s->cold->id = atomic_fetch_add_explicit(&e->world->next_id, 1, memory_order_relaxed);
+	s->cold->accepted_wall_us = clock_wall_us();
+	s->cold->accepted_us = clock_mono_us();
+	s->cold->client = *client;
+	s->cold->local = *local;
+	if (client->family != AF_INET && client->family != AF_INET6)
+		row->flags |= ROWFLAG_CLIENT_UNIX;
+	row->active_ms = e->loop.now_ms;
+	FAULT_POINT();
+	row->fd[CLIENT] = fd;
+	row_set_state(row, ROW_ACCEPTED);
+	if (log_wants(LOG_LEVEL_DEBUG))
+		say_accepted(s->cold);
+	session_start(s, section);
+	return true;
 }
 
 static void say_full(struct engine *e)
 {
 	if (!e->paused_told)
 		log_error("accepting connections: all %u places of this worker are taken, three descriptors each (see "
-			  "LimitNOFILE, ulimit -n): clients wait until some have ended",
-			  e->env.trio->n_rows);
+		          "LimitNOFILE, ulimit -n): clients wait until some have ended",
+		          e->env.trio->n_rows);
 	e->paused_told = true;
 }
 
@@ -92,10 +71,7 @@ static void say_full(struct engine *e)
 static void pause_accepting(struct engine *e, int error)
 {
 	if (!e->paused_told)
-		log_error("accepting connections: %s: waiting until some have ended",
-			  error == ENFILE   ? "the system has no descriptors left"
-			  : error == EMFILE ? "no descriptors left (see LimitNOFILE, ulimit -n)"
-					    : "no memory");
+		log_error("accepting connections: %s: waiting until some have ended", sock_shortage_text(error));
 	e->paused_told = true;
 	e->paused = true;
 	engine_balance(e);
@@ -115,15 +91,13 @@ static bool accept_one(struct engine *e, const struct listener *l)
 			engine_serve(e, fd, &local, &client, NULL);
 		return true;
 	}
+	if (sock_is_shortage(-fd)) {
+		pause_accepting(e, -fd);
+		return false;
+	}
 	switch (-fd) {
 	case EAGAIN:
 		e->paused_told = false;
-		return false;
-	case EMFILE:
-	case ENFILE:
-	case ENOBUFS:
-	case ENOMEM:
-		pause_accepting(e, -fd);
 		return false;
 	case EINTR:
 	case ECONNABORTED:
@@ -135,7 +109,7 @@ static bool accept_one(struct engine *e, const struct listener *l)
 	}
 }
 
-static void listener_event(void *arg, uint64_t number, uint32_t events)
+static void listener_listener_event(void *arg, uint64_t number, uint32_t events)
 {
 	struct engine *e = arg;
 	struct listener *l;
@@ -148,7 +122,7 @@ static void listener_event(void *arg, uint64_t number, uint32_t events)
 	batch = l->turn + 1 == e->loop.turns ? BATCH : 1;
 	l->turn = e->loop.turns;
 	for (int n = 0; n < batch && l->fd >= 0 && l->armed; n++) {
-		if (engine_free_rows(e) == 0 || more_than_share(e)) {
+		if (engine_free_rows(e) == 0 || arming_more_than_share(e)) {
 			if (engine_free_rows(e) == 0)
 				say_full(e);
 			engine_balance(e);
@@ -166,20 +140,21 @@ static void rearm_event(void *arg, uint32_t events)
 
 	if (read(e->rearm_watch.fd, &count, sizeof(count)) < 0)
 		return;
+	progress();
 	engine_balance(e);
-	/* who left had been woken in our place */
+	/* the worker that went out had been woken in our place */
 	for (uint32_t i = 0; i < e->n_listeners; i++)
 		if (e->listeners[i].fd >= 0 && e->listeners[i].armed)
-			listener_event(e, i, EPOLLIN);
+			listener_listener_event(e, i, EPOLLIN);
 }
 
 void engine_accept(struct engine *e, bool want)
 {
 	int rearm_fd = e->setup.rearm_fds ? e->setup.rearm_fds[e->limits.own] : -1;
 
-	loop_handle(&e->loop, LOOP_KIND_LISTENER, listener_event, e);
+	loop_handle(&e->loop, LOOP_KIND_LISTENER, listener_listener_event, e);
 	if (want && rearm_fd >= 0 && e->rearm_watch.fd < 0)
-		watch_add(&e->loop, &e->rearm_watch, rearm_fd, EPOLLIN, rearm_event, e);
+		watch_keep(&e->loop, &e->rearm_watch, rearm_fd, EPOLLIN, rearm_event, e);
 	e->want_accept = want;
 	engine_balance(e);
 }
@@ -205,8 +180,8 @@ void engine_drop_listener(struct engine *e, uint32_t id)
 
 		if (l->fd < 0 || l->id != id)
 			continue;
-		set_armed(e, l, false);
-		/* whoever is in its queue was promised to be served */
+		arming_set(e, l, false);
+		/* clients in its queue were promised service */
 		while (engine_free_rows(e) > 0 && accept_one(e, l))
 			;
 		/* forget first, close later: its number may be a connection's as soon as it is free */

@@ -1,15 +1,15 @@
 /*
- * load.c - once a second, who works looks whether the load is lopsided, and says so: one worker has
- * many more connections than another (whose own have ended), or too much to do while another
+ * load.c - once a second, a worker that has something to do looks whether the load is uneven, and says so: one
+ * worker has many more connections than another (whose own have ended), or too much to do while another
  * sleeps.
  */
 #include "base/clock.h"
 #include "proxy/engine.h"
 
-#define LOOK_MS 1000
-#define MUCH    85 /* percent of a processor */
-#define LITTLE  50
-#define SLACK   8 /* connections that are not worth it */
+#define LOAD_LOOK_MS 1000
+#define MUCH         85 /* percent of a processor */
+#define LITTLE       50
+#define LOAD_SLACK   8 /* connections that are not worth it */
 
 static bool another_has_time(const struct engine *e)
 {
@@ -21,7 +21,7 @@ static bool another_has_time(const struct engine *e)
 	return false;
 }
 
-/* Somebody has more than his share and an eighth. */
+/* A worker has more than its share and an eighth. */
 static bool uneven(const struct engine *e)
 {
 	uint32_t n = atomic_load_explicit(&e->world->n_workers, memory_order_relaxed);
@@ -33,7 +33,7 @@ static bool uneven(const struct engine *e)
 		all += live;
 		most = live > most ? live : most;
 	}
-	return most > SLACK && (most - SLACK) * n * 8 > all * 9;
+	return most > LOAD_SLACK && (most - LOAD_SLACK) * n * 8 > all * 9;
 }
 
 void engine_look_at_load(struct engine *e)
@@ -42,7 +42,7 @@ void engine_look_at_load(struct engine *e)
 	int64_t elapsed_ms = e->loop.now_ms - e->load_looked_ms;
 	int64_t cpu_us, percent;
 
-	if (elapsed_ms < LOOK_MS)
+	if (elapsed_ms < LOAD_LOOK_MS)
 		return;
 	cpu_us = clock_cpu_us();
 	percent = (cpu_us - e->load_cpu_us) / (elapsed_ms * 10);
@@ -50,10 +50,10 @@ void engine_look_at_load(struct engine *e)
 	e->load_cpu_us = cpu_us;
 	atomic_store(&mine->percent, (unsigned)percent);
 	atomic_store(&mine->at_ms, e->loop.now_ms);
-	if (!e->lopsided)
+	if (!e->imbalance)
 		return;
 	if (uneven(e))
-		e->lopsided(e->idle_arg, false);
-	else if (percent > MUCH && elapsed_ms < 2 * LOOK_MS && another_has_time(e))
-		e->lopsided(e->idle_arg, true);
+		e->imbalance(e->idle_arg, false);
+	else if (percent > MUCH && elapsed_ms < 2 * LOAD_LOOK_MS && another_has_time(e))
+		e->imbalance(e->idle_arg, true);
 }

@@ -7,55 +7,7 @@
 #include "proxy/session.h"
 #include "takeover/recover.h"
 
-struct handover_message moving_message;
-
-void moving_close_copies(struct engine *e, uint32_t i)
-{
-	struct row *row = trio_row(e->env.trio, i);
-
-	for (enum side s = CLIENT; s <= SERVER; s++) {
-		if (recover_is_ours(row, s)) {
-			FAULT_POINT();
-			close(row->fd[s]); /* close first, forget later: see session_end.c */
-			FAULT_POINT();
-		}
-		row->fd[s] = -1;
-		pipepool_discard(&row->flow[s].pipe_read, &row->flow[s].pipe_write);
-	}
-}
-
-void moving_free_row(struct engine *e, uint32_t i)
-{
-	FAULT_POINT();
-	trio_row(e->env.trio, i)->state = ROW_FREE;
-	barrier();
-	FAULT_POINT();
-	atomic_store(&move_of(e, i)->given, 0);
-	atomic_store(&move_of(e, i)->taken, 0);
-	engine_row_freed(e, i);
-}
-
-void moving_end_link(struct engine *e, bool whole)
-{
-	struct trio *t = e->env.trio;
-	int link = t->link_fd, peer = t->link_peer_fd;
-	bool gave = t->link_role == LINK_GIVES;
-
-	timer_clear(&e->loop, &e->moving.timer);
-	watch_remove(&e->loop, &e->moving.link);
-	peer_unmap(&e->moving.peer);
-	t->link_role = LINK_NONE;
-	t->link_fd = t->link_peer_fd = -1;
-	FAULT_POINT();
-	if (link >= 0)
-		close(link);
-	if (peer >= 0)
-		close(peer);
-	if (gave && e->moving.ended)
-		e->moving.ended(e->moving.arg, t->link_given, whole);
-}
-
-/* The other side is through, or nobody is left there: what it has not made ours is not ours. */
+/* The other side is through, or all its processes are gone: what it has not made ours is not ours. */
 static void link_is_over(struct engine *e)
 {
 	if (e->env.trio->link_role == LINK_GIVES) {
@@ -72,7 +24,7 @@ static void link_is_over(struct engine *e)
 	moving_end_link(e, false);
 }
 
-static void obey(struct engine *e, int *fds, size_t n_fds)
+static void dispatch(struct engine *e, int *fds, size_t n_fds)
 {
 	bool gives = e->env.trio->link_role == LINK_GIVES;
 
@@ -86,8 +38,7 @@ static void obey(struct engine *e, int *fds, size_t n_fds)
 		moving_taker_is_open(e);
 	} else if (gives && moving_message.head.type == HANDOVER_TAKEN) {
 		moving_taken(e);
-	} else if (!gives && (moving_message.head.type == HANDOVER_ASK ||
-	                      moving_message.head.type == HANDOVER_LOOK)) {
+	} else if (!gives && (moving_message.head.type == HANDOVER_ASK || moving_message.head.type == HANDOVER_LOOK)) {
 		moving_settle_taken(e, false);
 		moving_answer(e, HANDOVER_OPEN, moving_message.head.serial, 0);
 	} else if (!gives && moving_message.head.type == HANDOVER_END) {
@@ -112,7 +63,7 @@ static void link_event(void *arg, uint32_t events)
 		if (rc != 1 || moving_message.head.type != HANDOVER_ROWS)
 			atomic_store(receiving, 0);
 		if (rc == 1)
-			obey(e, fds, n_fds);
+			dispatch(e, fds, n_fds);
 		if (rc == 0 || rc == -ECONNRESET)
 			link_is_over(e);
 		if (rc <= 0)
@@ -120,13 +71,11 @@ static void link_event(void *arg, uint32_t events)
 	}
 }
 
-void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota,
-                  int link, int peer_fd)
+void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota, int link, int peer_fd)
 {
 	struct trio *t = e->env.trio;
 
-	if (t->link_fd >=
-	    0) { /* said twice, because who was told first has died; or one too many */
+	if (t->link_fd >= 0) { /* said twice, because the worker that was told first has died; or one too many */
 		close(link);
 		close(peer_fd);
 		return;

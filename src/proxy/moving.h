@@ -28,10 +28,9 @@ struct moving {
 };
 
 /* Begins with a link to another trio, whose memfd peer_fd is. Both are the engine's from now on.
- * The same link once more is no harm; another one while connections move is refused (closed).
+ * The same link once more does no harm; another one while connections move is refused (closed).
  * quota: connections to give; UINT32_MAX and LINK_ALL: until none is left. */
-void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota,
-                  int link, int peer_fd);
+void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota, int link, int peer_fd);
 /* This row's connection is another trio's, or may be: it does not count here. */
 bool moving_is_elsewhere(struct engine *e, uint32_t row);
 /* After a death, before any descriptor is opened: settles what can be settled. */

@@ -9,26 +9,26 @@
 #include "proxy/moving_parts.h"
 #include "proxy/recording.h"
 #include "proxy/session.h"
+#include "takeover/row_state.h"
 
-#define TAKE_BACK_MS 50   /* the taker is stopped: no connection waits longer for it */
-#define AGAIN_MS     100  /* nothing can be moved now: look again */
-#define SETTLED_MS   1000 /* a connection that lives so long will probably live on */
+#define TAKE_BACK_MS         50   /* the taker is stopped: no connection waits longer for it */
+#define MOVING_GIVE_AGAIN_MS 100  /* nothing can be moved now: look again */
+#define SETTLED_MS           1000 /* a connection that lives so long will probably live on */
 
 static uint64_t given_number(struct engine *e, uint32_t i)
 {
 	return atomic_load(&move_of(e, i)->given) >> 2;
 }
 
-static void tick(void *arg);
+static void moving_give_tick(void *arg);
 
 static void wait_ms(struct engine *e, int64_t ms)
 {
-	timer_set(&e->loop, &e->moving.timer, e->loop.now_ms + ms, tick, e);
+	timer_set(&e->loop, &e->moving.timer, e->loop.now_ms + ms, moving_give_tick, e);
 }
 
 /* Only a death loses one: then the taker's successor says that it is new. */
-static void tell(struct engine *e, enum handover_type type, uint32_t n, const int *fds,
-                 size_t n_fds)
+static void tell(struct engine *e, enum handover_type type, uint32_t n, const int *fds, size_t n_fds)
 {
 	uint32_t serial = atomic_fetch_add(&trio_moves(e->env.trio)->serial, 1) + 1;
 
@@ -36,16 +36,13 @@ static void tell(struct engine *e, enum handover_type type, uint32_t n, const in
 		serial = atomic_fetch_add(&trio_moves(e->env.trio)->serial, 1) + 1;
 	e->moving.serial = serial;
 	if (handover_send(e->env.trio->link_fd, type, serial, &moving_message, n, fds, n_fds) < 0)
-		wait_ms(e, AGAIN_MS);
+		wait_ms(e, MOVING_GIVE_AGAIN_MS);
 }
 
 void moving_take_back(struct engine *e, uint32_t i)
 {
 	atomic_store(&move_of(e, i)->given, 0);
-	barrier();
-	FAULT_POINT();
-	trio_row(e->env.trio, i)->state = ROW_RELAY;
-	FAULT_POINT();
+	row_set_state(trio_row(e->env.trio, i), ROW_RELAY);
 }
 
 static void commit(struct engine *e, uint32_t i, uint32_t destination)
@@ -62,6 +59,7 @@ static void commit(struct engine *e, uint32_t i, uint32_t destination)
 		limits_give(&e->limits, cold->limit[k]);
 		cold->limit[k] = 0;
 	}
+	chain_forget(e, i);
 	moving_close_copies(e, i);
 	e->env.trio->link_given++;
 }
@@ -77,8 +75,7 @@ void moving_settle_given(struct engine *e)
 		if (given_state(e, i) != MOVE_MOVED) {
 			moving_take_back(e, i);
 			engine_take_up(e, i);
-		} else if (m->peer.map && peer_has_taken(&m->peer, move_of(e, i)->destination, i,
-		                                         given_number(e, i))) {
+		} else if (m->peer.map && peer_has_taken(&m->peer, move_of(e, i)->destination, i, given_number(e, i))) {
 			m->rows[left++] = i;
 		} else {
 			moving_free_row(e, i);
@@ -111,11 +108,7 @@ static void offer(struct engine *e, uint32_t i)
 
 	FAULT_POINT();
 	atomic_store(&move_of(e, i)->given, move_word(number, MOVE_MOVING));
-	barrier();
-	FAULT_POINT();
-	row->state = ROW_GIVING;
-	barrier();
-	FAULT_POINT();
+	row_set_state(row, ROW_GIVING);
 	relay_cancel(&e->sessions[i].relay);
 	recording_stop(&e->sessions[i]);
 	for (enum side s = CLIENT; s <= SERVER; s++)
@@ -123,21 +116,29 @@ static void offer(struct engine *e, uint32_t i)
 	FAULT_POINT();
 }
 
+/* Cut, if it must be. The entry is all zero. */
+static void put(char *to, size_t size, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(to, text, len < size ? len : size - 1);
+}
+
 static void describe(struct engine *e, uint32_t i, struct handover_entry *entry)
 {
 	const struct row_cold *cold = trio_cold(e->env.trio, i);
 	const char *rule = labels_text(&e->world->labels, cold->label);
-	const char *target =
-	    cold->target < TARGETS_MAX ? e->world->targets.list[cold->target].key : "";
-
-	uint16_t service = trio_row(e->env.trio, i)->service;
+	const struct target *target = cold->target < TARGETS_MAX ? &e->world->targets.list[cold->target] : NULL;
+	uint16_t number = trio_row(e->env.trio, i)->service;
+	const struct known_service *service = number < COUNTED_SERVICES ? &e->world->services.list[number] : NULL;
 
 	entry->number = given_number(e, i);
-	if (service < COUNTED_SERVICES)
-		entry->service_port = e->world->services.list[service].first_port;
-	strncpy(entry->rule, rule ? rule : "", sizeof(entry->rule) - 1);
-	strncpy(entry->target, target, sizeof(entry->target) - 1);
-	strncpy(entry->name, ask_name(e->env.trio, i, cold), sizeof(entry->name) - 1);
+	entry->service_port = service ? service->first_port : 0;
+	put(entry->service_called, sizeof(entry->service_called), service ? service->called : "");
+	put(entry->rule, sizeof(entry->rule), rule ? rule : "");
+	put(entry->target, sizeof(entry->target), target ? target->key : "");
+	put(entry->target_called, sizeof(entry->target_called), target ? target->called : "");
+	ask_name(e->env.trio, i, cold, entry->name);
 }
 
 /* The next rows that may go, as many as one message takes. */
@@ -146,8 +147,7 @@ static void choose(struct engine *e)
 	struct moving *m = &e->moving;
 	struct trio *t = e->env.trio;
 
-	for (uint32_t looked = 0;
-	     looked < t->rows_used && m->n < HANDOVER_BATCH && m->n < t->link_quota; looked++) {
+	for (uint32_t looked = 0; looked < t->rows_used && m->n < HANDOVER_BATCH && m->n < t->link_quota; looked++) {
 		if (m->cursor >= t->rows_used)
 			m->cursor = 0;
 		if (may_go(e, m->cursor))
@@ -194,7 +194,7 @@ static void give_some(struct engine *e)
 		bool all = t->link_which == LINK_ALL && t->link_quota == UINT32_MAX;
 
 		if (all && more_may_come(e)) {
-			wait_ms(e, AGAIN_MS);
+			wait_ms(e, MOVING_GIVE_AGAIN_MS);
 			return;
 		}
 		tell(e, HANDOVER_END, 0, NULL, 0);
@@ -237,10 +237,8 @@ void moving_taken(struct engine *e)
 	for (uint32_t k = 0; k < moving_message.head.n; k++) {
 		const struct handover_entry *t = &moving_message.entries[k];
 
-		if (t->source < e->env.trio->n_rows &&
-		    trio_row(e->env.trio, t->source)->state == ROW_GIVING &&
-		    atomic_load(&move_of(e, t->source)->given) ==
-		        move_word(t->number, MOVE_MOVING) &&
+		if (t->source < e->env.trio->n_rows && trio_row(e->env.trio, t->source)->state == ROW_GIVING &&
+		    atomic_load(&move_of(e, t->source)->given) == move_word(t->number, MOVE_MOVING) &&
 		    peer_has_taken(&e->moving.peer, t->destination, t->source, t->number))
 			commit(e, t->source, t->destination);
 	}
@@ -252,7 +250,7 @@ void moving_taken(struct engine *e)
 }
 
 /* The taker does not answer, or there was nothing to do. */
-static void tick(void *arg)
+static void moving_give_tick(void *arg)
 {
 	struct engine *e = arg;
 

@@ -1,5 +1,5 @@
 /*
- * moving_parts.h - what the parts of moving have from each other: moving.c (the link, and what both sides do), moving_give.c,
+ * moving_parts.h - what the parts of moving have from each other: moving.c (the link), moving_rows.c (what both sides do), moving_give.c,
  * moving_take.c. Not for others.
  */
 #ifndef PROXY_MOVING_PARTS_H
@@ -20,7 +20,7 @@ static inline enum move_state given_state(struct engine *e, uint32_t i)
 	return (enum move_state)(atomic_load(&move_of(e, i)->given) & 3);
 }
 
-/* moving.c */
+/* moving_rows.c */
 /* The row's connection is the other's: our copies are closed, and have left nothing that could end a stream. */
 void moving_close_copies(struct engine *e, uint32_t i);
 void moving_free_row(struct engine *e, uint32_t i);
@@ -35,7 +35,7 @@ void moving_taker_is_open(struct engine *e);
 void moving_taken(struct engine *e);
 /* Rows that were offered or given: what has become of them? Those that the taker has not let go of yet stay. */
 void moving_settle_given(struct engine *e);
-/* Nobody else has it, whatever comes: the taker sees that the word is another. */
+/* It is ours alone, whatever comes: the taker sees that the word is another. */
 void moving_take_back(struct engine *e, uint32_t i);
 
 /* moving_take.c */

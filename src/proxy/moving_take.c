@@ -5,8 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "os/pipe.h"
+#include "os/sock.h"
 #include "proxy/moving_parts.h"
 #include "proxy/session.h"
+#include "takeover/row_state.h"
 
 void moving_answer(struct engine *e, enum handover_type type, uint32_t serial, uint32_t n)
 {
@@ -17,11 +20,11 @@ static void look_up(struct engine *e, uint32_t i, const struct handover_entry *e
 {
 	struct row_cold *cold = trio_cold(e->env.trio, i);
 	struct row *row = trio_row(e->env.trio, i);
-	uint32_t service = services_find(&e->world->services, entry->service_port);
+	uint32_t service = services_search(&e->world->services, entry->service_port, entry->service_called);
 
 	cold->label = entry->rule[0] ? labels_find(&e->world->labels, entry->rule) : LABEL_NONE;
 	cold->target =
-	    entry->target[0] ? targets_find(&e->world->targets, entry->target) : TARGET_NONE;
+	        entry->target[0] ? targets_search(e->world, entry->target, entry->target_called, service) : TARGET_NONE;
 	row->service = service < COUNTED_SERVICES ? (uint16_t)service : UINT16_MAX;
 	row->server = cold->target < COUNTED_SERVERS ? (uint16_t)cold->target
 	              : cold->target == TARGET_NONE  ? UINT16_MAX
@@ -32,22 +35,37 @@ static void look_up(struct engine *e, uint32_t i, const struct handover_entry *e
 	}
 }
 
+/* Its descriptors are what it says; none of them will block. */
+static bool is_sound(const struct handover_entry *entry, const int *fds)
+{
+	size_t n = handover_fds(entry);
+
+	for (enum side s = CLIENT; s <= SERVER; s++)
+		if (!sock_is_stream(fds[s]) || (entry->cookie[s] && sock_cookie(fds[s]) != entry->cookie[s]))
+			return false;
+	for (size_t i = 2; i < n; i++)
+		if (pipe_room(fds[i]) < 0)
+			return false;
+	for (size_t i = 0; i < n; i++)
+		sock_never_wait(fds[i]);
+	return true;
+}
+
 /* Kept untouched, until the giver's word is MOVED. false: no room. */
 static bool keep(struct engine *e, struct handover_entry *entry, const int *fds)
 {
 	struct moving *m = &e->moving;
 	uint32_t i;
 
-	if (m->n == HANDOVER_BATCH || !engine_take_row(e, &i))
+	if (m->n == HANDOVER_BATCH || !is_sound(entry, fds) || !engine_take_row(e, &i))
 		return false;
 	handover_unpack(entry, fds, trio_row(e->env.trio, i), trio_cold(e->env.trio, i));
+	for (int k = 0; k < LIMIT_KINDS; k++)
+		trio_cold(e->env.trio, i)->limit[k] = limit_key_from(entry->limit[k]);
 	look_up(e, i, entry);
 	move_of(e, i)->source = entry->source;
-	barrier();
-	FAULT_POINT();
-	trio_row(e->env.trio, i)->state = ROW_TAKING;
-	barrier();
-	FAULT_POINT();
+	row_set_state(trio_row(e->env.trio, i), ROW_TAKING);
+	chain_resume(e, i); /* before the giver's is gone: no instant is without one */
 	atomic_store(&move_of(e, i)->taken, entry->number);
 	FAULT_POINT();
 	m->rows[m->n++] = i;
@@ -66,8 +84,7 @@ void moving_take_rows(struct engine *e, int *fds, size_t n_fds)
 
 		if (used + need > n_fds)
 			break;
-		if (peer_given(&e->moving.peer, entry->source) ==
-		        move_word(entry->number, MOVE_MOVING) &&
+		if (peer_given(&e->moving.peer, entry->source) == move_word(entry->number, MOVE_MOVING) &&
 		    keep(e, entry, fds + used))
 			moving_message.entries[kept++] = *entry;
 		else
@@ -88,10 +105,7 @@ static void run_taken(struct engine *e, uint32_t i)
 {
 	struct row_cold *cold = trio_cold(e->env.trio, i);
 
-	FAULT_POINT();
-	trio_row(e->env.trio, i)->state = ROW_RELAY;
-	barrier();
-	FAULT_POINT();
+	row_set_state(trio_row(e->env.trio, i), ROW_RELAY);
 	atomic_store(&move_of(e, i)->taken, 0);
 	FAULT_POINT();
 	for (int k = 0; k < LIMIT_KINDS; k++)

@@ -12,7 +12,7 @@ static void refuse(struct pipepool *p)
 {
 	if (p->refused++ == 0)
 		log_warning("no large pipes are left for this user (sysctl fs.pipe-user-pages-soft): "
-			    "bulk data is copied, which costs more");
+		            "bulk data is copied, which costs more");
 	p->not_yet = ASK_AGAIN_AFTER;
 }
 

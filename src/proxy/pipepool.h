@@ -12,8 +12,8 @@
 #include <stdint.h>
 #include "takeover/table.h"
 
-#define PIPEPOOL_MAX  32
-#define PIPEPOOL_SIZE (256 * 1024) /* bytes of each: 64 segments */
+#define PIPEPOOL_MAX   32
+#define PIPEPOOL_SIZE  (256 * 1024) /* bytes of each: 64 segments */
 #define PIPEPOOL_LEAST SCRATCH_SIZE /* what copying may have to park; less is small */
 
 struct pipepool {
@@ -29,7 +29,7 @@ struct pipepool {
 int pipepool_take(struct pipepool *p, struct flow_row *row, bool small_will_do);
 /* Sees to it that copying has its spare pipe; false: none can be had. */
 bool pipepool_spare(struct pipepool *p, struct copy_step *step);
-/* The same for one who has already taken something, at most two pages, and must park it: a small one will do. */
+/* The same for a caller that has already taken something, at most two pages, and must park it: a small one will do. */
 bool pipepool_any_spare(struct pipepool *p, struct copy_step *step);
 /* Gives back an empty pipe; both ends become -1. */
 void pipepool_give(struct pipepool *p, int32_t *read_end, int32_t *write_end);

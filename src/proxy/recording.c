@@ -36,8 +36,7 @@ static void plan(struct session *s)
 		return;
 	if (!s->record_timer)
 		s->record_timer = mem_alloc(sizeof(*s->record_timer));
-	timer_set(l, s->record_timer, begun + ((l->now_ms - begun) / interval + 1) * interval,
-	          interval_over, s);
+	timer_set(l, s->record_timer, begun + ((l->now_ms - begun) / interval + 1) * interval, interval_over, s);
 }
 
 void recording_begin(struct session *s)

@@ -1,34 +1,24 @@
 #include "proxy/relay.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "proxy/flow.h"
 #include "proxy/relay_parts.h"
 #include "takeover/position.h"
+#include "takeover/row_state.h"
 
 #define TURN_BUDGET (1024 * 1024) /* bytes of one direction in one turn */
 
-void relay_finish(struct relay *r, enum relay_outcome outcome)
-{
-	relay_cancel(r);
-	r->over = true;
-	r->owner->done(r, outcome);
-}
-
-void relay_lose(struct relay *r, const char *why)
-{
-	char client[ADDR_TEXT_MAX];
-
-	log_error("the connection of %s is ended: %s", addr_format_port(&cold_of(r)->client, client), why);
-	r->row->end = END_LOST;
-	relay_finish(r, RELAY_ABORT);
-}
-
-/* ---- who ended it ---- */
+/* ---- which side ended it ---- */
 
 static void note_fin(struct relay *r, enum side s)
 {
@@ -36,33 +26,16 @@ static void note_fin(struct relay *r, enum side s)
 		r->row->end = s == CLIENT ? END_CLIENT_FIN : END_SERVER_FIN;
 }
 
-/* An error of a socket is told once, to whoever asks first: so it is written down at once. A reset
- * counts for more than the other side's earlier FIN (that stream was cut), but not more than the
- * FIN of the same side (it had said all it wanted). */
-void relay_note_reset(struct relay *r, enum side s)
-{
-	enum end other_fin = s == CLIENT ? END_SERVER_FIN : END_CLIENT_FIN;
-	bool cut = r->row->end == other_fin && !(r->row->flow[s].flags & FLOW_EOF);
-
-	if (r->row->end == END_NONE || cut)
-		r->row->end = s == CLIENT ? END_CLIENT_RESET : END_SERVER_RESET;
-	barrier();
-	FAULT_POINT();
-	r->row->flags |= s == CLIENT ? ROWFLAG_CLIENT_RESET : ROWFLAG_SERVER_RESET;
-	FAULT_POINT();
-	r->side[s].readable = r->side[s].hung_up = r->side[s].closed = true; /* what came before it can still be read */
-}
-
 /* ---- the end of an input ---- */
 
 /* The stream holds one byte more than we took out of it: that is a FIN. */
 static bool fin_in_stream(struct relay *r, enum side s)
 {
-	struct tcp_facts facts;
+	struct sock_tcp_info info;
 
-	if (is_unix(r, s) || sock_facts(r->row->fd[s], &facts) < 0)
+	if (is_unix(r, s) || sock_tcp_info(r->row->fd[s], &info) < 0)
 		return false;
-	return tcp_fin_received(facts.state) || facts.bytes_received > r->row->flow[s].moved;
+	return tcp_fin_received(info.state) || info.bytes_received > r->row->flow[s].moved;
 }
 
 static void input_ended(struct relay *r, enum side s)
@@ -75,6 +48,7 @@ static void input_ended(struct relay *r, enum side s)
 		flow->flags |= FLOW_RESET;
 		return;
 	}
+	relay_note_life(r);
 	note_fin(r, s); /* first: a successor does not come here again */
 	barrier();
 	FAULT_POINT();
@@ -87,21 +61,30 @@ static void input_ended(struct relay *r, enum side s)
 static void watch_output(struct relay *r, enum side s)
 {
 	struct step_env *env = r->owner->env;
+	int rc;
 
 	r->side[s].writable = false;
 	if (r->side[s].watched)
 		return;
 	r->side[s].watched = true;
-	loop_change(env->loop, r->row->fd[s], ROW_EVENTS | EPOLLOUT,
-		    row_token(env->trio, r->row, s));
+	rc = loop_change(env->loop, r->row->fd[s], ROW_EVENTS | EPOLLOUT, row_token(env->trio, r->row, s));
+	if (rc < 0)
+		r->unwatched = (uint8_t)-rc;
+}
+
+static void lose_unwatched(struct relay *r)
+{
+	char *why = mem_printf("it cannot be watched: %s", loop_error_text(r->unwatched));
+
+	relay_lose(r, why);
+	free(why);
 }
 
 /* After the end of s both directions have ended, and everything but our FIN to s was acknowledged. Not if others have
  * the socket, too: then close() says nothing. */
 static bool last_word(struct relay *r, enum side s)
 {
-	if (r->owner->env->inherited || r->row->state != ROW_RELAY ||
-	    !(r->row->flow[other(s)].flags & FLOW_SHUT))
+	if (r->owner->env->inherited || r->row->state != ROW_RELAY || !(r->row->flow[other(s)].flags & FLOW_SHUT))
 		return false;
 	return (is_unix(r, other(s)) || sock_unsent(r->row->fd[other(s)]) <= 0) &&
 	       (is_unix(r, s) || sock_unsent(r->row->fd[s]) <= 1);
@@ -111,8 +94,7 @@ static void pass_on_end(struct relay *r, enum side s)
 {
 	struct flow_row *flow = &r->row->flow[s];
 
-	if (!(flow->flags & FLOW_EOF) || flow->flags & (FLOW_SHUT | FLOW_DISCARD) ||
-	    flow->pipe_read >= 0)
+	if (!(flow->flags & FLOW_EOF) || flow->flags & (FLOW_SHUT | FLOW_DISCARD) || flow->pipe_read >= 0)
 		return;
 	FAULT_POINT();
 	/* if that is all there is to do, close() says it, too */
@@ -126,8 +108,7 @@ static void pass_on_end(struct relay *r, enum side s)
 /* The input of side s has been dealt with for good. */
 static bool flow_over(const struct flow_row *flow)
 {
-	return flow->flags & (FLOW_SHUT | FLOW_RESET) ||
-	       ((flow->flags & FLOW_DISCARD) && (flow->flags & FLOW_EOF));
+	return flow->flags & (FLOW_SHUT | FLOW_RESET) || ((flow->flags & FLOW_DISCARD) && (flow->flags & FLOW_EOF));
 }
 
 static struct flow_tap *tap_of(struct relay *r)
@@ -140,26 +121,26 @@ static struct flow_tap *tap_of(struct relay *r)
 static struct flow_io io_of(struct relay *r, enum side s)
 {
 	return (struct flow_io){
-		.tap = tap_of(r),
-		.source = r->row->fd[s],
-		.dest = r->row->fd[other(s)],
-		.row = &r->row->flow[s],
-		.source_tcp = !is_unix(r, s),
-		.dest_tcp = !is_unix(r, other(s)),
-		.to_the_end = r->side[s].hung_up || r->side[s].urgent,
-		.ends = r->side[s].ends && !r->side[s].urgent && !was_reset(r, s),
-		.no_splice = r->owner->env->inherited || r->side[s].urgent,
-		.no_copy = r->owner->env->inherited || r->side[s].closed,
-		/* what the client gets was seen to by its listener */
-		.delays = s == CLIENT && !r->no_delay && !is_unix(r, SERVER),
-		.habit = &r->side[s].habit,
-		.step = &r->owner->env->trio->step,
-		.step_row = (int32_t)row_index(r->owner->env->trio, r->row),
-		.step_side = (uint8_t)s,
-		.scratch = r->owner->env->scratch,
-		.scratch_len = SCRATCH_SIZE,
-		.pool = &r->owner->env->pool,
-		.budget = TURN_BUDGET,
+	        .tap = tap_of(r),
+	        .source = r->row->fd[s],
+	        .dest = r->row->fd[other(s)],
+	        .row = &r->row->flow[s],
+	        .source_tcp = !is_unix(r, s),
+	        .dest_tcp = !is_unix(r, other(s)),
+	        .to_the_end = r->side[s].hung_up || r->side[s].urgent,
+	        .ends = r->side[s].ends && !r->side[s].urgent && !was_reset(r, s),
+	        .no_splice = r->owner->env->inherited || r->side[s].urgent,
+	        .no_copy = r->owner->env->inherited || r->side[s].closed,
+	        /* what the client gets was seen to by its listener */
+	        .delays = s == CLIENT && !r->no_delay && !is_unix(r, SERVER),
+	        .habit = &r->side[s].habit,
+	        .step = &r->owner->env->trio->step,
+	        .step_row = (int32_t)row_index(r->owner->env->trio, r->row),
+	        .step_side = (uint8_t)s,
+	        .scratch = r->owner->env->scratch,
+	        .scratch_len = SCRATCH_SIZE,
+	        .pool = &r->owner->env->pool,
+	        .budget = TURN_BUDGET,
 	};
 }
 
@@ -188,11 +169,13 @@ static void run_direction(struct relay *r, enum side s)
 		input_ended(r, s);
 		break;
 	case FLOW_SOURCE_ERROR:
-		relay_note_reset(r, s);
+		if (!relay_note_error(r, s, false, io.error))
+			return;
 		input_ended(r, s);
 		break;
 	case FLOW_DEST_ERROR:
-		relay_note_reset(r, other(s));
+		if (!relay_note_error(r, other(s), true, io.error))
+			return;
 		break;
 	case FLOW_BUDGET:
 	case FLOW_OTHER_WAY:
@@ -201,18 +184,11 @@ static void run_direction(struct relay *r, enum side s)
 	if (s == CLIENT)
 		r->no_delay = !io.delays;
 	if (io.progress && !(flow->flags & FLOW_DISCARD))
-		r->row->active_ms = r->owner->env->loop->now_ms;
+		relay_note_life(r);
 	pass_on_end(r, s);
 }
 
 /* ---- what follows from the state of both ---- */
-
-bool relay_half_closed(const struct relay *r)
-{
-	/* a side that was reset has ended, too, even while what came before cannot be delivered */
-	return was_reset(r, CLIENT) || was_reset(r, SERVER) ||
-	       (r->row->flow[CLIENT].flags | r->row->flow[SERVER].flags) & (FLOW_EOF | FLOW_RESET);
-}
 
 /* Side `to` can take nothing any more: what is parked for it is dropped, what still comes is read
  * and thrown away. */
@@ -229,29 +205,13 @@ static void cannot_deliver(struct relay *r, enum side to)
 	r->side[other(to)].readable = true;
 }
 
-static void await_acknowledgement(struct relay *r, uint8_t state)
+static void await_acknowledgement(struct relay *r, enum row_state state)
 {
 	if (r->row->state == state)
 		return;
-	FAULT_POINT();
-	r->row->state = state;
-	FAULT_POINT();
-	r->row->active_ms = r->owner->env->loop->now_ms;
+	row_set_state(r->row, state);
+	relay_note_life(r);
 	relay_plan_look(r, 0);
-}
-
-bool relay_all_acknowledged(struct relay *r, enum side s)
-{
-	/* one more for the FIN of a clean end: the kernel looks after that by itself */
-	int allowed = r->row->state == ROW_CLOSING ? 1 : 0;
-	int unsent;
-
-	if (was_reset(r, s))
-		return true; /* nobody there to acknowledge */
-	if (is_unix(r, s) && r->row->state == ROW_CLOSING)
-		return true; /* the peer can read what is there after we closed */
-	unsent = sock_unsent(r->row->fd[s]);
-	return unsent <= allowed;
 }
 
 static void settle(struct relay *r)
@@ -266,20 +226,16 @@ static void settle(struct relay *r)
 	for (enum side s = CLIENT; s <= SERVER && r->row->state != ROW_CLOSING; s++)
 		if (was_reset(r, s) && r->row->flow[s].flags & (FLOW_SHUT | FLOW_RESET)) {
 			await_acknowledgement(r, ROW_RESETTING);
-			if (relay_all_acknowledged(r, other(s)))
+			if (relay_all_acknowledged(r, other(s), false))
 				relay_finish(r, RELAY_ABORT);
 			return;
 		}
 	if (r->row->state == ROW_RELAY && r->row->flow[CLIENT].flags & FLOW_SHUT &&
 	    r->row->flow[SERVER].flags & FLOW_SHUT) {
-		r->row->state = ROW_CLOSING;
-		if (r->settled ||
-		    (relay_all_acknowledged(r, CLIENT) && relay_all_acknowledged(r, SERVER))) {
+		if (r->settled || (relay_all_acknowledged(r, CLIENT, true) && relay_all_acknowledged(r, SERVER, true)))
 			relay_finish(r, RELAY_CLOSE);
-			return;
-		}
-		r->row->state = ROW_RELAY;
-		await_acknowledgement(r, ROW_CLOSING);
+		else
+			await_acknowledgement(r, ROW_CLOSING);
 	}
 }
 
@@ -287,9 +243,15 @@ void relay_run(struct relay *r)
 {
 	/* the two take turns, so neither starves the other */
 	run_direction(r, CLIENT);
-	run_direction(r, SERVER);
+	if (!r->over)
+		run_direction(r, SERVER);
+	if (!r->over && r->unwatched) {
+		lose_unwatched(r);
+		return;
+	}
 	/* a reset noticed by the second concerns the first */
-	settle(r);
+	if (!r->over)
+		settle(r);
 	if (r->over)
 		return;
 	if (relay_half_closed(r) && !r->half_close_planned && r->row->state == ROW_RELAY) {
@@ -338,12 +300,6 @@ void relay_event(struct relay *r, enum side side, uint32_t events)
 
 /* ---- from the beginning ---- */
 
-void relay_init(struct relay *r, const struct relay_owner *owner, struct row *row)
-{
-	*r = (struct relay){.owner = owner, .row = row};
-	r->side[CLIENT].writable = r->side[SERVER].writable = true;
-}
-
 /* What was printed for the client before the server's first byte: sent already, or still parked. */
 static uint64_t banner_bytes(struct relay *r)
 {
@@ -362,8 +318,7 @@ static uint64_t banner_bytes(struct relay *r)
 	return client.written + (uint64_t)(parked > 0 ? parked : 0);
 }
 
-void relay_start(struct relay *r, const struct relay_owner *owner, struct row *row,
-		 const uint32_t seen[2])
+void relay_start(struct relay *r, const struct relay_owner *owner, struct row *row, const uint32_t seen[2])
 {
 	relay_init(r, owner, row);
 	r->side[SERVER].watched = true;
@@ -373,15 +328,7 @@ void relay_start(struct relay *r, const struct relay_owner *owner, struct row *r
 	FAULT_POINT();
 	cold_of(r)->base[SERVER] = banner_bytes(r);
 	row->active_ms = owner->env->loop->now_ms;
-	barrier();
-	FAULT_POINT();
-	row->state = ROW_RELAY;
-	FAULT_POINT();
+	row_set_state(row, ROW_RELAY);
 	relay_plan_tick(r);
 	relay_run(r);
-}
-
-void relay_cancel(struct relay *r)
-{
-	timer_clear(r->owner->env->loop, &r->timer);
 }

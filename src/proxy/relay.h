@@ -2,8 +2,8 @@
  * relay.h - two sockets, two directions, and the truth about the end of each.
  *
  * docs/relay-states.md draws what happens; its table is the list of the tests. The rules:
- *   a FIN is passed on as a FIN, behind all data, each direction by itself;
- *   a reset is passed on as a reset, behind all data, when the receiver has acknowledged that data;
+ *   a FIN is passed on as a FIN, after all data, each direction by itself;
+ *   a reset is passed on as a reset, after all data, when the receiver has acknowledged that data;
  *   what can no longer be delivered is read and thrown away, so that its sender does not hang.
  */
 #ifndef PROXY_RELAY_H
@@ -39,23 +39,23 @@ struct relay {
 		bool watched : 1;  /* EPOLLOUT is asked for */
 		bool urgent : 1;   /* urgent data was seen: no splice */
 		bool hung_up : 1;  /* no event tells any more what comes from it */
-		bool ends : 1;     /* its FIN has come, behind what can be read */
+		bool ends : 1;     /* its FIN has come, after what can be read */
 		bool closed : 1;   /* perhaps: its counters are a guess */
 		struct flow_habit habit;
 	} side[2];
-	uint8_t wait_ms;           /* between looks while something is unacknowledged */
+	uint8_t wait_ms;   /* between looks while something is unacknowledged */
+	uint8_t unwatched; /* errno: room in a destination cannot be waited for */
 	bool looked : 1;
-	bool resumed : 1;          /* errors may have been taken by a worker that could not note them */
+	bool resumed : 1; /* errors may have been taken by a worker that could not note them */
 	bool half_close_planned : 1;
-	bool no_delay : 1;         /* set at the server */
-	bool settled : 1;          /* nothing is unacknowledged: close without asking again */
-	bool over : 1;             /* done() was called */
+	bool no_delay : 1; /* set at the server */
+	bool settled : 1;  /* nothing is unacknowledged: close without asking again */
+	bool over : 1;     /* done() was called */
 };
 
 /* row->fd[CLIENT] and fd[SERVER] are connected and registered with ROW_EVENTS, fd[SERVER] with EPOLLOUT, too. seen:
  * the events of both that were told so far. Starts to move bytes at once. */
-void relay_start(struct relay *r, const struct relay_owner *owner, struct row *row,
-		 const uint32_t seen[2]);
+void relay_start(struct relay *r, const struct relay_owner *owner, struct row *row, const uint32_t seen[2]);
 /* Another worker had begun: asks the kernel how far both streams got, puts the row right, and goes on in
  * the next turn. Both sockets are ours (their cookies match). */
 void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *row);

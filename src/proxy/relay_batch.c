@@ -6,8 +6,7 @@
 #include "proxy/relay_parts.h"
 
 /* Of an event that says anything else, or of a direction that wants more than to be copied, the relay itself must know. */
-bool relay_batchable(const struct relay *r, enum side s, uint32_t events,
-		     struct flow_batch_item *ret)
+bool relay_batchable(const struct relay *r, enum side s, uint32_t events, struct flow_batch_item *ret)
 {
 	const struct row *row = r->row;
 	const struct flow_row *flow = &row->flow[s], *back = &row->flow[other(s)];
@@ -16,8 +15,8 @@ bool relay_batchable(const struct relay *r, enum side s, uint32_t events,
 
 	if ((events & ~(uint32_t)EPOLLOUT) != EPOLLIN || !r->side[CLIENT].writable || !r->side[SERVER].writable)
 		return false;
-	if (row->state != ROW_RELAY || row->flags & (ROWFLAG_CLIENT_UNIX | ROWFLAG_SERVER_UNIX |
-						      ROWFLAG_CLIENT_RESET | ROWFLAG_SERVER_RESET))
+	if (row->state != ROW_RELAY ||
+	    row->flags & (ROWFLAG_CLIENT_UNIX | ROWFLAG_SERVER_UNIX | ROWFLAG_CLIENT_RESET | ROWFLAG_SERVER_RESET))
 		return false;
 	if ((flow->flags | back->flags) != 0 || flow->pipe_read >= 0 || back->pipe_read >= 0)
 		return false;
@@ -28,10 +27,10 @@ bool relay_batchable(const struct relay *r, enum side s, uint32_t events,
 	if (tap && tap->wants(tap, row_index(t, row)))
 		return false;
 	*ret = (struct flow_batch_item){.row = (int32_t)row_index(t, row),
-					.side = (uint8_t)s,
-					.source = row->fd[s],
-					.dest = row->fd[other(s)],
-					.flow = &r->row->flow[s]};
+	                                .side = (uint8_t)s,
+	                                .source = row->fd[s],
+	                                .dest = row->fd[other(s)],
+	                                .flow = &r->row->flow[s]};
 	return true;
 }
 
@@ -44,7 +43,7 @@ bool relay_batched(struct relay *r, const struct flow_batch_item *item)
 		return false;
 	}
 	if (item->taken < 0 && item->taken != -EAGAIN && item->taken != -EINTR)
-		relay_note_reset(r, s);
+		relay_note_error(r, s, false, -item->taken);
 	if (item->taken <= 0)
 		return false;
 	r->row->active_ms = r->owner->env->loop->now_ms;
@@ -53,6 +52,6 @@ bool relay_batched(struct relay *r, const struct flow_batch_item *item)
 	else if (item->sent == item->taken)
 		return true; /* what comes next makes an event of its own */
 	if (item->sent < 0 && item->sent != -EAGAIN && item->sent != -EINTR)
-		relay_note_reset(r, other(s));
+		relay_note_error(r, other(s), true, -item->sent);
 	return false;
 }

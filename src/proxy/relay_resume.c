@@ -24,7 +24,7 @@ static uint64_t consumed(const struct position *from, uint64_t moved, uint64_t a
 static void take_what_was_sent(struct relay *r, enum side s, uint64_t sent)
 {
 	while (sent > 0) {
-		ssize_t n = recv(r->row->fd[s], NULL, sent, MSG_DONTWAIT | MSG_TRUNC);
+		ssize_t n = sock_recv(r->row->fd[s], NULL, sent, MSG_TRUNC);
 
 		FAULT_POINT();
 		if (n <= 0)
@@ -43,8 +43,7 @@ static bool step_is_open(const struct relay *r, enum side s)
 /* Between two TCP sockets. What left the source has reached the destination, or the pipe, or is in the scratch. If
  * the destination has more, it was sent and not yet taken (peek). If it has been reset meanwhile, it may have less.
  * Returns false if bytes are missing. */
-static bool balance(struct relay *r, enum side s, const struct position *from,
-		    const struct position *to)
+static bool balance(struct relay *r, enum side s, const struct position *from, const struct position *to)
 {
 	struct flow_row *flow = &r->row->flow[s];
 	struct copy_step *step = &r->owner->env->trio->step;
@@ -68,7 +67,7 @@ static bool balance(struct relay *r, enum side s, const struct position *from,
 	return true;
 }
 
-/* Nothing is in the scratch any more. A pipe with bytes in it that are nobody's is of no use. */
+/* Nothing is in the scratch any more. A pipe with bytes in it that belong to no direction is of no use. */
 static void close_step(struct relay *r)
 {
 	struct copy_step *step = &r->owner->env->trio->step;
@@ -85,8 +84,7 @@ static void close_step(struct relay *r)
 
 /* Through a pipe bytes are in one place only; but the last of them may not be counted yet. The end that is
  * TCP knows how many there were. */
-static void count_again(struct relay *r, enum side s, const struct position *from,
-			const struct position *to)
+static void count_again(struct relay *r, enum side s, const struct position *from, const struct position *to)
 {
 	struct flow_row *flow = &r->row->flow[s];
 	int parked = flow->pipe_read >= 0 ? pipe_filled(flow->pipe_read) : 0;
@@ -102,8 +100,7 @@ static void count_again(struct relay *r, enum side s, const struct position *fro
 
 /* Puts one direction right; false: it cannot be. Before its FIN was passed on, what the destination was given is known
  * exactly, even if it has been reset since. */
-static bool put_right(struct relay *r, enum side s, const struct position *from,
-		      const struct position *to)
+static bool put_right(struct relay *r, enum side s, const struct position *from, const struct position *to)
 {
 	struct flow_row *flow = &r->row->flow[s];
 	bool both_tcp = !is_unix(r, CLIENT) && !is_unix(r, SERVER);
@@ -121,7 +118,7 @@ static bool put_right(struct relay *r, enum side s, const struct position *from,
 static void ask_positions(struct relay *r, struct position *at)
 {
 	for (enum side s = CLIENT; s <= SERVER; s++) {
-		/* whom we never sent a FIN can only have been closed by a reset */
+		/* a socket to which we never sent a FIN can only have been closed by a reset */
 		bool no_fin_sent = !(r->row->flow[other(s)].flags & FLOW_EOF);
 
 		if (is_unix(r, s))
@@ -143,7 +140,7 @@ void relay_resume(struct relay *r, const struct relay_owner *owner, struct row *
 
 	relay_init(r, owner, row);
 	r->resumed = true;
-	for (enum side s = CLIENT; s <= SERVER; s++) /* its events were told to somebody else */
+	for (enum side s = CLIENT; s <= SERVER; s++) /* its events were told to another process */
 		r->side[s].readable = r->side[s].hung_up = true;
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		if (step_is_open(r, s))

@@ -20,8 +20,7 @@ static uint64_t delivered(struct relay *r)
 		int parked = flow->pipe_read >= 0 ? pipe_filled(flow->pipe_read) : 0;
 		int unsent = sock_unsent(r->row->fd[other(s)]);
 
-		sum += flow->moved - (uint64_t)(parked > 0 ? parked : 0) -
-		       (uint64_t)(unsent > 0 ? unsent : 0);
+		sum += flow->moved - (uint64_t)(parked > 0 ? parked : 0) - (uint64_t)(unsent > 0 ? unsent : 0);
 	}
 	return sum;
 }
@@ -80,25 +79,25 @@ static void look_for_life(struct relay *r)
 
 /* RESETTING and CLOSING: no event tells that the last byte was acknowledged, so look, more and more
  * rarely. */
-static void look_again(void *arg)
+static void relay_time_look_again(void *arg)
 {
 	struct relay *r = arg;
 
 	if (r->row->state == ROW_RESETTING) {
 		enum side victim = was_reset(r, CLIENT) ? SERVER : CLIENT;
 
-		if (relay_all_acknowledged(r, victim)) {
+		if (relay_all_acknowledged(r, victim, false)) {
 			relay_finish(r, RELAY_ABORT);
 			return;
 		}
-	} else if (relay_all_acknowledged(r, CLIENT) && relay_all_acknowledged(r, SERVER)) {
+	} else if (relay_all_acknowledged(r, CLIENT, true) && relay_all_acknowledged(r, SERVER, true)) {
 		relay_finish(r, RELAY_CLOSE);
 		return;
 	}
 	look_for_life(r);
 	if (expired(r))
 		return;
-	timer_set(r->owner->env->loop, &r->timer, r->owner->env->loop->now_ms + r->wait_ms, look_again, r);
+	timer_set(r->owner->env->loop, &r->timer, r->owner->env->loop->now_ms + r->wait_ms, relay_time_look_again, r);
 	if (r->wait_ms < LONGEST_LOOK_MS)
 		r->wait_ms = (uint8_t)(r->wait_ms * 2 < LONGEST_LOOK_MS ? r->wait_ms * 2 : LONGEST_LOOK_MS);
 }
@@ -106,7 +105,7 @@ static void look_again(void *arg)
 void relay_plan_look(struct relay *r, int64_t in_ms)
 {
 	r->wait_ms = FIRST_LOOK_MS;
-	timer_set(r->owner->env->loop, &r->timer, r->owner->env->loop->now_ms + in_ms, look_again, r);
+	timer_set(r->owner->env->loop, &r->timer, r->owner->env->loop->now_ms + in_ms, relay_time_look_again, r);
 }
 
 static void set_keepalive(struct relay *r)
@@ -118,7 +117,7 @@ static void set_keepalive(struct relay *r)
 		sock_keepalive(r->row->fd[SERVER], cold_of(r)->keepalive_ms);
 }
 
-static void tick(void *arg);
+static void relay_time_tick(void *arg);
 
 /* When must we look next? No timer is moved when bytes move: it compares when it fires. */
 static void plan(struct relay *r, bool may_acknowledge)
@@ -143,7 +142,7 @@ static void plan(struct relay *r, bool may_acknowledge)
 			at = keepalive_at;
 	}
 	if (at)
-		timer_set(loop, &r->timer, at, tick, r);
+		timer_set(loop, &r->timer, at, relay_time_tick, r);
 }
 
 void relay_plan_tick(struct relay *r)
@@ -151,7 +150,7 @@ void relay_plan_tick(struct relay *r)
 	plan(r, true); /* perhaps; it costs less to look later than to ask now */
 }
 
-static void tick(void *arg)
+static void relay_time_tick(void *arg)
 {
 	struct relay *r = arg;
 

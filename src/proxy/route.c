@@ -3,9 +3,9 @@
 /* From the best to the last resort. */
 enum rank { RANK_GOOD, RANK_AVOIDED, RANK_BACKUP, RANK_BACKUP_AVOIDED, RANKS };
 
-static enum rank rank_of(const struct server *s, const struct target *t, int64_t now_ms)
+static enum rank rank_of(const struct server *s, const struct experience *e, int64_t now_ms)
 {
-	bool avoided = t && target_is_avoided(t, now_ms);
+	bool avoided = e && target_is_avoided(e, now_ms);
 
 	if (s->backup)
 		return avoided ? RANK_BACKUP_AVOIDED : RANK_BACKUP;
@@ -18,9 +18,8 @@ static bool was_tried(uint64_t tried, uint32_t i)
 	return tried >> (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1) & 1;
 }
 
-enum route_result route_next(const struct ruleset *rules, const struct section *s,
-			     struct world *world, struct limits *limits, uint64_t tried,
-			     int64_t now_ms, uint32_t *ret)
+enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
+                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
 	atomic_uint *turns = &world->turns[s->index % WORLD_TURNS];
@@ -40,12 +39,12 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			if (p->targets[i] < TARGETS_MAX)
 				t = &world->targets.list[p->targets[i]];
 			if (was_tried(tried, i) ||
-			    (t ? standing_is_out(&t->standing, server->disabled) : server->disabled))
+			    (t ? admin_state_is_out(&t->admin_state, server->disabled) : server->disabled))
 				continue;
-			if (rank_of(server, t, now_ms) != rank)
+			if (rank_of(server, t ? &world->experience[p->targets[i]] : NULL, now_ms) != rank)
 				continue;
 			if (limits_take(limits, p->limit_keys[i], server->max)) {
-				/* who was passed over has had its turn: else the next in line
+				/* a server that was passed over has had its turn: else the next in line
 				 * would get that share on top of its own */
 				if (n > 0)
 					atomic_fetch_add(turns, n);

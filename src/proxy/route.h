@@ -20,8 +20,7 @@ enum route_result {
 
 /* tried: a bit for each server of the pool that failed for this connection. On ROUTE_FOUND *ret is its
  * index, and the connection is counted under its limit key. */
-enum route_result route_next(const struct ruleset *rules, const struct section *s,
-			     struct world *world, struct limits *limits, uint64_t tried,
-			     int64_t now_ms, uint32_t *ret);
+enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
+                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret);
 
 #endif

@@ -1,23 +1,20 @@
 /*
- * ruleset.h - a configuration as the processes that serve by it hold it.
- *
- * The supervisor packs the canonical text, the label of each section and the addresses of the
- * interfaces into one block of bytes (a sealed memfd); everybody else loads it from there. Nothing of it
- * needs a file, a name service or the network.
+ * ruleset.h - a configuration as a worker holds it: loaded from the block that came from the supervisor (ipc/packed.h), ready to find a
+ * section and choose a server by.
  */
 #ifndef PROXY_RULESET_H
 #define PROXY_RULESET_H
 
-#include "base/buf.h"
-#include "config/config.h"
-#include "proxy/world.h"
+#include "config/home.h"
+#include "ipc/packed.h"
+#include "ipc/world.h"
 
 /* The pool of one section, ready to choose from. */
 struct pool {
 	uint32_t n;
-	uint32_t *targets;      /* of each server; index in the shared targets, or TARGET_NONE */
-	uint64_t *limit_keys;   /* of each server, for `max` */
-	uint32_t *turns;        /* round-robin by weight: servers in the order in which they come */
+	uint32_t *targets;    /* of each server; index in the shared targets, or TARGET_NONE */
+	uint64_t *limit_keys; /* of each server, for `max` */
+	uint32_t *turns;      /* round-robin by weight: servers in the order in which they come */
 	uint32_t n_turns;
 };
 
@@ -29,23 +26,18 @@ struct ruleset {
 	uint32_t *labels;       /* of each section */
 	struct pool *pools;     /* of each section */
 	uint64_t *service_keys; /* of each service, for its limit */
-	uint32_t *service_numbers; /* of each service, in the world's list */
+	uint32_t *services;     /* of each section: its service's number in the world */
+	struct home home;       /* what is ours, as of when the interfaces were looked at */
+	bool may_come_home;     /* some server may be a port of ours */
 };
 
-/* Appends the block to out. labels: of each section of c. */
-void ruleset_pack(const struct config *c, const uint32_t *labels,
-		  const struct interface_address *ifs, uint32_t n_ifs, struct buf *out);
-
-/* Just the configuration of a block. NULL: it is none. */
-struct config *ruleset_unpack_config(const void *block, size_t len);
-/* The same, of a sealed memfd, which is closed. */
-struct config *ruleset_config_of(int fd);
-
-/* Loads a block. Its servers and services must be in the world already. NULL: it is none. */
-struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
-			     const struct world *world);
+/* Loads a block. Its servers and services must be in the world already. NULL: it is not one. */
+struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation, const struct world *world);
 void ruleset_free(struct ruleset *r); /* takes NULL */
 
+/* Before anything is decided about a connection: if it came over an address of one link, the interfaces that the rules
+ * name after a % are looked at as they are now. fd: any socket. */
+void ruleset_look_at_zones(struct ruleset *r, int fd, const struct addr *local, const struct addr *client);
 const struct section *ruleset_find(const struct ruleset *r, const struct addr *local);
 
 #endif

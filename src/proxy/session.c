@@ -1,5 +1,7 @@
 #include "proxy/session_parts.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +16,7 @@
 #include "proxy/route.h"
 #include "proxy/tally.h"
 #include "takeover/position.h"
+#include "takeover/row_state.h"
 
 /*
  * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
@@ -24,8 +27,7 @@ static const struct server *server_of(struct session *s)
 {
 	const struct section *section = section_of(s);
 
-	return s->cold->server_index < section->n_servers ? &section->servers[s->cold->server_index]
-							  : NULL;
+	return s->cold->server_index < section->n_servers ? &section->servers[s->cold->server_index] : NULL;
 }
 
 /* For log lines; buf holds ADDR_TEXT_MAX. */
@@ -51,13 +53,6 @@ struct steps *session_begin_step(struct session *s)
 	return s->steps;
 }
 
-void session_no_more_steps(struct session *s)
-{
-	if (s->stepping)
-		free(s->steps);
-	s->stepping = false;
-}
-
 /* ---- accepted ---- */
 
 void session_copy_section(struct session *s, const struct section *section)
@@ -67,7 +62,7 @@ void session_copy_section(struct session *s, const struct section *section)
 	cold->section = section->index;
 	cold->generation = s->engine->rules->generation;
 	cold->label = s->engine->rules->labels[section->index];
-	s->row->service = (uint16_t)s->engine->rules->service_numbers[section->service];
+	s->row->service = (uint16_t)s->engine->rules->services[section->index];
 	cold->timeout_ms = section->timeout_ms;
 	cold->half_close_timeout_ms = section->half_close_timeout_ms;
 	cold->keepalive_ms = section->keepalive_ms < UINT32_MAX ? (uint32_t)section->keepalive_ms : UINT32_MAX;
@@ -75,50 +70,93 @@ void session_copy_section(struct session *s, const struct section *section)
 	cold->access_interval_ms = section->access_interval_ms;
 }
 
+/* What it says would never be heard, and nothing would end it. */
+void session_unwatched(struct session *s, int error)
+{
+	char client[ADDR_TEXT_MAX];
+
+	log_error("the connection of %s is ended: it cannot be watched: %s, id=%" PRIu64, client_text(s, client),
+	          loop_error_text(-error), s->cold->id);
+	session_end(s, END_LOST, BY_RESET);
+}
+
 void session_start(struct session *s, const struct section *section)
 {
+	struct engine *e = s->engine;
+	int rc = loop_add(&e->loop, s->row->fd[CLIENT], ROW_EVENTS, row_token(e->env.trio, s->row, CLIENT));
+
 	session_copy_section(s, section);
 	tally_accepted(s);
-	session_enter_access(s, section);
+	SPIN_PLANT_ROW(&e->loop, "TCPPROXY_ROW_SPINS", s->row->fd[CLIENT], row_token(e->env.trio, s->row, CLIENT));
+	if (rc < 0)
+		session_unwatched(s, rc);
+	else
+		session_enter_access(s, section);
 }
 
 /* ---- access: rules, limits, program ---- */
 
-static void parting_done(void *arg)
+static void linger_done(void *arg)
 {
-	session_end(arg, END_DENIED, BY_CLOSE);
+	session_refuse(arg, END_DENIED, WHY_ACP, BY_CLOSE);
 }
 
-void session_enter_parting(struct session *s)
+void session_enter_linger(struct session *s)
 {
-	parting_start(&session_begin_step(s)->parting, &s->engine->env, s->row, parting_done, s);
+	linger_start(&session_begin_step(s)->linger, &s->engine->env, s->row, linger_done, s);
 }
 
 void session_verdict_done(void *arg, enum verdict_outcome outcome)
 {
 	struct session *s = arg;
 
-	if (outcome == VERDICT_DENIED)
-		session_enter_parting(s);
-	else
+	switch (outcome) {
+	case VERDICT_GRANTED:
 		session_enter_route(s);
+		break;
+	case VERDICT_DENIED:
+		session_enter_linger(s);
+		break;
+	case VERDICT_LOST:
+		session_end(s, END_LOST, BY_RESET);
+		break;
+	}
+}
+
+/* Why the rules do not let it in. */
+static enum why why_denied(struct session *s, const struct section *section)
+{
+	struct access_verdict v = access_check(&section->access, &s->cold->client);
+
+	if (!v.let_in)
+		return v.rule ? WHY_DENY : WHY_NO_ALLOW;
+	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
 }
 
 void session_enter_access(struct session *s, const struct section *section)
 {
-	if (!access_check(&section->access, &s->cold->client).let_in ||
-	    service_is_out(&s->engine->world->services, s->row->service)) {
-		session_end(s, END_DENIED, BY_RESET);
+	enum why why = why_denied(s, section);
+	enum chain_way way = why ? CHAIN_OPEN : chain_look(s);
+
+	if (way == CHAIN_UNSURE) {
+		engine_again(s->engine, s->index);
 		return;
 	}
-	if (!limits_admit(&s->engine->limits, s->engine->rules, section, s->cold)) {
-		session_end(s, END_LIMIT, BY_RESET);
+	if (way == CHAIN_LOOP)
+		why = WHY_LOOP;
+	if (why) {
+		session_refuse(s, END_DENIED, why, BY_RESET);
+		return;
+	}
+	why = limits_admit(&s->engine->limits, s->engine->rules, section, s->cold);
+	if (why) {
+		session_refuse(s, END_LIMIT, why, BY_RESET);
 		return;
 	}
 	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
 	if (section->acp)
 		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
-			      section->acp_timeout_ms, session_verdict_done, s);
+		              section->acp_timeout_ms, session_verdict_done, s);
 	else
 		session_enter_route(s);
 }
@@ -129,6 +167,7 @@ void session_give_server_back(struct session *s)
 {
 	limits_give(&s->engine->limits, s->cold->limit[LIMIT_SERVER]);
 	s->cold->limit[LIMIT_SERVER] = 0;
+	chain_forget(s->engine, s->index);
 }
 
 /* This server will not do. `end` is what the record says if no other does. */
@@ -142,8 +181,35 @@ static void server_failed(struct session *s, enum end end)
 	session_give_server_back(s);
 }
 
+static void say_failed(struct session *s, const char *why)
+{
+	struct buf server = BUF_INIT;
+	char client[ADDR_TEXT_MAX];
+
+	server_describe(server_of(s), &server);
+	log_error("connecting %s to %s: %s, id=%" PRIu64, client_text(s, client), server.s, why, s->cold->id);
+	buf_release(&server);
+}
+
 static void enter_dial(struct session *s);
 static void enter_handler(struct session *s);
+
+/* The client has waited long enough already. */
+static bool out_of_time(struct session *s)
+{
+	return s->row->deadline_ms && now_ms(s) >= s->row->deadline_ms;
+}
+
+/* None is left. What the last one said counts for more than that the others are full. */
+static void no_server(struct session *s, enum route_result result)
+{
+	if (s->cold->last_failure)
+		session_end(s, (enum end)s->cold->last_failure, BY_RESET);
+	else if (result == ROUTE_ALL_FULL)
+		session_refuse(s, END_LIMIT, WHY_SERVER_MAX, BY_RESET);
+	else
+		session_refuse(s, END_CONNECT_FAILED, WHY_DISABLED, BY_RESET); /* none was even tried */
+}
 
 void session_enter_route(struct session *s)
 {
@@ -153,11 +219,15 @@ void session_enter_route(struct session *s)
 
 	if (s->row->deadline_ms == 0 && section->connect_timeout_ms)
 		s->row->deadline_ms = now_ms(s) + 3 * section->connect_timeout_ms;
-	result = route_next(e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s),
-			    &s->cold->server_index);
+	if (out_of_time(s)) {
+		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+		return;
+	}
+	result = route_next(e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s), &s->cold->server_index);
 	if (result == ROUTE_FOUND) {
 		const struct pool *pool = &e->rules->pools[section->index];
 
+		s->cold->server = (struct addr){.family = AF_UNSPEC};
 		FAULT_POINT();
 		s->cold->limit[LIMIT_SERVER] = pool->limit_keys[s->cold->server_index];
 		FAULT_POINT();
@@ -169,26 +239,16 @@ void session_enter_route(struct session *s)
 			enter_dial(s);
 		return;
 	}
-	session_end(s, s->cold->last_failure	 ? (enum end)s->cold->last_failure
-		       : result == ROUTE_ALL_FULL ? END_LIMIT
-						  : END_CONNECT_FAILED,
-		    BY_RESET);
+	no_server(s, result);
 }
 
 /* ---- resolve: the server's name has no answer yet ---- */
 
-void session_leave_resolve(struct session *s)
-{
-	timer_clear(&s->engine->loop, &s->steps->resolve);
-	s->engine->n_resolving--;
-}
-
 static void name_does_not_resolve(struct session *s)
 {
-	char client[ADDR_TEXT_MAX];
-
-	log_error("connecting %s to %s: the name does not resolve",
-		  client_text(s, client), server_of(s)->key);
+	say_failed(s, target_error_text(TARGET_NO_ADDRESS));
+	if (s->cold->target < TARGETS_MAX)
+		target_not_there(&s->engine->world->experience[s->cold->target], now_ms(s), TARGET_NO_ADDRESS);
 	server_failed(s, END_UNRESOLVED);
 	session_enter_route(s);
 }
@@ -203,10 +263,9 @@ static void resolve_timeout(void *arg)
 
 static void enter_resolve(struct session *s, int64_t time_ms)
 {
-	s->row->state = ROW_RESOLVE;
+	row_set_state(s->row, ROW_RESOLVE);
 	s->engine->n_resolving++;
-	timer_set(&s->engine->loop, &session_begin_step(s)->resolve, now_ms(s) + time_ms,
-		  resolve_timeout, s);
+	timer_set(&s->engine->loop, &session_begin_step(s)->resolve, now_ms(s) + time_ms, resolve_timeout, s);
 }
 
 void session_targets_changed(struct session *s)
@@ -233,8 +292,7 @@ static void relay_done(struct relay *r, enum relay_outcome outcome)
 {
 	struct session *s = session_of(r);
 
-	session_end(s, s->row->end ? (enum end)s->row->end : END_LOST,
-		    outcome == RELAY_CLOSE ? BY_CLOSE : BY_RESET);
+	session_end(s, s->row->end ? (enum end)s->row->end : END_LOST, outcome == RELAY_CLOSE ? BY_CLOSE : BY_RESET);
 }
 
 static void relay_again(struct relay *r)
@@ -252,14 +310,27 @@ const struct relay_owner *session_relay_owner(struct session *s)
 	return owner;
 }
 
+static void say_dial_failed(struct session *s)
+{
+	const struct dial *d = &s->steps->dial;
+	struct buf why = BUF_INIT;
+
+	if (d->missing)
+		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
+	else
+		buf_adds(&why, strerror(d->error));
+	say_failed(s, why.s);
+	buf_release(&why);
+}
+
 void session_dial_done(void *arg, enum dial_outcome outcome)
 {
 	struct session *s = arg;
-	struct target *t = &s->engine->world->targets.list[s->cold->target];
+	struct experience *e = &s->engine->world->experience[s->cold->target];
 	uint32_t seen[2] = {s->seen};
 
 	if (outcome == DIAL_CONNECTED) {
-		target_worked(t);
+		target_worked(e, now_ms(s));
 		s->cold->connected_us = clock_mono_us();
 		s->row->deadline_ms = 0;
 		tally_connected(s);
@@ -269,25 +340,19 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 		relay_start(&s->relay, session_relay_owner(s), s->row, seen);
 		return;
 	}
-	char client[ADDR_TEXT_MAX];
-
-	log_error("connecting %s to %s: %s", client_text(s, client),
-		  server_of(s)->key, strerror(s->steps->dial.error));
-	target_failed(t, now_ms(s));
+	say_dial_failed(s);
+	target_failed(e, now_ms(s), s->steps->dial.error);
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
 	session_enter_route(s);
 }
 
-/* When the present server must have answered; false: the client has waited long enough already. */
-static bool dial_deadline(struct session *s, int64_t *ret)
+/* When the present server must have answered; 0: whenever. */
+static int64_t dial_deadline(struct session *s)
 {
 	int64_t limit = section_of(s)->connect_timeout_ms;
-	int64_t last = s->row->deadline_ms;
+	int64_t last = s->row->deadline_ms, deadline = limit ? now_ms(s) + limit : 0;
 
-	*ret = limit ? now_ms(s) + limit : 0;
-	if (last && (!*ret || last < *ret))
-		*ret = last;
-	return !last || now_ms(s) < last;
+	return last && (!deadline || last < deadline) ? last : deadline;
 }
 
 void session_describe_dial(struct session *s)
@@ -297,7 +362,11 @@ void session_describe_dial(struct session *s)
 
 	s->steps->dial.target = &s->engine->world->targets.list[s->cold->target];
 	s->steps->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
+	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
 	s->steps->dial.source = &section->source;
+	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);
+	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
+	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
 	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
 	if (server->kind == SERVER_UNIX)
 		s->row->flags |= ROWFLAG_SERVER_UNIX;
@@ -307,10 +376,10 @@ void session_describe_dial(struct session *s)
 
 static void enter_dial(struct session *s)
 {
+	int64_t deadline = dial_deadline(s);
 	const struct target *t;
-	int64_t deadline;
 
-	if (!dial_deadline(s, &deadline)) {
+	if (out_of_time(s)) { /* it has waited for the name */
 		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
 		return;
 	}
@@ -335,19 +404,44 @@ static void enter_dial(struct session *s)
 
 /* ---- handler ---- */
 
+/* It runs, or ran: that is all that can be known of it. NULL: the table of targets is full. */
+static struct experience *program_of(struct session *s)
+{
+	return s->cold->target < TARGETS_MAX ? &s->engine->world->experience[s->cold->target] : NULL;
+}
+
+static void program_worked(struct session *s)
+{
+	if (program_of(s))
+		target_worked(program_of(s), now_ms(s));
+}
+
+static void program_failed(struct session *s)
+{
+	const struct question_slot *slot = &trio_slots(s->engine->env.trio)[s->index];
+
+	if (program_of(s))
+		target_not_there(program_of(s), now_ms(s), slot->answered == ANSWER_FAILED ? slot->status : ETIMEDOUT);
+}
+
 void session_handler_done(void *arg, enum handler_outcome outcome)
 {
 	struct session *s = arg;
 
 	switch (outcome) {
 	case HANDLER_EXITED:
+		program_worked(s);
 		session_end(s, END_HANDLER_EXIT, BY_CLOSE);
 		break;
 	case HANDLER_FAILED:
+		program_failed(s);
 		session_end(s, END_CONNECT_FAILED, BY_RESET);
 		break;
 	case HANDLER_IDLE:
 		session_end(s, END_IDLE_TIMEOUT, BY_RESET);
+		break;
+	case HANDLER_LOST:
+		session_end(s, END_LOST, BY_RESET);
 		break;
 	}
 }
@@ -405,7 +499,7 @@ void session_event(struct session *s, enum side side, uint32_t events)
 		break;
 	case ROW_LINGER:
 		if (side == CLIENT)
-			parting_event(&s->steps->parting, events);
+			linger_event(&s->steps->linger, events);
 		break;
 	default:
 		break;
@@ -415,8 +509,9 @@ void session_event(struct session *s, enum side side, uint32_t events)
 
 void session_run(struct session *s)
 {
-	if (s->row->state == ROW_RELAY || s->row->state == ROW_RESETTING ||
-	    s->row->state == ROW_CLOSING)
+	if (s->row->state == ROW_ACCEPTED)
+		session_enter_access(s, section_of(s));
+	if (s->row->state == ROW_RELAY || s->row->state == ROW_RESETTING || s->row->state == ROW_CLOSING)
 		relay_run(&s->relay);
 	tally_moved(s);
 }
@@ -425,6 +520,8 @@ void session_answer(struct session *s, uint32_t kind, int fd)
 {
 	if (s->row->state == ROW_STARTING) {
 		handler_answer(&s->steps->handler, kind, fd);
+		if (s->row->state == ROW_HANDLER)
+			program_worked(s);
 		return;
 	}
 	if (s->row->state == ROW_VERDICT)

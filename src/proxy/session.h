@@ -8,7 +8,7 @@
 #include "proxy/dial.h"
 #include "proxy/engine.h"
 #include "proxy/handler.h"
-#include "proxy/parting.h"
+#include "proxy/linger.h"
 #include "proxy/relay.h"
 #include "proxy/verdict.h"
 
@@ -18,7 +18,7 @@ struct steps {
 		struct verdict verdict;
 		struct dial dial;
 		struct handler handler;
-		struct parting parting;
+		struct lingering linger;
 		struct timer resolve; /* while it waits for a name */
 	};
 };
@@ -29,10 +29,10 @@ struct session {
 	struct row *row;
 	struct row_cold *cold;
 	uint32_t index;
-	uint16_t seen; /* events of the client that were told before there is a server */
-	bool queued : 1;   /* on the ready list */
-	bool stepping : 1; /* a step other than the relay has begun */
-	bool batched : 1;  /* one of its directions is in the batch */
+	uint16_t seen;              /* events of the client that were told before there is a server */
+	bool queued : 1;            /* on the ready list */
+	bool stepping : 1;          /* a step other than the relay has begun */
+	bool batched : 1;           /* one of its directions is in the batch */
 	struct timer *record_timer; /* NULL: no records at intervals */
 	union {
 		struct relay relay;
@@ -58,5 +58,7 @@ void session_rules_changed(struct session *s);
 enum manner { BY_CLOSE, BY_RESET };
 /* The one door out. */
 void session_end(struct session *s, enum end end, enum manner manner);
+/* The same, with a reason for the record. */
+void session_refuse(struct session *s, enum end end, enum why why, enum manner manner);
 
 #endif

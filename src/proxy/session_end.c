@@ -2,12 +2,27 @@
  * session_end.c - the one door out: what a connection leaves behind is recorded, closed and given back, in an order that a
  * successor may take up at any point (session_adopt() calls it again).
  */
+#include <stdlib.h>
 #include <unistd.h>
 #include "base/fault.h"
 #include "os/sock.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
 #include "proxy/tally.h"
+#include "takeover/row_state.h"
+
+void session_no_more_steps(struct session *s)
+{
+	if (s->stepping)
+		free(s->steps);
+	s->stepping = false;
+}
+
+void session_leave_resolve(struct session *s)
+{
+	timer_clear(&s->engine->loop, &s->steps->resolve);
+	s->engine->n_resolving--;
+}
 
 /* was: the state that it leaves. */
 static void cancel_step(struct session *s, uint8_t was)
@@ -32,14 +47,14 @@ static void cancel_step(struct session *s, uint8_t was)
 		handler_cancel(&s->steps->handler);
 		break;
 	case ROW_LINGER:
-		parting_cancel(&s->steps->parting);
+		linger_cancel(&s->steps->linger);
 		break;
 	default:
 		break;
 	}
 }
 
-/* Once, whoever dies in between: if the ring has grown since the mark, it is in there. */
+/* Once, even over the death of a worker: if the ring has grown since the mark, it is in there. */
 static void put_last_record(struct session *s)
 {
 	struct trio *t = s->engine->env.trio;
@@ -78,6 +93,7 @@ static void close_all(struct session *s, bool reset)
 			continue;
 		if (i == SECOND && row->cookie[SECOND] == 0) {
 			row->fd[i] = -1; /* a pidfd: the number may be a keeper's as soon as it is free */
+			loop_remove(&s->engine->loop, fd); /* the spawner holds the same open file */
 			close(fd);
 			continue;
 		}
@@ -96,17 +112,19 @@ static void close_all(struct session *s, bool reset)
 
 void session_end(struct session *s, enum end end, enum manner manner)
 {
+	session_refuse(s, end, WHY_NONE, manner);
+}
+
+void session_refuse(struct session *s, enum end end, enum why why, enum manner manner)
+{
 	struct engine *e = s->engine;
 	struct row *row = s->row;
 	uint8_t was = row->state;
 
-	/* from here on nobody goes back: a step that is cancelled would look as if it had not begun */
+	/* from here on there is no way back: a step that is cancelled would look as if it had not begun */
 	row->end = (uint8_t)end;
-	barrier();
-	FAULT_POINT();
-	row->state = manner == BY_RESET ? ROW_ABORTING : ROW_ENDING;
-	barrier();
-	FAULT_POINT();
+	row->why = (uint8_t)why;
+	row_set_state(row, manner == BY_RESET ? ROW_ABORTING : ROW_ENDING);
 	cancel_step(s, was);
 	session_no_more_steps(s);
 	recording_stop(s);
@@ -114,14 +132,12 @@ void session_end(struct session *s, enum end end, enum manner manner)
 	tally_ended(s);
 	barrier();
 	close_all(s, manner == BY_RESET);
+	chain_forget(e, s->index);
 	for (int i = 0; i < LIMIT_KINDS; i++) {
 		limits_give(&e->limits, s->cold->limit[i]);
 		FAULT_POINT();
 		s->cold->limit[i] = 0;
 	}
-	barrier();
-	FAULT_POINT();
-	row->state = ROW_FREE;
-	FAULT_POINT();
+	row_set_state(row, ROW_FREE);
 	engine_row_freed(e, s->index);
 }

@@ -23,7 +23,9 @@ void session_no_more_steps(struct session *s); /* none may have begun */
 /* Into a state; the session may have ended when these return. */
 void session_enter_access(struct session *s, const struct section *section);
 void session_enter_route(struct session *s);
-void session_enter_parting(struct session *s);
+void session_enter_linger(struct session *s);
+/* A socket of it cannot be watched (-errno): says so, and ends it. */
+void session_unwatched(struct session *s, int error);
 /* Out of one. */
 void session_leave_resolve(struct session *s);
 void session_give_server_back(struct session *s); /* it has not been connected */

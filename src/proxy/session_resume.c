@@ -7,6 +7,7 @@
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
 #include "takeover/recover.h"
+#include "takeover/row_state.h"
 
 /* The server that is being dialled is one of the section's still, or again: its place may be another. */
 static bool find_server_again(struct session *s)
@@ -14,8 +15,7 @@ static bool find_server_again(struct session *s)
 	const struct pool *pool = &s->engine->rules->pools[s->cold->section];
 
 	for (uint32_t i = 0; i < pool->n; i++)
-		if (pool->targets[i] == s->cold->target &&
-		    pool->limit_keys[i] == s->cold->limit[LIMIT_SERVER]) {
+		if (pool->targets[i] == s->cold->target && pool->limit_keys[i] == s->cold->limit[LIMIT_SERVER]) {
 			s->cold->server_index = i;
 			return true;
 		}
@@ -29,6 +29,7 @@ void session_rules_changed(struct session *s)
 	const struct section *section;
 
 	switch (s->row->state) {
+	case ROW_ACCEPTED:
 	case ROW_VERDICT:
 	case ROW_RESOLVE:
 	case ROW_CONNECTING:
@@ -37,6 +38,7 @@ void session_rules_changed(struct session *s)
 	default:
 		return; /* needs no rules any more */
 	}
+	ruleset_look_at_zones(s->engine->rules, s->row->fd[CLIENT], &s->cold->local, &s->cold->client);
 	section = ruleset_find(s->engine->rules, &s->cold->local);
 	if (!section) {
 		session_end(s, END_LOST, BY_RESET);
@@ -61,17 +63,19 @@ void session_rules_changed(struct session *s)
 
 /* ---- after a worker's death ---- */
 
-static void register_again(struct session *s)
+static int register_again(struct session *s)
 {
 	struct row *row = s->row;
+	int rc = 0;
 
 	/* it may have died before the client was registered at all; if it was, this changes nothing */
 	if (row->state != ROW_HANDLER && row->state != ROW_STARTING)
-		loop_add(&s->engine->loop, row->fd[CLIENT], ROW_EVENTS,
-			 row_token(s->engine->env.trio, row, CLIENT));
-	if (row->fd[SERVER] >= 0)
-		loop_add(&s->engine->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
-			 row_token(s->engine->env.trio, row, SERVER));
+		rc = loop_add(&s->engine->loop, row->fd[CLIENT], ROW_EVENTS,
+		              row_token(s->engine->env.trio, row, CLIENT));
+	if (rc == 0 && row->fd[SERVER] >= 0)
+		rc = loop_add(&s->engine->loop, row->fd[SERVER], ROW_EVENTS | EPOLLOUT,
+		              row_token(s->engine->env.trio, row, SERVER));
+	return rc;
 }
 
 /* The rules that it was accepted under may be gone. */
@@ -79,6 +83,7 @@ static bool has_rules(struct session *s)
 {
 	const struct section *section;
 
+	ruleset_look_at_zones(s->engine->rules, s->row->fd[CLIENT], &s->cold->local, &s->cold->client);
 	if (s->cold->generation == s->engine->rules->generation)
 		return true;
 	section = ruleset_find(s->engine->rules, &s->cold->local);
@@ -123,16 +128,15 @@ static void adopt_by_state(struct session *s)
 		break;
 	case ROW_STARTING:
 	case ROW_HANDLER:
-		handler_resume(&session_begin_step(s)->handler, env, s->row, s->cold,
-			       session_handler_done, s);
+		handler_resume(&session_begin_step(s)->handler, env, s->row, s->cold, session_handler_done, s);
 		break;
 	case ROW_LINGER:
-		session_enter_parting(s);
+		session_enter_linger(s);
 		break;
 	case ROW_VERDICT:
 		session_give_server_back(s); /* its route is not taken before the state changes */
-		verdict_resume(&session_begin_step(s)->verdict, env, s->row, s->cold,
-			       section_of(s)->acp_timeout_ms, session_verdict_done, s);
+		verdict_resume(&session_begin_step(s)->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
+		               session_verdict_done, s);
 		break;
 	case ROW_CONNECTING:
 		dial_again(s);
@@ -165,21 +169,61 @@ static bool needs_rules(const struct row *row)
 void session_adopt(struct session *s)
 {
 	struct row *row = s->row;
+	int rc;
 
 	s->seen = PERHAPS_EVENTS;
 	recover_row(row);
 	if (row->state == ROW_ENDING || row->state == ROW_ABORTING) {
-		session_end(s, (enum end)row->end,
-			    row->state == ROW_ABORTING ? BY_RESET : BY_CLOSE);
+		session_refuse(s, (enum end)row->end, (enum why)row->why,
+		               row->state == ROW_ABORTING ? BY_RESET : BY_CLOSE);
 		return;
 	}
-	if (row->fd[CLIENT] < 0 || (needs_server(row) && row->fd[SERVER] < 0) ||
-	    (needs_rules(row) && !has_rules(s))) {
-		row->state = ROW_ABORTING; /* no step of ours has begun that could be cancelled */
+	if (row->fd[CLIENT] < 0 || (needs_server(row) && row->fd[SERVER] < 0) || (needs_rules(row) && !has_rules(s))) {
+		row_set_state(row, ROW_ABORTING); /* no step of ours has begun that could be cancelled */
 		session_end(s, END_LOST, BY_RESET);
 		return;
 	}
-	register_again(s);
+	rc = register_again(s);
+	if (rc < 0) {
+		row_set_state(row, ROW_ABORTING); /* likewise */
+		session_unwatched(s, rc);
+		return;
+	}
+	if (needs_server(row))
+		chain_resume(s->engine, s->index);
 	recording_resume(s);
 	adopt_by_state(s);
+}
+
+/* ---- each of them ---- */
+
+void engine_take_up(struct engine *e, uint32_t i)
+{
+	struct session *s = &e->sessions[i];
+
+	*s = (struct session){.engine = e,
+	                      .row = trio_row(e->env.trio, i),
+	                      .cold = trio_cold(e->env.trio, i),
+	                      .index = i,
+	                      .queued = s->queued};
+	session_adopt(s);
+}
+
+struct session *engine_session(struct engine *e, uint32_t i)
+{
+	if (engine_row_moves(e, i))
+		return NULL;
+	if (!e->sessions[i].row)
+		engine_take_up(e, i);
+	return engine_row_in_use(e, i) ? &e->sessions[i] : NULL;
+}
+
+void engine_for_each(struct engine *e, void (*fn)(struct session *s))
+{
+	for (uint32_t i = 0; i < e->env.trio->rows_used && engine_live(e) > 0; i++) {
+		struct session *s = engine_row_in_use(e, i) ? engine_session(e, i) : NULL;
+
+		if (s)
+			fn(s);
+	}
 }

@@ -10,7 +10,7 @@
 
 #include "event/loop.h"
 #include "proxy/pipepool.h"
-#include "proxy/targets.h"
+#include "ipc/targets.h"
 #include "takeover/table.h"
 
 enum { LOOP_KIND_ROW = 1, LOOP_KIND_LISTENER = 2 };
@@ -23,7 +23,7 @@ struct step_env {
 	struct targets *targets;
 	struct pipepool pool;
 	char *scratch;        /* SCRATCH_SIZE bytes of the trio's; nothing is in it between two calls */
-	struct flow_tap *tap; /* flow.h; NULL: nobody looks at any connection */
+	struct flow_tap *tap; /* flow.h; NULL: no connection is watched */
 	bool inherited;       /* the client's socket is not ours alone: its flags must stay */
 };
 
@@ -35,8 +35,8 @@ static inline uint32_t row_index(struct trio *t, const struct row *r)
 /* The token of one of a row's descriptors: serial (24 bits), index, side. */
 static inline uint64_t row_token(struct trio *t, const struct row *r, enum side side)
 {
-	return loop_token(LOOP_KIND_ROW, (uint64_t)(r->serial & 0xffffff) << 32 |
-						 (uint64_t)row_index(t, r) << 2 | (uint64_t)side);
+	return loop_token(LOOP_KIND_ROW,
+	                  (uint64_t)(r->serial & 0xffffff) << 32 | (uint64_t)row_index(t, r) << 2 | (uint64_t)side);
 }
 
 struct row_name {
@@ -48,12 +48,12 @@ struct row_name {
 static inline struct row_name row_named(uint64_t number)
 {
 	return (struct row_name){.index = (uint32_t)(number >> 2) & ((1u << 30) - 1),
-				 .serial = (uint32_t)(number >> 32) & 0xffffff,
-				 .side = (enum side)(number & 3)};
+	                         .serial = (uint32_t)(number >> 32) & 0xffffff,
+	                         .side = (enum side)(number & 3)};
 }
 
 /* Events that another worker may have been told of. EPOLLMSG is never reported: it says "perhaps". */
 #define PERHAPS_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLMSG)
-#define ROW_EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+#define ROW_EVENTS     (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 
 #endif

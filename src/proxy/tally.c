@@ -33,8 +33,7 @@ void tally_server(struct session *s)
 	if (target == TARGET_NONE)
 		s->row->server = NOBODY;
 	else
-		s->row->server =
-		    (uint16_t)(target < COUNTED_SERVERS ? target : COUNTED_SERVERS - 1);
+		s->row->server = (uint16_t)(target < COUNTED_SERVERS ? target : COUNTED_SERVERS - 1);
 }
 
 void tally_connected(struct session *s)

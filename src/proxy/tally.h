@@ -14,7 +14,7 @@ void tally_connected(struct session *s);
 void tally_failed(struct session *s, enum end end);
 /* Bytes may have moved. Takes a session whose row has just been freed. */
 void tally_moved(struct session *s);
-/* It is over; once, whoever dies in between. */
+/* It is over; once, even over the death of a worker. */
 void tally_ended(struct session *s);
 
 #endif

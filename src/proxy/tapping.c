@@ -30,7 +30,7 @@ static void fill(struct engine *e, uint32_t row, enum tap_kind kind, struct tap_
 	                           .server = cold->server};
 }
 
-/* The record, with its data behind it in the buffer, to all that see the row. */
+/* The record, with its data after it in the buffer, to all that see the row. */
 static void put(struct engine *e, uint32_t row, struct tap_record *r)
 {
 	struct tapping *t = &e->tapping;
@@ -39,7 +39,7 @@ static void put(struct engine *e, uint32_t row, struct tap_record *r)
 	for (int i = 0; i < TRIO_TAPS; i++) {
 		if (!(t->masks[row] & 1u << i) || !t->taps[i].ring)
 			continue;
-		ring_put(t->taps[i].ring, 0, t->buffer, sizeof(*r) + r->len);
+		ring_put(t->taps[i].ring, TAP_RING, 0, t->buffer, sizeof(*r) + r->len);
 		if (send(t->taps[i].watch.fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			errno = 0; /* it has not read the last one yet, or its end is about to be
 			              noticed */
@@ -77,10 +77,9 @@ static void piped(struct flow_tap *tap, uint32_t row, uint8_t side, int pipe, si
 	struct tapping *t = (struct tapping *)tap;
 	uint64_t after = t->offsets[row][side] + n;
 
-	if (t->pipe[0] >= 0 && tee(pipe, t->pipe[1], n, SPLICE_F_NONBLOCK) > 0)
+	if (t->pipe[0] >= 0 && TEMP_FAILURE_RETRY(tee(pipe, t->pipe[1], n, SPLICE_F_NONBLOCK)) > 0)
 		for (;;) {
-			ssize_t got =
-			    read(t->pipe[0], t->buffer + sizeof(struct tap_record), TAP_DATA);
+			ssize_t got = read(t->pipe[0], t->buffer + sizeof(struct tap_record), TAP_DATA);
 
 			if (got <= 0)
 				break;
@@ -94,12 +93,22 @@ static bool wants(const struct flow_tap *tap, uint32_t row)
 	return ((const struct tapping *)tap)->masks[row] != 0;
 }
 
-/* ---- who sees what ---- */
+/* ---- which tap sees what ---- */
 
-static bool fits(const struct tap_filter *f, const struct row_cold *cold)
+static bool is_of_service(struct engine *e, uint32_t service, uint32_t row)
 {
-	return (!f->id || f->id == cold->id) && (!f->port || f->port == cold->local.port) &&
-	       (!f->client_port || f->client_port == cold->client.port) &&
+	uint16_t number = trio_row(e->env.trio, row)->service;
+
+	return number < COUNTED_SERVICES &&
+	       (number + 1u == service || e->world->services.list[number].within == service);
+}
+
+static bool fits(struct engine *e, const struct tap_filter *f, uint32_t row)
+{
+	const struct row_cold *cold = trio_cold(e->env.trio, row);
+
+	return (!f->service || is_of_service(e, f->service, row)) && (!f->id || f->id == cold->id) &&
+	       (!f->port || f->port == cold->local.port) && (!f->client_port || f->client_port == cold->client.port) &&
 	       (f->client.net.family == AF_UNSPEC || cidr_contains(&f->client, &cold->client)) &&
 	       (f->target == UINT32_MAX || f->target == cold->target) &&
 	       (f->server.family == AF_UNSPEC ||
@@ -138,7 +147,7 @@ void tapping_match(struct session *s, bool begins)
 	t->masks[s->index] = 0;
 	set_offsets(e, s->index);
 	for (int i = 0; i < TRIO_TAPS; i++)
-		if (t->taps[i].ring && fits(&e->env.trio->taps[i].filter, s->cold))
+		if (t->taps[i].ring && fits(e, &e->env.trio->taps[i].filter, s->index))
 			announce(e, s->index, i, begins);
 }
 
@@ -162,7 +171,7 @@ static void match_all(struct engine *e, int tap)
 
 	for (uint32_t i = 0; i < trio->rows_used; i++) {
 		if (trio_row(trio, i)->state != ROW_RELAY || !e->sessions[i].row ||
-		    !fits(&trio->taps[tap].filter, trio_cold(trio, i)))
+		    !fits(e, &trio->taps[tap].filter, i))
 			continue;
 		if (e->tapping.masks[i] == 0)
 			set_offsets(e, i);
@@ -182,7 +191,7 @@ static void end_tap(struct engine *e, int i)
 	if (t->taps[i].ring)
 		munmap(t->taps[i].ring, t->taps[i].ring_len);
 	t->taps[i].ring = NULL;
-	tap->number = 0; /* first: a successor sweeps what nobody knows */
+	tap->number = 0; /* first: a successor sweeps what is recorded nowhere */
 	barrier();
 	FAULT_POINT();
 	close(tap->wake_fd);
@@ -201,8 +210,7 @@ static void reader_event(void *arg, uint32_t events)
 	char byte;
 
 	for (int i = 0; i < TRIO_TAPS; i++)
-		if (e->tapping.taps[i].ring &&
-		    recv(e->tapping.taps[i].watch.fd, &byte, 1, MSG_DONTWAIT) == 0)
+		if (e->tapping.taps[i].ring && recv(e->tapping.taps[i].watch.fd, &byte, 1, MSG_DONTWAIT) == 0)
 			end_tap(e, i);
 }
 
@@ -238,8 +246,8 @@ static void begin_tap(struct engine *e, int i)
 		return;
 	t->taps[i].ring = shm_map(tap->ring_fd, ring_size(TAP_RING));
 	t->taps[i].ring_len = ring_size(TAP_RING);
-	if (!t->taps[i].ring || watch_add(&e->loop, &t->taps[i].watch, tap->wake_fd,
-	                                  EPOLLIN | EPOLLRDHUP, reader_event, e) < 0) {
+	if (!t->taps[i].ring ||
+	    watch_add(&e->loop, &t->taps[i].watch, tap->wake_fd, EPOLLIN | EPOLLRDHUP, reader_event, e) < 0) {
 		log_error("somebody cannot look at connections: no memory");
 		end_tap(e, i);
 		return;
@@ -248,8 +256,7 @@ static void begin_tap(struct engine *e, int i)
 	match_all(e, i);
 }
 
-void tapping_add(struct engine *e, uint64_t number, const struct tap_filter *filter, int wake_fd,
-                 int ring_fd)
+void tapping_add(struct engine *e, uint64_t number, const struct tap_filter *filter, int wake_fd, int ring_fd)
 {
 	int room = -1;
 
@@ -264,8 +271,7 @@ void tapping_add(struct engine *e, uint64_t number, const struct tap_filter *fil
 		close(ring_fd);
 		return;
 	}
-	e->env.trio->taps[room] =
-	    (struct trio_tap){.wake_fd = wake_fd, .ring_fd = ring_fd, .filter = *filter};
+	e->env.trio->taps[room] = (struct trio_tap){.wake_fd = wake_fd, .ring_fd = ring_fd, .filter = *filter};
 	barrier();
 	FAULT_POINT();
 	e->env.trio->taps[room].number = number;

@@ -1,5 +1,5 @@
 /*
- * tapping.h - somebody looks at connections: which ones, and what they move, goes into rings of
+ * tapping.h - watching connections: what they are, and what they move, goes into rings of
  * shared memory.
  *
  * The streams go the way that they would go anyway: what passes through memory is copied from
@@ -30,14 +30,13 @@ struct tapping {
 	int pipe[2];            /* for tee; -1: not made yet */
 };
 
-/* wake_fd and ring_fd are the engine's from now on. One that is known already is no harm (closed).
+/* wake_fd and ring_fd are the engine's from now on. One that is known already does no harm (closed).
  */
-void tapping_add(struct engine *e, uint64_t number, const struct tap_filter *filter, int wake_fd,
-                 int ring_fd);
+void tapping_add(struct engine *e, uint64_t number, const struct tap_filter *filter, int wake_fd, int ring_fd);
 /* In the next worker: those of the trio's memory. */
 void tapping_recover(struct engine *e);
 
-/* It is connected, or it is here from another worker: who looks at it? begins: nothing has moved
+/* It is connected, or it is here from another worker: which taps see it? begins: nothing has moved
  * yet. */
 void tapping_match(struct session *s, bool begins);
 /* It has ended: row->end says how. */

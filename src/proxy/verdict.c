@@ -1,21 +1,24 @@
 #include "proxy/verdict.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/record.h"
 #include "os/pipe.h"
+#include "os/sock.h"
 #include "program/question.h"
 #include "proxy/ask.h"
 #include "proxy/flow.h"
+#include "takeover/row_state.h"
 
 #define GRACE_MS 5000 /* beyond the program's own limit, which the spawner watches */
 
 static void finish(struct verdict *v, enum verdict_outcome outcome)
 {
 	timer_clear(v->env->loop, &v->timer);
-	/* written down before the question is over: whoever finds none would ask again */
+	/* written down before the question is over: a successor that finds none would ask again */
 	if (outcome == VERDICT_GRANTED)
 		v->row->flags |= ROWFLAG_GRANTED;
 	else
@@ -27,13 +30,13 @@ static void finish(struct verdict *v, enum verdict_outcome outcome)
 	v->done(v->arg, outcome);
 }
 
-static void tick(void *arg);
+static void verdict_tick(void *arg);
 
 static void plan(struct verdict *v)
 {
 	int64_t at = v->asked ? v->deadline_ms : v->env->loop->now_ms + ASK_RETRY_MS;
 
-	timer_set(v->env->loop, &v->timer, at < v->deadline_ms ? at : v->deadline_ms, tick, v);
+	timer_set(v->env->loop, &v->timer, at < v->deadline_ms ? at : v->deadline_ms, verdict_tick, v);
 }
 
 static void ask(struct verdict *v)
@@ -44,15 +47,15 @@ static void ask(struct verdict *v)
 	plan(v);
 }
 
-static void tick(void *arg)
+static void verdict_tick(void *arg)
 {
 	struct verdict *v = arg;
 
 	if (v->env->loop->now_ms >= v->deadline_ms) {
 		char client[ADDR_TEXT_MAX];
 
-		log_error("asking the access program about %s: no answer in time: denied",
-			  addr_format_port(&v->cold->client, client));
+		log_error("asking the access program about %s: no answer in time: denied, id=%" PRIu64,
+		          addr_format_port(&v->cold->client, client), v->cold->id);
 		ask_kill(v->env, v->row, v->cold);
 		finish(v, VERDICT_DENIED);
 		return;
@@ -68,16 +71,30 @@ void verdict_event(struct verdict *v)
 	while (pipe_filled(flow->pipe_read) > 0) {
 		ssize_t n = pipe_splice(flow->pipe_read, v->row->fd[CLIENT], PIPEPOOL_SIZE);
 
-		/* told once: nobody else will hear of it */
-		if (n < 0 && n != -EAGAIN && n != -EINTR)
+		/* told once: no later call will hear of it. What else fails is tried again by the relay */
+		if (n < 0 && n != -EAGAIN && sock_is_over(v->row->fd[CLIENT], (int)-n))
 			v->row->flags |= ROWFLAG_CLIENT_RESET;
 		if (n <= 0)
 			break;
 	}
 }
 
-void verdict_start(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,
-		   int64_t time_ms, void (*done)(void *arg, enum verdict_outcome outcome), void *arg)
+static bool watch_banner(struct verdict *v)
+{
+	int rc = loop_add(v->env->loop, v->row->flow[SERVER].pipe_read, EPOLLIN | EPOLLET,
+	                  row_token(v->env->trio, v->row, BANNER));
+	char client[ADDR_TEXT_MAX];
+
+	if (rc == 0)
+		return true;
+	log_error("asking the access program about %s: what it prints cannot be watched: %s: the connection is ended, "
+	          "id=%" PRIu64,
+	          addr_format_port(&v->cold->client, client), loop_error_text(-rc), v->cold->id);
+	return false;
+}
+
+void verdict_start(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold, int64_t time_ms,
+                   void (*done)(void *arg, enum verdict_outcome outcome), void *arg)
 {
 	struct flow_row *flow = &row->flow[SERVER];
 	int ends[2];
@@ -85,13 +102,13 @@ void verdict_start(struct verdict *v, struct step_env *env, struct row *row, str
 
 	*v = (struct verdict){.env = env, .row = row, .cold = cold, .done = done, .arg = arg};
 	v->deadline_ms = env->loop->now_ms + time_ms + GRACE_MS;
-	row->state = ROW_VERDICT;
+	row_set_state(row, ROW_VERDICT);
 	rc = pipe_new(ends, 0);
 	if (rc < 0) {
 		char client[ADDR_TEXT_MAX];
 
-		log_error("asking the access program about %s: no pipe (error %d): denied",
-			  addr_format_port(&cold->client, client), -rc);
+		log_error("asking the access program about %s: no pipe (error %d): denied, id=%" PRIu64,
+		          addr_format_port(&cold->client, client), -rc, cold->id);
 		finish(v, VERDICT_DENIED);
 		return;
 	}
@@ -101,8 +118,10 @@ void verdict_start(struct verdict *v, struct step_env *env, struct row *row, str
 	FAULT_POINT();
 	flow->pipe_read = ends[0];
 	FAULT_POINT();
-	loop_add(env->loop, flow->pipe_read, EPOLLIN | EPOLLET, row_token(env->trio, row, BANNER));
-	ask(v);
+	if (watch_banner(v))
+		ask(v);
+	else
+		v->done(v->arg, VERDICT_LOST);
 }
 
 void verdict_answer(struct verdict *v, uint32_t kind)
@@ -135,9 +154,8 @@ void verdict_cancel(struct verdict *v)
 	v->cold->question = 0;
 }
 
-void verdict_resume(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold,
-		    int64_t time_ms, void (*done)(void *arg, enum verdict_outcome outcome),
-		    void *arg)
+void verdict_resume(struct verdict *v, struct step_env *env, struct row *row, struct row_cold *cold, int64_t time_ms,
+                    void (*done)(void *arg, enum verdict_outcome outcome), void *arg)
 {
 	struct question_slot *slot = &trio_slots(env->trio)[row_index(env->trio, row)];
 
@@ -146,17 +164,16 @@ void verdict_resume(struct verdict *v, struct step_env *env, struct row *row, st
 		finish(v, row->flags & ROWFLAG_GRANTED ? VERDICT_GRANTED : VERDICT_DENIED);
 		return;
 	}
-	if (row->flow[SERVER].pipe_read < 0 || row->flow[SERVER].pipe_write < 0 ||
-	    cold->question == 0) {
+	if (row->flow[SERVER].pipe_read < 0 || row->flow[SERVER].pipe_write < 0 || cold->question == 0) {
 		/* nothing was asked yet */
 		pipepool_discard(&row->flow[SERVER].pipe_read, &row->flow[SERVER].pipe_write);
 		verdict_start(v, env, row, cold, time_ms, done, arg);
 		return;
 	}
 	v->deadline_ms = env->loop->now_ms + time_ms + GRACE_MS;
-	loop_add(env->loop, row->flow[SERVER].pipe_read, EPOLLIN | EPOLLET,
-		 row_token(env->trio, row, BANNER));
-	if (slot->answered)
+	if (!watch_banner(v))
+		v->done(v->arg, VERDICT_LOST);
+	else if (slot->answered)
 		verdict_answer(v, slot->answered);
 	else
 		ask(v); /* the spawner does not start the same question twice */

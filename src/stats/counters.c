@@ -4,30 +4,29 @@
 #define S  (1000 * MS)
 
 const struct counter_info counter_info[COUNTERS] = {
-#define COUNTER(name, service_metric, server_metric, service_help, server_help)                    \
+#define COUNTER(name, service_metric, server_metric, service_help, server_help) \
 	{#name, service_metric, server_metric, service_help, server_help},
 #include "stats/counters.def"
 #undef COUNTER
 };
 
 const int64_t connect_bounds_us[HISTOGRAM_BOUNDS] = {
-    MS / 2,   MS,       2 * MS,   5 * MS, 10 * MS, 25 * MS, 50 * MS,
-    100 * MS, 250 * MS, 500 * MS, S,      3 * S,   10 * S,  30 * S,
+        MS / 2, MS, 2 * MS, 5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, S, 3 * S, 10 * S, 30 * S,
 };
 
 const int64_t duration_bounds_us[HISTOGRAM_BOUNDS] = {
-    MS,     5 * MS, 25 * MS, 100 * MS, 500 * MS, S,         5 * S,
-    15 * S, 60 * S, 300 * S, 900 * S,  3600 * S, 14400 * S, 86400 * S,
+        MS,     5 * MS, 25 * MS, 100 * MS, 500 * MS, S,         5 * S,
+        15 * S, 60 * S, 300 * S, 900 * S,  3600 * S, 14400 * S, 86400 * S,
 };
 
-struct counted *counters_service(struct counters *c, uint32_t number)
+struct counted *(counters_service)(const struct counters *c, uint32_t number)
 {
-	return &c->services[number < COUNTED_SERVICES ? number : COUNTED_SERVICES - 1];
+	return (struct counted *)&c->services[number < COUNTED_SERVICES ? number : COUNTED_SERVICES - 1];
 }
 
-struct counted *counters_server(struct counters *c, uint32_t number)
+struct counted *(counters_server)(const struct counters *c, uint32_t number)
 {
-	return &c->servers[number < COUNTED_SERVERS ? number : COUNTED_SERVERS - 1];
+	return (struct counted *)&c->servers[number < COUNTED_SERVERS ? number : COUNTED_SERVERS - 1];
 }
 
 void count_time(struct histogram *h, const int64_t *bounds_us, int64_t us)

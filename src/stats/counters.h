@@ -2,7 +2,7 @@
  * counters.h - what is counted, in shared memory: a page of numbers for each service and each
  * server, one set for each worker.
  *
- * Only the worker writes its own set, so no store waits for anybody; everybody may read. The set
+ * Only the worker writes its own set, so no store waits; every process may read. The set
  * outlives its worker, and goes on counting under the next one. Numbers only grow. A worker that is
  * killed between a step and its count loses that one count; nothing is counted twice.
  */
@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/const.h"
 
 #define COUNTED_SERVICES 512 /* those beyond share the last place */
 #define COUNTED_SERVERS  1024
@@ -52,14 +53,16 @@ struct counters {
 	struct counted servers[COUNTED_SERVERS];
 };
 
-struct counted *counters_service(struct counters *c, uint32_t number);
-struct counted *counters_server(struct counters *c, uint32_t number);
+struct counted *counters_service(const struct counters *c, uint32_t number);
+struct counted *counters_server(const struct counters *c, uint32_t number);
+/* A reader gets them to read. */
+#define counters_service(c, number) CONST_AS(c, counters_service(c, number))
+#define counters_server(c, number)  CONST_AS(c, counters_server(c, number))
 
 /* The writer's. One writer: a plain addition, but seen whole by readers. */
 static inline void count_more(atomic_ullong *word, uint64_t n)
 {
-	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n,
-	                      memory_order_relaxed);
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
 static inline void count(struct counted *c, enum counter which, uint64_t n)

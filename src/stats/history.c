@@ -6,23 +6,23 @@ static const struct {
 	bool error;
 	const char *words;
 } ends[END_COUNT] = {
-    [END_NONE] = {false, "it goes on"},
-    [END_CLIENT_FIN] = {false, "the client ended it"},
-    [END_SERVER_FIN] = {false, "the server ended it"},
-    [END_CLIENT_RESET] = {true, "the client broke it off (reset)"},
-    [END_SERVER_RESET] = {true, "the server broke it off (reset)"},
-    [END_DENIED] = {true, "access rules or the access program did not let the client in"},
-    [END_CONNECT_FAILED] = {true, "no server took the connection"},
-    [END_CONNECT_TIMEOUT] = {true, "no server answered in time (connect-timeout)"},
-    [END_UNRESOLVED] = {true, "the server's name has no address"},
-    [END_IDLE_TIMEOUT] = {true, "silent for too long (timeout)"},
-    [END_HALF_CLOSE_TIMEOUT] = {true, "half closed for too long (half-close-timeout)"},
-    [END_LIMIT] = {true, "a limit was reached (max-connections and its kin)"},
-    [END_KILLED] = {false, "an administrator ended it"},
-    [END_STOPPED] = {false, "tcpproxy was stopped"},
-    [END_HANDLER_EXIT] = {false, "the program ended"},
-    [END_POISONED] = {true, "two workers died while they served it"},
-    [END_LOST] = {true, "a worker and both its keepers died at once"},
+        [END_NONE] = {false, "it goes on"},
+        [END_CLIENT_FIN] = {false, "the client ended it"},
+        [END_SERVER_FIN] = {false, "the server ended it"},
+        [END_CLIENT_RESET] = {true, "the client broke it off (reset)"},
+        [END_SERVER_RESET] = {true, "the server broke it off (reset)"},
+        [END_DENIED] = {true, "access rules or the access program did not let the client in"},
+        [END_CONNECT_FAILED] = {true, "no server took the connection"},
+        [END_CONNECT_TIMEOUT] = {true, "no server answered in time (connect-timeout)"},
+        [END_UNRESOLVED] = {true, "the server's name has no address"},
+        [END_IDLE_TIMEOUT] = {true, "silent for too long (timeout)"},
+        [END_HALF_CLOSE_TIMEOUT] = {true, "half closed for too long (half-close-timeout)"},
+        [END_LIMIT] = {true, "a limit was reached (max-connections and its kin)"},
+        [END_KILLED] = {false, "an administrator ended it"},
+        [END_STOPPED] = {false, "tcpproxy was stopped"},
+        [END_HANDLER_EXIT] = {false, "the program ended"},
+        [END_POISONED] = {true, "two workers died while they served it"},
+        [END_LOST] = {true, "a worker and both its keepers died at once"},
 };
 
 bool end_is_error(enum end end)
@@ -37,11 +37,18 @@ const char *end_words(enum end end)
 
 /* ---- errors ---- */
 
-static void put_error(struct history *h, const struct history_error *e, const char *text)
+static void put_text(char *to, size_t size, const char *text)
+{
+	size_t len = text ? strnlen(text, size - 1) : 0;
+
+	memcpy(to, text ? text : "", len);
+	to[len] = '\0';
+}
+
+static void put_error(struct history *h, const struct history_error *e, const char *service, const char *text)
 {
 	uint64_t serial = atomic_load(&h->n_errors) + 1;
 	struct history_error *place = &h->errors[serial % HISTORY_ERRORS];
-	size_t len = text ? strnlen(text, HISTORY_TEXT - 1) : 0;
 
 	atomic_store(&place->serial, 0);
 	atomic_thread_fence(memory_order_release);
@@ -51,36 +58,26 @@ static void put_error(struct history *h, const struct history_error *e, const ch
 	place->end = e->end;
 	place->level = e->level;
 	place->client = e->client;
-	memcpy(place->text, text ? text : "", len);
-	place->text[len] = '\0';
+	put_text(place->service, sizeof(place->service), service);
+	put_text(place->text, sizeof(place->text), text);
 	atomic_store(&place->serial, serial);
 	atomic_store(&h->n_errors, serial);
 }
 
 void history_add_record(struct history *h, const struct record *r)
 {
-	const struct history_error e = {.wall_us = r->wall_us,
-	                                .id = r->id,
-	                                .port = r->local.port,
-	                                .end = r->end,
-	                                .client = r->client};
-	char text[ADDR_TEXT_MAX];
+	const struct history_error e = {
+	        .wall_us = r->wall_us, .id = r->id, .port = r->local.port, .end = r->end, .client = r->client};
 
 	if (!h || r->event != RECORD_CLOSE || !end_is_error((enum end)r->end))
 		return;
-	if (r->server_text && *r->server_text)
-		put_error(h, &e, r->server_text);
-	else if (r->server.family == AF_INET || r->server.family == AF_INET6)
-		put_error(h, &e, addr_format_port(&r->server, text));
-	else
-		put_error(h, &e, NULL);
+	put_error(h, &e, r->named ? r->service : NULL, r->target);
 }
 
 void history_add_line(struct history *h, enum log_level level, const char *line, int64_t wall_us)
 {
 	if (h && level <= LOG_LEVEL_WARNING)
-		put_error(h, &(struct history_error){.wall_us = wall_us, .level = (uint8_t)level},
-		          line);
+		put_error(h, &(struct history_error){.wall_us = wall_us, .level = (uint8_t)level}, NULL, line);
 }
 
 /* ---- samples ---- */

@@ -2,8 +2,8 @@
  * history.h - the last hour, in shared memory: how much went through each second, how connections
  * ended each minute, and the last errors, one by one. It outlives the process that shows it.
  *
- * Two writers, each with its own part: samples are written by whoever shows them, errors by the
- * one who writes the log. Everybody may read while they write.
+ * Two writers, each with its own part: samples are written by the process that shows them, errors by the
+ * one that writes the log. Any process may read while they write.
  */
 #ifndef STATS_HISTORY_H
 #define STATS_HISTORY_H
@@ -18,6 +18,7 @@
 #define HISTORY_MINUTES 60
 #define HISTORY_ERRORS  512
 #define HISTORY_TEXT    224
+#define HISTORY_SERVICE 65
 
 /* What there was at the end of a second. Counts since the start, but for `active`. */
 struct history_sample {
@@ -40,7 +41,8 @@ struct history_error {
 	uint8_t end;   /* enum end */
 	uint8_t level; /* enum log_level, of a line */
 	struct addr client;
-	char text[HISTORY_TEXT]; /* the line; else the server, "" if there was none */
+	char service[HISTORY_SERVICE]; /* its name; "": it has none */
+	char text[HISTORY_TEXT];       /* the line; else the server, by its name or as it is spelt; "": none */
 };
 
 struct history {
@@ -64,7 +66,7 @@ void history_add_sample(struct history *h, const struct history_sample *s, const
 /* Readers. JSON: rates of each second after `since` (seconds since 1970), oldest first, as columns;
  * errors whose serial is above `since`, and how connections ended in the last hour. */
 void render_history_json(const struct history *h, int64_t since, struct buf *out);
-void render_errors_json(const struct history *h, uint64_t since, const uint64_t *ends_now,
-                        int64_t now_s, struct buf *out);
+void render_errors_json(const struct history *h, uint64_t since, const uint64_t *ends_now, int64_t now_s,
+                        struct buf *out);
 
 #endif

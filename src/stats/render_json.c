@@ -1,3 +1,4 @@
+/* render_json.c - a snapshot as JSON, for tcpproxyctl -j and the page. */
 #include <string.h>
 #include "base/clock.h"
 #include "base/json.h"
@@ -30,8 +31,10 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		const struct service_view *v = &s->services[i];
 
 		json_open(out, NULL, '{');
-		json_text(out, "service", v->ports);
-		json_text(out, "state", v->standing);
+		json_text(out, "service", v->label);
+		json_text(out, "ports", v->ports);
+		json_text(out, "within", v->within);
+		json_text(out, "state", v->admin_state);
 		json_bool(out, "configured", v->configured);
 		json_count(out, "active", v->active);
 		add_counted(out, v->counted, true);
@@ -47,9 +50,13 @@ static void add_servers(const struct snapshot *s, struct buf *out)
 		const struct server_view *v = &s->servers[i];
 
 		json_open(out, NULL, '{');
-		json_text(out, "server", v->key);
-		json_text(out, "state", v->standing);
+		json_text(out, "server", v->label);
+		json_text(out, "spelt", v->spelt);
+		json_text(out, "service", v->service);
+		json_text(out, "state", v->admin_state);
 		json_text(out, "health", v->health);
+		json_text(out, "why", v->why);
+		add_time(out, "since", v->health_us < 0 ? 0 : s->wall_us - v->health_us);
 		json_bool(out, "configured", v->configured);
 		json_count(out, "addresses", v->addresses);
 		json_count(out, "active", v->active);
@@ -138,16 +145,13 @@ static const char *host_port_text(const struct addr *a, char *text)
 	return a->family == AF_UNSPEC ? NULL : addr_format_port(a, text);
 }
 
-/* Once it is connected, the address; before that and for what has none, as it is spelt. */
+/* As in the record: the address that is or was tried. */
 static const char *server_text(const struct connection_view *c, char *text)
 {
-	if (c->server_addr.family == AF_INET || c->server_addr.family == AF_INET6)
-		return addr_format_port(&c->server_addr, text);
-	return c->server;
+	return c->server_text ? c->server_text : host_port_text(&c->server_addr, text);
 }
 
-static void add_tcp(struct buf *out, const struct tcp_view *v, const char *rtt,
-                    const char *retransmits)
+static void add_tcp(struct buf *out, const struct tcp_view *v, const char *rtt, const char *retransmits)
 {
 	json_seconds(out, rtt, v->known ? (int64_t)v->rtt_us : -1);
 	if (v->known) {
@@ -164,18 +168,18 @@ static void add_connection(const struct connection_view *c, struct buf *out)
 
 	json_open(out, NULL, '{');
 	json_count(out, "id", c->id);
+	json_text(out, "service", c->service);
 	json_count(out, "port", c->local.port);
 	json_text(out, "interface", host_text(&c->local, text));
 	json_text(out, "client", host_port_text(&c->client, text));
 	json_text(out, "name", c->name);
 	json_text(out, "rule", c->rule);
+	json_text(out, "target", c->server);
 	json_text(out, "server", server_text(c, text));
 	json_count(out, "up", c->up);
 	json_count(out, "down", c->down);
 	json_seconds(out, "connect", c->connect_us);
 	json_seconds(out, "duration", c->age_us);
-	json_text(out, "service", c->service);
-	json_text(out, "target", c->server);
 	json_text(out, "state", c->state);
 	json_seconds(out, "idle", c->idle_us);
 	json_count(out, "rate_up", c->rate_up);

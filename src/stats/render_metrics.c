@@ -1,7 +1,9 @@
+/* render_metrics.c - a snapshot as metrics, in the text format of Prometheus. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "stats/render.h"
 
 /* ---- the format ---- */
@@ -11,25 +13,28 @@ static void family(struct buf *out, const char *name, const char *type, const ch
 	buf_addf(out, "# HELP tcpproxy_%s %s\n# TYPE tcpproxy_%s %s\n", name, help, name, type);
 }
 
-/* A label's value: \, " and newlines are escaped. */
+/* A label's value: \, " and newlines are escaped; a byte that is not a character becomes U+FFFD, because readers of
+ * this take nothing of a text that is not UTF-8. */
 static void add_label(struct buf *out, const char *key, const char *label)
 {
 	buf_addf(out, "%s=\"", key);
-	for (; *label; label++) {
-		if (*label == '\n') {
+	for (size_t n; *label; label += n) {
+		n = utf8_length(label, strnlen(label, UTF8_MAX));
+		if (*label == '\n')
 			buf_adds(out, "\\n");
-			continue;
-		}
-		if (*label == '"' || *label == '\\')
-			buf_addc(out, '\\');
-		buf_addc(out, *label);
+		else if (*label == '"' || *label == '\\')
+			buf_addf(out, "\\%c", *label);
+		else if (n > 0)
+			buf_add(out, label, n);
+		else
+			buf_adds(out, "\xef\xbf\xbd");
+		n += n == 0;
 	}
 	buf_addc(out, '"');
 }
 
 /* key NULL: no label. */
-static void sample(struct buf *out, const char *name, const char *key, const char *label,
-                   uint64_t value)
+static void sample(struct buf *out, const char *name, const char *key, const char *label, uint64_t value)
 {
 	buf_addf(out, "tcpproxy_%s", name);
 	if (key) {
@@ -40,8 +45,7 @@ static void sample(struct buf *out, const char *name, const char *key, const cha
 	buf_addf(out, " %" PRIu64 "\n", value);
 }
 
-static void single(struct buf *out, const char *name, const char *type, const char *help,
-                   uint64_t value)
+static void single(struct buf *out, const char *name, const char *type, const char *help, uint64_t value)
 {
 	family(out, name, type, help);
 	sample(out, name, NULL, NULL, value);
@@ -84,16 +88,13 @@ static void add_counters(const struct group *g, bool service, struct buf *scratc
 			continue;
 		name_in(g, metric, scratch);
 		buf_adds(scratch, "_total");
-		family(out, scratch->s, "counter",
-		       service ? info->service_help : info->server_help);
+		family(out, scratch->s, "counter", service ? info->service_help : info->server_help);
 		for (size_t k = 0; k < g->n; k++)
-			sample(out, scratch->s, g->key, g->list[k].label,
-			       g->list[k].counted->values[i]);
+			sample(out, scratch->s, g->key, g->list[k].label, g->list[k].counted->values[i]);
 	}
 }
 
-static void add_active(const struct group *g, const char *name, const char *help,
-                       struct buf *scratch, struct buf *out)
+static void add_active(const struct group *g, const char *name, const char *help, struct buf *scratch, struct buf *out)
 {
 	family(out, name_in(g, name, scratch), "gauge", help);
 	for (size_t k = 0; k < g->n; k++)
@@ -137,17 +138,15 @@ static void add_one_histogram(const struct group *g, const struct counted_view *
 	buf_addf(out, "} %" PRIu64 "\n", sum);
 }
 
-static void add_histograms(const struct group *g, const char *connect_help,
-                           const char *duration_help, struct buf *scratch, struct buf *out)
+static void add_histograms(const struct group *g, const char *connect_help, const char *duration_help,
+                           struct buf *scratch, struct buf *out)
 {
 	family(out, name_in(g, "connect_duration_seconds", scratch), "histogram", connect_help);
 	for (size_t k = 0; k < g->n; k++)
-		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->connect,
-		                  connect_bounds_us, out);
+		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->connect, connect_bounds_us, out);
 	family(out, name_in(g, "connection_duration_seconds", scratch), "histogram", duration_help);
 	for (size_t k = 0; k < g->n; k++)
-		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->duration,
-		                  duration_bounds_us, out);
+		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->duration, duration_bounds_us, out);
 }
 
 static struct counted_view *views(size_t n)
@@ -157,52 +156,66 @@ static struct counted_view *views(size_t n)
 
 static void add_services(const struct snapshot *s, struct buf *scratch, struct buf *out)
 {
-	struct group g = {
-	    .key = "service", .prefix = "", .list = views(s->n_services), .n = s->n_services};
+	struct group g = {.key = "service", .prefix = "", .list = views(s->n_services), .n = s->n_services};
 
 	for (size_t i = 0; i < g.n; i++)
-		g.list[i] = (struct counted_view){s->services[i].ports, s->services[i].active,
-		                                  s->services[i].counted};
+		g.list[i] = (struct counted_view){s->services[i].label, s->services[i].active, s->services[i].counted};
 	add_active(&g, "connections", "Connections that there are now.", scratch, out);
 	add_counters(&g, true, scratch, out);
 	add_ends(&g, "Connections that have ended, by who ended them first and how.", scratch, out);
 	add_histograms(&g, "Time from accepting a client to being connected to its server.",
 	               "Time from accepting a client to the end of its connection.", scratch, out);
-	family(out, "service_enabled", "gauge",
-	       "Whether clients are let in (tcpproxyctl disable).");
+	family(out, "service_enabled", "gauge", "Whether clients are let in (tcpproxyctl disable).");
 	for (size_t i = 0; i < g.n; i++)
 		sample(out, "service_enabled", g.key, g.list[i].label,
-		       strcmp(s->services[i].standing, "enabled") == 0);
+		       strcmp(s->services[i].admin_state, "enabled") == 0);
 	free(g.list);
+}
+
+/* Of a server that was not tried yet nothing is known, so there is no sample. */
+static void add_health(const struct snapshot *s, struct buf *out)
+{
+	family(out, "backend_up", "gauge",
+	       "Whether the last attempt to connect to this server worked; nothing before the first one.");
+	for (size_t i = 0; i < s->n_servers; i++)
+		if (strcmp(s->servers[i].health, "untried") != 0)
+			sample(out, "backend_up", "server", s->servers[i].label,
+			       strcmp(s->servers[i].health, "up") == 0);
+	family(out, "backend_failed_seconds", "gauge",
+	       "How long this server has not answered, and why the last attempt failed; only of those.");
+	for (size_t i = 0; i < s->n_servers; i++) {
+		const struct server_view *v = &s->servers[i];
+
+		if (!v->why || v->health_us < 0)
+			continue;
+		buf_adds(out, "tcpproxy_backend_failed_seconds{");
+		add_label(out, "server", v->label);
+		buf_addc(out, ',');
+		add_label(out, "why", v->why);
+		buf_adds(out, "} ");
+		add_seconds(out, (uint64_t)v->health_us);
+		buf_addc(out, '\n');
+	}
 }
 
 static void add_servers(const struct snapshot *s, struct buf *scratch, struct buf *out)
 {
-	struct group g = {
-	    .key = "server", .prefix = "backend_", .list = views(s->n_servers), .n = s->n_servers};
+	struct group g = {.key = "server", .prefix = "backend_", .list = views(s->n_servers), .n = s->n_servers};
 
 	for (size_t i = 0; i < g.n; i++)
-		g.list[i] = (struct counted_view){s->servers[i].key, s->servers[i].active,
-		                                  s->servers[i].counted};
-	add_active(&g, "active_connections", "Connections to this server that there are now.",
-	           scratch, out);
+		g.list[i] = (struct counted_view){s->servers[i].label, s->servers[i].active, s->servers[i].counted};
+	add_active(&g, "active_connections", "Connections to this server that there are now.", scratch, out);
 	add_counters(&g, false, scratch, out);
-	add_ends(&g, "Connections to this server that have ended, by who ended them first and how.",
-	         scratch, out);
+	add_ends(&g, "Connections to this server that have ended, by who ended them first and how.", scratch, out);
 	add_histograms(&g, "Time from accepting a client to being connected to this server.",
-	               "Time from accepting a client of this server to the end of its connection.",
-	               scratch, out);
-	family(out, "backend_up", "gauge",
-	       "Whether the last attempt to connect to this server worked.");
-	for (size_t i = 0; i < g.n; i++)
-		sample(out, "backend_up", g.key, g.list[i].label,
-		       strcmp(s->servers[i].health, "up") == 0);
+	               "Time from accepting a client of this server to the end of its connection.", scratch, out);
+	add_health(s, out);
 	family(out, "backend_enabled", "gauge",
 	       "Whether this server gets new connections (tcpproxyctl disable, or \"disabled\" in "
 	       "the file).");
 	for (size_t i = 0; i < g.n; i++)
 		sample(out, "backend_enabled", g.key, g.list[i].label,
-		       strcmp(s->servers[i].standing, "enabled") == 0);
+		       strcmp(s->servers[i].admin_state, "enabled") == 0);
 	free(g.list);
 }
 
@@ -249,21 +262,17 @@ static const struct worker_metric {
 	const char *name, *type, *help;
 	uint64_t (*value)(const struct worker_view *w);
 } worker_metrics[] = {
-    {"worker_up", "gauge", "Whether the worker serves.", worker_serving},
-    {"worker_accepting", "gauge",
-     "Whether the worker takes new connections now: not while it has more than its share.",
-     worker_accepting},
-    {"worker_keepers", "gauge", "Keepers of the worker that live, of two.", worker_keepers},
-    {"worker_takeovers_total", "counter",
-     "How often another worker took up all connections, after a death or in an upgrade.",
-     worker_takeovers},
-    {"worker_connections", "gauge", "Connections of the worker.", worker_active},
-    {"worker_connections_max", "gauge", "Connections that the worker can have.", worker_slots},
-    {"worker_descriptors_max", "gauge", "Descriptors that the worker can have.",
-     worker_descriptors},
-    {"worker_parked_pipes", "gauge", "Pipes that hold bytes which a slow reader has not taken yet.",
-     worker_pipes},
-    {"worker_resident_memory_bytes", "gauge", "Resident memory of the worker.", worker_memory},
+        {"worker_up", "gauge", "Whether the worker serves.", worker_serving},
+        {"worker_accepting", "gauge",
+         "Whether the worker takes new connections now: not while it has more than its share.", worker_accepting},
+        {"worker_keepers", "gauge", "Keepers of the worker that live, of two.", worker_keepers},
+        {"worker_takeovers_total", "counter",
+         "How often another worker took up all connections, after a death or in an upgrade.", worker_takeovers},
+        {"worker_connections", "gauge", "Connections of the worker.", worker_active},
+        {"worker_connections_max", "gauge", "Connections that the worker can have.", worker_slots},
+        {"worker_descriptors_max", "gauge", "Descriptors that the worker can have.", worker_descriptors},
+        {"worker_parked_pipes", "gauge", "Pipes that hold bytes which a slow reader has not taken yet.", worker_pipes},
+        {"worker_resident_memory_bytes", "gauge", "Resident memory of the worker.", worker_memory},
 };
 
 static void add_workers(const struct snapshot *s, struct buf *scratch, struct buf *out)
@@ -293,20 +302,18 @@ static void add_program(const struct snapshot *s, struct buf *out)
 	family(out, "reloads_total", "counter", "Reloads of the configuration, by their result.");
 	sample(out, "reloads_total", "result", "done", s->reloads);
 	sample(out, "reloads_total", "result", "failed", s->reloads_failed);
-	single(out, "last_reload_successful", "gauge",
-	       "Whether the last reload took effect; 1 without one.", !s->reload_failed);
+	single(out, "last_reload_successful", "gauge", "Whether the last reload took effect; 1 without one.",
+	       !s->reload_failed);
 	family(out, "last_reload_timestamp_seconds", "gauge",
 	       "When the last reload was tried, in seconds since 1970; 0: none was.");
 	buf_adds(out, "tcpproxy_last_reload_timestamp_seconds ");
 	add_seconds(out, (uint64_t)s->reload_wall_us);
 	buf_addc(out, '\n');
-	single(out, "configuration_generation", "gauge",
-	       "The number of the configuration in force.", s->generation);
+	single(out, "configuration_generation", "gauge", "The number of the configuration in force.", s->generation);
 	family(out, "upgrades_total", "counter", "Upgrades to another program, by their result.");
 	sample(out, "upgrades_total", "result", "done", s->upgrades);
 	sample(out, "upgrades_total", "result", "failed", s->upgrades_failed);
-	single(out, "log_lines_lost_total", "counter",
-	       "Lines of the log that could not be written.", s->lines_lost);
+	single(out, "log_lines_lost_total", "counter", "Lines of the log that could not be written.", s->lines_lost);
 }
 
 void render_metrics(const struct snapshot *s, struct buf *out)

@@ -1,3 +1,4 @@
+/* render_text.c - a snapshot as tables for people, as tcpproxyctl shows it. */
 #include <inttypes.h>
 #include <string.h>
 #include "base/clock.h"
@@ -36,18 +37,16 @@ static void add_head(const struct snapshot *s, struct buf *out)
 	         s->config_path ? s->config_path : "the command line", s->generation);
 	if (s->reload_wall_us)
 		buf_addf(out, "last reload: %s at %s (%" PRIu64 " done, %" PRIu64 " failed)\n",
-		         s->reload_failed ? "FAILED" : "done",
-		         clock_format(s->reload_wall_us, time), s->reloads, s->reloads_failed);
+		         s->reload_failed ? "FAILED" : "done", clock_format(s->reload_wall_us, time), s->reloads,
+		         s->reloads_failed);
 	if (s->upgrades + s->upgrades_failed)
-		buf_addf(out, "upgrades: %" PRIu64 " done, %" PRIu64 " failed\n", s->upgrades,
-		         s->upgrades_failed);
+		buf_addf(out, "upgrades: %" PRIu64 " done, %" PRIu64 " failed\n", s->upgrades, s->upgrades_failed);
 	buf_addf(out, "log: level %s, %" PRIu64 " lines lost\n", s->log_level, s->lines_lost);
 }
 
 static void add_services(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">TOTAL",
-	                                    ">UP",     ">DOWN", NULL};
+	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">TOTAL", ">UP", ">DOWN", NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -56,8 +55,8 @@ static void add_services(const struct snapshot *s, struct buf *out)
 
 		if (!v->configured && v->active == 0)
 			continue;
-		table_text(&t, v->ports);
-		table_text(&t, v->configured ? v->standing : "removed");
+		table_text(&t, v->label);
+		table_text(&t, v->configured ? v->admin_state : "removed");
 		table_addf(&t, "%u", v->active);
 		table_addf(&t, "%" PRIu64, value(v->counted, COUNT_connections));
 		table_amount(&t, value(v->counted, COUNT_client_bytes));
@@ -68,8 +67,8 @@ static void add_services(const struct snapshot *s, struct buf *out)
 
 static void add_servers(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"SERVER",  "STATE", "HEALTH", ">ACTIVE", ">TOTAL",
-	                                    ">FAILED", ">UP",   ">DOWN",  NULL};
+	static const char *const heads[] = {"SERVER", "STATE", "HEALTH", ">ACTIVE", ">TOTAL", ">FAILED",
+	                                    ">UP",    ">DOWN", ">SINCE", "WHY",     NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -78,26 +77,26 @@ static void add_servers(const struct snapshot *s, struct buf *out)
 
 		if (!v->configured && v->active == 0)
 			continue;
-		table_text(&t, v->key);
-		table_text(&t, v->configured ? v->standing : "removed");
+		table_text(&t, v->label);
+		table_text(&t, v->configured ? v->admin_state : "removed");
 		table_text(&t, v->health);
 		table_addf(&t, "%u", v->active);
 		table_addf(&t, "%" PRIu64, value(v->counted, COUNT_connections));
 		table_addf(&t, "%" PRIu64,
-		           value(v->counted, COUNT_connect_failures) +
-		               value(v->counted, COUNT_connect_timeouts) +
-		               value(v->counted, COUNT_unresolved));
+		           value(v->counted, COUNT_connect_failures) + value(v->counted, COUNT_connect_timeouts) +
+		                   value(v->counted, COUNT_unresolved));
 		table_amount(&t, value(v->counted, COUNT_client_bytes));
 		table_amount(&t, value(v->counted, COUNT_server_bytes));
+		table_time(&t, v->health_us);
+		table_text(&t, v->why);
 	}
 	table_print(&t, out);
 }
 
 static void add_workers(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"WORKER",  ">PID",      ">KEEPERS",   ">ACTIVE",
-	                                    ">ROOM",   "ACCEPTING", ">TAKEOVERS", ">PIPES",
-	                                    ">MEMORY", NULL};
+	static const char *const heads[] = {"WORKER",    ">PID",       ">KEEPERS", ">ACTIVE", ">ROOM",
+	                                    "ACCEPTING", ">TAKEOVERS", ">PIPES",   ">MEMORY", NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -149,9 +148,8 @@ static void add_tcp(struct table *t, const struct connection_view *c)
 
 void render_connections(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {">ID",    "SERVICE", "CLIENT", "SERVER", "STATE",
-	                                    ">AGE",   ">UP",     ">DOWN",  ">RATE",  ">RTT-C",
-	                                    ">RTT-S", ">RETR",   NULL};
+	static const char *const heads[] = {">ID",   "SERVICE", "CLIENT", "SERVER", "STATE", ">AGE", ">UP",
+	                                    ">DOWN", ">RATE",   ">RTT-C", ">RTT-S", ">RETR", NULL};
 	char text[ADDR_TEXT_MAX];
 	struct table t;
 
@@ -175,8 +173,7 @@ void render_connections(const struct snapshot *s, struct buf *out)
 
 /* ---- counters ---- */
 
-static void add_counted(struct table *t, const char *of, const char *name, const struct counted *c,
-                        bool service)
+static void add_counted(struct table *t, const char *of, const char *name, const struct counted *c, bool service)
 {
 	for (int i = 0; i < COUNTERS; i++) {
 		if (!(service ? counter_info[i].service_metric : counter_info[i].server_metric))
@@ -203,8 +200,8 @@ void render_counters(const struct snapshot *s, struct buf *out)
 
 	table_init(&t, heads);
 	for (size_t i = 0; i < s->n_services; i++)
-		add_counted(&t, "service", s->services[i].ports, s->services[i].counted, true);
+		add_counted(&t, "service", s->services[i].label, s->services[i].counted, true);
 	for (size_t i = 0; i < s->n_servers; i++)
-		add_counted(&t, "server", s->servers[i].key, s->servers[i].counted, false);
+		add_counted(&t, "server", s->servers[i].label, s->servers[i].counted, false);
 	table_print(&t, out);
 }

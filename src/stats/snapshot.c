@@ -29,11 +29,11 @@ void snapshot_free(struct snapshot *s)
 	free(s);
 }
 
-const char *snapshot_keep(struct snapshot *s, const char *text)
+const char *snapshot_keep(struct snapshot *s, const char *text, size_t len)
 {
 	if (s->n_kept % 64 == 0)
 		s->kept = mem_resize(s->kept, s->n_kept + 64, sizeof(*s->kept));
-	s->kept[s->n_kept] = mem_strdup(text);
+	s->kept[s->n_kept] = mem_strndup(text, len);
 	return s->kept[s->n_kept++];
 }
 
@@ -62,12 +62,18 @@ static const char *client_word(struct connection_filter *f, const char *value)
 	return NULL;
 }
 
-static const char *port_word(struct connection_filter *f, const char *value)
+static const char *service_word(struct connection_filter *f, const char *value)
 {
 	uint64_t port;
 
+	if (!*value)
+		return "names no service: write its name or its port";
+	if (value[strspn(value, "0123456789")]) {
+		f->service = value;
+		return NULL;
+	}
 	if (!text_parse_uint(value, 65535, &port) || port == 0)
-		return "is no service: write its port";
+		return "is no service: write its name or its port";
 	f->port = (uint16_t)port;
 	return NULL;
 }
@@ -86,7 +92,7 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 	const char *value;
 
 	if ((value = after(word, "service")) || (value = after(word, "port")))
-		return port_word(f, value);
+		return service_word(f, value);
 	if ((value = after(word, "client")))
 		return client_word(f, value);
 	if ((value = after(word, "server"))) {
@@ -101,8 +107,29 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 		word = value;
 	if (text_parse_uint(word, UINT64_MAX, &f->id) && f->id > 0)
 		return NULL;
-	return "is neither an id nor a filter: service=PORT, client=ADDRESS, server=HOST:PORT, "
+	return "is neither an id nor a filter: service=NAME|PORT, client=ADDRESS, server=NAME|HOST:PORT, "
 	       "state=STATE";
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a && b && strcmp(a, b) == 0;
+}
+
+static bool service_matches(const char *wanted, const struct connection_view *c)
+{
+	return same(wanted, c->service) || same(wanted, c->within);
+}
+
+/* "mail/db1" */
+static bool is_in_service(const char *wanted, const struct connection_view *c)
+{
+	const char *slash = strchr(wanted, '/');
+	size_t len = slash ? (size_t)(slash - wanted) : 0;
+
+	return slash && same(slash + 1, c->server) &&
+	       ((strlen(c->service) == len && memcmp(c->service, wanted, len) == 0) ||
+	        (c->within && strlen(c->within) == len && memcmp(c->within, wanted, len) == 0));
 }
 
 static bool server_matches(const char *wanted, const struct connection_view *c)
@@ -111,18 +138,62 @@ static bool server_matches(const char *wanted, const struct connection_view *c)
 
 	if (!c->server)
 		return false;
-	return strcmp(wanted, c->server) == 0 ||
-	       (c->server_addr.family != AF_UNSPEC &&
-	        strcmp(wanted, addr_format_port(&c->server_addr, text)) == 0);
+	return same(wanted, c->server) || same(wanted, c->spelt) || is_in_service(wanted, c) ||
+	       (c->server_addr.family != AF_UNSPEC && strcmp(wanted, addr_format_port(&c->server_addr, text)) == 0);
 }
 
 bool connection_matches(const struct connection_filter *f, const struct connection_view *c)
 {
 	return (!f->id || f->id == c->id) && (!f->port || f->port == c->local.port) &&
+	       (!f->service || service_matches(f->service, c)) &&
 	       (f->client.net.family == AF_UNSPEC || cidr_contains(&f->client, &c->client)) &&
-	       (!f->client_port || f->client_port == c->client.port) &&
-	       (!f->server || server_matches(f->server, c)) &&
+	       (!f->client_port || f->client_port == c->client.port) && (!f->server || server_matches(f->server, c)) &&
 	       (!f->state || strcmp(f->state, c->state) == 0);
+}
+
+/* ---- is there anything of that name? ---- */
+
+static bool has_service(const struct snapshot *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_services; i++)
+		if (same(name, s->services[i].label) || same(name, s->services[i].ports))
+			return true;
+	return false;
+}
+
+static bool has_server(const struct snapshot *s, const char *name)
+{
+	const char *slash = strchr(name, '/');
+
+	for (size_t i = 0; i < s->n_servers; i++) {
+		const struct server_view *v = &s->servers[i];
+
+		if (same(name, v->label) || same(name, v->spelt) || same(name, v->name) ||
+		    (slash && same(slash + 1, v->name)))
+			return true;
+	}
+	return false;
+}
+
+/* "10.0.0.9:25", "[::1]:25": a server may have an address that the file does not spell. */
+static bool is_address(const char *text)
+{
+	struct connection_filter as_client = {0};
+
+	return !client_word(&as_client, text) && as_client.client_port;
+}
+
+bool connection_filter_known(const struct connection_filter *f, const struct snapshot *s, struct buf *why)
+{
+	if (f->service && !has_service(s, f->service)) {
+		buf_addf(why, "there is no service \"%s\" (see status)", f->service);
+		return false;
+	}
+	if (f->server && !is_address(f->server) && !has_server(s, f->server)) {
+		buf_addf(why, "there is no server \"%s\" (see status)", f->server);
+		return false;
+	}
+	return true;
 }
 
 void snapshot_select(struct snapshot *s, const struct connection_filter *f)
@@ -144,21 +215,20 @@ static int by_number(uint64_t a, uint64_t b)
 
 static int by_id(const void *a, const void *b)
 {
-	return by_number(((const struct connection_view *)a)->id,
-	                 ((const struct connection_view *)b)->id);
+	return by_number(((const struct connection_view *)a)->id, ((const struct connection_view *)b)->id);
 }
 
 /* The larger first, by a number; equal ones by their ids, so that a list that is looked at again
  * and again stays still. */
-#define BY(name, expression)                                                                       \
-	static uint64_t name##_of(const struct connection_view *c)                                 \
-	{                                                                                          \
-		return (uint64_t)(expression);                                                     \
-	}                                                                                          \
-	static int by_##name(const void *a, const void *b)                                         \
-	{                                                                                          \
-		int d = by_number(name##_of(b), name##_of(a));                                     \
-		return d ? d : by_id(a, b);                                                        \
+#define BY(name, expression)                                       \
+	static uint64_t name##_of(const struct connection_view *c) \
+	{                                                          \
+		return (uint64_t)(expression);                     \
+	}                                                          \
+	static int by_##name(const void *a, const void *b)         \
+	{                                                          \
+		int d = by_number(name##_of(b), name##_of(a));     \
+		return d ? d : by_id(a, b);                        \
 	}
 BY(age, c->age_us)
 BY(up, c->up)
@@ -167,12 +237,19 @@ BY(rate, c->rate_up + c->rate_down)
 BY(rtt, c->tcp[0].rtt_us > c->tcp[1].rtt_us ? c->tcp[0].rtt_us : c->tcp[1].rtt_us)
 BY(retransmits, (uint64_t)c->tcp[0].retransmits + c->tcp[1].retransmits)
 
+static int by_text(const char *x, const char *y, const void *a, const void *b)
+{
+	int d = strcmp(x ? x : "", y ? y : "");
+
+	return d ? d : by_id(a, b);
+}
+
 static int by_service(const void *a, const void *b)
 {
 	const struct connection_view *x = a, *y = b;
 	int d = by_number(x->local.port, y->local.port);
 
-	return d ? d : by_id(a, b);
+	return d ? d : by_text(x->service, y->service, a, b);
 }
 
 static int by_client(const void *a, const void *b)
@@ -187,40 +264,31 @@ static int by_client(const void *a, const void *b)
 	return d ? d : by_id(a, b);
 }
 
-static int by_text(const char *x, const char *y, const void *a, const void *b)
-{
-	int d = strcmp(x ? x : "", y ? y : "");
-
-	return d ? d : by_id(a, b);
-}
-
 static int by_server(const void *a, const void *b)
 {
-	return by_text(((const struct connection_view *)a)->server,
-	               ((const struct connection_view *)b)->server, a, b);
+	return by_text(((const struct connection_view *)a)->server, ((const struct connection_view *)b)->server, a, b);
 }
 
 static int by_state(const void *a, const void *b)
 {
-	return by_text(((const struct connection_view *)a)->state,
-	               ((const struct connection_view *)b)->state, a, b);
+	return by_text(((const struct connection_view *)a)->state, ((const struct connection_view *)b)->state, a, b);
 }
 
 static const struct order {
 	const char *word;
 	int (*compare)(const void *a, const void *b);
 } orders[] = {
-    {"id", by_id},
-    {"service", by_service},
-    {"client", by_client},
-    {"server", by_server},
-    {"state", by_state},
-    {"age", by_age},
-    {"up", by_up},
-    {"down", by_down},
-    {"rate", by_rate},
-    {"rtt", by_rtt},
-    {"retransmits", by_retransmits},
+        {"id", by_id},
+        {"service", by_service},
+        {"client", by_client},
+        {"server", by_server},
+        {"state", by_state},
+        {"age", by_age},
+        {"up", by_up},
+        {"down", by_down},
+        {"rate", by_rate},
+        {"rtt", by_rtt},
+        {"retransmits", by_retransmits},
 };
 
 bool snapshot_sort(struct snapshot *s, const char *by)
@@ -229,8 +297,7 @@ bool snapshot_sort(struct snapshot *s, const char *by)
 		if (strcmp(orders[i].word, by) != 0)
 			continue;
 		if (s->n_connections > 1)
-			qsort(s->connections, s->n_connections, sizeof(*s->connections),
-			      orders[i].compare);
+			qsort(s->connections, s->n_connections, sizeof(*s->connections), orders[i].compare);
 		return true;
 	}
 	return false;

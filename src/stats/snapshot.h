@@ -1,6 +1,6 @@
 /*
  * snapshot.h - what there is at one moment: services, servers, workers, connections, counters.
- * Plain data without a way back: whoever asks (a command, the metrics, a page) gets one of its own,
+ * Plain data without a way back: each asker (a command, the metrics, a page) gets one of its own,
  * which is filled outside of this folder.
  *
  * Times are microseconds, ages too; rates are bytes a second. Texts of the snapshot point into
@@ -17,7 +17,7 @@
 #include "base/record.h"
 #include "stats/counters.h"
 
-/* What TCP says of one side; only when somebody has asked for it, and only of TCP. */
+/* What TCP says of one side; only when it was asked for, and only of TCP. */
 struct tcp_view {
 	bool known;
 	uint32_t rtt_us;
@@ -29,10 +29,13 @@ struct connection_view {
 	uint32_t worker, row, serial;           /* where it is; steering wants all three */
 	bool leaving;                           /* on its way from one worker to another */
 	const char *state;                      /* "relay", "connecting"... */
-	const char *service;                    /* "25", "8000-8010" */
+	const char *service;                    /* its name, else its ports: "mail", "8000-8010" */
+	const char *within;                     /* the service whose section that is; NULL: of none */
 	const char *rule;                       /* "/etc/tcpproxy.conf:5" */
 	const char *name;                       /* the client's, if it was looked up */
-	const char *server;                     /* as spelt in the configuration; NULL: none yet */
+	const char *server;                     /* its name, else as it is spelt; NULL: none yet */
+	const char *spelt;                      /* the same, as the file has it */
+	const char *server_text;                /* one without an address: "unix:/run/x.sock" */
 	struct addr local, client, server_addr; /* AF_UNSPEC: none */
 	uint64_t up, down, rate_up, rate_down;
 	int64_t age_us, idle_us, connect_us; /* connect_us -1: never was */
@@ -41,17 +44,24 @@ struct connection_view {
 
 /* Whether clients, or connections, may come. */
 struct service_view {
-	const char *ports;
-	const char *standing; /* "enabled", "draining", "drained", "disabled" */
-	bool configured;      /* still */
+	const char *label;       /* its name, else its ports; of its own in the list */
+	const char *ports;       /* "25", "8000-8010" */
+	const char *within;      /* the service whose section it is; NULL: of none */
+	const char *admin_state; /* "enabled", "draining", "drained", "disabled" */
+	bool configured;         /* still */
 	uint32_t active;
 	struct counted *counted; /* sums over all workers; owned */
 };
 
 struct server_view {
-	const char *key;      /* as spelt */
-	const char *standing; /* likewise */
-	const char *health;   /* "up", "failed" (a moment ago), "unresolved", "unknown" */
+	const char *label;       /* its name, else as it is spelt; of its own in the list: "SERVICE/NAME" if need be */
+	const char *spelt;       /* as the file has it */
+	const char *name;        /* NULL: it has none */
+	const char *service;     /* in which it has the name */
+	const char *admin_state; /* likewise */
+	const char *health; /* what its last client found: "untried", "up", "failed"; "unresolved": it has no address */
+	const char *why;    /* of the last two; NULL: not known */
+	int64_t health_us;  /* how long it has been so; -1: not known */
 	bool configured;
 	uint32_t active;
 	uint32_t addresses;
@@ -108,22 +118,31 @@ struct snapshot {
 
 struct snapshot *snapshot_new(void);
 void snapshot_free(struct snapshot *s); /* takes NULL */
-/* A copy that the snapshot owns. */
-const char *snapshot_keep(struct snapshot *s, const char *text);
+/* A copy that the snapshot owns; of so many bytes. */
+const char *snapshot_keep(struct snapshot *s, const char *text, size_t len);
+
+/* labels.c: gives servers of several services that have the same name the labels "SERVICE/NAME". */
+void snapshot_label_servers(struct snapshot *s);
+/* A service that was moved to another port, a server that was moved to another host, go on under their labels: what the old ones
+ * have counted is in the new ones, which alone are left in the lists. */
+void snapshot_merge(struct snapshot *s);
 
 /* Which connections are meant: all the words must fit. */
 struct connection_filter {
 	uint64_t id;          /* 0: any */
-	uint16_t port;        /* of the service; 0: any */
+	uint16_t port;        /* on which it came in; 0: any */
+	const char *service;  /* its name; NULL: any */
 	struct cidr client;   /* AF_UNSPEC: any */
 	uint16_t client_port; /* 0: any */
-	const char *server;   /* as spelt, or ADDRESS:PORT; NULL: any */
+	const char *server;   /* its name, SERVICE/NAME, as it is spelt, or ADDRESS:PORT; NULL: any */
 	const char *state;    /* NULL: any */
 };
 
 /* One word: an id, or service=, client=, server=, state= (port= is service=). The texts are not
  * copied. Returns NULL, or what is wrong (static). */
 const char *connection_filter_word(struct connection_filter *f, const char *word);
+/* A service or a server of this name is in the snapshot? Else false: `why` says what is missing. */
+bool connection_filter_known(const struct connection_filter *f, const struct snapshot *s, struct buf *why);
 bool connection_matches(const struct connection_filter *f, const struct connection_view *c);
 /* Keeps those that match. */
 void snapshot_select(struct snapshot *s, const struct connection_filter *f);

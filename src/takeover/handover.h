@@ -24,7 +24,7 @@
 
 enum move_state {
 	MOVE_NONE,
-	MOVE_MOVING, /* offered; the giver's still, who may take it back at any time */
+	MOVE_MOVING, /* offered; still the giver's, which may take it back at any time */
 	MOVE_MOVED,  /* the taker's */
 };
 
@@ -48,7 +48,8 @@ static inline uint64_t move_word(uint64_t number, enum move_state state)
 	return number << 2 | (uint64_t)state;
 }
 
-struct moves *trio_moves(struct trio *t);
+struct moves *trio_moves(const struct trio *t);
+#define trio_moves(t) CONST_AS(t, trio_moves(t))
 
 /* Another trio's words, mapped to be read. */
 struct peer {
@@ -73,9 +74,9 @@ enum handover_type {
 	                     Serial 0: I am new */
 	HANDOVER_ROWS,    /* giver: n entries, and their descriptors; only after an answered ASK or
 	                     LOOK */
-	HANDOVER_TAKEN, /* taker: answers ROWS: n entries (source, number, destination) are kept */
-	HANDOVER_LOOK,  /* giver: look at my words */
-	HANDOVER_END,   /* giver: no more */
+	HANDOVER_TAKEN,   /* taker: answers ROWS: n entries (source, number, destination) are kept */
+	HANDOVER_LOOK,    /* giver: look at my words */
+	HANDOVER_END,     /* giver: no more */
 };
 
 struct handover_head {
@@ -113,6 +114,8 @@ struct handover_entry {
 	char target[280];           /* the server as it was spelt; "": none */
 	char name[CLIENT_NAME_MAX]; /* the client's */
 	int64_t access_interval_ms;
+	char service_called[72]; /* its service's name; "": none. Nothing of an older program's */
+	char target_called[72];  /* its server's */
 };
 
 struct handover_message {
@@ -122,16 +125,15 @@ struct handover_message {
 
 /* What a row says, but for service, rule, target and name. The descriptors are written to fds (room
  * for HANDOVER_FDS); returns how many. */
-size_t handover_pack(struct trio *t, uint32_t row, struct handover_entry *ret, int *fds);
+size_t handover_pack(const struct trio *t, uint32_t row, struct handover_entry *ret, int *fds);
 /* How many descriptors belong to this entry. */
 size_t handover_fds(const struct handover_entry *e);
 /* Fills a row that was taken (all but its state) and its cold part, but for the same. */
-void handover_unpack(const struct handover_entry *e, const int *fds, struct row *row,
-                     struct row_cold *cold);
+void handover_unpack(const struct handover_entry *e, const int *fds, struct row *row, struct row_cold *cold);
 
 /* Sends a message with these entries. 0 or -errno. */
-int handover_send(int link, enum handover_type type, uint32_t serial, struct handover_message *m,
-                  uint32_t n, const int *fds, size_t n_fds);
+int handover_send(int link, enum handover_type type, uint32_t serial, struct handover_message *m, uint32_t n,
+                  const int *fds, size_t n_fds);
 /* Receives one; entries of another size are fitted to ours. fds: room for HANDOVER_BATCH *
  * HANDOVER_FDS; all are the caller's. Returns 1, 0 at the end, or -errno. -EPROTO: it was none; no
  * descriptor is left. */

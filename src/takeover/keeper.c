@@ -8,20 +8,30 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "os/caps.h"
+#include "os/private.h"
 #include "os/proc.h"
+
+#ifndef F_SEAL_FUTURE_WRITE /* Linux 5.1 */
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
 
 #define FUSER_WINDOW_MS 1000
 #define ORPHAN_LOOK_MS  1000
 #define SHORT_LIFE_MS   100
 #define SHORT_LIVES     4
-#define PAUSE_MS        50
+#define KEEPER_PAUSE_MS 50
+#define KEEPER_LOOK_MS  100
+#define KEEPER_LOOKS    10  /* without a sign of life of the keeper whose turn it is: a second of our own time */
+#define REEXEC_LOOKS    100 /* while it becomes another program */
 
-/* All private state of a member. Whoever begins a role clears it: nothing of the process that it
+/* All private state of a member. A process that begins a role clears it: nothing of the one that it
  * was cloned from may be believed. */
 static struct {
 	int me;               /* MEMBER_... */
@@ -29,6 +39,9 @@ static struct {
 	bool absent[MEMBERS]; /* no process has its pid */
 	bool supervisor_gone;
 	unsigned supervisor_serial; /* of the one that we mean */
+	int32_t worker_pid;         /* that the spare watches */
+	unsigned beats_seen, looks;
+	int64_t looked_ms;
 } self;
 
 static struct trio_setup setup;
@@ -43,8 +56,7 @@ static void note_supervisor(void)
 {
 	unsigned serial = atomic_load(&trio()->supervisor_serial);
 
-	if (self.supervisor_serial !=
-	    serial) /* another one; its pidfd has the number of the old one's */
+	if (self.supervisor_serial != serial) /* another one; its pidfd has the number of the old one's */
 		self.supervisor_gone = false;
 	self.supervisor_serial = serial;
 	if (self.supervisor_gone || !proc_pidfd_dead(setup.supervisor_pidfd))
@@ -54,7 +66,7 @@ static void note_supervisor(void)
 		atomic_store(&trio()->supervisor_died_ms, clock_mono_ms());
 }
 
-/* What stands between the two is not to be believed by a worker that looks for what nobody has recorded; nor is it
+/* What stands between the two is not to be believed by a worker that looks for what is recorded nowhere; nor is it
  * when a member has died in between, until its successor has put that right. */
 static void begin_change(int member)
 {
@@ -89,6 +101,19 @@ static void begin_role(int member)
 	}
 	end_change(member);
 	note_supervisor(); /* it may have died before we were: that counts all the same */
+}
+
+int program_identify(int fd, struct program_id *ret)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret = (struct program_id){.dev = st.st_dev,
+	                           .ino = st.st_ino,
+	                           .size = (uint64_t)st.st_size,
+	                           .modified_ns = st.st_mtim.tv_sec * 1000000000LL + st.st_mtim.tv_nsec};
+	return 0;
 }
 
 /* ---- watching ---- */
@@ -128,7 +153,7 @@ static void watch(int member)
 }
 
 /* A member is dead if its pidfd says so, or if no process has its pid any more. That we have no
- * descriptor left to watch it with is no proof: then it is tried again. */
+ * descriptor left to watch it with proves nothing: then it is tried again. */
 static bool is_dead(int member)
 {
 	if (self.pidfd[member] < 0 && !self.absent[member])
@@ -141,12 +166,12 @@ static void note_death(int member, int status)
 	struct trio *t = trio();
 	unsigned n = atomic_load(&t->n_deaths);
 
-	t->deaths[n % TRIO_DEATHS] = (struct trio_death){
-	    .pid = t->pid[member], .status = status, .member = (uint32_t)member};
+	t->deaths[n % TRIO_DEATHS] =
+	        (struct trio_death){.pid = t->pid[member], .status = status, .member = (uint32_t)member};
 	atomic_store(&t->n_deaths, n + 1);
 	atomic_store(&t->member_died_ms, clock_mono_ms());
 	if (t->wake_fd >= 0 && write(t->wake_fd, &(uint64_t){1}, sizeof(uint64_t)) < 0)
-		errno = 0; /* nobody there to be woken */
+		errno = 0; /* no supervisor is there to be woken */
 }
 
 static bool somebody_wants_us_gone(void)
@@ -169,7 +194,7 @@ static _Noreturn void end_all(void)
 	_exit(0);
 }
 
-/* Before anybody is replaced: is that wanted? */
+/* Before a member is replaced: is that wanted? */
 static void check_end(void)
 {
 	note_supervisor();
@@ -201,7 +226,7 @@ static void reap_all(void)
 		;
 }
 
-/* As of waitpid(), -1 if it is no child of ours. It is not reaped: see replace(). */
+/* As of waitpid(), -1 if it is not a child of ours. It is not reaped: see replace(). */
 static int status_of(pid_t pid)
 {
 	siginfo_t info = {0};
@@ -213,21 +238,72 @@ static int status_of(pid_t pid)
 	return info.si_code == CLD_DUMPED ? info.si_status | 0x80 : info.si_status;
 }
 
-/* The dead are reaped only when there is a successor: where somebody has looked at the descriptors in /proc/PID/fd, that
- * takes a microsecond for each of them. */
+/* The dead are reaped only when there is a successor: where a process has looked at the descriptors in /proc/PID/fd,
+ * that takes a microsecond for each of them. */
 static void replace(int member)
 {
+	bool gave_way = member == MEMBER_WORKER && atomic_load(&trio()->reexec) == REEXEC_HEIR;
+
 	FAULT_POINT();
-	note_death(member, status_of(trio()->pid[member]));
+	if (!gave_way)
+		note_death(member, status_of(trio()->pid[member]));
 	FAULT_POINT();
 	check_end();
 	start(member);
 	reap_all();
 }
 
+/* ---- keepers that are stopped ----
+ *
+ * By SIGSTOP, a debugger, a freezer: then a keeper replaces no member. Once a member is dead and the keeper that is to
+ * replace it does not stir, that keeper is killed, and the rules do the rest. One that tries in vain stirs. Our own
+ * looks are counted, not the time: we may have been stopped together.
+ */
+
+static void beat(void)
+{
+	atomic_fetch_add(&trio()->beats[self.me], 1);
+}
+
+/* A member is dead that this keeper is to replace. */
+static void look_at(int keeper)
+{
+	unsigned beats = atomic_load(&trio()->beats[keeper]);
+	unsigned limit = atomic_load(&trio()->reexec) == REEXEC_NONE ? KEEPER_LOOKS : REEXEC_LOOKS;
+	int64_t now_ms = clock_mono_ms();
+
+	if (beats != self.beats_seen)
+		self.looks = 0;
+	self.beats_seen = beats;
+	if (now_ms - self.looked_ms < KEEPER_LOOK_MS)
+		return;
+	self.looked_ms = now_ms;
+	if (++self.looks <= limit)
+		return;
+	self.looks = 0;
+	if (trio()->pid[keeper] > 0 && !is_dead(keeper))
+		kill(trio()->pid[keeper], SIGKILL);
+}
+
+/* The spare's look at the worker. */
+static bool worker_is_dead(void)
+{
+	int32_t pid = trio()->pid[MEMBER_WORKER];
+
+	if (pid != self.worker_pid) {
+		self.worker_pid = pid;
+		watch(MEMBER_WORKER);
+	}
+	if (!is_dead(MEMBER_WORKER))
+		return false;
+	if (self.pidfd[MEMBER_WORKER] >= 0)
+		forget(MEMBER_WORKER); /* or it would be told again and again */
+	return true;
+}
+
 /* ---- the keepers ---- */
 
-/* Waits until somebody watched is dead, at most this long. */
+/* Waits until a process that we watch is dead, at most this long. */
 static void wait_for_deaths(int timeout_ms)
 {
 	struct pollfd p[MEMBERS + 1];
@@ -252,7 +328,7 @@ static void pause_between_deaths(int64_t *last_start_ms, int *short_lives)
 {
 	*short_lives = clock_mono_ms() - *last_start_ms < SHORT_LIFE_MS ? *short_lives + 1 : 0;
 	if (*short_lives >= SHORT_LIVES)
-		poll(NULL, 0, PAUSE_MS);
+		poll(NULL, 0, KEEPER_PAUSE_MS);
 	*last_start_ms = clock_mono_ms();
 }
 
@@ -260,19 +336,19 @@ static void pause_between_deaths(int64_t *last_start_ms, int *short_lives)
  *
  * The worker has ended, asked to. The primary copies the table and becomes the new program, under
  * the same pid; the spare still holds the old table. If the primary dies before it is committed,
- * the spare does what it always does. No instant has a single holder, and no instant has two who
+ * the spare does what it always does. No instant has a single holder, and no instant has two that
  * would start a worker:
  *
- *   renew      the primary dies           the old spare               the new spare
+ *   reexec     the primary dies           the old spare               the new spare
  *   WANTED     before it was committed    ends the new one, goes on   waits for that
  *   COMMITTED  before the old spare died  waits for that              ends the old one, becomes primary
  *   NONE       later                      (is dead)                   becomes primary
  *
- * Who waits goes on if the other one is dead, too: no worker has started meanwhile.
+ * A spare that waits goes on if the other one is dead, too: no worker has started meanwhile.
  */
 
 /* Every descriptor goes through the exec. Where there are many, each is tried; where there are none, 64 are asked for at
- * once: the time in which nobody is served. */
+ * once: the time in which no client is served. */
 static void keep_all_open(int size)
 {
 	bool many = true;
@@ -287,24 +363,36 @@ static void keep_all_open(int size)
 	}
 }
 
+/* As the supervisor has seen it, in memory that only supervisors can have written. */
+static bool is_program_of_supervisor(int binary_fd, int said_fd)
+{
+	const int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE;
+	struct program_id said, is;
+
+	return fcntl(said_fd, F_GET_SEALS) == seals && pread(said_fd, &said, sizeof(said), SAID_HEAD) == sizeof(said) &&
+	       program_identify(binary_fd, &is) == 0 && memcmp(&said, &is, sizeof(is)) == 0;
+}
+
 static _Noreturn void become_program(void)
 {
 	struct trio *t = trio();
 	char title[] = "tcpproxy: keeper                "; /* room for titles to come */
 	char variable[40];
 	char *const argv[] = {title, NULL};
-	char *const env[] = {variable, NULL};
+	char *const env[] = {variable, private_is() ? (char *)PRIVATE_VARIABLE "=1" : NULL, NULL};
 
 	snprintf(variable, sizeof(variable), "TCPPROXY_TRIO=%d", t->trio_fd);
-	if (unshare(CLONE_FILES) < 0)
+	/* from here on no other process can put another file there */
+	if (unshare(CLONE_FILES) < 0 || !is_program_of_supervisor(t->binary_fd, t->said_fd))
 		_exit(1);
 	keep_all_open((int)t->table_size);
+	caps_keep_over_exec();
 	syscall(SYS_execveat, t->binary_fd, "", argv, env, AT_EMPTY_PATH);
 	_exit(1); /* the spare notices */
 }
 
 /* The old spare is ended; ours takes its place in the table of members. */
-static void finish_renewal(int spare, int32_t pid)
+static void finish_reexec(int spare, int32_t pid)
 {
 	struct trio *t = trio();
 
@@ -314,12 +402,12 @@ static void finish_renewal(int spare, int32_t pid)
 		while (!is_dead(spare))
 			poll(&(struct pollfd){.fd = self.pidfd[spare], .events = POLLIN}, 1, 1);
 	}
-	forget(spare); /* nobody waits for what has happened */
+	forget(spare); /* what has happened is not waited for */
 	t->pid[spare] = pid;
 	t->next_spare = 0;
 	barrier();
-	atomic_store(&t->renew, RENEW_NONE);
-	atomic_fetch_add(&t->renewals, 1);
+	atomic_store(&t->reexec, REEXEC_NONE);
+	atomic_fetch_add(&t->reexecs, 1);
 }
 
 /* The new program had another table; what it has recorded of descriptors is not true of this one. */
@@ -359,23 +447,23 @@ static bool outlive(int32_t pid)
 }
 
 /* A spare whose primary has died in the middle of this: shall it go on? */
-static void settle_renewal(void)
+static void settle_reexec(void)
 {
 	struct trio *t = trio();
-	int32_t renew = atomic_load(&t->renew);
+	int32_t reexec = atomic_load(&t->reexec);
 	bool old = t->pid[self.me] == (int32_t)getpid();
 
-	if (renew == RENEW_NONE)
+	if (reexec != REEXEC_WANTED && reexec != REEXEC_COMMITTED)
 		return;
-	if (old != (renew == RENEW_WANTED) && !outlive(old ? t->next_spare : t->pid[self.me]))
+	if (old != (reexec == REEXEC_WANTED) && !outlive(old ? t->next_spare : t->pid[self.me]))
 		_exit(0);
 	if (!old) {
-		finish_renewal(self.me, (int32_t)getpid());
+		finish_reexec(self.me, (int32_t)getpid());
 		return;
 	}
 	forget_new_program(atomic_load(&t->primary));
-	atomic_store(&t->renew, RENEW_NONE);
-	atomic_fetch_add(&t->renewals_failed, 1);
+	atomic_store(&t->reexec, REEXEC_NONE);
+	atomic_fetch_add(&t->reexecs_failed, 1);
 }
 
 static _Noreturn void run_primary(void)
@@ -387,10 +475,10 @@ static _Noreturn void run_primary(void)
 	watch(other);
 	watch(MEMBER_WORKER);
 	for (;;) {
+		beat();
 		if (is_dead(other))
 			replace(other);
-		if (is_dead(MEMBER_WORKER) && atomic_load(&trio()->renew) == RENEW_WANTED &&
-		    !is_dead(other))
+		if (is_dead(MEMBER_WORKER) && atomic_load(&trio()->reexec) == REEXEC_WANTED && !is_dead(other))
 			become_program();
 		if (is_dead(MEMBER_WORKER)) {
 			pause_between_deaths(&last_start_ms, &short_lives);
@@ -408,21 +496,42 @@ static _Noreturn void run_spare(void)
 	if (primary == self.me)
 		run_primary();
 	watch(primary);
-	while (!is_dead(primary))
-		wait_for_deaths(self.pidfd[primary] < 0 ? 10 : -1);
+	while (!is_dead(primary)) {
+		bool dead = worker_is_dead();
+
+		beat();
+		if (dead)
+			look_at(primary);
+		else
+			self.looks = 0;
+		wait_for_deaths(self.pidfd[primary] < 0 || self.pidfd[MEMBER_WORKER] < 0 ? 10 : -1);
+	}
 	check_end();
-	settle_renewal();
+	settle_reexec();
 	atomic_store(&trio()->primary, self.me);
 	run_primary();
 }
 
+/* What a worker has wanted that is dead. */
+static void forget_wish(void)
+{
+	int wish = atomic_load(&trio()->reexec);
+
+	if (wish == REEXEC_HEIR_WAITS || wish == REEXEC_HEIR)
+		atomic_store(&trio()->reexec, REEXEC_NONE);
+}
+
 static _Noreturn void run_worker(void)
 {
+	int wish;
+
 	watch(MEMBER_KEEPER0);
 	watch(MEMBER_KEEPER1);
+	forget_wish();
 	atomic_fetch_add(&trio()->starts, 1);
 	setup.worker(setup.arg);
-	if (atomic_load(&trio()->renew) != RENEW_WANTED)
+	wish = atomic_load(&trio()->reexec);
+	if (wish != REEXEC_WANTED && wish != REEXEC_HEIR)
 		atomic_store(&trio()->stopping, 1);
 	_exit(0);
 }
@@ -436,6 +545,7 @@ static _Noreturn void begin(int member)
 	if (setup.forget)
 		setup.forget(); /* else generations of it would pile up */
 	if (member == MEMBER_WORKER) {
+		caps_drop();
 		proc_title("tcpproxy: worker %u", trio()->number);
 		run_worker();
 	}
@@ -466,7 +576,7 @@ _Noreturn void trio_run(const struct trio_setup *s)
 	atomic_store(&setup.trio->primary, MEMBER_KEEPER0);
 	begin_role(MEMBER_KEEPER0);
 	proc_title("tcpproxy: keeper %u", trio()->number);
-	/* nobody has died, so nobody is noted */
+	/* no member has died, so no death is noted */
 	start(MEMBER_KEEPER1);
 	start(MEMBER_WORKER);
 	run_spare();
@@ -487,8 +597,8 @@ _Noreturn void trio_continue(const struct trio_setup *s)
 	proc_title("tcpproxy: keeper %u", trio()->number);
 	if (proc_clone_member(&trio()->next_spare) == 0)
 		longjmp(flat, other + 1);
-	atomic_store(&trio()->renew, RENEW_COMMITTED);
-	finish_renewal(other, trio()->next_spare);
+	atomic_store(&trio()->reexec, REEXEC_COMMITTED);
+	finish_reexec(other, trio()->next_spare);
 	start(MEMBER_WORKER);
 	reap_all(); /* the old worker and the old spare */
 	run_spare();
@@ -496,19 +606,24 @@ _Noreturn void trio_continue(const struct trio_setup *s)
 
 /* ---- the worker's part ---- */
 
-void trio_want_renewal(void)
+void trio_want_reexec(void)
 {
-	atomic_store(&trio()->renew, RENEW_WANTED);
+	atomic_store(&trio()->reexec, REEXEC_WANTED);
+}
+
+void trio_want_successor(void)
+{
+	atomic_store(&trio()->reexec, REEXEC_HEIR);
 }
 
 int trio_worker_pidfds(int *fds)
 {
 	int n = 0;
 
-	if (self.pidfd[MEMBER_KEEPER0] >= 0)
-		fds[n++] = self.pidfd[MEMBER_KEEPER0];
-	if (self.pidfd[MEMBER_KEEPER1] >= 0)
-		fds[n++] = self.pidfd[MEMBER_KEEPER1];
+	/* one that is dead has told so, and would do it again and again until it is replaced */
+	for (int keeper = MEMBER_KEEPER0; keeper <= MEMBER_KEEPER1; keeper++)
+		if (self.pidfd[keeper] >= 0 && !is_dead(keeper))
+			fds[n++] = self.pidfd[keeper];
 	if (!self.supervisor_gone)
 		fds[n++] = setup.supervisor_pidfd;
 	return n;
@@ -533,9 +648,13 @@ void trio_worker_check(void)
 	note_supervisor();
 	if (somebody_wants_us_gone())
 		end_all();
-	if (!is_dead(MEMBER_KEEPER0) && !is_dead(MEMBER_KEEPER1))
+	if (!is_dead(MEMBER_KEEPER0) && !is_dead(MEMBER_KEEPER1)) {
+		self.looks = 0;
 		return;
+	}
 	reap_all();
+	if (!is_dead(MEMBER_KEEPER0) || !is_dead(MEMBER_KEEPER1))
+		look_at(is_dead(MEMBER_KEEPER0) ? MEMBER_KEEPER1 : MEMBER_KEEPER0);
 	if (both_keepers_dead()) {
 		note_death(MEMBER_KEEPER0, -1);
 		check_end();

@@ -11,7 +11,7 @@
 #include "os/proc.h"
 #include "os/sock.h"
 
-/* A gap of so many unused numbers behind the last one that is known ends the search: the kernel
+/* A gap of so many unused numbers after the last one that is known ends the search: the kernel
  * always gives out the lowest, so what was made last stands in front of it. */
 #define LONGEST_GAP 65536
 
@@ -61,8 +61,8 @@ static void note_row(struct known *k, struct row *row)
 /* What every trio holds besides its connections. */
 static void note_fixed(struct known *k, const struct trio *t)
 {
-	const int fds[] = {t->epfd,     t->config_fd, t->trio_fd,      t->world_fd, t->supervisor_fd,
-			   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd, t->uring_fd};
+	const int fds[] = {t->epfd,      t->config_fd, t->trio_fd,      t->world_fd, t->said_fd, t->supervisor_fd,
+	                   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd, t->uring_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		note(k, fds[i]);
@@ -86,7 +86,7 @@ static void note_all(struct known *k, struct trio *t)
 			note(k, t->taps[i].wake_fd);
 			note(k, t->taps[i].ring_fd);
 		}
-	for (int i = 0; i < TRIO_LISTENERS; i++)
+	for (uint32_t i = 0; i < trio_listeners_used(t); i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
 			note(k, t->listeners[i].fd);
 	for (uint32_t i = 0; i < t->rows_used; i++)
@@ -102,11 +102,11 @@ static bool is_accepted_client(const struct trio *t, int fd)
 
 	if (sock_is_listening(fd) || sock_local(fd, &local) < 0 || sock_peer(fd, &peer) < 0)
 		return false;
-	for (int i = 0; i < TRIO_LISTENERS; i++) {
+	for (uint32_t i = 0; i < trio_listeners_used(t); i++) {
 		struct addr a;
 
-		if (atomic_load(&t->listeners[i].id) == 0 ||
-		    sock_local(t->listeners[i].fd, &a) < 0 || a.port != local.port)
+		if (atomic_load(&t->listeners[i].id) == 0 || sock_local(t->listeners[i].fd, &a) < 0 ||
+		    a.port != local.port)
 			continue;
 		if (addr_is_wildcard(&a) || addr_same_host(&a, &local))
 			return true;
@@ -114,7 +114,7 @@ static bool is_accepted_client(const struct trio *t, int fd)
 	return false;
 }
 
-/* Of other kinds than sockets and pipes: those that nobody may know. */
+/* Of other kinds than sockets and pipes: those that may be recorded nowhere. */
 struct strays {
 	int fd[MOST_STRAYS];
 	size_t n;
@@ -149,7 +149,7 @@ static uint64_t unknown(const struct known *k, uint32_t from)
 	return found;
 }
 
-/* Closes what nobody knows; accepted clients are written down. */
+/* Closes what is recorded nowhere; accepted clients are written down. */
 static void sweep(struct trio *t, const struct known *k, struct known *clients, struct strays *strays)
 {
 	for (uint32_t from = 0; from < k->size && from < k->last + LONGEST_GAP; from += 64) {
@@ -161,7 +161,7 @@ static void sweep(struct trio *t, const struct known *k, struct known *clients, 
 	}
 }
 
-/* Nobody opens or closes a pidfd now. */
+/* No member opens or closes a pidfd now. */
 static bool quiet(struct trio *t, unsigned changes[MEMBERS])
 {
 	bool even = true;
@@ -173,8 +173,8 @@ static bool quiet(struct trio *t, unsigned changes[MEMBERS])
 	return even;
 }
 
-/* The pidfds of the keepers come and go while we look. One that is open and not recorded, while nobody is between the
- * two, is nobody's: its number cannot change hands any more. */
+/* The pidfds of the keepers come and go while we look. One that is open and not recorded, while no keeper is between
+ * the two, belongs to none: its number cannot change hands any more. */
 static void close_strays(struct trio *t, const struct strays *strays)
 {
 	const struct timespec wait = {.tv_nsec = QUIET_WAIT_NS};
@@ -221,7 +221,7 @@ void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void 
 	note_all(&known, t);
 	sweep(t, &known, adopt ? &clients : NULL, &strays);
 	close_strays(t, &strays);
-	/* only now: who is served has descriptors opened */
+	/* only now: to serve a client opens descriptors */
 	for (uint32_t fd = 3; fd <= clients.last; fd++)
 		if (is_known(&clients, fd))
 			adopt(arg, (int)fd);
@@ -235,7 +235,7 @@ bool recover_is_ours(const struct row *row, enum side side)
 		return false;
 	if (row->cookie[side] != 0)
 		return sock_cookie(row->fd[side]) == row->cookie[side];
-	/* A number is closed and still in its row only while the row is being ended; nobody makes a stream socket
+	/* A number is closed and still in its row only while the row is being ended; no stream socket is made
 	 * before such rows are looked at, and keepers make other kinds. */
 	return sock_is_stream(row->fd[side]);
 }

@@ -1,5 +1,5 @@
 /*
- * recover.h - the descriptors that a dead worker left: which does nobody know?
+ * recover.h - the descriptors that a dead worker left: which are recorded nowhere?
  */
 #ifndef TAKEOVER_RECOVER_H
 #define TAKEOVER_RECOVER_H

@@ -4,15 +4,30 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "base/check.h"
 #include "os/shm.h"
 #include "takeover/handover.h"
 
 _Static_assert(offsetof(struct trio, head_pad) + 4 == TRIO_HEAD_SIZE, "others read what stands before");
 
-static uint64_t align(uint64_t n)
-{
-	return (n + 4095) & ~4095ULL;
-}
+/* ---- where the parts are ---- */
+
+#define PAGES(size)     (((uint64_t)(size) + 4095) & ~4095ULL)
+#define ROW_OFFSET      PAGES(sizeof(struct trio))
+#define COLD_OFFSET     (ROW_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row)))
+#define SLOT_OFFSET     (COLD_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_cold)))
+#define RING_OFFSET     (SLOT_OFFSET + PAGES(TRIO_ROWS * sizeof(struct question_slot)))
+#define RING_SPACE      PAGES(TRIO_RING + 4096) /* with its head */
+#define LIMIT_OFFSET    (RING_OFFSET + RING_SPACE)
+#define COUNTER_OFFSET  (LIMIT_OFFSET + PAGES(TRIO_LIMIT_SLOTS * sizeof(uint64_t)))
+#define SCRATCH_OFFSET  (COUNTER_OFFSET + PAGES(sizeof(struct counters)))
+#define BATCH_OFFSET    (SCRATCH_OFFSET + PAGES(SCRATCH_SIZE))
+#define MOVES_OFFSET    (BATCH_OFFSET + PAGES(BATCH_SLOTS * BATCH_ROOM))
+#define TCP_INFO_OFFSET (MOVES_OFFSET + PAGES(sizeof(struct moves) + TRIO_ROWS * sizeof(struct move)))
+#define NOTES_OFFSET    (TCP_INFO_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_tcp_info)))
+#define TRIO_SIZE       (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
+
+const uint64_t trio_size = TRIO_SIZE;
 
 static uint32_t limit_slots_for(uint32_t n_rows)
 {
@@ -21,32 +36,53 @@ static uint32_t limit_slots_for(uint32_t n_rows)
 	/* each row may hold LIMIT_KINDS keys; never more than half full */
 	while (n < n_rows * LIMIT_KINDS * 2)
 		n *= 2;
+	CHECK(n <= TRIO_LIMIT_SLOTS);
 	return n;
 }
 
+uint32_t trio_n_rows(const struct trio *t)
+{
+	uint32_t n = *(const volatile uint32_t *)&t->n_rows;
+
+	return n < TRIO_ROWS ? n : TRIO_ROWS;
+}
+
+uint32_t trio_rows_used(const struct trio *t)
+{
+	uint32_t n = *(const volatile uint32_t *)&t->rows_used;
+
+	return n < TRIO_ROWS ? n : TRIO_ROWS;
+}
+
+uint32_t trio_listeners_used(const struct trio *t)
+{
+	uint32_t n = *(const volatile uint32_t *)&t->listeners_used;
+
+	return n <= TRIO_LISTENERS ? n : TRIO_LISTENERS;
+}
+
+uint32_t trio_limit_slots(const struct trio *t)
+{
+	uint32_t n = *(const volatile uint32_t *)&t->limit_slots;
+
+	return n <= TRIO_LIMIT_SLOTS && n > 0 && (n & (n - 1)) == 0 ? n : 1;
+}
+
+/* All but the listeners, which would be most of its memory. */
+#define HEAD_SIZE offsetof(struct trio, listeners)
+
 static void plan(struct trio *p, uint32_t number, uint32_t n_rows)
 {
-	*p = (struct trio){
-		.magic = TRIO_MAGIC,
-		.version = TRIO_VERSION,
-		.size = sizeof(*p),
-		.number = number,
-		.n_rows = n_rows,
-		.row_size = sizeof(struct row),
-		.cold_size = sizeof(struct row_cold),
-		.limit_slots = limit_slots_for(n_rows),
-	};
-	p->row_offset = align(sizeof(*p));
-	p->cold_offset = align(p->row_offset + (uint64_t)n_rows * sizeof(struct row));
-	p->slot_offset = align(p->cold_offset + (uint64_t)n_rows * sizeof(struct row_cold));
-	p->ring_offset = align(p->slot_offset + (uint64_t)n_rows * sizeof(struct question_slot));
-	p->limit_offset = align(p->ring_offset + ring_size(TRIO_RING));
-	p->counter_offset = align(p->limit_offset + p->limit_slots * sizeof(uint64_t));
-	p->scratch_offset = align(p->counter_offset + sizeof(struct counters));
-	p->batch_offset = align(p->scratch_offset + SCRATCH_SIZE);
-	p->moves_offset = align(p->batch_offset + BATCH_SLOTS * BATCH_ROOM);
-	p->facts_offset = align(p->moves_offset + sizeof(struct moves) + (uint64_t)n_rows * sizeof(struct move));
-	p->total_size = align(p->facts_offset + (uint64_t)n_rows * sizeof(struct row_facts));
+	memset(p, 0, HEAD_SIZE);
+	p->magic = TRIO_MAGIC;
+	p->version = TRIO_VERSION;
+	p->size = sizeof(*p);
+	p->number = number;
+	p->n_rows = n_rows;
+	p->row_size = sizeof(struct row);
+	p->cold_size = sizeof(struct row_cold);
+	p->limit_slots = limit_slots_for(n_rows);
+	p->moves_offset = MOVES_OFFSET;
 }
 
 static void forget_descriptors(struct trio *t)
@@ -57,7 +93,7 @@ static void forget_descriptors(struct trio *t)
 	t->supervisor_fd = t->binary_fd = -1;
 	memset(t->peer_fds, 0xff, sizeof(t->peer_fds));
 	memset(t->peer_rearm_fds, 0xff, sizeof(t->peer_rearm_fds));
-	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->door_fd = -1;
+	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->said_fd = t->door_fd = -1;
 	t->link_fd = t->link_peer_fd = -1;
 	t->working_on = -1;
 	t->step = (struct copy_step){.row = -1, .pipe_read = -1, .pipe_write = -1};
@@ -68,26 +104,31 @@ static void forget_descriptors(struct trio *t)
 
 static void init(struct trio *t, const struct trio *p)
 {
-	memcpy(t, p, sizeof(*t));
+	memcpy(t, p, HEAD_SIZE);
 	forget_descriptors(t);
-	ring_init((char *)t + t->ring_offset, TRIO_RING);
+	CHECK(ring_size(TRIO_RING) <= RING_SPACE);
+	ring_init((char *)t + RING_OFFSET, TRIO_RING);
 	/* rows stay zero: ROW_FREE; their descriptors are set when they are taken */
 }
 
-void trio_reset(struct trio *t)
+void trio_reset(struct trio *t, uint32_t number, uint32_t n_rows)
 {
 	static struct trio p;
 
-	uint32_t used = t->rows_used;
+	uint32_t used = trio_rows_used(t);
 
-	plan(&p, t->number, t->n_rows);
-	memcpy(t, &p, sizeof(*t));
+	plan(&p, number, n_rows);
+	memset(t->listeners, 0, trio_listeners_used(t) * sizeof(t->listeners[0]));
+	memcpy(t, &p, HEAD_SIZE);
 	forget_descriptors(t);
 	for (uint32_t i = 0; i < used; i++) {
 		memset(trio_row(t, i), 0, sizeof(struct row));
 		memset(&trio_moves(t)->rows[i], 0, sizeof(struct move));
 	}
 	atomic_store(&trio_moves(t)->receiving, 0);
+	for (uint32_t i = 0; i < t->limit_slots; i++)
+		if (atomic_load(&trio_limits(t)[i]) != 0) /* what was never touched takes no memory */
+			atomic_store(&trio_limits(t)[i], 0);
 	atomic_store(&t->reader_waits, 1);
 }
 
@@ -98,12 +139,29 @@ int trio_new(uint32_t number, uint32_t n_rows, struct trio **ret)
 	int fd;
 
 	plan(&p, number, n_rows);
-	fd = shm_new("tcpproxy-trio", p.total_size, &map);
+	fd = shm_new("tcpproxy-trio", TRIO_SIZE, &map);
 	if (fd < 0)
 		return fd;
 	init(map, &p);
 	*ret = map;
 	return fd;
+}
+
+struct trio *trio_map(int fd, bool writable)
+{
+	struct trio *t = shm_map_fixed(fd, TRIO_SIZE, writable);
+
+	if (t && t->magic == TRIO_MAGIC && t->version == TRIO_VERSION && t->size == sizeof(*t) &&
+	    t->row_size == sizeof(struct row) && t->cold_size == sizeof(struct row_cold) && t->n_rows <= TRIO_ROWS)
+		return t;
+	trio_unmap(t);
+	return NULL;
+}
+
+void trio_unmap(const struct trio *t)
+{
+	if (t)
+		munmap((void *)t, TRIO_SIZE);
 }
 
 struct trio *trio_new_private(uint32_t n_rows)
@@ -112,61 +170,76 @@ struct trio *trio_new_private(uint32_t n_rows)
 	void *map;
 
 	plan(&p, 0, n_rows);
-	map = mmap(NULL, p.total_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	map = mmap(NULL, TRIO_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return NULL;
 	init(map, &p);
 	return map;
 }
 
-struct row *trio_row(struct trio *t, uint32_t i)
+struct row *(trio_row)(const struct trio *t, uint32_t i)
 {
-	return (struct row *)((char *)t + t->row_offset) + i;
+	return (struct row *)((char *)t + ROW_OFFSET) + i;
 }
 
-struct row_cold *trio_cold(struct trio *t, uint32_t i)
+struct row_cold *(trio_cold)(const struct trio *t, uint32_t i)
 {
-	return (struct row_cold *)((char *)t + t->cold_offset) + i;
+	return (struct row_cold *)((char *)t + COLD_OFFSET) + i;
 }
 
-struct question_slot *trio_slots(struct trio *t)
+struct question_slot *(trio_slots)(const struct trio *t)
 {
-	return (struct question_slot *)((char *)t + t->slot_offset);
+	return (struct question_slot *)((char *)t + SLOT_OFFSET);
 }
 
 struct ring *trio_ring(struct trio *t)
 {
-	return (struct ring *)((char *)t + t->ring_offset);
+	return (struct ring *)((char *)t + RING_OFFSET);
 }
 
 char *trio_batch(struct trio *t, unsigned slot)
 {
-	return (char *)t + t->batch_offset + (size_t)slot * BATCH_ROOM;
+	return (char *)t + BATCH_OFFSET + (size_t)slot * BATCH_ROOM;
 }
 
 char *trio_scratch(struct trio *t)
 {
-	return (char *)t + t->scratch_offset;
+	return (char *)t + SCRATCH_OFFSET;
 }
 
-atomic_ullong *trio_limits(struct trio *t)
+atomic_ullong *(trio_limits)(const struct trio *t)
 {
-	return (atomic_ullong *)((char *)t + t->limit_offset);
+	return (atomic_ullong *)((char *)t + LIMIT_OFFSET);
 }
 
-struct row_facts *trio_facts(struct trio *t, uint32_t i)
+struct moves *(trio_moves)(const struct trio *t)
 {
-	return (struct row_facts *)((char *)t + t->facts_offset) + i;
+	return (struct moves *)((char *)t + MOVES_OFFSET);
 }
 
-struct counters *trio_counters(struct trio *t)
+struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)
 {
-	return (struct counters *)((char *)t + t->counter_offset);
+	return (struct row_tcp_info *)((char *)t + TCP_INFO_OFFSET) + i;
+}
+
+struct counters *(trio_counters)(const struct trio *t)
+{
+	return (struct counters *)((char *)t + COUNTER_OFFSET);
 }
 
 uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed)
 {
 	uint64_t n = nofile > fixed + 12 ? (nofile - fixed) / 3 : 4;
 
-	return n > 349504 ? 349504 : (uint32_t)n;
+	return n > TRIO_ROWS ? TRIO_ROWS : (uint32_t)n;
+}
+
+size_t ask_name(const struct trio *t, uint32_t row, const struct row_cold *cold, char *ret)
+{
+	const char *name = trio_slots(t)[row].name;
+	size_t len = cold->question_count ? strnlen(name, CLIENT_NAME_MAX - 1) : 0;
+
+	memcpy(ret, name, len);
+	ret[len] = '\0';
+	return strlen(ret); /* it may have become another one meanwhile */
 }

@@ -3,7 +3,9 @@ import os
 
 import pytest
 
+from lib import build
 from lib.admin import Admin
+from lib.page import Page
 from lib.peers import connect, play_all
 from lib.ports import free_port
 
@@ -59,3 +61,33 @@ def admin(directory):
     a.option = f"admin unix:{a.path}"
     a.line = a.option + "\n"
     return a
+
+
+class Programs:
+    """A client that a handler serves, and one about whom an access program is asked until grant()."""
+
+    NAME = "nine.test"  # of both
+
+    def __init__(self, start, server, directory, admin, names):
+        names.add_reverse("127.0.0.9", self.NAME)
+        names.add(self.NAME, "127.0.0.9")
+        self.page = Page()
+        self.granted = directory / "granted"
+        access = directory.script("access", f"until [ -e {self.granted} ]; do sleep 0.02; done")
+        self.handled, self.asked = free_port(), free_port()
+        self.proxy = start(config=f"resolver {names.spelt}\n{admin.line}{self.page.line if build.has_page() else ''}"
+                                  f"port {self.handled}\nexec /bin/cat\n"
+                                  f"port {self.asked}\nacp {access}\nserver {server.spelt}\n")
+        self.clients = [connect(port, source="127.0.0.9") for port in (self.handled, self.asked)]
+
+    def grant(self):
+        with open(self.granted, "w"):
+            pass
+
+
+@pytest.fixture
+def programs(start, server, directory, admin, names):
+    made = Programs(start, server(), directory, admin, names)
+    yield made
+    for s in made.clients:
+        s.close()

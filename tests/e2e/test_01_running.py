@@ -1,13 +1,19 @@
 """Running it: tcpproxy [options] [server]"""
+import fcntl
 import os
+import pty
 import pwd
 import re
 import signal
+import socket
 import subprocess
+import termios
 
 import pytest
 
-from lib import processes
+from lib import build, kernel, processes
+from lib.kernel import without_ipv6
+from lib.page import Page
 from lib.peers import ask, connect, refused
 from lib.ports import free_port, free_ports, listeners, listening
 from lib.waiting import wait_for
@@ -57,6 +63,36 @@ def test_b_takes_an_address_and_other_addresses_refuse(start, service, spelt, se
         assert ask(port, b"hello", host) == b"hello"
     for host in refusing:
         assert refused(port, host)
+
+
+@pytest.mark.parametrize("spelt", ["{}", "*:{}", "localhost:{}", "lo:{}"])
+def test_without_ipv6_a_name_means_what_can_be_had_of_it(start, service, spelt):
+    port, page = free_port(), free_port()
+    proxy = start("-b", spelt.format(port), "-o", f"admin localhost:{page}", service().spelt, preexec_fn=without_ipv6)
+    assert ask(port, b"hello") == b"hello"
+    assert listeners(port) == ["127.0.0.1" if "lo" in spelt else "0.0.0.0"]
+    assert listeners(page) == ["127.0.0.1"]
+    if "local" in spelt:
+        proxy.wait_log(rf"not listening on port {port} on ::1: this kernel has no IPv6")
+        assert f"listening on port {port} on ::1, leading" not in proxy.log()
+
+
+def test_without_ipv6_what_was_said_in_numbers_must_be_had(directory, service):
+    port, other, target = free_port(), free_port(), service()
+    for binds in (["-b", f"[::1]:{port}"], ["-b", f"[::2]:{port}", "-b", f"127.0.0.1:{port}"],
+                  ["-b", f"[::1]:{port}", "-b", f"127.0.0.1:{other}"]):
+        done = directory.run(*binds, target.spelt, preexec_fn=without_ipv6)
+        assert done.returncode == 2 and f"cannot listen on [::{binds[1][3]}]:{port}" in done.stderr
+        assert not listening(port)
+
+
+def test_localhost_of_which_nothing_can_be_had_is_an_error(directory, service):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", free_port()))
+        s.listen()
+        port = s.getsockname()[1]
+        done = directory.run("-b", f"localhost:{port}", service().spelt, preexec_fn=without_ipv6)
+    assert done.returncode == 2 and f"127.0.0.1:{port}: Address already in use" in done.stderr
 
 
 def test_an_address_that_this_host_does_not_have_yet_is_bound(start, service):
@@ -267,12 +303,27 @@ def test_it_never_serves_as_root_not_even_when_told(directory, start, service, n
         assert proxy.process.returncode in (1, 2) and "root" in proxy.log()
 
 
-def test_workers_have_no_capability(start, service):
+def capabilities(pid):
+    status = processes.status(pid)
+    return {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb")}
+
+
+@pytest.mark.parametrize("upgrades", [0, 1])
+def test_workers_have_no_capability(start, service, upgrades):
+    """Keepers may not use the one that protects them when they are executed (docs/privileges.md)."""
     proxy = start("-b", free_port(), service().spelt)
+    for _ in range(upgrades):
+        proxy.expect_deaths()
+        proxy.signal(signal.SIGUSR2)
+        proxy.wait_log("upgrade: done")
+        proxy.wait_whole()
+    none = dict.fromkeys(("CapEff", "CapPrm", "CapInh", "CapAmb"), 0)
+    for pid in [*proxy.workers(), *proxy.role("spawner")]:
+        assert capabilities(pid) == none
+    for pid in [*proxy.keepers(), *proxy.role("supervisor")]:
+        assert capabilities(pid) == none | {"CapPrm": 1 << 10}
     for pid in [*proxy.workers(), *proxy.keepers()]:
-        status = processes.status(pid)
-        assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-        assert status["NoNewPrivs"] == "1"
+        assert processes.status(pid)["NoNewPrivs"] == "1"
 
 
 def test_started_by_another_user_it_serves_as_that(start, service):
@@ -287,6 +338,7 @@ def test_a_privileged_port_is_bound_before_root_is_given_up(start, service):
     assert ask(79, b"hello", "127.77.0.3") == b"hello"
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_the_pidfile_is_written_as_root_and_removed_at_exit(start, service, directory):
     """In a directory where only root may write or even look."""
     os.mkdir(directory / "private", 0o700)
@@ -375,12 +427,39 @@ def test_with_D_it_returns_once_every_port_is_bound(daemon, service):
         assert processes.descriptors(pid).get(fd, "/dev/null") == "/dev/null"
 
 
+def test_a_terminal_has_the_supervisor_only(start, service, directory):
+    """Whoever takes over one of the others can neither type into it nor be told anything by it."""
+    leader, follower = pty.openpty()
+
+    def have_terminal():
+        os.setsid()
+        fcntl.ioctl(follower, termios.TIOCSCTTY, 0)
+    page = ["-o", Page().option] if build.has_page() else []
+    proxy = start("-b", free_port(), "--dump=" + (directory / "dump.pcapng"), *page, service().spelt, wait=False,
+                  preexec_fn=have_terminal, pass_fds=[follower])
+    os.close(follower)
+    roles = {"supervisor", "spawner", "dump", *(["admin"] if page else []),
+             *(f"{role} {i}" for i in range(proxy.trios) for role in ("worker", "keeper"))}
+    wait_for(lambda: roles <= {title.removeprefix("tcpproxy: ") for title in proxy.tree()}, f"all of {roles}")
+
+    def with_terminal():
+        return [title for title, pids in proxy.tree().items() for pid in pids if processes.terminal(pid)]
+    wait_for(lambda: with_terminal() == ["tcpproxy: supervisor"], f"one that has it, not {with_terminal()}")
+    sessions = {title: {os.getsid(pid) for pid in pids} for title, pids in proxy.tree().items()}
+    assert all(len(s) == 1 for s in sessions.values()), "a session for each"
+    os.write(leader, b"\x03")  # Ctrl-C
+    assert proxy.wait_exit() == 0
+    proxy.wait_gone()
+    os.close(leader)
+
+
 def test_with_D_an_error_is_told_by_the_foreground_process(daemon, server):
     taken = server()
     run, pid = daemon("-b", taken.port, "127.0.0.1:1")
     assert run.returncode == 2 and str(taken.port) in run.stderr and pid is None
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_with_D_TERM_ends_it_and_the_pidfile_goes(daemon, service, directory):
     _, pid = daemon("-b", free_port(), service().spelt)
     os.kill(pid, signal.SIGTERM)

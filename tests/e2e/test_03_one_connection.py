@@ -331,6 +331,67 @@ def test_a_pipe_that_the_caller_made_nonblocking_works_too(run, service):
     os.close(reader)
 
 
+# -- descriptors that are closed at the start
+
+
+def closed(*numbers):
+    """For a shell's <&- and >&-."""
+    def close():
+        for n in numbers:
+            os.close(n)
+    return close
+
+
+def test_a_closed_stdin_is_an_end_of_input(run, server):
+    target = server()
+    p = run(target.spelt, stdout=subprocess.PIPE, preexec_fn=closed(0))
+    s = target.accept()
+    assert read_all(s) == b"", "a FIN at once"
+    s.sendall(b"banner")
+    s.close()
+    assert p.stdout.read() == b"banner"
+    ends(p)
+
+
+def test_a_closed_stdin_of_a_handler(run, directory):
+    p = run(directory.script("handler", "cat; echo the end"), stdout=subprocess.PIPE, preexec_fn=closed(0))
+    assert p.stdout.read() == b"the end\n"
+    ends(p)
+
+
+@pytest.mark.parametrize("numbers", [(1,), (0, 1), (1, 2), (0, 1, 2)])
+def test_a_stdout_that_is_closed_at_the_start_is_a_client_that_is_gone(run, server, directory, numbers):
+    """It ends at once, though stdin goes on and the server says nothing."""
+    target = server()
+    p = run("-l", f"file:{directory / 'log'}", target.spelt, stdin=subprocess.PIPE, preexec_fn=closed(*numbers))
+    ends(p)
+    with open(directory / "log") as f:
+        text = f.read()
+    assert "end=client-reset" in text and "stdout was closed" in text
+    try:
+        with target.accept(0.2) as s:
+            assert is_reset(s)
+    except TimeoutError:
+        pass  # it was not even called
+
+
+def test_TERM_ends_one_whose_stdin_is_closed(run, server):
+    target = server()
+    p = run(target.spelt, stdout=subprocess.PIPE, preexec_fn=closed(0, 2))
+    s = target.accept()
+    assert read_all(s) == b""
+    p.terminate()
+    ends(p, -signal.SIGTERM)
+
+
+def test_a_daemon_may_be_started_without_any(start, service):
+    port = free_port()
+    start("-b", port, "-l", "syslog", service().spelt, preexec_fn=closed(0, 1, 2))
+    with connect(port) as s:
+        s.sendall(b"hello")
+        assert read_exactly(s, 5) == b"hello"
+
+
 # -- by the rules of a file
 
 

@@ -1,13 +1,16 @@
 """HUP reads the configuration again."""
+import concurrent.futures
 import os
+import re
+import resource
 import signal
 import threading
 import time
 
 import pytest
 
-from lib import processes
-from lib.peers import answer, ask, connect, read_all, read_exactly, refused
+from lib import build, kernel, processes
+from lib.peers import answer, ask, connect, gets_reset, read_all, read_exactly, refused, talk
 from lib.ports import free_port, listening
 from lib.waiting import wait_for
 
@@ -71,6 +74,24 @@ def test_the_server_of_a_port_is_changed(start, named):
     assert answer(port) == b"one"
     reload(proxy, f"port {port}\nserver {named('two')}\n")
     wait_answer(port, b"two")
+
+
+def test_a_port_that_was_removed_a_moment_ago_is_added_again(start, named):
+    """No worker has closed its socket yet: that must not keep anybody from the port."""
+    stays, comes = free_port(), free_port()
+    without = f"workers 2\nport {stays}\nserver {named('stays')}\n"
+    proxy = start(config=f"{without}port {comes}\nserver {named('before')}\n")
+    workers = proxy.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    for i, text in enumerate((without, f"{without}port {comes}\nserver {named('after')}\n")):
+        reload(proxy, text)
+        wait_for(lambda: proxy.log().count("holds, but not yet for worker 0, worker 1") == 1 + i, "reloaded")
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    wait_answer(comes, b"after")
+    for _ in range(10):
+        assert answer(comes) == b"after" and answer(stays) == b"stays"
 
 
 def test_an_interface_section_is_added_and_removed(start, named):
@@ -157,6 +178,7 @@ def test_a_missing_file_changes_nothing(start, named):
     assert answer(port) == b"old"
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_a_private_file_is_read_again_without_root(start, named, directory):
     port = free_port()
     os.mkdir(directory / "private", 0o700)
@@ -274,3 +296,155 @@ def test_many_reloads_leak_nothing(start, named):
     cycle(15)
     wait_for(lambda: all(n <= before[pid] + 1 for pid, n in descriptors().items()),
              f"no more descriptors than {before}: {descriptors()}")
+
+
+# ---- the first server "unix:PATH": the filter of a worker forbids these sockets if there is none, and stays for good
+
+@pytest.fixture
+def before_unix(start, service, named):
+    """A proxy that has no such server yet, and the configuration that has one, of a port of its own."""
+    old, new = free_port(), free_port()
+    text = f"workers 2\nport {old}\nserver {service().spelt}\n"
+    proxy = start(config=text)
+    proxy.old, proxy.new, proxy.text = old, new, text
+    proxy.with_unix = f"{text}port {new}\nserver {named('unix', kind='unix')}\n"
+    return proxy
+
+
+GIVES_WAY = r"worker \d: its filter of system calls forbids"
+
+
+@pytest.mark.skipif(not build.has_filter(), reason="this build has no filter of system calls")
+def test_the_first_unix_server_is_for_other_workers(before_unix):
+    """Each is followed by one that may connect to it: no connection notices, and no death is told of."""
+    proxy = before_unix
+    clients = [connect(proxy.old) for _ in range(40)]
+    for c in clients:
+        talk(c)
+    workers, keepers = proxy.workers(), proxy.keepers()
+    reload(proxy, proxy.with_unix)
+    wait_answer(proxy.new, b"unix")
+    wait_for(lambda: not set(workers) & set(proxy.workers()) and proxy.whole(), "other workers")
+    for c in clients:
+        talk(c)
+    for _ in range(20):
+        assert ask(proxy.new) == b"unix" and ask(proxy.old, b"x") == b"x"
+    wait_for(lambda: len(re.findall(GIVES_WAY, proxy.log())) == 2, "both have said why")
+    assert proxy.keepers() == keepers
+    assert not re.search("died|killed|error", proxy.log())
+    # and from now on they are the right ones
+    proxy.born = proxy.wait_whole()
+    for i, text in enumerate((proxy.text, proxy.with_unix)):
+        reload(proxy, text)
+        wait_for(lambda: proxy.log().count("is in force") == 2 + i, "reloaded")
+    wait_answer(proxy.new, b"unix")
+    for c in clients:
+        talk(c)
+        c.close()
+    assert {r.end for r in proxy.wait_records(40 + 20)} <= {"client-fin", "server-fin"}
+
+
+@pytest.mark.skipif(not build.has_filter(), reason="this build has no filter of system calls")
+def test_one_worker_goes_after_the_other_and_nobody_waits_for_ever(before_unix):
+    proxy = before_unix
+    first, second = (proxy.role(f"worker {i}")[0] for i in range(2))
+    with connect(proxy.old) as client:  # whoever has it, the other one waits for its turn
+        os.kill(first, signal.SIGSTOP)
+        reload(proxy, proxy.with_unix)
+        wait_for(lambda: proxy.role("worker 1") not in ([second], []), "the second goes on, after a while")
+        assert proxy.role("worker 0") == [first]
+        os.kill(first, signal.SIGCONT)
+        wait_for(lambda: proxy.role("worker 0") not in ([first], []), "so does the first")
+        talk(client)
+    wait_answer(proxy.new, b"unix")
+    proxy.born = proxy.wait_whole()
+
+
+@pytest.mark.skipif(not build.has_filter(), reason="this build has no filter of system calls")
+def test_whose_keepers_descend_from_a_worker_says_that_it_cannot(start, service, named):
+    old, new = free_port(), free_port()
+    text = f"workers 1\nport {old}\nserver {service().spelt}\n"
+    proxy = start(config=text)
+    proxy.expect_deaths()
+    keepers = proxy.keepers()
+    for sig in (signal.SIGSTOP, signal.SIGKILL):  # at once: neither replaces the other
+        for pid in keepers:
+            os.kill(pid, sig)
+    wait_for(lambda: not set(keepers) & set(proxy.keepers()) and proxy.whole(), "other keepers")
+    worker = proxy.workers()
+    reload(proxy, f"{text}port {new}\nserver {named('unix', kind='unix')}\n")
+    proxy.wait_log("worker 0 cannot connect to servers .unix:PATH.: both its keepers had died at once")
+    wait_for(lambda: gets_reset(new), "the new port is served, as far as it can be")
+    assert ask(old, b"x") == b"x"
+    assert proxy.workers() == worker
+
+
+# -- a worker that does not read: nobody waits for it, and it goes by the latest when it goes on
+
+@pytest.fixture
+def two_workers(start, named, admin):
+    """One of two workers is stopped, and has not been told to serve `changed` instead of `first`."""
+    port = free_port()
+
+    def text(name, *more):
+        return "".join([f"{admin.line}workers 2\nport {port}\nserver {named(name)}\n", *more])
+    proxy = start(config=text("first"))
+    proxy.port, proxy.text = port, text
+    proxy.stopped = proxy.role("worker 0")[0]
+    os.kill(proxy.stopped, signal.SIGSTOP)
+    yield proxy
+    proxy.born = proxy.wait_whole()
+
+
+def answers_of(port, n=40):
+    """Both workers are asked."""
+    return {ask(port) for _ in range(n)}
+
+
+def test_in_force_is_said_when_all_have_it_or_who_has_not(two_workers, admin):
+    proxy = two_workers
+    proxy.rewrite(proxy.text("changed"))
+    begin = time.monotonic()
+    said = admin.refused("reload")
+    assert 1.5 < time.monotonic() - begin < 5
+    assert "holds, but not yet for worker 0: no answer (stopped?)" in said and "in force" not in said
+    os.kill(proxy.stopped, signal.SIGCONT)
+    proxy.wait_log("worker 0 goes by the configuration that is in force now")
+    assert answers_of(proxy.port) == {b"changed"}
+    assert admin.ask("reload").endswith(" is in force\n")
+
+
+def test_what_it_was_told_waits_in_no_socket_that_is_full(two_workers, named, admin):
+    """As many requests as fill it; no reload is lost. Ports come and go meanwhile."""
+    proxy, ports = two_workers, [free_port() for _ in range(2)]
+    with concurrent.futures.ThreadPoolExecutor(30) as pool:
+        list(pool.map(lambda _: admin.ask("connections"), range(300)))
+    for i, port in enumerate(ports):
+        proxy.rewrite(proxy.text("changed", f"port {port}\nserver {named(f'port {i}')}\n"))
+        assert "not yet for worker 0" in admin.refused("reload")
+    os.kill(proxy.stopped, signal.SIGCONT)
+    proxy.wait_log("worker 0 goes by the configuration that is in force now")
+    assert answers_of(proxy.port) == {b"changed"}
+    assert answers_of(ports[-1]) == {b"port 1"}
+    assert all(refused(port) for port in ports[:-1])
+
+
+def test_ten_thousand_ports_for_one_that_is_stopped(start, named, admin):
+    """More than its socket takes."""
+    first = free_port()
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 20000:
+        pytest.skip("so many ports need as many descriptors")
+    lines = f"{admin.line}workers 2\nport {first}\nserver {named('first')}\n"
+    proxy = start(config=lines)
+    stopped = proxy.role("worker 0")[0]
+    os.kill(stopped, signal.SIGSTOP)
+    server, base = named("many"), 40000
+    proxy.rewrite(f"{lines}port {base}-{base + 9999}\ninterface 127.0.0.77\nserver {server}\n")
+    assert "not yet for worker 0" in admin.refused("reload")
+    os.kill(stopped, signal.SIGCONT)
+    proxy.wait_log("worker 0 goes by the configuration that is in force now", timeout=20)
+    assert {ask(port, host="127.0.0.77") for port in range(base, base + 10000, 500)} == {b"many"}
+    proxy.rewrite(lines)
+    assert admin.ask("reload").endswith(" is in force\n")
+    wait_for(lambda: refused(base, "127.0.0.77") and refused(base + 9999, "127.0.0.77"), "they are gone")
+    proxy.born = proxy.wait_whole()

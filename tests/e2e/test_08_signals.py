@@ -1,12 +1,14 @@
 """TERM, INT, QUIT and USR1. (HUP has a chapter of its own.)"""
 import os
 import signal
+import subprocess
 import time
 
 import pytest
 
-from lib import processes
-from lib.peers import answer, connect, data, is_reset, read_all, read_exactly, refused
+from lib import kernel, processes
+from lib.admin import CTL
+from lib.peers import answer, connect, data, is_reset, read_all, read_exactly, refused, talk
 from lib.ports import free_port
 from lib.proxy import STOPS_WITHIN
 from lib.waiting import stays, wait_for
@@ -109,6 +111,7 @@ def test_stop_timeout_bounds_QUIT(start, server):
     assert proxy.wait_record().end == "stopped"
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_USR1_opens_the_log_file_again(start, service, directory):
     """What logrotate does: the file is moved away, then we are told."""
     port, log = free_port(), directory / "access.log"
@@ -123,6 +126,7 @@ def test_USR1_opens_the_log_file_again(start, service, directory):
     assert open(log + ".1").read().count(" close id=") == 1
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_USR1_opens_a_log_file_where_only_root_may_write(start, service, directory):
     os.mkdir(directory / "private", 0o700)
     port, log = free_port(), directory / "private/access.log"
@@ -142,3 +146,56 @@ def test_other_signals_to_the_supervisor_do_no_harm(start, service):
     with connect(port) as s:
         s.sendall(b"x")
         assert read_exactly(s, 1) == b"x"
+
+
+@pytest.fixture
+def draining(start, service, admin):
+    """One client is left after QUIT."""
+    port = free_port()
+    proxy = start(config=f"{admin.line}workers 1\nport {port}\nserver {service().spelt}\n")
+    proxy.port, proxy.client = port, connect(port)
+    talk(proxy.client)
+    proxy.signal(signal.SIGQUIT)
+    wait_for(lambda: refused(port), "new clients are refused")
+    yield proxy
+    talk(proxy.client)
+    proxy.client.close()
+    assert proxy.wait_exit() == 0
+
+
+WHY = "a graceful stop is under way: nothing new is accepted any more"
+
+
+def test_a_reload_after_QUIT_is_refused(draining, admin):
+    """By whomever: it would open ports again that nobody accepts at."""
+    assert WHY in admin.refused("reload")
+    draining.signal(signal.SIGHUP)
+    wait_for(lambda: draining.log().count(f"reload: {WHY}") == 2, "it is said for each")
+    assert refused(draining.port) and "is in force" not in draining.log()
+    assert admin.json("status")["pid"] == draining.pid
+
+
+def test_an_upgrade_after_QUIT_is_refused(draining, admin):
+    assert WHY in admin.refused("upgrade")
+    draining.signal(signal.SIGUSR2)
+    wait_for(lambda: draining.log().count(f"upgrade: {WHY}") == 2, "it is said for each")
+
+
+def test_an_upgrade_that_QUIT_overtakes_is_answered(start, service, admin, directory):
+    """The asker hears of it, though the trial went well."""
+    port = free_port()
+    proxy = start(config=f"{admin.line}workers 1\nport {port}\nserver {service().spelt}\n")
+    client = connect(port)
+    talk(client)
+    real = directory.program + ".real"
+    os.rename(directory.program, real)
+    directory.script(os.path.basename(directory.program), f"while ! test -e {directory / 'go'}; do sleep 0.02; done; exec {real} \"$@\"")
+    asker = subprocess.Popen([CTL, "-s", admin.path, "upgrade"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: any("sh" in processes.executable(pid) or "dash" in processes.executable(pid)
+                         for pid in processes.children(proxy.pid)), "the trial runs")
+    proxy.signal(signal.SIGQUIT)
+    wait_for(lambda: refused(port), "new clients are refused")
+    directory.write("go", "")
+    assert asker.wait(10) == 1 and WHY in asker.stderr.read()
+    client.close()
+    assert proxy.wait_exit() == 0

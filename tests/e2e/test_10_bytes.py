@@ -1,6 +1,10 @@
 """Bytes are never changed, reordered, lost or doubled; a slow reader slows its own sender only; nothing spins."""
+import os
+import signal
 import socket
 import statistics
+import subprocess
+import sys
 import threading
 import time
 
@@ -246,10 +250,14 @@ def test_a_server_that_speaks_first_is_heard_at_once(relay):
 # -- out of descriptors
 
 
-@pytest.mark.parametrize("limit", [80, 120])
-def test_out_of_descriptors_it_pauses_without_spinning_and_resumes(start, service, limit):
+# What is under way is counted for each user, so tests that run beside each other need a user each; all others' is nobody.
+
+
+@pytest.mark.parametrize("limit, user", [(80, "games"), (120, "news")])
+def test_out_of_descriptors_it_pauses_without_spinning_and_resumes(start, service, limit, user):
     port, target = free_port(), service()
-    proxy = start("-b", port, "-o", "workers 1", target.spelt, wrap=["prlimit", f"--nofile={limit}:{limit}"])
+    proxy = start("-b", port, "-o", "workers 1", "-o", f"user {user}", target.spelt,
+                  wrap=["prlimit", f"--nofile={limit}:{limit}"])
     clients = [connect(port) for _ in range(100)]  # the rest waits in the backlog
     served = []
     for c in clients:
@@ -273,6 +281,39 @@ def test_out_of_descriptors_it_pauses_without_spinning_and_resumes(start, servic
     assert read_exactly(waiting[0], 1) == b"a", "accepting resumes"
     for c in waiting:
         c.close()
+
+
+HOLD = """
+import socket, sys
+ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(4)]
+for one, _ in ends:
+    socket.send_fds(one, [b"-"], [0] * 100)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes processes of another user")
+def test_while_too_many_descriptors_are_under_way_nothing_spins_and_nothing_is_lost(start, directory, service):
+    """The kernel sends none for a user who has more of them in sockets than a process of his may open."""
+    port, programs, target, user = free_port(), free_port(), service(), "uucp"
+    handler = directory.script("answer", "echo handled")
+    holder = subprocess.Popen([sys.executable, "-c", HOLD], user=user, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        proxy = start(config=f"user {user}\nworkers 1\nport {port}\n  server {target.spelt}\nport {programs}\n  exec {handler}\n",
+                      wrap=["prlimit", "--nofile=300:300"])
+        client = connect(port)
+        client.sendall(b"a")
+        quiet(proxy)
+        proxy.signal(signal.SIGHUP)
+        quiet(proxy)
+    finally:
+        holder.communicate()
+    assert read_exactly(client, 1) == b"a"
+    client.close()
+    with connect(programs) as s:
+        assert read_all(s) == b"handled\n"
 
 
 # -- who holds what

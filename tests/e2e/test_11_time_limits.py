@@ -7,6 +7,7 @@ import pytest
 
 from lib.peers import KIB, connect, data, is_reset, read_all, read_exactly
 from lib.ports import free_port
+from lib.processes import stopped
 from lib.waiting import wait_for
 
 
@@ -177,17 +178,97 @@ def test_a_client_that_gives_up_while_connecting_is_let_go(start, stuck):
     assert proxy.wait_record(3).end == "client-reset"
 
 
+# -- what happened in time counts, though the worker only looks when the time is over
+
+
+BEYOND = 1.6  # seconds: longer than the limit of 1 s in these tests
+
+
+@pytest.fixture
+def paused(start, server):
+    """paused(directive): a connection, and the worker that is to be stopped for a while."""
+    def make(directive, kind="tcp4"):
+        port, target = free_port(), server(kind)
+        proxy = start("-b", port, "-o", directive, "-o", "workers 1", target.spelt)
+        return connect(port), target.accept(), proxy.workers()[0]
+    return make
+
+
+def test_bytes_that_came_while_the_worker_was_stopped_are_life(paused):
+    client, server, worker = paused("timeout 1")
+    with stopped(worker):
+        client.sendall(b"in time")
+        time.sleep(BEYOND)
+    assert read_exactly(server, 7) == b"in time"
+    server.sendall(b"answer")
+    assert read_exactly(client, 6) == b"answer"
+    with Timer() as t:
+        assert is_reset(client) and is_reset(server)
+    assert t.seconds > 0.4, "the limit still holds"
+
+
+def test_an_answer_that_came_while_the_worker_was_stopped_is_delivered(paused):
+    client, server, worker = paused("half-close-timeout 1")
+    client.shutdown(socket.SHUT_WR)
+    assert server.recv(1) == b""
+    with stopped(worker):
+        server.sendall(b"answer")
+        server.close()
+        time.sleep(BEYOND)
+    assert read_all(client) == b"answer"
+
+
+def test_after_a_fin_that_came_while_the_worker_was_stopped_there_is_time_to_answer(paused):
+    client, server, worker = paused("half-close-timeout 1", kind="unix")
+    with stopped(worker):
+        client.shutdown(socket.SHUT_WR)
+        time.sleep(BEYOND)
+    assert server.recv(1) == b""
+    time.sleep(0.2)  # an answer takes its time
+    server.sendall(b"answer")
+    server.close()
+    assert read_all(client) == b"answer"
+
+
+def test_a_server_that_accepted_while_the_worker_was_stopped_serves(start, stuck):
+    port, fillers = free_port(), {s.getsockname() for s in stuck.fillers}
+    proxy = start("-b", port, "-o", "connect-timeout 3", "-o", "workers 1", stuck.spelt)
+    begin = time.monotonic()
+    client = connect(port)
+    wait_for(lambda: syn_sent(stuck.port), "the worker connects")
+    with stopped(proxy.workers()[0]):
+        server = stuck.accept()
+        while server.getpeername() in fillers:
+            server = stuck.accept()
+        assert time.monotonic() - begin < 3, "accepted in time"
+        time.sleep(begin + 3.5 - time.monotonic())
+    client.sendall(b"x")
+    assert read_exactly(server, 1) == b"x"
+    server.sendall(b"y")
+    assert read_exactly(client, 1) == b"y"
+
+
+def syn_sent(port):
+    """Is anybody connecting to this port, and has no answer?"""
+    with open("/proc/self/net/tcp") as f:
+        lines = [line.split() for line in f.readlines()[1:]]
+    return any(fields[3] == "02" and int(fields[2].split(":")[1], 16) == port for fields in lines)
+
+
 # -- keepalive
 
 
-def keepalive_of(port):
-    """Timers of the proxy's established sockets at this port, from /proc/net/tcp: 2 is keepalive."""
+def keepalive_of(port, client):
+    """Timer of the proxy's established socket at this port, from /proc/net/tcp: 2 is keepalive. That table is read in
+    pieces while others come and go, so a line may stand there twice."""
     lines = []
     for table in ("tcp", "tcp6"):
         with open(f"/proc/self/net/{table}") as f:
             lines += [line.split() for line in f.readlines()[1:]]
-    return [fields[5].split(":") for fields in lines
-            if fields[3] == "01" and int(fields[1].split(":")[1], 16) == port]
+    ends = [port, client.getsockname()[1]]
+    found = [fields[5].split(":") for fields in lines
+             if fields[3] == "01" and [int(end.split(":")[1], 16) for end in fields[1:3]] == ends]
+    return found[0] if found else None
 
 
 @pytest.mark.parametrize("options, low, high", [([], 250, 301), (["-o", "keepalive 60"], 50, 61), (["-o", "keepalive 0"], 0, 0)])
@@ -196,7 +277,7 @@ def test_keepalive_is_5_minutes_by_default(relay4, options, low, high):
     client, server = r.pair()
     client.sendall(b"x")
     assert read_exactly(server, 1) == b"x"
-    (timer, when), = wait_for(lambda: [t for t in keepalive_of(r.port)], "the proxy's side of the connection")
+    timer, when = wait_for(lambda: keepalive_of(r.port, client), "the proxy's side of the connection")
     seconds = int(when, 16) / os.sysconf("SC_CLK_TCK")
     if high == 0:
         assert timer == "00"

@@ -1,5 +1,6 @@
 """Handler programs: started for each connection in the way inetd does it."""
 import os
+import re
 import socket
 import struct
 import time
@@ -190,6 +191,23 @@ def test_when_the_handler_ends_the_client_gets_a_fin(handler):
 def test_a_background_child_keeps_the_client_as_under_inetd(handler):
     port = handler("(sleep 0.5; echo late) & echo early")
     assert answer(port) == b"early\nlate\n"
+
+
+def test_what_a_handler_leaves_behind_is_heard_as_long_as_it_lives(handler, directory):
+    """It fills no pipe that nobody reads, and when it has gone it costs no descriptor."""
+    os.mkfifo(directory / "fifo")
+    written = directory.write("written", "", 0o666)
+    port = handler(f"(read x; exec >&-; head -c 102400 /dev/zero | tr '\\0' x >&2; echo yes >{written}) <{directory / 'fifo'} & exit 0")
+    both = [handler.proxy.pid, *handler.proxy.role("spawner")]
+    before = [len(processes.descriptors(pid)) for pid in both]
+    with connect(port), open(directory / "fifo", "w") as fifo:
+        time.sleep(5.2)  # as long as it was once listened to
+        fifo.write("\n")
+    wait_for(lambda: os.path.getsize(written), "it has written more than a pipe holds")
+    # what came faster than it could be written is counted
+    wait_for(lambda: handler.proxy.log().count(" id=1: xxx") +
+             sum(map(int, re.findall(r"spawner: (\d+) log lines are lost", handler.proxy.log()))) == 100, "each line")
+    wait_for(lambda: [len(processes.descriptors(pid)) for pid in both] == before, "its descriptors are closed")
 
 
 def test_the_handler_sees_the_clients_fin(handler):

@@ -130,6 +130,22 @@ def test_acp_timeout_kills_it_and_denies(asked):
                              for p in processes.children(pid)), "the program is gone")
 
 
+def test_a_program_that_ended_in_time_counts_though_the_spawner_looks_late(asked, directory):
+    go = directory / "go"
+    port = asked(f"echo waiting for you >&2; until [ -e {go} ]; do sleep 0.02; done", "acp-timeout 2")
+    with connect(port) as s:
+        begin = time.monotonic()
+        asked.proxy.wait_log("waiting for you")
+        spawner, = asked.proxy.role("spawner")
+        with processes.stopped(spawner):
+            directory.write("go", "")
+            wait_for(lambda: processes.zombies([spawner]), "the program has ended")
+            assert time.monotonic() - begin < 2, "in time"
+            time.sleep(begin + 2.5 - time.monotonic())
+        s.sendall(b"hello")
+        assert read_exactly(s, 5) == b"hello"
+
+
 def test_it_never_blocks_other_connections(start, directory, service):
     port = free_port()
     acp = directory.script("acp", 'case $PROXY_CLIENT in 127.0.0.9) exec sleep 30;; esac')

@@ -1,8 +1,12 @@
 """Names of servers and of clients, looked up without anybody waiting. The name server is the test's own."""
+import os
+import signal
+import subprocess
 import time
 
 import pytest
 
+from lib.dns import A, AAAA, NameServer
 from lib.peers import answer, connect, gets_reset, read_all
 from lib.ports import free_port
 from lib.waiting import stays, wait_for
@@ -84,6 +88,48 @@ def test_a_name_server_that_is_silent_costs_its_clients_at_most_15_s(by_name, na
     begin = time.monotonic()
     assert gets_reset(port, timeout=16)
     assert time.monotonic() - begin < 15.5
+
+
+@pytest.mark.parametrize("answered, silent, address", [(A, AAAA, "127.0.0.1"), (AAAA, A, "::1")], ids=["A", "AAAA"])
+def test_a_family_that_is_not_answered_does_not_hide_the_other(by_name, names, named, answered, silent, address):
+    names.add("half.test", address)
+    names.late["half.test", silent] = None
+    target = named("a", kind="tcp6" if ":" in address else "tcp4")
+    begin = time.monotonic()
+    port = by_name(f"half.test:{target.port}")
+    assert answer(port) == b"a"
+    assert answer(port) == b"a"
+    assert time.monotonic() - begin < 5
+
+
+def test_nor_for_one_connection(directory, names, service):
+    """The way of inetd and of ssh's ProxyCommand."""
+    names.add("half.test", "127.0.0.1")
+    names.late["half.test", AAAA] = None
+    begin = time.monotonic()
+    p = directory.run("-o", f"resolver {names.spelt}", f"half.test:{service().port}", input="hello")
+    assert (p.returncode, p.stdout) == (0, "hello"), p.stderr
+    assert time.monotonic() - begin < 5
+
+
+def test_a_late_answer_adds_its_addresses(by_name, names, named):
+    """The IPv4 address is there at once, and refuses."""
+    names.add("late.test", "127.0.0.1", "::1")
+    names.late["late.test", AAAA] = 0.7
+    port = by_name(f"late.test:{named('a', kind='tcp6').port}")
+    assert answer(port) == b"a"
+
+
+@pytest.mark.slow
+def test_what_was_good_of_one_family_is_kept_when_its_answers_cease(by_name, names, named):
+    names.add("mail.test", "127.0.0.1", "::1")
+    port = by_name(f"mail.test:{named('a', kind='tcp6').port}")
+    assert answer(port) == b"a"
+    names.late["mail.test", AAAA] = None
+    asked = len(names.questions("mail.test"))
+    wait_for(lambda: len(names.questions("mail.test")) >= asked + 3, "it is asked again, and once more for the silent one", 20)
+    for _ in range(5):
+        assert answer(port) == b"a"
 
 
 def test_a_silent_name_server_harms_nobody_else(start, names, named):
@@ -214,3 +260,160 @@ def test_a_slow_answer_harms_nobody_else(client_name, names):
         assert ask_for("127.0.0.8") == "eight.test"
     assert time.monotonic() - begin < 2
     slow.join()
+
+
+# -- the system's files: who is asked, and the hosts file
+
+
+class Files:
+    """/etc/resolv.conf or /etc/hosts as the proxy sees it: a file of the test, in a mount namespace of its own."""
+
+    def __init__(self, directory, path):
+        self.here, self.there = directory / os.path.basename(path), path
+        self.directory = directory
+        self.write("")
+        self.wrap = ["unshare", "-m", "--propagation", "private", "sh", "-c",
+                     f'mount --bind "$0" {self.there} && exec "$@"', self.here]
+
+    def write(self, text):
+        self.directory.write(os.path.basename(self.there), text)
+
+    def works(self):
+        return subprocess.run([*self.wrap, "true"], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def system_file(directory):
+    def make(path):
+        files = Files(directory, path)
+        if not files.works():
+            pytest.skip("needs a mount namespace")
+        return files
+    return make
+
+
+@pytest.fixture
+def two_servers():
+    """Two name servers at the usual port, which resolv.conf cannot change."""
+    net = f"127.53.{os.getpid() % 250}"
+    with NameServer(f"{net}.1", 53) as first, NameServer(f"{net}.2", 53) as second:
+        yield first, second
+
+
+@pytest.fixture
+def resolv_conf(system_file, two_servers):
+    """A file that names the first of two name servers; ask(n) names another."""
+    f = system_file("/etc/resolv.conf")
+    f.servers = two_servers
+    f.ask = lambda n, more="": f.write(f"nameserver {two_servers[n].address}\n{more}")
+    f.ask(0)
+    return f
+
+
+def serves(port, text):
+    try:
+        return answer(port) == text
+    except OSError:
+        return False
+
+
+def test_a_changed_resolv_conf_is_noticed(start, resolv_conf, named):
+    """As after a start before the network is there. Nobody says so."""
+    resolv_conf.servers[1].add("late.test", "127.0.0.1")
+    port = free_port()
+    proxy = start(config=f"port {port}\nserver late.test:{named('a').port}\n", wrap=resolv_conf.wrap)
+    assert gets_reset(port)
+    resolv_conf.ask(1)
+    wait_for(lambda: serves(port, b"a"), "the other name server is asked", 20)
+    line = f"looking up names of servers: /etc/resolv.conf has changed, asking {resolv_conf.servers[1].address}"
+    assert proxy.log().count(line) == 1
+
+
+@pytest.mark.parametrize("how", ["file", "-b"])
+def test_at_HUP_all_names_are_asked_again(start, resolv_conf, named, how):
+    first = named("first", host="127.0.0.2")
+    named("second", host="127.0.0.3", port=first.port)
+    for server, address in zip(resolv_conf.servers, ("127.0.0.2", "127.0.0.3")):
+        server.ttl = 3600
+        server.add("mail.test", address)
+    port, target = free_port(), f"mail.test:{first.port}"
+    if how == "file":
+        proxy = start(config=f"port {port}\nserver {target}\n", wrap=resolv_conf.wrap)
+    else:
+        proxy = start("-b", port, target, wrap=resolv_conf.wrap)
+    wait_for(lambda: serves(port, b"first"), "the first name server's answer")
+    resolv_conf.ask(1)
+    proxy.signal(signal.SIGHUP)
+    wait_for(lambda: serves(port, b"second"), "the second name server's answer")
+    asked = len(resolv_conf.servers[1].asked)
+    proxy.signal(signal.SIGHUP)  # and if nothing has changed, nobody
+    wait_for(lambda: proxy.log().count("reload: ") == 2, "the second reload")
+    assert serves(port, b"second") and len(resolv_conf.servers[1].asked) == asked
+
+
+def test_a_changed_search_list_is_noticed(start, resolv_conf, named):
+    resolv_conf.servers[0].add("mail.here.test", "127.0.0.1")
+    port = free_port()
+    start("-b", port, f"mail:{named('a').port}", wrap=resolv_conf.wrap)
+    assert gets_reset(port)
+    resolv_conf.ask(0, "search here.test\n")
+    wait_for(lambda: serves(port, b"a"), "the search list", 20)
+
+
+def test_the_names_of_clients_are_asked_of_the_new_one(start, resolv_conf):
+    for server, name in zip(resolv_conf.servers, ("one.test", "two.test")):
+        server.add_reverse("127.0.0.9", name)
+        server.add(name, "127.0.0.9")
+    port = free_port()
+    start("-b", port, "/usr/bin/printenv PROXY_CLIENTNAME", wrap=resolv_conf.wrap)
+
+    def client_name():
+        with connect(port, source="127.0.0.9") as s:
+            return read_all(s).decode().strip()
+    assert client_name() == "one.test"
+    resolv_conf.ask(1)
+    assert client_name() == "two.test"
+
+
+def test_with_a_resolver_of_its_own_the_file_is_not_looked_at(start, resolv_conf, names, named):
+    names.add("mail.test", "127.0.0.1")
+    port = free_port()
+    proxy = start(config=f"resolver {names.spelt}\nport {port}\nserver mail.test:{named('a').port}\n",
+                  wrap=resolv_conf.wrap)
+    assert answer(port) == b"a"
+    resolv_conf.ask(1)
+    proxy.signal(signal.SIGHUP)
+    proxy.wait_log("in force")
+    assert answer(port) == b"a"
+    assert not resolv_conf.servers[0].asked and not resolv_conf.servers[1].asked
+    assert "resolv.conf" not in proxy.log()
+
+
+def test_the_hosts_file_is_read_anew(start, system_file, named):
+    hosts = system_file("/etc/hosts")
+    first, port = named("first", host="127.0.0.2"), free_port()
+    named("second", host="127.0.0.3", port=first.port)
+    hosts.write("127.0.0.2 mail.test\n")
+    start("-b", port, f"mail.test:{first.port}", wrap=hosts.wrap)
+    assert answer(port) == b"first"
+    hosts.write("127.0.0.3 mail.test\n")
+    wait_for(lambda: serves(port, b"second"), "the new line")
+
+
+def test_a_reload_may_name_other_resolvers(start, names, service):
+    """For the names of clients, too."""
+    names.add_reverse("127.0.0.9", "nine.test")
+    names.add("nine.test", "127.0.0.9")
+    port = free_port()
+    config = f"resolver {{}}\nport {port}\nserver /usr/bin/printenv PROXY_CLIENTNAME\n"
+    with NameServer() as empty:
+        proxy = start(config=config.format(empty.spelt))
+
+        def client_name():
+            with connect(port, source="127.0.0.9") as s:
+                return read_all(s).decode().strip()
+        assert client_name() == "127.0.0.9"
+        proxy.rewrite(config.format(names.spelt))
+        proxy.signal(signal.SIGHUP)
+        proxy.wait_log("in force")
+        wait_for(lambda: client_name() == "nine.test", "the new name server is asked")

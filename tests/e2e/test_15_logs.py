@@ -3,15 +3,16 @@ import datetime
 import json
 import os
 import re
+import signal
 import socket
 import time
 
 import pytest
 
-from lib import records
+from lib import build, processes, records
 from lib.peers import answer, ask, connect, data, gets_reset, read_exactly
 from lib.ports import free_port
-from lib.waiting import wait_for
+from lib.waiting import outlast_fuser, wait_for
 
 
 def read(path):
@@ -41,9 +42,9 @@ def test_the_record_has_these_keys_in_this_order(logged):
         s.sendall(data(1234))
         assert read_exactly(s, 1234)
     record = logged.proxy.wait_record()
-    assert list(record) == [k for k in records.KEYS if k != "name"]
+    assert list(record) == [k for k in records.KEYS if k not in records.IF_ANY]
     assert record["port"] == str(port) and record["interface"] == "127.0.0.1"
-    assert record["client"] == client and record["server"] == logged.target.spelt
+    assert record["client"] == client and record["server"] == record["target"] == logged.target.spelt
     assert (record.up, record.down, record.end) == (1234, 1234, "client-fin")
     assert re.fullmatch(r"\d+\.\d{3}", record["connect"]) and re.fullmatch(r"\d+\.\d{3}", record["duration"])
     assert int(record["id"]) > 0
@@ -111,6 +112,41 @@ def test_an_error_line_says_what_was_being_done_and_for_whom(logged):
     logged.proxy.wait_log(rf"connecting 127\.0\.0\.1:\d+ to {re.escape(logged.target.spelt)}: Connection refused")
 
 
+def id_of(proxy, pattern):
+    """The id in a line of the log, and that of the one record."""
+    return proxy.wait_log(pattern)[1], proxy.wait_record()["id"]
+
+
+def test_an_error_line_about_a_connection_has_its_id(start, names):
+    dead, port = free_port(), free_port()
+    proxy = start("-b", port, f"127.0.0.1:{dead}")
+    assert gets_reset(port)
+    line, record = id_of(proxy, r"^tcpproxy: connecting 127\.0\.0\.1:\d+ to \S+: Connection refused, id=(\d+)$")
+    assert line == record
+    proxy = start("-b", free_port(), "-o", f"resolver {names.spelt}", "gone.test:25")
+    assert gets_reset(proxy.ports()[0])
+    line, record = id_of(proxy, r"connecting \S+ to gone\.test:25: the name does not resolve, id=(\d+)$")
+    assert line == record
+
+
+def test_a_line_about_a_program_has_the_id_of_its_connection(start, directory):
+    port, absent = free_port(), directory / "absent"
+    proxy = start("-b", port, absent)
+    assert gets_reset(port)
+    line, record = id_of(proxy, rf"cannot start handler {absent} for 127\.0\.0\.1:\d+ id=(\d+): No such file or directory$")
+    assert line == record
+    port = free_port()
+    proxy = start("-b", port, directory.script("handler", "echo hello >&2"))
+    assert answer(port) == b""
+    line, record = id_of(proxy, r"handler \S+ for \S+ id=(\d+): hello$")
+    assert line == record
+    port = free_port()
+    proxy = start("-b", port, "-a", directory.script("acp", "exit 7"), absent)
+    assert answer(port) == b""
+    line, record = id_of(proxy, r"access program \S+ for \S+ id=(\d+): denied, exit status 7$")
+    assert line == record
+
+
 # -- JSON
 
 
@@ -121,8 +157,9 @@ def test_json_has_the_same_names_as_keys(logged):
     lines = [json.loads(line) for line in logged.proxy.log().splitlines()]
     assert all(isinstance(line, dict) for line in lines), "every line is an object"
     record, = [line for line in lines if line.get("event") == "close"]
-    keys = [k for k in record if k not in ("time", "event", "name")]
-    assert keys == [k for k in records.KEYS if k != "name"]
+    assert list(record) == ["time", "event", *records.KEYS]
+    assert record["service"] == str(port) and record["target"] == logged.target.spelt
+    assert record["name"] is None and record["why"] is None
     assert record["up"] == record["down"] == 5 and isinstance(record["duration"], (int, float))
     assert record["end"] == "client-fin"
     assert datetime.datetime.fromisoformat(record["time"])
@@ -144,6 +181,25 @@ def test_control_characters_of_a_program_do_not_reach_the_log(start, directory):
     assert answer(port) == b""
     proxy.wait_log("red")
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", proxy.log())
+
+
+# Terminals obey U+009B as they do ESC [, and some readers of lines end one at U+0085 and U+2028.
+UNFIT = "red\u009b31m next\u0085line \u2028 \u2029 ".encode() + b"raw\x9b\xff bad " + "fine: \u00e4\u20ac\n".encode()
+FIT = "red?31m next?line ? ? raw?? bad fine: \u00e4\u20ac".encode()
+
+
+@pytest.mark.parametrize("target", ["stderr", "own.log"])
+def test_what_a_client_says_through_a_program_moves_no_cursor(start, directory, target):
+    directory.write("own.log", "", mode=0o666)
+    port = free_port()
+    proxy = start("-b", port, "-l", target if target == "stderr" else directory / target,
+                  directory.script("handler", "exec cat >&2"))
+    assert ask(port, UNFIT) == b""
+
+    def written():
+        with open(proxy.log_path if target == "stderr" else directory / target, "rb") as f:
+            return f.read()
+    wait_for(lambda: FIT in written(), "the cleaned line")
 
 
 # -- files
@@ -241,6 +297,18 @@ def test_syslog_gets_the_records_with_facility_and_name(start, service, syslog):
     assert facility == 2 and f"tcpproxy[{proxy.pid}]:" in message
 
 
+def test_nor_does_it_in_syslog(start, directory, syslog):
+    s, wrap = syslog
+    port = free_port()
+    start("-b", port, "-l", "syslog", directory.script("handler", "exec cat >&2"), wrap=wrap)
+    assert ask(port, UNFIT) == b""
+    while True:
+        message = s.recv(65536)
+        if b"red" in message:
+            break
+    assert FIT in message
+
+
 def test_a_syslog_that_comes_back_is_found_again(start, service, syslog, directory):
     s, wrap = syslog
     port = free_port()
@@ -278,3 +346,67 @@ def test_a_syslog_that_does_not_read_stops_no_client(start, service, syslog):
     start("-b", port, "-l", "syslog", service().spelt, wrap=wrap)
     for _ in range(100):  # its queue holds ten
         assert ask(port, b"hello") == b"hello"
+
+
+# -- what our own processes write to stderr
+
+def stderr_of(pid):
+    return processes.descriptors(pid)[2]
+
+
+def say(pid, text):
+    """As that process would, or the C library in it."""
+    with open(f"/proc/{pid}/fd/2", "w") as f:
+        f.write(text)
+
+
+@pytest.mark.parametrize("title, who", [("worker 0", "worker 0"), ("keeper 0", "worker 0"), ("spawner", "spawner"),
+                                        pytest.param("admin", "admin", marks=pytest.mark.skipif(
+                                            not build.has_page(), reason="built without a page"))])
+def test_stderr_of_our_processes_is_a_line_of_the_log(start, service, directory, title, who):
+    """No terminal, no file: a pipe."""
+    page = ("-o", f"admin 127.0.0.1:{free_port()}") if title == "admin" else ()
+    proxy = start("-b", free_port(), "-o", "workers 1", *page, "-l", f"file:{directory / 'own.log'}", service().spelt)
+    pid = wait_for(lambda: proxy.role(title), title)[0]
+    assert stderr_of(pid).startswith("pipe:")
+    say(pid, "*** stack smashing detected \x1b[2J***\nand a rest")
+    wait_for(lambda: re.search(rf"error.*{who}: \*\*\* stack smashing detected \?\[2J\*\*\*", read(directory / "own.log")), "its line")
+    if title != "keeper 0":
+        proxy.expect_deaths()
+        os.kill(pid, signal.SIGKILL)
+    if title in ("spawner", "admin"):  # its pipe ends with it
+        wait_for(lambda: f"{who}: and a rest" in read(directory / "own.log"), "the rest")
+
+
+def test_the_next_supervisor_reads_the_stderr_of_the_trios(start, service):
+    proxy = start("-b", free_port(), "-o", "workers 1", service().spelt)
+    before = stderr_of(proxy.workers()[0])
+    proxy.kill_supervisor()
+    outlast_fuser()
+    say_nothing = proxy.workers()[0]
+    proxy.start_again()
+    wait_for(lambda: stderr_of(say_nothing) not in (before, None), "another pipe")
+    for pid in proxy.workers() + proxy.keepers():
+        assert stderr_of(pid) != before
+        say(pid, f"here is {pid}\n")
+        proxy.wait_log(f"worker 0: here is {pid}")
+    proxy.born = proxy.wait_whole()
+
+
+def test_lines_of_programs_that_are_lost_are_counted(start, directory, admin):
+    """The supervisor does not read for a while; nobody waits for it. The last lines are counted, too: nothing follows them."""
+    port = free_port()
+    proxy = start("-b", port, "-o", admin.option, directory.script("handler", "echo; read x; seq 3000 >&2; echo done"))
+    with connect(port) as s:
+        read_exactly(s, 1)
+        os.kill(proxy.pid, signal.SIGSTOP)
+        s.sendall(b"\n")
+        assert read_exactly(s, 5) == b"done\n"
+        time.sleep(0.3)  # the spawner reads the rest, and finds no room for it
+        os.kill(proxy.pid, signal.SIGCONT)
+
+    def all_of_them():
+        lost = sum(map(int, re.findall(r"spawner: (\d+) log lines are lost", proxy.log())))
+        return lost > 0 and lost + len(re.findall(r"handler .* id=1: \d+$", proxy.log(), re.M)) == 3000 and lost
+    lost = wait_for(all_of_them, "each line is there, or counted")
+    assert admin.json("status")["log_lines_lost"] == lost

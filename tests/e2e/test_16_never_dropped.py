@@ -2,6 +2,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -9,11 +10,12 @@ import time
 
 import pytest
 
-from lib import processes
+from lib import build, processes
 from lib.peers import (MIB, answer, ask, connect, exchange_slowly, fin, is_reset, read_all, read_exactly, refused,
                        talk)
 from lib.ports import free_port, listening
-from lib.waiting import PATIENCE, wait_for
+from lib.proxy import ROOT
+from lib.waiting import PATIENCE, outlast_fuser, wait_for
 
 REPLACED_WITHIN = 4.0
 
@@ -39,6 +41,20 @@ def echoing(start, service):
     port = free_port()
     proxy = start("-b", port, "-o", "workers 2", service().spelt)
     return port, proxy
+
+
+@pytest.mark.skipif(build.is_sanitized() or not shutil.which("cc"), reason="needs a plain build and a compiler")
+def test_a_worker_that_cannot_wait_for_events_is_replaced(start, service, directory):
+    port, broken = free_port(), directory / "broken_wait.so"
+    source = os.path.join(ROOT, "tests", "lib", "broken_wait.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", broken, source, "-ldl"], check=True)
+    proxy = start("-b", port, "-o", "workers 1", service().spelt, env={"LD_PRELOAD": broken})
+    proxy.expect_deaths()
+    client = connect(port)
+    for _ in range(300):
+        talk(client)
+    proxy.wait_log("waiting for events: Cannot allocate memory")
+    proxy.wait_log("worker 0 .* killed by signal 6 .* replaced")
 
 
 ROLES = ["worker 0", "worker 1", "keeper 0", "keeper 1", "spawner"]
@@ -73,6 +89,28 @@ def test_either_keeper_may_go(echoing):
         talk(client)
 
 
+@pytest.mark.parametrize("victim", ["worker", "other keeper"])
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_keeper_that_is_stopped_keeps_nobody_waiting(start, service, which, victim):
+    """By a debugger, a freezer, SIGSTOP: it is not dead, and replaces nobody. Whichever of the two has that to do."""
+    port = free_port()
+    proxy = start("-b", port, "-o", "workers 1", service().spelt)
+    client = connect(port)
+    talk(client)
+    keepers = proxy.keepers()
+    os.kill(keepers[which], signal.SIGSTOP)
+    dies = proxy.workers()[0] if victim == "worker" else keepers[1 - which]
+    kill(proxy, dies)
+    wait_replaced(proxy, dies, timeout=REPLACED_WITHIN)
+    kill(proxy, *proxy.workers())
+    talk(client)
+    assert ask(port, b"new") == b"new"
+    # one that had nothing to do may still be stopped
+    for pid in set(keepers) & set(proxy.keepers()):
+        os.kill(pid, signal.SIGCONT)
+    proxy.born = proxy.wait_whole()
+
+
 @pytest.mark.parametrize("pair", [("worker 0", "keeper 0"), ("keeper 0", "keeper 0"), ("worker 0", "worker 1"),
                                   ("worker 1", "spawner")], ids=" and ".join)
 def test_two_at_once_may_go(echoing, pair):
@@ -98,7 +136,7 @@ def test_the_supervisor_may_go_and_relaying_goes_on(echoing, directory):
     talk(client)
     kill(proxy, proxy.pid)
     proxy.process.wait()
-    time.sleep(1.2)  # the rule of fuser looks back one second
+    outlast_fuser()
     talk(client)
     assert ask(port, b"new") == b"new"
     worker = proxy.workers()[0]
@@ -212,6 +250,21 @@ def test_limits_are_right_after_a_death(start, service):
         return c
     for c in [wait_for(another, "room for one") for _ in range(4)]:
         c.close()
+
+
+def test_limits_are_right_after_all_three_have_died(start, service):
+    """Their connections are lost, and count no more."""
+    port = free_port()
+    proxy = start("-b", port, "-o", "workers 1", "-o", "max-connections 1", service().spelt)
+    client = connect(port)
+    talk(client)
+    members = proxy.workers() + proxy.keepers()
+    for pid in members:
+        os.kill(pid, signal.SIGSTOP)
+    kill(proxy, *members)
+    wait_replaced(proxy, *members)
+    client.close()
+    assert ask(port, b"another") == b"another"
 
 
 # -- but who means all of us, gets all of us
@@ -440,3 +493,64 @@ def test_a_worker_killed_during_a_graceful_stop(echoing):
     for c in clients:
         c.close()
     assert proxy.process.wait(8) == 0
+
+
+# ---- no memory
+
+def take_memory(pid):
+    """From now on it gets no more than it has."""
+    script = ("import os, resource\n"
+              f"size = int(open('/proc/{pid}/statm').read().split()[0]) * os.sysconf('SC_PAGE_SIZE')\n"
+              f"uid = int(next(l.split()[1] for l in open('/proc/{pid}/status') if l.startswith('Uid:')))\n"
+              f"gid = int(next(l.split()[1] for l in open('/proc/{pid}/status') if l.startswith('Gid:')))\n"
+              # who is the same user needs no right for this
+              f"os.setresgid(gid, gid, gid); os.setresuid(uid, uid, uid)\n"
+              f"resource.prlimit({pid}, resource.RLIMIT_AS, (size, size))\n")
+    subprocess.run(["/usr/bin/python3", "-c", script], check=True)
+
+
+@pytest.mark.skipif(build.is_sanitized(), reason="a sanitizer has memory of its own")
+def test_a_supervisor_that_finds_no_memory_dies_of_a_signal(start, service, admin):
+    """An exit code of 2 would tell systemd that it is no use to start it again. The log knows why it ended."""
+    port = free_port()
+    proxy = start("-b", port, "-o", admin.option, service().spelt)
+    clients = [connect(port) for _ in range(1000)]
+    for c in clients:
+        talk(c)
+    proxy.expect_deaths()
+    take_memory(proxy.pid)
+    admin.run("connections", "-j")
+    assert proxy.wait_exit() == -signal.SIGABRT
+    proxy.wait_log(rf"out of memory \(\d+ bytes wanted\): process {proxy.pid} ends itself")
+    for c in clients:
+        talk(c)
+    proxy.start_again()
+    proxy.wait_log("took over")
+    assert len(admin.connections()) == 1000
+    for c in clients:
+        c.close()
+
+
+def oom_score(pid):
+    with open(f"/proc/{pid}/oom_score_adj") as f:
+        return int(f.read())
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may lower it")
+def test_when_memory_is_short_programs_go_before_connections(start, directory, admin):
+    """Before and after an upgrade. From 700 on down anybody may go; from 0 only who has CAP_SYS_RESOURCE."""
+    port = free_port()
+    handler = directory.script("handler", "cat /proc/self/oom_score_adj; cat >&2")
+    proxy = start("-b", port, "-o", "workers 2", "-o", admin.option, handler,
+                  wrap=["choom", "-n", "700", "--"])
+    for round in ("started", "upgraded"):
+        with connect(port) as s:
+            assert read_exactly(s, 4) == b"700\n", round
+            scores = {title: {oom_score(p) for p in pids} for title, pids in proxy.tree().items()}
+            protected = {title for title, found in scores.items() if found == {200}}
+            assert protected == {"tcpproxy: supervisor", "tcpproxy: worker 0", "tcpproxy: worker 1", "tcpproxy: keeper 0",
+                                 "tcpproxy: keeper 1"}, (round, scores)
+            assert all(found == {700} for title, found in scores.items() if title not in protected), (round, scores)
+        if round == "started":
+            admin.ask("upgrade")
+            proxy.born = proxy.wait_whole()

@@ -2,39 +2,17 @@
 import contextlib
 import os
 import random
-import shutil
 import signal
 import threading
 import time
 
 import pytest
 
-from lib import processes
+from lib import kernel, processes
 from lib.peers import MIB, ask, connect, exchange_slowly, fin, is_reset, read_all, read_exactly, refused, talk
 from lib.ports import free_port
+from lib.upgrades import replace, roll_back, upgrade
 from lib.waiting import wait_for
-
-
-def replace(proxy, script=None):
-    """Another file at the path of the program: the same program once more, or a script."""
-    path = proxy.directory.program
-    kept = f"{path}.kept"
-    if not os.path.exists(kept):
-        os.link(path, kept)
-    fresh = f"{path}.new"
-    if script is None:
-        shutil.copy2(kept, fresh)
-    else:
-        with open(fresh, "w") as f:
-            f.write(script.replace("REAL", kept))
-        os.chmod(fresh, 0o755)
-    os.rename(fresh, path)
-
-
-def upgrade(proxy, n=1, timeout=15):
-    proxy.expect_deaths()
-    proxy.signal(signal.SIGUSR2)
-    wait_for(lambda: proxy.log().count("upgrade: done") >= n, f"upgrade {n} is done:\n{proxy.log()}", timeout)
 
 
 def test_the_new_file_is_run_by_all_under_the_same_pid(start, service):
@@ -79,6 +57,16 @@ def test_a_program_that_fails_its_trial_changes_nothing(start, service, script):
     os.rename(f"{proxy.directory.program}.kept", proxy.directory.program)
     wait_for(lambda: proxy.whole() == before, "the same processes")
     assert ask(port, b"x") == b"x"
+
+
+def test_a_long_configuration_is_one_too(start, service, directory):
+    """What --check prints begins with 9,000 rules."""
+    port = free_port()
+    networks = "".join(f"10.{n // 256}.{n % 256}.0/24\n" for n in range(9000))
+    listed = directory.write("networks", networks + "127.0.0.0/8\n")
+    proxy = start(config=f"allow file:{listed}\nport {port}\nserver {service().spelt}\n")
+    upgrade(proxy)
+    assert ask(port, b"new") == b"new"
 
 
 def test_a_worker_whose_keepers_it_had_to_start_itself_goes_on_with_the_old_program(start, service):
@@ -146,23 +134,18 @@ def test_a_stop_ends_a_trial(start, service, directory, before):
 
 
 @pytest.fixture
-def rolled_back(start, service, directory):
-    """rolled_back(...): after an upgrade to a program that passes both trials, and ends in the place of the supervisor: the
-    proxy that goes on, its client, and its supervisor now."""
+def rolled_back(start, service):
+    """rolled_back(...): after an upgrade that was rolled back: the proxy that goes on, its client, and its supervisor
+    now."""
     def make(port, *argv, **more):
         proxy = start("-b", port, *argv, service().spelt, **more)
         client = connect(port)
         talk(client)
-        os.chmod(directory.path, 0o777)  # the service user notes how often it ran
-        replace(proxy, f'#!/bin/sh\necho >>{directory.path}/runs\n[ $(wc -l <{directory.path}/runs) -lt 3 ] && '
-                       'exec REAL "$@"\nexit 3\n')
-        proxy.expect_deaths()
-        proxy.signal(signal.SIGUSR2)
-        proxy.process.wait(10)
-        found = proxy.wait_log("upgrade: .* ended before it was ready: the old program goes on, as process ([0-9]+)")
+        supervisor = roll_back(proxy)
         talk(client)
-        supervisor = int(found[1])
-        assert [p for p, title in proxy.everybody().items() if title == "tcpproxy: supervisor"] == [supervisor]
+        # a child has its name until it says what it is
+        wait_for(lambda: [p for p, title in proxy.everybody().items() if title == "tcpproxy: supervisor"] == [supervisor],
+                 "one supervisor")
         return proxy, client, supervisor
     return make
 
@@ -178,6 +161,7 @@ def test_a_program_that_dies_after_its_trials_is_rolled_back(rolled_back):
     client.close()
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_the_pidfile_names_the_process_that_goes_on(rolled_back, directory):
     """A process that has died does not come back; scripts find the other one, in a directory of root's, too."""
     private = directory / "private"
@@ -259,6 +243,7 @@ def test_a_handler_s_time_limit_goes_on_counting(start, directory):
     assert proxy.wait_record().end == "idle-timeout"
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_what_only_root_could_do_is_still_done(start, service, directory):
     """A private file is read, the pidfile goes at exit, a log in root's directory is opened again, a low port can be
     added."""

@@ -33,7 +33,7 @@ def holders(proxy, port):
     return found
 
 
-def lopsided(proxy, port, clients):
+def uneven(proxy, port, clients):
     """Closes those of the worker that has fewer; returns the others, and the title of who has them."""
     ports = {c.getsockname()[1] for c in clients}
     wait_for(lambda: ports <= set(holders(proxy, port)), "all to be accepted")
@@ -65,12 +65,12 @@ def echoing(request, start, service):
     return port, start("-b", port, "-o", "workers 2", service(kind=request.param).spelt)
 
 
-def test_a_lopsided_load_is_evened_out(echoing):
+def test_a_uneven_load_is_evened_out(echoing):
     port, proxy = echoing
     clients = [connect(port) for _ in range(80)]
     for c in clients:
         talk(c, b"before")
-    stay, rich = lopsided(proxy, port, clients)
+    stay, rich = uneven(proxy, port, clients)
     provoke(proxy, port)
     held = holders(proxy, port)
     numbers = [held[c.getsockname()[1]] for c in stay]
@@ -110,7 +110,7 @@ def test_bytes_under_way_and_half_closed_streams_move_too(start, service):
         c.sendall([b"b", b"half", b"open"][i % 3])
         if i % 3 == 1:
             c.shutdown(socket.SHUT_WR)
-    stay, rich = lopsided(proxy, port, clients)
+    stay, rich = uneven(proxy, port, clients)
     provoke(proxy, port)
     assert len(set(holders(proxy, port).values())) == 2
     go_on.set()
@@ -133,7 +133,7 @@ def test_a_death_while_connections_move(start, service, who):
     clients = [connect(port) for _ in range(300)]
     for c in clients:
         talk(c, b"before")
-    stay, _ = lopsided(proxy, port, clients)
+    stay, _ = uneven(proxy, port, clients)
     stop = threading.Event()
 
     def kill_often():

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from lib import kernel
 from lib.peers import MIB, ask, connect, exchange_slowly, fin, read_all, read_exactly, refused, talk
 from lib.ports import free_port
 from lib.proxy import BINARY
@@ -115,6 +116,7 @@ def test_a_stop_ends_the_old_ones_too(start, directory):
     assert refused(port)
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_a_process_for_files_of_another_version_is_told_of(start, service, directory):
     private = directory / "private"
     os.mkdir(private, 0o700)

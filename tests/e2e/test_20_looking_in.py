@@ -1,4 +1,5 @@
 """Looking in: tcpproxyctl status, connections, counters, metrics, explain."""
+import datetime
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import pytest
 from lib.admin import promtool
 from lib.peers import Service, ask, connect, data, gets_reset, read_exactly
 from lib.ports import free_port
-from lib.waiting import wait_for
+from lib.waiting import outlast_fuser, wait_for
 
 
 @pytest.fixture
@@ -152,6 +153,19 @@ def test_connections_go_on_being_listed_under_the_next_worker(echo, admin):
         echo.proxy.wait_whole()
 
 
+def test_connections_of_programs_are_listed_with_the_names_of_their_clients(programs, admin):
+    before = programs.proxy.wait_whole()
+
+    def states():
+        found = admin.connections()
+        assert {c["name"] for c in found} <= {None, programs.NAME}, found
+        return {c["port"]: c["state"] for c in found if c["name"]}
+    wait_for(lambda: states() == {programs.handled: "handler", programs.asked: "verdict"}, f"both, not {states()}")
+    programs.grant()
+    wait_for(lambda: states() == {programs.handled: "handler", programs.asked: "relay"}, f"both, not {states()}")
+    assert programs.proxy.tree() == before
+
+
 @pytest.mark.slow
 @pytest.mark.limit(120)
 def test_five_thousand_connections_are_listed_quickly(echo, admin):
@@ -185,7 +199,7 @@ def test_status_says_what_runs(start, service, admin):
         (one,) = s["services"]
         assert (one["service"], one["active"], one["state"]) == (f"{port},{other}", 1, "enabled")
         states = {x["server"]: (x["state"], x["health"], x["active"]) for x in s["servers"]}
-        assert states == {a.spelt: ("enabled", "up", 1), "127.0.0.1:1": ("disabled", "up", 0)}
+        assert states == {a.spelt: ("enabled", "up", 1), "127.0.0.1:1": ("disabled", "untried", 0)}
         assert {w["pid"] for w in s["workers"]} == set(proxy.workers())
         assert [(w["keepers"], w["serving"]) for w in s["workers"]] == [(2, True)] * 2
         assert [(p["server"], p["backup"], p["disabled"]) for p in s["pools"]] == [
@@ -201,6 +215,75 @@ def test_a_server_that_does_not_answer_is_shown(start, service, admin):
     s = admin.server(f"127.0.0.1:{dead}")
     assert (s["health"], s["connect_failures"], s["connections"]) == ("failed", 1, 0)
     assert admin.service(port)["ends"]["connect-failed"] == 1
+
+
+def health(admin, key):
+    """(health, why, since) and the metric"""
+    v = admin.server(key)
+    return (v["health"], v["why"]), admin.metric("tcpproxy_backend_up", server=key)
+
+
+def test_nothing_is_known_of_a_server_before_its_first_client(echo, admin):
+    port = echo()
+    assert health(admin, echo.server.spelt) == (("untried", None), None)
+    assert admin.server(echo.server.spelt)["since"] is None
+    assert ask(port, b"x") == b"x"
+    assert health(admin, echo.server.spelt) == (("up", None), 1)
+    assert re.search(rf"^{echo.server.spelt} +enabled +up +.* +-$", admin.ask("status"), re.M)
+
+
+def test_a_server_fails_until_it_answers_once(start, admin):
+    port, number = free_port(), free_port()
+    proxy = start("-b", port, "-o", admin.option, f"127.0.0.1:{number}")
+    key = f"127.0.0.1:{number}"
+    assert gets_reset(port)
+    assert health(admin, key) == (("failed", "Connection refused"), 0)
+    first = admin.server(key)
+    assert datetime.datetime.fromisoformat(first["since"]).timestamp() == pytest.approx(time.time(), abs=5)
+    assert re.search(rf"^{key} +enabled +failed +.* \d+\.\d(s|ms) +Connection refused$", admin.ask("status"), re.M)
+    labels = {"server": key, "why": "Connection refused"}
+    assert 0 <= admin.metric("tcpproxy_backend_failed_seconds", **labels) < 60
+    before = admin.metric("tcpproxy_backend_failed_seconds", **labels)
+    assert gets_reset(port)
+    wait_for(lambda: admin.metric("tcpproxy_backend_failed_seconds", **labels) > before + 0.1, "that it is counted from the first one")
+    proxy.expect_deaths()
+    for pid in proxy.workers():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: all(w["takeovers"] == 1 for w in admin.json("status")["workers"]), "new workers")
+    assert health(admin, key) == (("failed", "Connection refused"), 0)
+    back = Service(lambda s: s.sendall(b"x"), port=number)
+    try:
+        assert ask(port) == b"x"
+        assert health(admin, key) == (("up", None), 1)
+        assert admin.metric("tcpproxy_backend_failed_seconds", **labels) is None
+    finally:
+        back.close()
+    proxy.wait_whole()
+
+
+def test_the_health_of_a_program_is_whether_it_starts(start, admin, directory):
+    good, bad, absent = free_port(), free_port(), directory / "absent"
+    start(config=f"{admin.line}port {good}\nexec /bin/cat\nport {bad}\nexec {absent}\n")
+    assert health(admin, "/bin/cat") == (("untried", None), None)
+    with connect(good) as s:
+        s.sendall(b"x")
+        assert read_exactly(s, 1) == b"x"
+        # it may answer before its worker knows that it has started
+        wait_for(lambda: health(admin, "/bin/cat") == (("up", None), 1), "while it runs")
+    assert gets_reset(bad)
+    wait_for(lambda: health(admin, absent) == (("failed", "No such file or directory"), 0), "why it is not")
+
+
+def test_the_health_of_a_name(start, service, admin, names):
+    port, target = free_port(), service()
+    start("-b", port, "-o", admin.option, "-o", f"resolver {names.spelt}", f"gone.test:{target.port}")
+    key = f"gone.test:{target.port}"
+    assert gets_reset(port)
+    assert health(admin, key) == (("unresolved", "the name does not resolve"), 0)
+    names.add("gone.test", "127.0.0.1")
+    wait_for(lambda: admin.server(key)["health"] == "failed", "an address")
+    assert ask(port, b"x") == b"x"
+    assert health(admin, key) == (("up", None), 1)
 
 
 # -- counters and metrics
@@ -252,7 +335,7 @@ def test_counters_survive_workers_and_supervisor_and_upgrades(echo, admin):
     wait_for(lambda: admin.json("status")["workers"][0]["takeovers"] == 1, "a takeover")
     echo.proxy.wait_whole()
     assert ask(port, data(100)) == data(100)
-    time.sleep(1.2)  # two deaths within a second would mean that somebody wants us gone
+    outlast_fuser()
     echo.proxy.kill_supervisor()
     echo.proxy.start_again()
     assert ask(port, data(100)) == data(100)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from lib import build, processes
+from lib import build, kernel, processes
 from lib.peers import ask, connect, gets_reset, is_reset, read_exactly, say
 from lib.ports import free_port
 from lib.waiting import wait_for
@@ -203,6 +203,7 @@ def test_a_reload_without_a_file_is_refused(start, service, admin):
     assert "no configuration file" in admin.refused("reload")
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_the_admin_socket_itself_is_reloaded(start, service, admin, directory):
     port, a = free_port(), service()
     rest = f"port {port}\nserver {a.spelt}\n"

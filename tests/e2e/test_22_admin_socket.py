@@ -1,5 +1,7 @@
 """The admin socket itself: who may speak, what is no request, and who is slow."""
+import contextlib
 import os
+import pty
 import random
 import signal
 import socket
@@ -10,7 +12,7 @@ import time
 
 import pytest
 
-from lib import processes
+from lib import kernel, processes
 from lib.admin import CTL, Admin, read_all
 from lib.peers import ask, connect
 from lib.ports import free_port
@@ -24,6 +26,7 @@ def proxy(start, service, admin):
     return proxy
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_the_socket_is_there_while_it_runs_and_no_longer(proxy, admin):
     assert stat.S_ISSOCK(os.stat(admin.path).st_mode)
     proxy.stop()
@@ -145,19 +148,96 @@ def test_clients_that_leave_are_forgotten(proxy, admin):
     wait_for(lambda: len(processes.descriptors(proxy.pid)) == before, "closed descriptors")
 
 
-def test_too_many_clients_wait_and_nobody_else_suffers(proxy, admin):
-    held = [admin.connect() for _ in range(40)]
-    wait_for(lambda: len(processes.descriptors(proxy.pid)) > 32, "many clients")
+PLACES = 32
+
+
+def test_half_requests_make_room_and_nobody_suffers(proxy, admin):
+    held = [admin.connect() for _ in range(PLACES + 8)]
+    for s in held:
+        with contextlib.suppress(BrokenPipeError):  # the oldest may have made room already
+            s.sendall(b"stat")
+    begin = time.monotonic()
+    assert admin.json("status")["pid"] == proxy.pid
+    assert ask(proxy.port, b"x") == b"x"
+    assert time.monotonic() - begin < 5, "that is sooner than they are given up"
+    wait_for(lambda: len(processes.descriptors(proxy.pid)) < 32 + PLACES, "some of them are closed")
+    # the youngest may still say the rest
+    held[-1].sendall(b"us\n")
+    assert held[-1].recv(5) == b"ok 0 "
+    assert held[0].recv(1) == b"", "the oldest has made room"
+    for s in held:
+        s.close()
+
+
+def test_answers_that_are_not_taken_make_no_room_for_each_other(proxy, admin):
+    """Root's: whoever comes then waits."""
+    n = 700  # so long an answer stays in no socket's buffer
+    sockets = [connect(proxy.port) for _ in range(n)]
+    wait_for(lambda: len(admin.connections()) == n, "all to be accepted")
+    deaf = [admin.connect() for _ in range(PLACES)]
+    for s in deaf:
+        s.sendall(b"connections -j\n")
+    for s in deaf:
+        assert s.recv(5, socket.MSG_PEEK) == b"ok 0 "
     with admin.connect() as s:
         s.sendall(b"status\n")
         s.settimeout(0.3)
         with pytest.raises(TimeoutError):
             s.recv(1)
         assert ask(proxy.port, b"x") == b"x"
-        for h in held:
-            h.close()
+        deaf.pop().close()
         s.settimeout(8)
         assert s.recv(5) == b"ok 0 "
+    for s in deaf + sockets:
+        s.close()
+
+
+HALF_REQUESTS = """import socket, sys
+held = []
+while len(held) < int(sys.argv[2]):
+    s = socket.socket(socket.AF_UNIX)
+    s.connect(sys.argv[1])
+    s.sendall(b'stat')
+    held.append(s)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+class HalfRequests:
+    """So many of them by this user, as long as the block runs."""
+
+    def __init__(self, path, n, uid):
+        self.process = subprocess.Popen([sys.executable, "-c", HALF_REQUESTS, path, str(n)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, user=uid, group=uid, extra_groups=[])
+
+    def __enter__(self):
+        return self.process.stdout.readline()
+
+    def __exit__(self, *_):
+        self.process.communicate()
+
+
+SERVICE = 65534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
+@pytest.mark.parametrize("uid", [0, SERVICE])
+def test_the_service_user_cannot_lock_anybody_out(proxy, admin, uid):
+    with HalfRequests(admin.path, 300, SERVICE):
+        begin = time.monotonic()
+        for _ in range(3):
+            done = admin.run("status", user=uid, group=uid, extra_groups=[])
+            assert (done.returncode, done.stderr) == (0, "")
+        assert time.monotonic() - begin < 5
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
+def test_root_does_not_give_way_to_the_service_user(proxy, admin):
+    with HalfRequests(admin.path, PLACES, 0):
+        done = admin.run("status", user=SERVICE, group=SERVICE, extra_groups=[])
+        assert done.returncode == 1 and "too many ask here at once" in done.stderr
+        assert admin.json("status")["pid"] == proxy.pid
 
 
 @pytest.mark.slow
@@ -247,6 +327,86 @@ def test_an_answer_that_cannot_be_written_is_an_error(admin, proxy):
     with open("/dev/full", "w") as full:
         done = subprocess.run([CTL, "-s", admin.path, "status"], stdout=full, stderr=subprocess.PIPE, timeout=20)
     assert done.returncode == 1 and done.stderr
+
+
+SOMEBODY_ELSE = """import os, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+s.listen()
+print(flush=True)
+while True:
+    c, _ = s.accept()
+    if c.recv(100):
+        c.sendall(eval(sys.argv[2]))
+    c.close()
+"""
+
+
+class SomebodyElse:
+    """A server of another kind at this path, run by this user."""
+
+    def __init__(self, path, answer, uid=None):
+        user = {"user": uid, "group": uid, "extra_groups": []} if uid else {}
+        self.process = subprocess.Popen([sys.executable, "-c", SOMEBODY_ELSE, path, repr(answer)], stdout=subprocess.PIPE,
+                                        **user)
+
+    def __enter__(self):
+        return self.process.stdout.readline()
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def on_a_terminal(*argv):
+    """(exit code, what the terminal gets)"""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(argv[0], argv)
+    got = b""
+    try:
+        while chunk := os.read(terminal, 4096):
+            got += chunk
+    except OSError:  # its end
+        pass
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), got
+
+
+EVIL = b"\x1b]0;title\x07 \x9b2J \xc2\x9b31m \xe2\x80\xae fine: \xc3\xbc\n"
+
+
+def test_an_answer_does_not_steer_a_terminal(admin):
+    with SomebodyElse(admin.path, b"ok 0 %d\n" % len(EVIL) + EVIL):
+        assert on_a_terminal(CTL, "-s", admin.path, "status") == (
+            0, b"?]0;title? ?2J ??31m ??? fine: \xc3\xbc\r\n")
+        done = subprocess.run([CTL, "-s", admin.path, "status"], capture_output=True, timeout=20)
+        assert done.stdout == EVIL, "to a file or a program it goes as it came"
+
+
+def test_an_error_does_not_steer_a_terminal(admin):
+    with SomebodyElse(admin.path, b"error " + EVIL):
+        done = subprocess.run([CTL, "-s", admin.path, "status"], capture_output=True, timeout=20)
+        assert done.returncode == 1 and done.stderr == b"tcpproxyctl: ?]0;title? ?2J ??31m ??? fine: \xc3\xbc\n"
+
+
+def test_a_tap_that_brings_no_descriptors(admin):
+    with SomebodyElse(admin.path, b"ok 0 5\nhello"):
+        assert "descriptors" in admin.refused("tap", 1, code=2)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes other users")
+def test_root_asks_only_whom_the_socket_belongs_to(admin, directory):
+    os.chmod(directory.path, 0o777)
+    with SomebodyElse(admin.path, b"ok 0 5\nhello", uid=12345):
+        assert admin.ask("status") == "hello", "who listens there owns it"
+        os.chown(admin.path, SERVICE, SERVICE)
+        assert "user 12345 listens there" in admin.refused("status", code=2)
+        assert admin.run("status", user=12346, group=12346, extra_groups=[]).stdout == "hello", "others have nothing to lose"
+        os.chown(admin.path, 0, 0)
+        admin.refused("status", code=2)
 
 
 def test_somebody_else_behind_the_socket(admin):

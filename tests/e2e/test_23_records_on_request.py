@@ -150,15 +150,16 @@ def test_a_format_of_haproxy(served):
 
 
 def test_every_key_can_be_written(served):
-    keys = ["time", "epoch", "event", "id", "port", "interface", "client", "client-ip", "client-port", "name", "rule",
-            "server", "server-ip", "server-port", "up", "down", "connect", "connect-ms", "duration", "duration-ms", "end"]
+    keys = ["time", "epoch", "event", "id", "service", "port", "interface", "client", "client-ip", "client-port", "name",
+            "rule", "target", "server", "server-ip", "server-port", "up", "down", "connect", "connect-ms", "duration", "duration-ms", "end", "why"]
     port = served('log-format "own ' + "|".join("{%s}" % k for k in keys) + '"')
     assert ask(port, b"x") == b"x"
     values = dict(zip(keys, served.proxy.wait_log("^own (.*)$")[1].split("|"), strict=True))
     assert abs(int(values["epoch"]) - time.time()) < 60 and values["event"] == "close"
     assert values["client"] == f"{values['client-ip']}:{values['client-port']}"
     assert values["server"] == f"{values['server-ip']}:{values['server-port']}"
-    assert values["rule"] == f"-b:{port}" and values["name"] == "-"
+    assert values["rule"] == f"-b:{port}" and values["name"] == values["why"] == "-"
+    assert values["service"] == values["port"] and values["target"] == values["server"]
 
 
 def test_braces_and_per_cent_signs(served):

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from lib.admin import CTL
-from lib.peers import connect, data, is_reset, read_exactly
+from lib.peers import connect, data, gets_reset, is_reset, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -55,18 +55,24 @@ class Terminal:
 
 
 @pytest.fixture
-def top(start, service, admin, directory):
-    """top(): a terminal with a top of an echo's connections."""
+def terminal(admin, directory):
+    """terminal(): one with a top."""
     made = []
 
     def make(*words, **size):
         made.append(Terminal(directory, [CTL, "-s", admin.path, "top", "-d", "0.2", *words], **size))
         return made[-1]
-    make.port = free_port()
-    make.proxy = start("-b", make.port, "-o", admin.option, service().spelt)
     yield make
     for t in made:
         t.close()
+
+
+@pytest.fixture
+def top(terminal, start, service, admin):
+    """top(): a terminal with a top of an echo's connections."""
+    terminal.port = free_port()
+    terminal.proxy = start("-b", terminal.port, "-o", admin.option, service().spelt)
+    return terminal
 
 
 def talk(port, n):
@@ -120,6 +126,33 @@ def test_a_key_ends_the_chosen_connection(top):
         s.sendall(b"x")
         assert s.recv(1) == b"x"
         s.close()
+
+
+def test_servers_that_fail_are_shown(start, service, admin, terminal):
+    port, other, dead = free_port(), free_port(), free_port()
+    start(config=f"{admin.line}port {port} as web\nserver 127.0.0.1:{dead} as w1\n"
+                 f"port {other}\nserver 127.0.0.1:{dead}\n")
+    t = terminal()
+    t.wait("0 connections")
+    assert "failed" not in t.screen()
+    assert gets_reset(port)
+    t.wait(r"^failed: w1 for \d+\.\d(s|ms): Connection refused *$")
+    assert gets_reset(other)
+    t.wait(rf"^failed: w1 for \S+: Connection refused; 127\.0\.0\.1:{dead} for \S+: Connection refused *$")
+    service(port=dead)
+    with talk(port, 10), talk(other, 10):
+        t.wait("^ *[0-9]+ +web +127.0.0.1:[0-9]+ +w1 +relay ")
+        wait_for(lambda: "failed:" not in t.screen(), "that neither is shown any more")
+
+
+def test_connections_of_programs(programs, admin, terminal):
+    pids = programs.proxy.wait_whole()
+    t = terminal()
+    t.wait(f"^ *[0-9]+ +{programs.handled} +127.0.0.9:[0-9]+ .* handler ")
+    t.wait(f"^ *[0-9]+ +{programs.asked} +127.0.0.9:[0-9]+ .* verdict ")
+    programs.grant()
+    t.wait(f"^ *[0-9]+ +{programs.asked} +127.0.0.9:[0-9]+ .* relay ")
+    assert programs.proxy.tree() == pids
 
 
 def test_it_scrolls_and_resizes(top):

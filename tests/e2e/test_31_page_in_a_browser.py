@@ -1,6 +1,7 @@
 """The page as people see it: in Chromium. Skipped where there is none (Debian: chromium-driver, python3-selenium)."""
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -47,11 +48,11 @@ def prefer(browser, scheme):
 class Shown:
     """A proxy, and its page in the browser."""
 
-    def __init__(self, start, service, browser, token=None):
+    def __init__(self, start, service, browser, token=None, more=""):
         self.browser, self.page = browser, Page(token)
         self.port, self.broken, self.server = free_port(), free_port(), service()
         self.proxy = start(config=f"{self.page.line}port {self.port}\nserver {self.server.spelt}\n"
-                                  f"port {self.broken}\nserver 127.0.0.1:{free_port()}\n")
+                                  f"port {self.broken}\nserver 127.0.0.1:{free_port()}\nenv PASSWORD=xyzzy\n{more}")
         self.page.wait_answers()
         browser.get_log("browser")
         browser.get_log("performance")
@@ -181,9 +182,11 @@ def test_steering_with_the_token(start, service, directory, browser):
     client = connect(shown.port)
     shown.wait(lambda: shown.find("unlock").is_displayed(), "the way to steer")
     assert not browser.find_elements(By.CSS_SELECTOR, "#table-services button")
+    shown.wait(lambda: "env PASSWORD=***" in shown.text("config"), "the configuration, without secrets")
     shown.find("unlock").click()
     shown.find("ask-token").send_keys("open sesame")
     shown.find("ask-yes").click()
+    shown.wait(lambda: "env PASSWORD=xyzzy" in shown.text("config"), "the configuration, with them")
     shown.wait(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#table-connections button")) == 1, "a button for it")
     browser.execute_script("document.querySelector('#table-connections button').click()")
     shown.find("ask-yes").click()
@@ -191,6 +194,40 @@ def test_steering_with_the_token(start, service, directory, browser):
     client.settimeout(PATIENCE)
     with pytest.raises(ConnectionResetError):
         client.recv(1)
+
+
+def test_names_and_health(start, service, browser):
+    port, dead = free_port(), free_port()
+    shown = Shown(start, service, browser, more=f"port {port} as mail\nserver 127.0.0.1:{dead} as db1\n")
+
+    def row(table, name):
+        return next((r for r in shown.rows(table) if r[0] == name), None)
+    shown.wait(lambda: row("servers", "db1") and row("servers", "db1")[1] == "not tried yet", "the server by its name")
+    assert row("services", "mail")
+    for _ in range(3):
+        assert gets_reset(port)
+    shown.wait(lambda: re.fullmatch(r"failed \S+ m?s: Connection refused", row("servers", "db1")[1]), "that it fails, and why")
+    # what differs in the client and its id only is one line
+    shown.wait(lambda: ["3", "no server took the connection", "mail", "127.0.0.1", "db1"] in [r[1:] for r in shown.rows("errors")],
+               "the errors by their names")
+    lines = [r for r in shown.rows("errors") if "connecting" in r[2]]
+    assert [r[1:3] for r in lines] == [["3", f"connecting a client to db1 (127.0.0.1:{dead}): Connection refused"]]
+
+
+def test_a_program_with_arguments_can_be_steered(start, service, directory, browser):
+    token = directory.write("token", "open sesame\n", mode=0o600)
+    shown = Shown(start, service, browser, token, more=f'port {free_port()}\nexec /bin/sh -c "read x; echo \\"$x\\""\n')
+    shown.wait(lambda: shown.find("unlock").is_displayed(), "the way to steer")
+    shown.find("unlock").click()
+    shown.find("ask-token").send_keys("open sesame")
+    shown.find("ask-yes").click()
+
+    def row():
+        return next(r for r in shown.browser.find_elements(By.CSS_SELECTOR, "#table-servers tbody tr") if "/bin/sh" in r.text)
+    shown.wait(lambda: "Disable" in row().text, "the buttons")
+    browser.execute_script("arguments[0].click()", row().find_element(By.XPATH, ".//button[text()='Disable']"))
+    shown.find("ask-yes").click()
+    shown.wait(lambda: ["disabled"] == [r[2] for r in shown.rows("servers") if "/bin/sh" in r[0]], "that it is disabled")
 
 
 def test_a_wrong_token_is_forgotten(start, service, directory, browser):
@@ -215,7 +252,7 @@ def test_names_cannot_bring_code(start, service, browser, directory):
     """A text of the configuration is text, whatever stands in it."""
     prefer(browser, "light")
     shown = Shown(start, service, browser)
-    shown.proxy.rewrite(shown.proxy.config + 'env A="<img src=x onerror=document.title=1>"\n')
+    shown.proxy.rewrite(shown.proxy.config + 'log-format "<img src=x onerror=document.title=1>"\n')
     shown.proxy.signal(1)
     shown.wait(lambda: "<img src=x" in shown.text("config"), "the text")
     assert browser.title == "tcpproxy"

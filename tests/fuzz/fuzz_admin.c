@@ -1,12 +1,4 @@
-/*
- * fuzz_admin.c - any bytes as a request to the admin socket: never a crash, and exactly one answer, of the promised form.
- *
- * As a libFuzzer target:
- *   clang -fsanitize=fuzzer,address,undefined -DLIBFUZZER -D_GNU_SOURCE '-DTCPPROXY_VERSION="0"' -Isrc \
- *     tests/fuzz/fuzz_admin.c src/admin/?*.c src/stats/?*.c src/config/lex.c src/event/loop.c src/os/sock.c \
- *     src/base/?*.c -o fuzz_admin
- * Else a program that runs each file of the directories named.
- */
+/* fuzz_admin.c - any bytes as a request to the admin socket: never a crash, and exactly one answer, of the promised form. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,9 +35,14 @@ static void kill_all(void *arg, const struct connection_view *list, size_t n)
 	CHECK(n > 0);
 }
 
-static bool set_standing(void *arg, const char *what, enum admin_standing standing)
+static bool set_admin_state(void *arg, const char *service, const char *what, enum admin_change change, struct buf *why)
 {
-	return strcmp(what, "25") == 0;
+	CHECK(service || what);
+	if (service && what)
+		buf_addf(why, "no %s\nin %s", what, service);
+	else if (strcmp(what ? what : service, "25") != 0)
+		buf_adds(why, "no");
+	return why->len == 0;
 }
 
 static void tap(void *arg, struct admin_client *c, const struct connection_filter *filter)
@@ -55,10 +52,9 @@ static void tap(void *arg, struct admin_client *c, const struct connection_filte
 	admin_answer_fds(c, &fd, 1);
 }
 
-static bool reload(void *arg, struct buf *text)
+static void reload(void *arg, struct admin_client *c)
 {
-	buf_adds(text, "a\nb");
-	return false;
+	admin_error(c, "a\nb");
 }
 
 static void upgrade(void *arg, struct admin_client *c)
@@ -82,15 +78,15 @@ static int explain(void *arg, const char *client, const char *local, struct buf 
 	return strcmp(local, "25") ? -1 : 3;
 }
 
-static const struct admin_world world = {.look = look,
-                                         .kill = kill_all,
-                                         .set_standing = set_standing,
-                                         .tap = tap,
-                                         .reload = reload,
-                                         .upgrade = upgrade,
-                                         .log_level = log_level,
-                                         .set_log_level = set_log_level,
-                                         .explain = explain};
+static const struct admin_ops world = {.look = look,
+                                       .kill = kill_all,
+                                       .set_admin_state = set_admin_state,
+                                       .tap = tap,
+                                       .reload = reload,
+                                       .upgrade = upgrade,
+                                       .log_level = log_level,
+                                       .set_log_level = set_log_level,
+                                       .explain = explain};
 
 /* ---- one request ---- */
 
@@ -129,8 +125,7 @@ static void check_answer(const struct buf *answer, bool whole)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct loop loop;
-	struct admin_setup setup = {
-	    .loop = &loop, .uid = getuid(), .request = admin_obey, .arg = (void *)&world};
+	struct admin_setup setup = {.loop = &loop, .uid = getuid(), .request = admin_dispatch, .arg = (void *)&world};
 	struct admin_server *server;
 	struct sockaddr_un sun;
 	struct buf answer = BUF_INIT;

@@ -1,11 +1,6 @@
 /*
  * fuzz_config.c - any bytes as a configuration: never a crash, and what is accepted prints to a
  * text that parses back to itself, byte for byte, without files and names.
- *
- * As a libFuzzer target:
- *   clang -fsanitize=fuzzer,address,undefined -DLIBFUZZER -D_GNU_SOURCE -Isrc
- *     tests/fuzz/fuzz_config.c src/config/?*.c src/base/{addr,buf,check,mem,text}.c -o fuzz_config
- * Else a program that runs each file of the directories named.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const include_texts[] = {
-    "10.0.0.0/8\nfd00::/8\n", "timeout 5\ninclude 2\n", "server b:1\n", "port 99\n", "\"", "",
+        "10.0.0.0/8\nfd00::/8\n", "timeout 5\ninclude 2\n", "server b:1\n", "port 99\n", "\"", "",
 };
 
 /* A few files, named by their last character. */
@@ -45,16 +40,15 @@ static uint16_t service_port(void *arg, const char *name)
 	return !strcmp(name, "smtp") ? 25 : 0;
 }
 
-static const struct config_world world = {
-    .read_file = read_file,
-    .glob = find_files,
-    .service_port = service_port,
+static const struct config_ops world = {
+        .read_file = read_file,
+        .glob = find_files,
+        .service_port = service_port,
 };
 
 static void try_binds_and_ports(const struct config *c)
 {
-	static const struct interface_address lo = {"lo",
-	                                            {.family = AF_INET, .ip = {127, 0, 0, 1}}};
+	static const struct interface_address lo = {"lo", {.family = AF_INET, .ip = {127, 0, 0, 1}}};
 	struct addr local = lo.addr, *binds;
 	uint16_t *ports;
 	size_t n = config_ports(c, &ports);
@@ -77,8 +71,7 @@ static void try_round_trip(const struct config *c)
 	CHECK(again);
 	CHECK(again->n_sections == c->n_sections);
 	config_print(again, &second);
-	CHECK(first.len == second.len &&
-	      !memcmp(first.s ? first.s : "", second.s ? second.s : "", first.len));
+	CHECK(first.len == second.len && !memcmp(first.s ? first.s : "", second.s ? second.s : "", first.len));
 	config_free(again);
 	buf_release(&first);
 	buf_release(&second);

@@ -3,21 +3,27 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "base/mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* In memory that ends where the input ends, so that a sanitizer sees who reads on. */
 static void run_file(const char *path)
 {
-	static uint8_t data[1 << 20];
+	static uint8_t room[1 << 20];
 	FILE *f = fopen(path, "re");
+	uint8_t *data;
 	size_t n;
 
 	if (!f)
 		return;
-	n = fread(data, 1, sizeof(data), f);
+	n = fread(room, 1, sizeof(room), f);
 	fclose(f);
+	data = mem_alloc(n);
+	memcpy(data, room, n);
 	LLVMFuzzerTestOneInput(data, n);
+	free(data);
 }
 
 int main(int argc, char **argv)

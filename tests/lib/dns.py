@@ -23,14 +23,16 @@ def _decode(message, at):
 
 class NameServer:
     """`add("mail.test", "127.0.0.1")` for both ways; `addresses`, `reverse` and `failing` may be changed at any
-    time. A name that is not there does not exist; one in `silent` gets no answer at all."""
+    time. A name that is not there does not exist; one in `silent` gets no answer at all; `late[name, A]` is after
+    how many seconds a question is answered, None for never."""
 
-    def __init__(self):
+    def __init__(self, address="127.0.0.1", port=0):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
-        self.spelt = "127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.socket.bind((address, port))
+        self.address = address
+        self.spelt = "%s:%d" % self.socket.getsockname()
         self.addresses, self.reverse = {}, {}
-        self.failing, self.silent = set(), set()
+        self.failing, self.silent, self.late = set(), set(), {}
         self.ttl = 1
         self.asked = []  # (time, name, type)
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -58,15 +60,22 @@ class NameServer:
         name, at = _decode(message, 12)
         kind, _ = struct.unpack("!HH", message[at:at + 4])
         self.asked.append((time.monotonic(), name, kind))
-        if name in self.silent:
-            return None
+        delay = self.late.get((name, kind), 0)
+        if name in self.silent or delay is None:
+            return None, 0
         answers = None if name in self.failing else self._answers(name, kind)
         code = SERVFAIL if name in self.failing else NXDOMAIN if answers is None else NOERROR
         answers = answers or []
         reply = struct.pack("!6H", ident, 0x8580 | code, 1, len(answers), 0, 0) + message[12:at + 4]
         for octets in answers:
             reply += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.ttl, len(octets)) + octets
-        return reply
+        return reply, delay
+
+    def _send(self, reply, peer):
+        try:
+            self.socket.sendto(reply, peer)
+        except OSError:
+            pass  # the test is over
 
     def _run(self):
         while True:
@@ -76,9 +85,11 @@ class NameServer:
                 return
             if not message:
                 return
-            reply = self._reply(message)
-            if reply:
-                self.socket.sendto(reply, peer)
+            reply, delay = self._reply(message)
+            if reply and delay:
+                threading.Timer(delay, self._send, (reply, peer)).start()
+            elif reply:
+                self._send(reply, peer)
 
     def __enter__(self):
         self.thread.start()

@@ -15,9 +15,9 @@ class Page:
         self.option = f"admin 127.0.0.1:{self.port}" + (f" token={token_file}" if token_file else "")
         self.line = self.option + "\n"
 
-    def ask(self, path, method="GET", body=None, headers=None, timeout=PATIENCE):
+    def ask(self, path, method="GET", body=None, headers=None, timeout=PATIENCE, address="127.0.0.1"):
         """(status, headers, text)"""
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        c = http.client.HTTPConnection(address, self.port, timeout=timeout)
         try:
             c.request(method, path, body=body, headers=headers or {})
             r = c.getresponse()

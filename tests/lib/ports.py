@@ -5,6 +5,7 @@ import socket
 import tempfile
 
 FIRST, LAST = 10000, 31999  # below the range of ephemeral ports
+FIRST_LOW, LAST_LOW = 800, 1023  # root's, and hardly anybody's
 _COUNTER = os.path.join(tempfile.gettempdir(), f"tcpproxy-tests-ports.{os.getuid()}")
 
 
@@ -20,15 +21,15 @@ def _bindable(port):
     return True
 
 
-def free_ports(n):
+def _next(n, first, last, counter):
     """The first of `n` ports in a row. A counter in a locked file keeps parallel runs apart."""
-    with open(_COUNTER, "a+") as f:
+    with open(counter, "a+") as f:
         fcntl.flock(f, fcntl.LOCK_EX)
         f.seek(0)
-        port = int(f.read() or FIRST)
+        port = int(f.read() or first)
         while True:
-            if port + n > LAST:
-                port = FIRST
+            if port + n > last:
+                port = first
             if all(_bindable(p) for p in range(port, port + n)):
                 break
             port += 1
@@ -38,8 +39,17 @@ def free_ports(n):
         return port
 
 
+def free_ports(n):
+    return _next(n, FIRST, LAST, _COUNTER)
+
+
 def free_port():
     return free_ports(1)
+
+
+def free_low_port():
+    """One that only root, or a capability, may bind."""
+    return _next(1, FIRST_LOW, LAST_LOW, _COUNTER + ".low")
 
 
 def _address(text):

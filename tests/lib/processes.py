@@ -1,5 +1,9 @@
-"""Looking at processes through /proc."""
+"""Looking at processes through /proc, and stopping them for a while."""
+import contextlib
 import os
+import signal
+
+from .waiting import wait_for
 
 
 def pids():
@@ -79,6 +83,22 @@ def memory(pid):
     return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE") if fields else 0
 
 
+def terminal(pid):
+    """The number of its controlling terminal; 0: none."""
+    return int(_read(pid, "stat").rpartition(b")")[2].split()[4])
+
+
 def cpu_seconds(pid):
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    """SIGSTOP, and SIGCONT at the end of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for(lambda: status(pid).get("State", "T").startswith("T"), f"process {pid} is stopped")
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -17,13 +17,13 @@ STOPS_WITHIN = 4.0  # seconds, by the manual: test_08 measures it; elsewhere a b
 
 
 class Directory:
-    """A directory that the service user may read, with a `tcpproxy` of its own in it: whoever runs that
-    program belongs to this test."""
+    """A directory that the service user may read, with a `tcpproxy` of its own in it, under any name: whoever runs
+    that program belongs to this test."""
 
-    def __init__(self):
+    def __init__(self, name="tcpproxy"):
         self.path = tempfile.mkdtemp(prefix="tcpproxy-test-")
         os.chmod(self.path, 0o755)
-        self.program = self / "tcpproxy"
+        self.program = self / name
         try:
             os.link(BINARY, self.program)
         except OSError:
@@ -61,6 +61,13 @@ class Directory:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+PIDFDS = 7  # in the table that a trio shares: each of the three watches both others, and all of them the supervisor
+
+
+def watched(worker):
+    return sum("pidfd" in leads_to for leads_to in processes.descriptors(worker).values()) >= PIDFDS
+
+
 class Proxy:
     """A tcpproxy that serves. `config` is the text of its file; `argv` what else it is told."""
 
@@ -80,6 +87,7 @@ class Proxy:
         self._run()
         self.born = {}
         self.casualties = False
+        self.planted = any(name.endswith("_SPINS") for name in env or ())
         told = re.search(r"^\s*workers (\d+)", "\n".join([self.config, *self.argv]), re.M)
         self.trios = int(told[1]) if told else len(os.sched_getaffinity(0))
         if wait:
@@ -97,6 +105,9 @@ class Proxy:
     def start_again(self):
         """The same command once more, after its supervisor was killed."""
         self._run()
+        # those of before are still there: it has taken them over when it has a spawner of its own
+        wait_for(lambda: self.process.poll() is not None or
+                 any(processes.parent(pid) == self.pid for pid in self.role("spawner")), f"it serves:\n{self.log()}")
         self.wait_whole()
 
     # -- what it is told, what it says
@@ -178,7 +189,7 @@ class Proxy:
         counts = {title: len(p) for title, p in tree.items()}
         if counts.get(FILES) == 1:
             del counts[FILES]
-        return tree if counts == wanted else None
+        return tree if counts == wanted and all(map(watched, self.workers())) else None
 
     def wait_whole(self, timeout=PATIENCE):
         return wait_for(self.whole, f"a complete process tree, not {self.tree()}\n{self.log()}", timeout)
@@ -216,7 +227,7 @@ class Proxy:
         wait_for(lambda: not self.pids(), f"no process left, but there are {self.tree()}", timeout)
 
     def stop(self):
-        """TERM: exit code 0, no process left, and nobody died meanwhile."""
+        """TERM: exit code 0, no process left, and nobody died or span meanwhile."""
         if self.process.poll() is None:
             if self.born and not self.casualties:
                 wait_for(lambda: self.tree() == self.born, f"processes were replaced:\n{self.log()}", 2)
@@ -224,6 +235,7 @@ class Proxy:
         code = self.wait_exit()
         self.wait_gone()
         assert code == 0, f"exit code {code}:\n{self.log()}"
+        assert self.planted or "a fault of this program" not in self.log(), self.log()
         self._stderr.close()
 
     def kill(self):

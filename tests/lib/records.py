@@ -2,10 +2,13 @@
 import json
 import re
 
-KEYS = ["id", "port", "interface", "client", "name", "rule", "server", "up", "down", "connect", "duration", "end"]
+KEYS = ["id", "service", "port", "interface", "client", "name", "rule", "target", "server", "up", "down", "connect",
+        "duration", "end", "why"]
+IF_ANY = ("service", "name", "why")  # left out of text if there is nothing to say
 ENDS = ["client-fin", "server-fin", "client-reset", "server-reset", "denied", "connect-failed", "connect-timeout",
         "unresolved", "idle-timeout", "half-close-timeout", "limit", "killed", "stopped", "handler-exit", "poisoned",
         "lost"]
+WHYS = ["deny", "no-allow", "acp", "disabled", "max-connections", "max-connections-per-client", "server-max"]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(?:[+-]\d\d:\d\d|Z)"
 _PAIR = re.compile(r'([a-z]+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)')  # a value with a space is quoted
 _TEXT = re.compile(rf"({TIME}) (open|close|interval) (id=.*)$")
@@ -42,8 +45,9 @@ def parse_json(line):
 
 
 def parse(text):
+    """Of a log that is being written: its last line may be a part of one."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n")[:-1]:
         record = parse_json(line) if line.startswith("{") else parse_text(line)
         if record:
             found.append(record)

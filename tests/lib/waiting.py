@@ -19,6 +19,12 @@ def wait_for(condition, what, timeout=PATIENCE):
         pause = min(pause * 1.5, 0.05)
 
 
+def outlast_fuser():
+    """Members of a trio that die within a second of each other, or of the supervisor, mean that somebody wants all of them gone, as
+    `fuser -k` does (takeover/keeper.h). Here time itself is the state."""
+    time.sleep(1.2)
+
+
 def stays(condition, what, seconds):
     """The opposite: `condition` must hold all the time for `seconds`. For what must not happen."""
     deadline = time.monotonic() + seconds

@@ -158,13 +158,14 @@ def test_the_reserved_ones_are_those_that_say_not_yet():
 
 # ---- the log ----
 
-def test_every_end_of_a_record_is_explained():
+def test_every_end_of_a_record_and_every_reason_is_explained():
     text = (ROOT / "src/base/record.c").read_text()
     ends = set(re.findall(r'\[END_[A-Z_]+\] = "([a-z-]+)"', text)) - {"-"}
+    whys = set(re.findall(r'\[WHY_[A-Z_]+\] = "([a-z-]+)"', text))
     keys = re.findall(r'field_\w+\(&f, "([a-z]+)"', text)
     explained = {m for i in items(section("tcpproxy.8", "LOG")) for m in re.findall(r"^Cm ([a-z-]+)", i)}
-    assert len(ends) > 10
-    assert explained == ends | set(keys) | {"time", "event"}
+    assert len(ends) > 10 and len(whys) > 5
+    assert explained == ends | whys | set(keys) | {"time", "event"}
 
 
 # ---- the pages themselves ----

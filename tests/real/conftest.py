@@ -47,7 +47,7 @@ def proxy(start, folder):
         pytest.fail(f"{servers.TCPPROXY} is not built")
     running = []
 
-    def start_proxy(*args, config=None, host="127.0.0.1"):
+    def start_proxy(*args, config=None):
         port = servers.free_port()
         name = f"tcpproxy-{len(running)}"
         if config is None:
@@ -56,7 +56,7 @@ def proxy(start, folder):
             file = folder / f"{name}.conf"
             file.write_text(config.replace("{port}", str(port)))
             args = ["-f", file, *args]
-        program = start(name, [servers.TCPPROXY, *args]).wait_port(port, host)
+        program = start(name, [servers.TCPPROXY, *args]).wait_port(port)
         running.append(program)
         return port
 

@@ -58,25 +58,25 @@ def wait_for(condition, what, patience=PATIENCE):
         time.sleep(POLL)
 
 
-def answers(port, host="127.0.0.1"):
-    try:
-        socket.create_connection((host, port), timeout=PATIENCE).close()
-        return True
-    except ConnectionResetError:  # it was accepted, but behind it nobody listens
-        return True
-    except ConnectionRefusedError:
-        return False
+def listens(port):
+    """Whether somebody listens at this port, on any address; who would call to find out would be a client, in the log, too."""
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            _, local, _, state, *_ = line.split()
+            if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
 
 
-def session(leader):
-    """The processes of a session that are left."""
-    left = []
+def members(folder):
+    """{pid: title} of the processes of a tcpproxy that was started in this folder: each is a session of its own."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, *more = (entry / "stat").read_text().rpartition(") ")[2].split()
-            if int(more[2]) == leader and state not in "ZX":
-                left.append(int(entry.name))
-    return left
+            title = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            if title.startswith("tcpproxy: ") and os.readlink(entry / "cwd") == str(folder):
+                found[int(entry.name)] = title
+    return found
 
 
 class Program:
@@ -84,6 +84,7 @@ class Program:
 
     def __init__(self, name, argv, folder, env=None):
         self.name = name
+        self.folder = folder
         self.log = folder / f"{name}.log"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen([str(a) for a in argv], stdin=subprocess.DEVNULL, stdout=log,
@@ -101,11 +102,11 @@ class Program:
         """Whether it has ended; it stays a zombie until stop(), so its id is nobody else's."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def wait_port(self, port, host="127.0.0.1"):
+    def wait_port(self, port):
         def ready():
             assert not self.ended(), f"{self.name} ended:\n{self.output()}"
-            return answers(port, host)
-        wait_for(ready, f"{self.name} listens on {host}:{port}")
+            return listens(port)
+        wait_for(ready, f"{self.name} listens on {port}")
         return self
 
     def stop(self):

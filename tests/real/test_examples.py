@@ -79,7 +79,7 @@ def test_demo(demo):
     assert talk.stdout.startswith(b"Hello 127.0.0.1,") and talk.stdout.endswith(b"Good day, Ada!\n")
     os.killpg(process.pid, signal.SIGTERM)
     process.wait(5)
-    assert not any(servers.answers(p) for p in (port, http, handler))
+    assert not any(servers.listens(p) for p in (port, http, handler))
 
 
 def test_demo_names_the_port_in_use(start):

@@ -2,23 +2,9 @@
 
 import os
 import subprocess
-from pathlib import Path
 
 import servers
 from servers import TCPPROXY, command
-
-
-def session(leader):
-    """Processes of the session that still run."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, sid = entry.read_text().rpartition(") ")[2].split()[:4]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(sid) == leader and state != "Z":
-            found.append(int(entry.parent.name))
-    return found
 
 
 def test_fuser(start, folder):
@@ -29,7 +15,8 @@ def test_fuser(start, folder):
     listed = subprocess.run([TCPPROXY, "-z", "-f", rules], capture_output=True, text=True, check=True, timeout=10)
     ports = listed.stdout.split()
     assert ports == [str(p) for p in sorted((first, second))]
+    servers.wait_for(lambda: len(servers.members(folder)) > 5, "they are all there")
     subprocess.run([command("fuser"), "-k", "-n", "tcp", *ports], capture_output=True, check=True, timeout=10)
-    servers.wait_for(lambda: not session(program.pid), "every process ends")
-    assert not servers.answers(first) and not servers.answers(second)
+    servers.wait_for(lambda: not servers.members(folder), "every process ends")
+    assert not servers.listens(first) and not servers.listens(second)
     assert os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

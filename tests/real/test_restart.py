@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import re
 import signal
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from manager import CONFIG, answers, main_pid, workers
+from manager import CONFIG, UNITS, answers, main_pid, workers
 from servers import wait_for
 
 STOPS_WITHIN = 4.0
@@ -370,3 +371,58 @@ def test_what_takes_effect_at_the_next_start(service, what, now):
             status = service.run("cat", f"/proc/{pid}/status").stdout
             assert re.search(r"^Uid:\s+(\d+)", status, re.M)[1] == user
     wait_for(lambda: len(set(records(service, "client-fin"))) == 21, "every record, once")
+
+
+
+def cpu_seconds(machine):
+    """Of each process of the service."""
+    def ticks(pid):
+        fields = machine.run("cat", f"/proc/{pid}/stat", check=False).stdout.rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12]) if fields else 0
+    return {pid: ticks(pid) / 100 for pid in machine.processes()}
+
+
+UNIX = "admin unix:/run/tcpproxy/admin.sock\n"
+ADMIN_LINES = {"none": "", "unix": UNIX, "page": "admin 127.0.0.1:9090\n", "both": UNIX + "admin 127.0.0.1:9090\n",
+               "token": UNIX + "admin 127.0.0.1:9090 token=/etc/tcpproxy.token\n", "two pages": "admin 127.0.0.1:9090\nadmin [::1]:9090\n"}
+RESTARTS = int(os.environ.get("RESTARTS", "3"))  # make test-long: 50, of each kind
+HARDENED = (UNITS / "hardening.conf").read_text()
+KINDS = ([(d, name) for d in ("", HARDENED) for name in ADMIN_LINES] if RESTARTS > 3 else
+         [("", "page"), ("", "both"), (HARDENED, "token")])
+
+
+@pytest.mark.parametrize("drop_in, lines", KINDS, indirect=["drop_in"],
+                         ids=[f"{'hardened' if d else 'plain'}-{name}" for d, name in KINDS])
+def test_restarts_with_every_admin_line(drop_in, service, lines):
+    """Their addresses are free again when the next supervisor comes; no connection notices, none is refused, and nobody spins over
+    those who have gone. After a start that failed a good one goes on."""
+    config = CONFIG.replace("log stderr\n", "log stderr\n" + ADMIN_LINES[lines])
+    service.etc("tcpproxy.token", "secret\n")
+    service.etc("tcpproxy.conf", config)
+    service.systemctl("restart", "tcpproxy")
+    stream, visitors = Stream(service.connect(8080)), Visitors(service)
+    for i in range(RESTARTS):
+        service.systemctl("restart", "tcpproxy")
+        assert service.show("tcpproxy", "Result") == "success"
+        if i % 10 == 1:
+            service.systemctl("reload", "tcpproxy")
+        if i % 10 == 2:
+            service.etc("tcpproxy.conf", config + "sever x\n")
+            assert service.systemctl("restart", "tcpproxy", check=False).returncode != 0
+            service.etc("tcpproxy.conf", config)
+            service.systemctl("start", "tcpproxy")
+    visitors.finish()
+    stream.finish()
+    if "9090" in config:
+        with service.connect(9090) as page:
+            page.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            assert page.recv(64).startswith(b"HTTP/1.")
+    assert "a fault of this program" not in service.log() and "is replaced" not in service.log()
+
+    def quiet():  # once all are the new program
+        before = cpu_seconds(service)
+        threading.Event().wait(1)
+        return max(seconds - before.get(pid, seconds) for pid, seconds in cpu_seconds(service).items()) <= 0.01
+    wait_for(quiet, "none takes more than 1 % of a core")
+    service.systemctl("stop", "tcpproxy")
+    wait_for(lambda: service.processes() == {}, "nothing is left", STOPS_WITHIN)

@@ -89,6 +89,34 @@ def test_reload_that_fails(service):
         assert answers(c, b"still there")
 
 
+@pytest.fixture
+def minimal(service):
+    """Debian without the packages that are not always there: whoever executes one of their programs is refused."""
+    packages = ["procps", "psmisc"]
+    files = subprocess.run(["dpkg", "--listfiles", *packages], capture_output=True, text=True).stdout.split()
+    programs = [f for f in files if re.match("(/usr)?/s?bin/.", f)]
+    if not programs:
+        pytest.skip(f"{' and '.join(packages)} are not installed as packages")
+    for path in programs:
+        service.run("mount", "--bind", "/dev/null", path)
+    yield service
+    for path in programs:
+        service.run("umount", path)
+
+
+def test_the_unit_needs_no_package_but_systemd(minimal):
+    assert minimal.run("kill", "--version", check=False).returncode != 0
+    with minimal.connect(8080) as c:
+        assert answers(c, b"before")
+        minimal.etc("tcpproxy.conf", CONFIG + "port 8081\nserver 127.0.0.1:9000\n")
+        minimal.systemctl("reload", "tcpproxy")
+        wait_for(lambda: minimal.show("tcpproxy", "StatusText").startswith("services: 2,"), "both are served")
+        minimal.systemctl("restart", "tcpproxy")
+        assert answers(c, b"after")
+    minimal.systemctl("stop", "tcpproxy")
+    assert minimal.processes() == {}
+
+
 def test_killed_supervisor(service):
     """systemd starts another one, which takes over the workers with their connections."""
     with service.connect(8080) as c:
@@ -123,6 +151,23 @@ def test_a_supervisor_that_cannot_be_started_again(service):
         wait_for(lambda: service.show("tcpproxy", "ActiveState") == "failed", "given up")
         service.systemctl("kill", "--kill-who=all", "--signal=KILL", "tcpproxy")
         wait_for(lambda: service.processes() == {}, "all have ended")
+
+
+def test_a_worker_that_does_not_answer_its_next_supervisor(service):
+    """systemd tries until it does: nothing is lost meanwhile, and nobody else takes its port."""
+    with service.connect(8080) as c:
+        assert answers(c, b"before")
+        pid, serving = main_pid(service), workers(service)
+        for worker in serving:
+            service.kill(signal.SIGSTOP, worker)
+        service.kill(signal.SIGKILL, pid)
+        service.wait_log("does not answer")
+        for worker in serving:
+            service.kill(signal.SIGCONT, worker)
+        service.wait_log("took over 2 workers")
+        wait_for(lambda: service.show("tcpproxy", "ActiveState") == "active", "active again")
+        assert workers(service) == serving
+        assert answers(c, b"after")
 
 
 def test_upgrade(service):
@@ -346,7 +391,7 @@ def test_a_manager_that_keeps_nothing(start, folder, told, reads):
             assert said[2] == {"FDSTORE": "1", "FDNAME": "lifeline", "FDPOLL": "0"}
         assert proxy.process.wait(STOPS_WITHIN) == 0
         assert time.monotonic() - begin < STOPS_WITHIN
-        assert servers.session(proxy.pid) == []
+        assert servers.members(proxy.folder) == {}
 
 
 @pytest.mark.parametrize("whose", ["ours", "anybody's"])

@@ -32,14 +32,7 @@ class Front:
         self.upgrades = self.reloads = 0
 
     def workers(self):
-        found = {}
-        for pid in servers.session(self.program.pid):
-            try:
-                title = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-            except OSError:
-                continue
-            if title.startswith("tcpproxy: worker"):
-                found[title] = pid
+        found = {title: pid for pid, title in servers.members(self.program.folder).items() if title.startswith("tcpproxy: worker")}
         return found if len(found) == 2 else None
 
     def kill(self):

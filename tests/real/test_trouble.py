@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import servers
 from clients import curl, digest, run, some_file
@@ -39,16 +38,7 @@ def test_http_load_during_reloads(start, folder, proxy):
 
 
 def workers(proxy):
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            title = (entry / "cmdline").read_text()
-            session = int((entry / "stat").read_text().rpartition(") ")[2].split()[3])
-        except OSError:
-            continue
-        if session == proxy.pid and title.startswith("tcpproxy: worker"):
-            found.append(int(entry.name))
-    return found
+    return [pid for pid, title in servers.members(proxy.folder).items() if title.startswith("tcpproxy: worker")]
 
 
 def kill_workers(proxy):

@@ -325,8 +325,7 @@ static void strike_at_birth(int trio)
 	killed++;
 	while (!child && now_s() - begin < 1)
 		for (int i = 0; i < 2 && !child; i++) {
-			if (k[i] == victim || waitpid(k[i], &status, WNOHANG | __WALL) != k[i] ||
-			    !WIFSTOPPED(status))
+			if (k[i] == victim || waitpid(k[i], &status, WNOHANG | __WALL) != k[i] || !WIFSTOPPED(status))
 				continue;
 			if (status >> 8 == (SIGTRAP | PTRACE_EVENT_FORK << 8)) {
 				ptrace(PTRACE_GETEVENTMSG, k[i], 0, &child_id);
@@ -526,7 +525,8 @@ int main(int argc, char **argv)
 		strike(argv[2][dice(strlen(argv[2]))]);
 	}
 	wait_whole();
-	printf("killed %lu: workers %lu keepers %lu spawners %lu supervisors %lu; at a system call %lu, %lu of them newly "
+	printf("killed %lu: workers %lu keepers %lu spawners %lu supervisors %lu; at a system call %lu, %lu of them "
+	       "newly "
 	       "born; in an upgrade %lu; reloads %lu upgrades %lu\n",
 	       killed, workers, keepers, spawners, supervisors, traced, born, inside, reloads, upgrades);
 	return 0;

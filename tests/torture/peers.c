@@ -52,13 +52,13 @@ struct side {
 	int64_t write_pause, read_pause; /* us after each; only the first hundred times */
 	int64_t next_write, next_read;
 	int pauses;
-	uint64_t turn;      /* ping-pong: so many bytes at a time; 0: not */
-	bool write_last;    /* sends only when it has seen the other's end */
-	bool end_last;      /* sends its FIN only then */
-	bool resets;        /* ends with a reset, when all it sent was acknowledged */
-	bool early;         /* without having read what the other sends */
+	uint64_t turn;   /* ping-pong: so many bytes at a time; 0: not */
+	bool write_last; /* sends only when it has seen the other's end */
+	bool end_last;   /* sends its FIN only then */
+	bool resets;     /* ends with a reset, when all it sent was acknowledged */
+	bool early;      /* without having read what the other sends */
 	bool may_be_reset;
-	char banner[24];    /* comes before the other's stream */
+	char banner[24]; /* comes before the other's stream */
 	bool fin_sent, ended, told, done;
 	uint32_t interest;
 };
@@ -267,13 +267,12 @@ static void fail(struct slot *slot, enum who who, const char *why)
 
 	printf("FAIL at %.3f connection %llu (%s, port %u, %s; client %s sent %llu/%llu got %llu/%llu%s; server sent "
 	       "%llu/%llu got %llu/%llu%s%s): %s: %s\n",
-	       (double)wall_us() / 1e6, (unsigned long long)slot->number, slot->what, slot->port,
-	       names[slot->kind], slot->local,
-	       (unsigned long long)c->out, (unsigned long long)c->out_total, (unsigned long long)c->in,
+	       (double)wall_us() / 1e6, (unsigned long long)slot->number, slot->what, slot->port, names[slot->kind],
+	       slot->local, (unsigned long long)c->out, (unsigned long long)c->out_total, (unsigned long long)c->in,
 	       (unsigned long long)c->in_total, c->ended ? " ended" : "", (unsigned long long)s->out,
-	       (unsigned long long)s->out_total, (unsigned long long)s->in,
-	       (unsigned long long)s->in_total, s->ended ? " ended" : "",
-	       s->fd < 0 && !s->done ? ", not connected" : "", who == CLIENT ? "client" : "server", why);
+	       (unsigned long long)s->out_total, (unsigned long long)s->in, (unsigned long long)s->in_total,
+	       s->ended ? " ended" : "", s->fd < 0 && !s->done ? ", not connected" : "",
+	       who == CLIENT ? "client" : "server", why);
 	fflush(stdout);
 	failures++;
 	drop(&slot->side[CLIENT]);
@@ -308,8 +307,7 @@ static void side_done(struct side *s)
 	printf("conn %s %u %lld %lld %s\n", slot->local, slot->port,
 	       d->early || slot->denied ? -1LL : (long long)c->out_total,
 	       /* of a program's bytes, those are recorded that were acknowledged when it ended */
-	       c->early || slot->denied || slot->kind == EXEC ? -1LL : (long long)d->out_total,
-	       expected_end(slot));
+	       c->early || slot->denied || slot->kind == EXEC ? -1LL : (long long)d->out_total, expected_end(slot));
 	octets += c->in + d->in;
 	slot_over(slot);
 }
@@ -476,8 +474,7 @@ static int64_t side_wants(struct side *s, int64_t now)
 	if (want != s->interest) {
 		struct epoll_event ev = {.events = want, .data.ptr = s};
 
-		epoll_ctl(epfd, !want ? EPOLL_CTL_DEL : s->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
-			  s->fd, &ev);
+		epoll_ctl(epfd, !want ? EPOLL_CTL_DEL : s->interest ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, s->fd, &ev);
 		s->interest = want;
 	}
 	return next;
@@ -530,8 +527,7 @@ static void listen_for(struct slot *slot)
 	}
 	if (slot->kind == UNIX)
 		chmod(slot->target, 0777);
-	epoll_ctl(epfd, EPOLL_CTL_ADD, slot->listener,
-		  &(struct epoll_event){.events = EPOLLIN, .data.ptr = slot});
+	epoll_ctl(epfd, EPOLL_CTL_ADD, slot->listener, &(struct epoll_event){.events = EPOLLIN, .data.ptr = slot});
 }
 
 static void name_client(struct slot *slot)
@@ -543,12 +539,12 @@ static void name_client(struct slot *slot)
 	getsockname(slot->side[CLIENT].fd, (struct sockaddr *)&sa, &len);
 	if (sa.ss_family == AF_INET6)
 		snprintf(slot->local, sizeof(slot->local), "[%s]:%u",
-			 inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&sa)->sin6_addr, text, sizeof(text)),
-			 ntohs(((struct sockaddr_in6 *)&sa)->sin6_port));
+		         inet_ntop(AF_INET6, &((struct sockaddr_in6 *)&sa)->sin6_addr, text, sizeof(text)),
+		         ntohs(((struct sockaddr_in6 *)&sa)->sin6_port));
 	else
 		snprintf(slot->local, sizeof(slot->local), "%s:%u",
-			 inet_ntop(AF_INET, &((struct sockaddr_in *)&sa)->sin_addr, text, sizeof(text)),
-			 ntohs(((struct sockaddr_in *)&sa)->sin_port));
+		         inet_ntop(AF_INET, &((struct sockaddr_in *)&sa)->sin_addr, text, sizeof(text)),
+		         ntohs(((struct sockaddr_in *)&sa)->sin_port));
 }
 
 static void begin(struct slot *slot)
@@ -661,10 +657,10 @@ static void parse_slot(struct slot *slot, char *word)
 		exit(2);
 	}
 	slot->kind = !strcmp(kind, "unix")   ? UNIX
-		     : !strcmp(kind, "tcp6") ? TCP6
-		     : !strcmp(kind, "exec") ? EXEC
-		     : !strcmp(kind, "acp")  ? ACP
-					     : TCP4;
+	             : !strcmp(kind, "tcp6") ? TCP6
+	             : !strcmp(kind, "exec") ? EXEC
+	             : !strcmp(kind, "acp")  ? ACP
+	                                     : TCP4;
 	slot->port = (uint16_t)atoi(port);
 	strcpy(slot->target, target);
 	slot->side[CLIENT].fd = slot->side[SERVER].fd = -1;

@@ -9,13 +9,12 @@
 #include "os/proc.h"
 
 /* In the child: ends it with the line as its message. */
-#define EXPECT(condition)                                                                          \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition,       \
-			        errno);                                                            \
-			_exit(1);                                                                  \
-		}                                                                                  \
+#define EXPECT(condition)                                                                            \
+	do {                                                                                         \
+		if (!(condition)) {                                                                  \
+			dprintf(2, "%s:%d: %s (errno %d)\n", __FILE__, __LINE__, #condition, errno); \
+			_exit(1);                                                                    \
+		}                                                                                    \
 	} while (0)
 
 /* Runs fn in a child that has nothing open but 0, 1 and 2; fails the test if it does not end well. */

@@ -49,45 +49,44 @@ static void addresses_are_parsed_and_printed(void **state)
 	assert_printed("[::1]", "::1");
 	assert_printed("2001:DB8:0:0::1", "2001:db8::1");
 	assert_printed("1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8");
-	assert_printed("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255",
-	               "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+	assert_printed("ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
 }
 
 static void what_is_no_address_is_refused(void **state)
 {
 	static const char *const bad[] = {
-	    "",
-	    "a",
-	    "1.2.3",
-	    "1.2.3.4.5",
-	    "256.1.1.1",
-	    "1.2.3.4 ",
-	    " 1.2.3.4",
-	    "01.2.3.4",
-	    "1.2.3.4:80",
-	    "[1.2.3.4]",
-	    "[::1",
-	    "::1]",
-	    "[]",
-	    "[",
-	    "]",
-	    ":",
-	    ":::",
-	    "1::2::3",
-	    "g::",
-	    "12345::",
-	    "::1/64",
-	    "fe80::1%",
-	    "fe80::1%0",
-	    "fe80::1%nosuchif",
-	    "%1",
-	    "fe80::1%1x",
-	    "fe80::1%-1",
-	    "localhost",
-	    "[::1]:80",
-	    "fe80::1%4294967297",
-	    "1:2:3:4:5:6:7:8:9",
-	    "11111:22222:33333:44444:55555:66666:77777:88888:99999:aaaaa",
+	        "",
+	        "a",
+	        "1.2.3",
+	        "1.2.3.4.5",
+	        "256.1.1.1",
+	        "1.2.3.4 ",
+	        " 1.2.3.4",
+	        "01.2.3.4",
+	        "1.2.3.4:80",
+	        "[1.2.3.4]",
+	        "[::1",
+	        "::1]",
+	        "[]",
+	        "[",
+	        "]",
+	        ":",
+	        ":::",
+	        "1::2::3",
+	        "g::",
+	        "12345::",
+	        "::1/64",
+	        "fe80::1%",
+	        "fe80::1%0",
+	        "fe80::1%nosuchif",
+	        "%1",
+	        "fe80::1%1x",
+	        "fe80::1%-1",
+	        "localhost",
+	        "[::1]:80",
+	        "fe80::1%4294967297",
+	        "1:2:3:4:5:6:7:8:9",
+	        "11111:22222:33333:44444:55555:66666:77777:88888:99999:aaaaa",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -128,6 +127,50 @@ static void scopes_are_kept_where_they_mean_something(void **state)
 	assert_int_equal(parsed("::ffff:1.2.3.4%lo").scope, 0);
 }
 
+static void assert_zone(const char *text, const char *zone, uint32_t scope, const char *wanted)
+{
+	char got[ADDR_ZONE_MAX], buf[ADDR_TEXT_MAX];
+	struct addr a;
+	struct cidr c;
+
+	assert_true(addr_parse_zone(text, &a, got));
+	assert_string_equal(got, zone);
+	assert_int_equal(a.scope, scope);
+	assert_string_equal(addr_format_zone(&a, got, buf), wanted);
+	assert_true(cidr_parse_zone(text, &c, got));
+	assert_string_equal(got, zone);
+	assert_string_equal(cidr_format_zone(&c, got, buf), wanted);
+}
+
+/* What is kept keeps the name: the interface may come, go and come again. */
+static void the_name_of_a_zone_is_kept(void **state)
+{
+	static const char *const bad[] = {
+	        "fe80::1%",    "fe80::1%0",   "fe80::1%4294967295",       "fe80::1%a/b", "fe80::1%a b",
+	        "fe80::1%a%b", "fe80::1%a:b", "fe80::1%sixteenletters16", "1.2.3.4%lo"};
+	char zone[ADDR_ZONE_MAX], buf[ADDR_TEXT_MAX];
+	struct addr a;
+	struct cidr c;
+
+	assert_zone("fe80::1%nosuchif", "nosuchif", ADDR_NO_SCOPE, "fe80::1%nosuchif");
+	assert_zone("[fe80::1%lo]", "lo", ADDR_NO_SCOPE, "fe80::1%lo");
+	assert_zone("fe80::1%7", "", 7, "fe80::1%7");
+	assert_zone("fe80::1", "", 0, "fe80::1");
+	assert_zone("::1%lo", "", 0, "::1"); /* means nothing there */
+	assert_zone("1.2.3.4", "", 0, "1.2.3.4");
+	assert_true(cidr_parse_zone("fe80::77%ve0/64", &c, zone));
+	assert_string_equal(cidr_format_zone(&c, zone, buf), "fe80::%ve0/64");
+	assert_true(addr_parse_zone("fe80::1%exactly15letter", &a, zone));
+	a.port = 65535;
+	assert_string_equal(addr_format_zone_port(&a, zone, buf), "[fe80::1%exactly15letter]:65535");
+	assert_string_equal(addr_format_port(&a, buf), "[fe80::1]:65535"); /* which index, nobody knows */
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		if (addr_parse_zone(bad[i], &a, zone))
+			fail_msg("\"%s\" is no address", bad[i]);
+	a = parsed("fe80::1%7");
+	assert_false(cidr_contains(&c, &a));
+}
+
 static void ports_and_brackets_are_printed(void **state)
 {
 	struct addr v4 = parsed("1.2.3.4"), v6 = parsed("fe80::1%1");
@@ -145,9 +188,8 @@ static void ports_and_brackets_are_printed(void **state)
 	assert_string_equal(addr_format_port(&local, buf), "unix");
 	/* the longest there is */
 	memset(v6.ip, 0xff, sizeof(v6.ip));
-	v6.scope = UINT32_MAX;
-	assert_string_equal(addr_format_port(&v6, buf),
-	                    "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535");
+	v6.scope = UINT32_MAX - 1;
+	assert_string_equal(addr_format_port(&v6, buf), "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967294]:65535");
 }
 
 static void assert_network(const char *text, const char *wanted)
@@ -179,24 +221,24 @@ static void networks_are_parsed_and_printed(void **state)
 static void what_is_no_network_is_refused(void **state)
 {
 	static const char *const bad[] = {
-	    "",
-	    "/",
-	    "/8",
-	    "10.0.0.0/",
-	    "10.0.0.0/33",
-	    "10.0.0.0/-1",
-	    "::/129",
-	    "10.0/8",
-	    "10.0.0.0/8/8",
-	    "10.0.0.0/8 ",
-	    "10.0.0.0/ 8",
-	    "10.0.0.0/+8",
-	    "all",
-	    "10.0.0.0/0x8",
-	    "::ffff:10.0.0.0/95",
-	    "::ffff:10.0.0.0/129",
-	    "10.0.0.0/255.0.0.0",
-	    "10.0.0.0/18446744073709551624",
+	        "",
+	        "/",
+	        "/8",
+	        "10.0.0.0/",
+	        "10.0.0.0/33",
+	        "10.0.0.0/-1",
+	        "::/129",
+	        "10.0/8",
+	        "10.0.0.0/8/8",
+	        "10.0.0.0/8 ",
+	        "10.0.0.0/ 8",
+	        "10.0.0.0/+8",
+	        "all",
+	        "10.0.0.0/0x8",
+	        "::ffff:10.0.0.0/95",
+	        "::ffff:10.0.0.0/129",
+	        "10.0.0.0/255.0.0.0",
+	        "10.0.0.0/18446744073709551624",
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -263,8 +305,7 @@ static void the_kernel_s_form_and_back(void **state)
 
 		a.port = 8080;
 		len = addr_to_sockaddr(&a, &sa);
-		assert_int_equal(len, a.family == AF_INET ? sizeof(struct sockaddr_in)
-		                                          : sizeof(struct sockaddr_in6));
+		assert_int_equal(len, a.family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
 		addr_from_sockaddr((struct sockaddr *)&sa, len, &back);
 		assert_memory_equal(&a, &back, sizeof(a));
 		addr_from_sockaddr((struct sockaddr *)&sa, len - 1, &back); /* cut short */
@@ -300,21 +341,32 @@ static void wildcards(void **state)
 	assert_false(addr_is_wildcard(&none));
 }
 
+static void loopback(void **state)
+{
+	struct addr a = parsed("127.0.0.1"), b = parsed("127.255.1.2"), c = parsed("::1");
+	struct addr d = parsed("128.0.0.1"), e = parsed("::2"), f = parsed("::"), none = {.family = AF_UNSPEC};
+
+	assert_true(addr_is_loopback(&a) && addr_is_loopback(&b) && addr_is_loopback(&c));
+	assert_false(addr_is_loopback(&d) || addr_is_loopback(&e) || addr_is_loopback(&f) || addr_is_loopback(&none));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(addresses_are_parsed_and_printed),
-	    cmocka_unit_test(what_is_no_address_is_refused),
-	    cmocka_unit_test(mapped_addresses_are_ipv4),
-	    cmocka_unit_test(scopes_are_kept_where_they_mean_something),
-	    cmocka_unit_test(ports_and_brackets_are_printed),
-	    cmocka_unit_test(networks_are_parsed_and_printed),
-	    cmocka_unit_test(what_is_no_network_is_refused),
-	    cmocka_unit_test(networks_hold_addresses),
-	    cmocka_unit_test(a_client_is_an_address_or_a_64),
-	    cmocka_unit_test(the_kernel_s_form_and_back),
-	    cmocka_unit_test(an_ipv4_client_of_an_ipv6_socket_is_ipv4),
-	    cmocka_unit_test(wildcards),
+	        cmocka_unit_test(addresses_are_parsed_and_printed),
+	        cmocka_unit_test(what_is_no_address_is_refused),
+	        cmocka_unit_test(mapped_addresses_are_ipv4),
+	        cmocka_unit_test(scopes_are_kept_where_they_mean_something),
+	        cmocka_unit_test(the_name_of_a_zone_is_kept),
+	        cmocka_unit_test(ports_and_brackets_are_printed),
+	        cmocka_unit_test(networks_are_parsed_and_printed),
+	        cmocka_unit_test(what_is_no_network_is_refused),
+	        cmocka_unit_test(networks_hold_addresses),
+	        cmocka_unit_test(a_client_is_an_address_or_a_64),
+	        cmocka_unit_test(the_kernel_s_form_and_back),
+	        cmocka_unit_test(an_ipv4_client_of_an_ipv6_socket_is_ipv4),
+	        cmocka_unit_test(wildcards),
+	        cmocka_unit_test(loopback),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

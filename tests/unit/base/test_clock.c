@@ -46,12 +46,23 @@ static void test_clocks_agree(void **state)
 	assert_in_range(clock_wall_us() / 1000000 - time(NULL) + 1, 0, 2);
 }
 
+static void test_spans(void **state)
+{
+	assert_true(clock_span(3, 10) == 7 && clock_span(10, 3) == -7);
+	assert_true(clock_span(INT64_MIN, INT64_MAX) == INT64_MAX);
+	assert_true(clock_span(INT64_MAX, INT64_MIN) == INT64_MIN);
+	assert_true(clock_span(INT64_MIN, -1) == INT64_MAX);
+	assert_true(clock_ms_as_us(-3) == -3000);
+	assert_true(clock_ms_as_us(INT64_MAX / 10) == INT64_MAX && clock_ms_as_us(INT64_MIN / 10) == INT64_MIN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_zones),
-	    cmocka_unit_test(test_edges),
-	    cmocka_unit_test(test_clocks_agree),
+	        cmocka_unit_test(test_zones),
+	        cmocka_unit_test(test_edges),
+	        cmocka_unit_test(test_clocks_agree),
+	        cmocka_unit_test(test_spans),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

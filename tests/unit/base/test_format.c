@@ -8,18 +8,20 @@
 #include "base/format.h"
 
 static const struct record record = {
-	.id = 17,
-	.wall_us = 1700000000123456,
-	.connect_us = 4321,
-	.duration_us = 12345678,
-	.up = 5,
-	.down = 678,
-	.local = {.family = AF_INET, .port = 25, .ip = {192, 168, 1, 1}},
-	.client = {.family = AF_INET6, .port = 4000, .ip = {[15] = 1}},
-	.event = RECORD_CLOSE,
-	.end = END_CLIENT_RESET,
-	.rule = "/etc/tcpproxy conf:5",
-	.server_text = "unix:/run/x",
+        .id = 17,
+        .wall_us = 1700000000123456,
+        .connect_us = 4321,
+        .duration_us = 12345678,
+        .up = 5,
+        .down = 678,
+        .local = {.family = AF_INET, .port = 25, .ip = {192, 168, 1, 1}},
+        .client = {.family = AF_INET6, .port = 4000, .ip = {[15] = 1}},
+        .event = RECORD_CLOSE,
+        .end = END_CLIENT_RESET,
+        .service = "25",
+        .target = "db1",
+        .rule = "/etc/tcpproxy conf:5",
+        .server_text = "unix:/run/x",
 };
 
 static void expect(const char *format, const char *text)
@@ -53,11 +55,12 @@ static void keys_stand_for_values(void **state)
 	expect("{interface}:{port}", "192.168.1.1:25");
 	expect("{connect} {connect-ms} {duration} {duration-ms}", "0.004 4 12.345 12345");
 	expect("{event} {end} {epoch}", "close client-reset 1700000000");
+	expect("{service} {target}", "25 db1");
 }
 
 static void what_is_missing_is_a_dash(void **state)
 {
-	expect("{name} {server-ip} {server-port}", "- - -");
+	expect("{name} {server-ip} {server-port} {why}", "- - - -");
 }
 
 static void what_is_unusual_is_quoted(void **state)
@@ -67,7 +70,8 @@ static void what_is_unusual_is_quoted(void **state)
 
 static void the_spelling_of_haproxy(void **state)
 {
-	expect("%ID %ci %cp %fi %fp %U %B %Tc %Tt %Ts %s", "17 ::1 4000 192.168.1.1 25 5 678 4 12345 1700000000 unix:/run/x");
+	expect("%ID %ci %cp %fi %fp %U %B %Tc %Tt %Ts %s",
+	       "17 ::1 4000 192.168.1.1 25 5 678 4 12345 1700000000 unix:/run/x");
 	expect("%ts%si", "client-reset-"); /* the longest word counts */
 }
 
@@ -89,9 +93,9 @@ static void what_is_wrong_is_named(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(keys_stand_for_values),   cmocka_unit_test(what_is_missing_is_a_dash),
-		cmocka_unit_test(what_is_unusual_is_quoted), cmocka_unit_test(the_spelling_of_haproxy),
-		cmocka_unit_test(doubled_characters),	     cmocka_unit_test(what_is_wrong_is_named),
+	        cmocka_unit_test(keys_stand_for_values),     cmocka_unit_test(what_is_missing_is_a_dash),
+	        cmocka_unit_test(what_is_unusual_is_quoted), cmocka_unit_test(the_spelling_of_haproxy),
+	        cmocka_unit_test(doubled_characters),        cmocka_unit_test(what_is_wrong_is_named),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

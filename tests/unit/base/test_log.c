@@ -46,6 +46,8 @@ static void test_control_characters_are_replaced(void **state)
 {
 	log_error("a\nb\tc\033[2Jd\177e \303\244");
 	assert_string_equal(last, "a?b?c?[2Jd?e \303\244");
+	log_error("a\302\2332Jb\302\205c\342\200\250d\342\200\251e\377f\233g \342\202\254");
+	assert_string_equal(last, "a?2Jb?c?d?e?f?g \342\202\254");
 }
 
 static void test_long_lines_are_cut_between_characters(void **state)
@@ -89,11 +91,11 @@ static void test_without_a_sink_stderr(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup(test_levels, with_sink),
-	    cmocka_unit_test_setup(test_control_characters_are_replaced, with_sink),
-	    cmocka_unit_test_setup(test_long_lines_are_cut_between_characters, with_sink),
-	    cmocka_unit_test_setup(test_errno_survives, with_sink),
-	    cmocka_unit_test(test_without_a_sink_stderr),
+	        cmocka_unit_test_setup(test_levels, with_sink),
+	        cmocka_unit_test_setup(test_control_characters_are_replaced, with_sink),
+	        cmocka_unit_test_setup(test_long_lines_are_cut_between_characters, with_sink),
+	        cmocka_unit_test_setup(test_errno_survives, with_sink),
+	        cmocka_unit_test(test_without_a_sink_stderr),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,22 +12,22 @@
 
 #include "base/record.h"
 
-#define ALL_UP_TO_SERVER                                                                           \
-	"2026-09-03T14:05:09.123+02:00 close id=17 port=25 interface=192.168.1.1 "                 \
+#define ALL_UP_TO_SERVER                                                           \
+	"2026-09-03T14:05:09.123+02:00 close id=17 port=25 interface=192.168.1.1 " \
 	"client=192.168.1.7:51234 "
 
 static struct record example(void)
 {
 	struct record r = {
-	    .id = 17,
-	    .wall_us = 1788437109123456LL,
-	    .connect_us = 4321,
-	    .duration_us = 12345678,
-	    .up = 1234,
-	    .down = 5678,
-	    .event = RECORD_CLOSE,
-	    .end = END_CLIENT_FIN,
-	    .rule = "/etc/tcpproxy.conf:5",
+	        .id = 17,
+	        .wall_us = 1788437109123456LL,
+	        .connect_us = 4321,
+	        .duration_us = 12345678,
+	        .up = 1234,
+	        .down = 5678,
+	        .event = RECORD_CLOSE,
+	        .end = END_CLIENT_FIN,
+	        .rule = "/etc/tcpproxy.conf:5",
 	};
 
 	assert_true(addr_parse("192.168.1.1", &r.local));
@@ -62,9 +62,8 @@ static void test_the_line_of_the_manual(void **state)
 {
 	struct record r = example();
 
-	expect_text(&r, ALL_UP_TO_SERVER
-	            "rule=/etc/tcpproxy.conf:5 server=10.0.0.9:25 up=1234 down=5678 "
-	            "connect=0.004 duration=12.345 end=client-fin");
+	expect_text(&r, ALL_UP_TO_SERVER "rule=/etc/tcpproxy.conf:5 target=- server=10.0.0.9:25 up=1234 down=5678 "
+	                                 "connect=0.004 duration=12.345 end=client-fin");
 }
 
 static void test_name_follows_client(void **state)
@@ -77,13 +76,42 @@ static void test_name_follows_client(void **state)
 	expect_part(&r, "client=192.168.1.7:51234 rule=");
 }
 
+static void test_a_service_and_a_server_with_names(void **state)
+{
+	struct record r = example();
+
+	r.service = "25";
+	expect_part(&r, " id=17 port=25 ");
+	r.service = "mail";
+	r.named = true;
+	r.target = "db1";
+	expect_part(&r, " id=17 service=mail port=25 ");
+	expect_part(&r, " rule=/etc/tcpproxy.conf:5 target=db1 server=10.0.0.9:25 ");
+	r.target = "/bin/sh -c \"echo hello\"";
+	expect_part(&r, " target=\"/bin/sh -c \\\"echo hello\\\"\" server=");
+}
+
+static void test_the_reason_stands_last(void **state)
+{
+	struct record r = example();
+
+	r.end = END_DENIED;
+	for (int i = WHY_NONE + 1; i < WHY_COUNT; i++)
+		assert_non_null(why_name((enum why)i));
+	r.why = WHY_NO_ALLOW;
+	expect_part(&r, " end=denied why=no-allow");
+	assert_null(why_name(WHY_NONE));
+	r.why = 200; /* from shared memory: anything */
+	expect_text(&r, ALL_UP_TO_SERVER "rule=/etc/tcpproxy.conf:5 target=- server=10.0.0.9:25 up=1234 down=5678 "
+	                                 "connect=0.004 duration=12.345 end=denied");
+}
+
 static void test_missing_values(void **state)
 {
 	struct record r = {.connect_us = -1, .event = RECORD_OPEN, .wall_us = 1788437109123456LL};
 
-	expect_text(&r,
-	            "2026-09-03T14:05:09.123+02:00 open id=0 port=- interface=- client=- rule=- "
-	            "server=- up=0 down=0 connect=- duration=0.000 end=-");
+	expect_text(&r, "2026-09-03T14:05:09.123+02:00 open id=0 port=- interface=- client=- rule=- "
+	                "target=- server=- up=0 down=0 connect=- duration=0.000 end=-");
 }
 
 static void test_ipv6_in_brackets(void **state)
@@ -112,7 +140,7 @@ static void test_values_do_not_break_the_line(void **state)
 	r.server_text = "/b\303\244";
 	expect_part(&r, " server=\"/b\\xc3\\xa4\" up=");
 	r.rule = "-b \"x\":1";
-	expect_part(&r, " rule=\"-b \\\"x\\\":1\" server=");
+	expect_part(&r, " rule=\"-b \\\"x\\\":1\" target=");
 }
 
 static void test_numbers_at_their_edges(void **state)
@@ -176,8 +204,10 @@ static void test_json(void **state)
 	char keys[200] = "";
 
 	json_object_foreach(o, key, value) strcat(strcat(keys, key), " ");
-	assert_string_equal(keys, "time event id port interface client name rule server up down "
-	                          "connect duration end ");
+	assert_string_equal(keys, "time event id service port interface client name rule target server up down "
+	                          "connect duration end why ");
+	assert_string_equal(string_at(o, "service"), "25");
+	assert_true(json_is_null(json_object_get(o, "why")));
 	assert_string_equal(string_at(o, "time"), "2026-09-03T14:05:09.123+02:00");
 	assert_string_equal(string_at(o, "event"), "close");
 	assert_string_equal(string_at(o, "client"), "192.168.1.7:51234");
@@ -188,11 +218,30 @@ static void test_json(void **state)
 	json_decref(o);
 }
 
+static void test_json_names_and_reasons(void **state)
+{
+	struct record r = example();
+	json_t *o;
+
+	r.service = "8000-8010";
+	r.target = "db1.internal:5432";
+	r.end = END_LIMIT;
+	r.why = WHY_SERVER_MAX;
+	o = parse(&r);
+	assert_string_equal(string_at(o, "service"), "8000-8010");
+	assert_string_equal(string_at(o, "target"), "db1.internal:5432");
+	assert_string_equal(string_at(o, "end"), "limit");
+	assert_string_equal(string_at(o, "why"), "server-max");
+	json_decref(o);
+}
+
 static void test_json_missing_values(void **state)
 {
 	struct record r = {.connect_us = -1};
 	json_t *o = parse(&r);
 
+	assert_true(json_is_null(json_object_get(o, "service")));
+	assert_true(json_is_null(json_object_get(o, "target")));
 	assert_true(json_is_null(json_object_get(o, "port")));
 	assert_true(json_is_null(json_object_get(o, "server")));
 	assert_true(json_is_null(json_object_get(o, "connect")));
@@ -214,8 +263,7 @@ static void expect_json_string(const char *value, const char *read_back)
 static void test_json_strings(void **state)
 {
 	expect_json_string("a\"b\\c\n\r\t\001\177/", "a\"b\\c\n\r\t\001\177/");
-	expect_json_string("\303\244 \342\202\254 \360\237\230\200",
-	                   "\303\244 \342\202\254 \360\237\230\200");
+	expect_json_string("\303\244 \342\202\254 \360\237\230\200", "\303\244 \342\202\254 \360\237\230\200");
 }
 
 #define BAD "\357\277\275"
@@ -271,19 +319,22 @@ static int summer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_the_line_of_the_manual),
-	    cmocka_unit_test(test_name_follows_client),
-	    cmocka_unit_test(test_missing_values),
-	    cmocka_unit_test(test_ipv6_in_brackets),
-	    cmocka_unit_test(test_values_do_not_break_the_line),
-	    cmocka_unit_test(test_numbers_at_their_edges),
-	    cmocka_unit_test(test_words),
-	    cmocka_unit_test(test_json),
-	    cmocka_unit_test(test_json_missing_values),
-	    cmocka_unit_test(test_json_strings),
-	    cmocka_unit_test(test_json_replaces_what_is_not_utf8),
-	    cmocka_unit_test(test_lines),
-	    cmocka_unit_test(test_plain_has_no_time),
+	        cmocka_unit_test(test_the_line_of_the_manual),
+	        cmocka_unit_test(test_name_follows_client),
+	        cmocka_unit_test(test_a_service_and_a_server_with_names),
+	        cmocka_unit_test(test_the_reason_stands_last),
+	        cmocka_unit_test(test_missing_values),
+	        cmocka_unit_test(test_ipv6_in_brackets),
+	        cmocka_unit_test(test_values_do_not_break_the_line),
+	        cmocka_unit_test(test_numbers_at_their_edges),
+	        cmocka_unit_test(test_words),
+	        cmocka_unit_test(test_json),
+	        cmocka_unit_test(test_json_names_and_reasons),
+	        cmocka_unit_test(test_json_missing_values),
+	        cmocka_unit_test(test_json_strings),
+	        cmocka_unit_test(test_json_replaces_what_is_not_utf8),
+	        cmocka_unit_test(test_lines),
+	        cmocka_unit_test(test_plain_has_no_time),
 	};
 
 	return cmocka_run_group_tests(tests, summer, NULL);

@@ -79,8 +79,8 @@ static void test_in_order(void **state)
 	assert_true(is_empty(r));
 	assert_true(ring_empty(r));
 	ring_drop(r, CAPACITY); /* nothing there: nothing happens */
-	assert_true(ring_put(r, 7, "first", 5));
-	assert_true(ring_put(r, 8, NULL, 0));
+	assert_true(ring_put(r, CAPACITY, 7, "first", 5));
+	assert_true(ring_put(r, CAPACITY, 8, NULL, 0));
 	assert_false(ring_empty(r));
 	expect_message(r, 7, "first", 5);
 	expect_message(r, 7, "first", 5); /* a reader that died sees it again */
@@ -108,7 +108,7 @@ static void test_wraps_whole(void **state)
 		size_t len = put * 7919 % (sizeof(data) + 1);
 
 		fill(data, len, put);
-		if (ring_put(r, put, data, len)) {
+		if (ring_put(r, CAPACITY, put, data, len)) {
 			put++;
 			continue;
 		}
@@ -125,17 +125,17 @@ static void test_full_refuses_and_counts(void **state)
 	struct ring *r = ((struct place *)*state)->ring;
 	unsigned put = 0;
 
-	while (ring_put(r, put, &put, sizeof(put)))
+	while (ring_put(r, CAPACITY, put, &put, sizeof(put)))
 		put++;
 	assert_int_equal(put, CAPACITY / 16);
-	assert_false(ring_put(r, 0, NULL, 0));
+	assert_false(ring_put(r, CAPACITY, 0, NULL, 0));
 	assert_int_equal(ring_take_lost(r), 2);
 	assert_int_equal(ring_take_lost(r), 0);
 	for (unsigned got = 0; got < put; got++) {
 		expect_message(r, got, &got, sizeof(got));
 		ring_drop(r, CAPACITY);
 	}
-	assert_true(ring_put(r, 1, "again", 5));
+	assert_true(ring_put(r, CAPACITY, 1, "again", 5));
 	expect_message(r, 1, "again", 5);
 }
 
@@ -144,10 +144,10 @@ static void test_too_large(void **state)
 	struct ring *r = ((struct place *)*state)->ring;
 	unsigned char data[CAPACITY / 4 + 1] = {1};
 
-	assert_false(ring_put(r, 1, data, sizeof(data)));
-	assert_false(ring_put(r, 1, data, SIZE_MAX));
+	assert_false(ring_put(r, CAPACITY, 1, data, sizeof(data)));
+	assert_false(ring_put(r, CAPACITY, 1, data, SIZE_MAX));
 	assert_int_equal(ring_take_lost(r), 2);
-	assert_true(ring_put(r, 1, data, sizeof(data) - 1));
+	assert_true(ring_put(r, CAPACITY, 1, data, sizeof(data) - 1));
 	expect_message(r, 1, data, sizeof(data) - 1);
 }
 
@@ -159,12 +159,12 @@ static void test_writer_dies_before_the_index(void **state)
 	pid_t pid;
 	int status;
 
-	assert_true(ring_put(p->ring, 1, "whole", 5));
+	assert_true(ring_put(p->ring, CAPACITY, 1, "whole", 5));
 	pid = fork();
 	if (pid == 0) {
 		signal(SIGSEGV, SIG_DFL); /* cmocka catches it */
 		/* the copy begins and then meets bytes that are not there */
-		ring_put(p->ring, 2, unmapped - 64, 128);
+		ring_put(p->ring, CAPACITY, 2, unmapped - 64, 128);
 		_exit(0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -172,7 +172,7 @@ static void test_writer_dies_before_the_index(void **state)
 	expect_message(p->ring, 1, "whole", 5);
 	ring_drop(p->ring, CAPACITY);
 	assert_true(is_empty(p->ring));
-	assert_true(ring_put(p->ring, 3, "next writer", 11));
+	assert_true(ring_put(p->ring, CAPACITY, 3, "next writer", 11));
 	expect_message(p->ring, 3, "next writer", 11);
 	assert_int_equal(ring_take_lost(p->ring), 0);
 }
@@ -190,7 +190,7 @@ static void test_two_processes(void **state)
 		alarm(60);
 		for (unsigned i = 0; i < MESSAGES; i++) {
 			fill(data, i % sizeof(data), i);
-			while (!ring_put(r, i, data, i % sizeof(data)))
+			while (!ring_put(r, CAPACITY, i, data, i % sizeof(data)))
 				sched_yield();
 		}
 		_exit(0);
@@ -222,7 +222,7 @@ static void expect_recovery(struct place *p)
 	assert_true(is_empty(p->ring));
 	assert_int_not_equal(ring_take_lost(p->ring), 0);
 	assert_true(ring_empty(p->ring));
-	assert_true(ring_put(p->ring, 5, "after", 5));
+	assert_true(ring_put(p->ring, CAPACITY, 5, "after", 5));
 	expect_message(p->ring, 5, "after", 5);
 }
 
@@ -233,14 +233,13 @@ static uint32_t *length_of_first(struct place *p)
 
 static void test_spoiled_length(void **state)
 {
-	static const uint32_t lengths[] = {9,        100,       CAPACITY / 4 + 1,
-	                                   CAPACITY, INT32_MAX, UINT32_MAX};
+	static const uint32_t lengths[] = {9, 100, CAPACITY / 4 + 1, CAPACITY, INT32_MAX, UINT32_MAX};
 	struct place *p = *state;
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		memset(p->bytes, 0, ring_size(CAPACITY));
 		ring_init(p->bytes, CAPACITY);
-		assert_true(ring_put(p->ring, 1, "abc", 3));
+		assert_true(ring_put(p->ring, CAPACITY, 1, "abc", 3));
 		*length_of_first(p) = lengths[i];
 		expect_recovery(p);
 	}
@@ -250,8 +249,8 @@ static void test_spoiled_type(void **state)
 {
 	struct place *p = *state;
 
-	assert_true(ring_put(p->ring, 1, "abc", 3));
-	assert_true(ring_put(p->ring, 2, "def", 3));
+	assert_true(ring_put(p->ring, CAPACITY, 1, "abc", 3));
+	assert_true(ring_put(p->ring, CAPACITY, 2, "def", 3));
 	ring_drop(p->ring, CAPACITY);
 	length_of_first(p)[5] = UINT32_MAX; /* "skip to the end", which was not written yet */
 	expect_recovery(p);
@@ -260,14 +259,13 @@ static void test_spoiled_type(void **state)
 /* The writer's index stands first in the ring. */
 static void test_spoiled_index(void **state)
 {
-	static const uint64_t heads[] = {
-	    1, 13, 8, CAPACITY + 8, 1ULL << 40, UINT64_MAX, UINT64_MAX - 7};
+	static const uint64_t heads[] = {1, 13, 8, CAPACITY + 8, 1ULL << 40, UINT64_MAX, UINT64_MAX - 7};
 	struct place *p = *state;
 
 	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
 		memset(p->bytes, 0, ring_size(CAPACITY));
 		ring_init(p->bytes, CAPACITY);
-		assert_true(ring_put(p->ring, 1, "0123456789abcdef", 16));
+		assert_true(ring_put(p->ring, CAPACITY, 1, "0123456789abcdef", 16));
 		memcpy(p->bytes, &heads[i], sizeof(heads[i]));
 		expect_recovery(p);
 	}
@@ -277,7 +275,7 @@ static void test_length_spoiled_between_peek_and_drop(void **state)
 {
 	struct place *p = *state;
 
-	assert_true(ring_put(p->ring, 1, "abc", 3));
+	assert_true(ring_put(p->ring, CAPACITY, 1, "abc", 3));
 	expect_message(p->ring, 1, "abc", 3);
 	*length_of_first(p) = UINT32_MAX - 7;
 	ring_drop(p->ring, CAPACITY);
@@ -298,7 +296,7 @@ static void test_random_nonsense(void **state)
 		memset(p->bytes, 0, ring_size(CAPACITY));
 		ring_init(p->bytes, CAPACITY);
 		for (int i = 0; i < 40; i++)
-			ring_put(p->ring, 1, "0123456789", 10);
+			ring_put(p->ring, CAPACITY, 1, "0123456789", 10);
 		for (int i = 0; i < 6; i++)
 			p->bytes[(size_t)random() % heads] = (unsigned char)random();
 		for (int i = 0; i < 4; i++)
@@ -310,8 +308,7 @@ static void test_random_nonsense(void **state)
 
 			if (ring_peek(p->ring, CAPACITY, &type, &data, &len)) {
 				assert_true((const unsigned char *)data >= p->bytes);
-				assert_true((const unsigned char *)data + len <=
-				            p->bytes + ring_size(CAPACITY));
+				assert_true((const unsigned char *)data + len <= p->bytes + ring_size(CAPACITY));
 			}
 			ring_drop(p->ring, CAPACITY);
 			assert_true(++steps <= CAPACITY / 8);
@@ -324,17 +321,17 @@ static void test_random_nonsense(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    RING_TEST(test_in_order),
-	    RING_TEST(test_wraps_whole),
-	    RING_TEST(test_full_refuses_and_counts),
-	    RING_TEST(test_too_large),
-	    RING_TEST(test_writer_dies_before_the_index),
-	    RING_TEST(test_two_processes),
-	    RING_TEST(test_spoiled_length),
-	    RING_TEST(test_spoiled_type),
-	    RING_TEST(test_spoiled_index),
-	    RING_TEST(test_length_spoiled_between_peek_and_drop),
-	    RING_TEST(test_random_nonsense),
+	        RING_TEST(test_in_order),
+	        RING_TEST(test_wraps_whole),
+	        RING_TEST(test_full_refuses_and_counts),
+	        RING_TEST(test_too_large),
+	        RING_TEST(test_writer_dies_before_the_index),
+	        RING_TEST(test_two_processes),
+	        RING_TEST(test_spoiled_length),
+	        RING_TEST(test_spoiled_type),
+	        RING_TEST(test_spoiled_index),
+	        RING_TEST(test_length_spoiled_between_peek_and_drop),
+	        RING_TEST(test_random_nonsense),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

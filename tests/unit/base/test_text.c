@@ -4,11 +4,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 static void numbers(void **state)
 {
@@ -34,14 +36,12 @@ static void times(void **state)
 		const char *text;
 		int64_t ms;
 	} good[] = {
-	    {"0", 0},          {"10", 10000},     {"0.5", 500},   {"0.25", 250},
-	    {"250ms", 250},    {"3s", 3000},      {"5m", 300000}, {"1h", 3600000},
-	    {"2d", 172800000}, {"1.5h", 5400000}, {"0.001", 1},   {"1.500", 1500},
+	        {"0", 0},       {"10", 10000},   {"0.5", 500},      {"0.25", 250},     {"250ms", 250}, {"3s", 3000},
+	        {"5m", 300000}, {"1h", 3600000}, {"2d", 172800000}, {"1.5h", 5400000}, {"0.001", 1},   {"1.500", 1500},
 	};
-	static const char *const bad[] = {
-	    "",       "s",           ".5",       "1.",   "1.5ms",
-	    "0.0001", "-1",          "1 s",      "5min", "1e3",
-	    "1.5.5",  "99999999999", "4000000d", "1S",   "18446744073709551617"};
+	static const char *const bad[] = {"",       "s",           ".5",       "1.",   "1.5ms",
+	                                  "0.0001", "-1",          "1 s",      "5min", "1e3",
+	                                  "1.5.5",  "99999999999", "4000000d", "1S",   "18446744073709551617"};
 	int64_t ms = 7;
 
 	for (size_t i = 0; i < ARRAY_LEN(good); i++) {
@@ -60,9 +60,9 @@ static void times_are_printed_short(void **state)
 		int64_t ms;
 		const char *text;
 	} forms[] = {
-	    {0, "0"},         {1, "1ms"},      {100, "0.1"},   {250, "0.25"},  {1500, "1.5"},
-	    {10000, "10"},    {90000, "90"},   {60000, "60"},  {300000, "5m"}, {3600000, "1h"},
-	    {86400000, "1d"}, {1001, "1.001"}, {123, "0.123"},
+	        {0, "0"},         {1, "1ms"},      {100, "0.1"},   {250, "0.25"},  {1500, "1.5"},
+	        {10000, "10"},    {90000, "90"},   {60000, "60"},  {300000, "5m"}, {3600000, "1h"},
+	        {86400000, "1d"}, {1001, "1.001"}, {123, "0.123"},
 	};
 	char buf[TEXT_TIME_MAX];
 
@@ -124,6 +124,39 @@ static void nearest_word(void **state)
 	assert_null(text_nearest("serverserverserverserverserverserverserverserver", words));
 }
 
+static void assert_tame(const char *text, const char *wanted)
+{
+	char copy[64];
+
+	strcpy(copy, text);
+	utf8_tame(copy, strlen(copy));
+	assert_string_equal(copy, wanted);
+}
+
+static void what_could_steer_a_terminal_is_tamed(void **state)
+{
+	char whole[] = {'a', '\0', 'b'};
+
+	assert_tame("", "");
+	assert_tame("plain\ttext\n", "plain\ttext\n");
+	assert_tame("\x1b[2J\x1b]0;title\a\r\x7f", "?[2J?]0;title???");
+	assert_tame("Gr\xc3\xbc\xc3\x9f"
+	            "e \xe2\x82\xac \xf0\x9f\x99\x82",
+	            "Gr\xc3\xbc\xc3\x9f"
+	            "e \xe2\x82\xac \xf0\x9f\x99\x82");
+	assert_tame("\x9b"
+	            "31m \xc2\x9b"
+	            "31m \xc2\x85",
+	            "?31m ??31m ??");
+	assert_tame("\xe2\x80\xa8 \xe2\x80\xae \xe2\x81\xa6", "??? ??? ???");
+	/* not UTF-8: cut, overlong, surrogates, too large */
+	assert_tame("a\xc3", "a?");
+	assert_tame("\xe2\x82", "??");
+	assert_tame("\xc0\x9b \xe0\x82\x9b \xed\xa0\x80 \xf4\x90\x80\x80 \xff", "?? ??? ??? ???? ?");
+	utf8_tame(whole, sizeof(whole));
+	assert_memory_equal(whole, "a?b", 3);
+}
+
 static void texts_grow(void **state)
 {
 	struct buf b = BUF_INIT;
@@ -149,13 +182,14 @@ static void texts_grow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(numbers),
-	    cmocka_unit_test(times),
-	    cmocka_unit_test(times_are_printed_short),
-	    cmocka_unit_test(sizes),
-	    cmocka_unit_test(words_of_yes_and_no),
-	    cmocka_unit_test(nearest_word),
-	    cmocka_unit_test(texts_grow),
+	        cmocka_unit_test(numbers),
+	        cmocka_unit_test(times),
+	        cmocka_unit_test(times_are_printed_short),
+	        cmocka_unit_test(sizes),
+	        cmocka_unit_test(words_of_yes_and_no),
+	        cmocka_unit_test(nearest_word),
+	        cmocka_unit_test(what_could_steer_a_terminal_is_tamed),
+	        cmocka_unit_test(texts_grow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

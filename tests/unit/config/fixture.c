@@ -31,10 +31,24 @@ static uint16_t service_port(void *arg, const char *name)
 	return !strcmp(name, "smtp") ? 25 : !strcmp(name, "http-alt") ? 8080 : 0;
 }
 
-const struct config_world fixture_world = {
-    .read_file = read_file,
-    .glob = find_files,
-    .service_port = service_port,
+unsigned fixture_ve0;
+
+static uint32_t interface_index(void *arg, const char *name)
+{
+	return !strcmp(name, "ve0") ? fixture_ve0 : !strcmp(name, "lo") ? 1 : 0;
+}
+
+static uint16_t usual_port(void *arg, const char *name)
+{
+	return service_port(arg, name);
+}
+
+const struct config_ops fixture_world = {
+        .read_file = read_file,
+        .glob = find_files,
+        .service_port = service_port,
+        .interface_index = interface_index,
+        .usual_port = usual_port,
 };
 
 static char *messages(struct config_errors *errors)

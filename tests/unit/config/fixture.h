@@ -20,7 +20,10 @@ struct fixture_file {
 
 /* The files of the test at hand; the last one has no path. */
 extern const struct fixture_file *fixture_files;
-extern const struct config_world fixture_world;
+extern const struct config_ops fixture_world;
+
+/* The index of the interface ve0; 0: it is not there, as at first. lo is 1. */
+extern unsigned fixture_ve0;
 
 /* Parses what must be right, or what must be wrong: the messages, one a line (free()). */
 struct config *parse_good(const char *text);

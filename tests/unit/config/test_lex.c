@@ -58,9 +58,8 @@ static void what_is_no_line(void **state)
 
 static void quoting_is_undone(void **state)
 {
-	static const char *const all[] = {"",    "a",     "a b",    "a#b",     "\"", "\\",
-	                                  "\\ ", " \\\\", "\\\" x", "a\\b c",  "\t", "\\\\\\ \"",
-	                                  "x\\", "x \\",  "\"\\\"", "\xc3\xa4"};
+	static const char *const all[] = {"",       "a",      "a b", "a#b",       "\"",  "\\",   "\\ ",    " \\\\",
+	                                  "\\\" x", "a\\b c", "\t",  "\\\\\\ \"", "x\\", "x \\", "\"\\\"", "\xc3\xa4"};
 	struct buf text = BUF_INIT;
 
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
@@ -99,9 +98,9 @@ static int release(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(blanks_separate),      cmocka_unit_test(comments_end_a_line),
-	    cmocka_unit_test(quotes_hold_together), cmocka_unit_test(what_is_no_line),
-	    cmocka_unit_test(quoting_is_undone),    cmocka_unit_test(shown_words_are_tame),
+	        cmocka_unit_test(blanks_separate),      cmocka_unit_test(comments_end_a_line),
+	        cmocka_unit_test(quotes_hold_together), cmocka_unit_test(what_is_no_line),
+	        cmocka_unit_test(quoting_is_undone),    cmocka_unit_test(shown_words_are_tame),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, release);

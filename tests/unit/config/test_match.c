@@ -2,9 +2,9 @@
 #include "fixture.h"
 
 static const struct interface_address ifs[] = {
-    {"lo", {.family = AF_INET, .ip = {127, 0, 0, 1}}},
-    {"eth0", {.family = AF_INET, .ip = {10, 1, 2, 3}}},
-    {"eth0", {.family = AF_INET, .ip = {10, 1, 2, 4}}},
+        {"lo", {.family = AF_INET, .ip = {127, 0, 0, 1}}},
+        {"eth0", {.family = AF_INET, .ip = {10, 1, 2, 3}}},
+        {"eth0", {.family = AF_INET, .ip = {10, 1, 2, 4}}},
 };
 
 static struct addr at(const char *text, uint16_t port)
@@ -53,8 +53,7 @@ static void the_most_exact_section(void **state)
 
 static void sections_of_several_services(void **state)
 {
-	struct config *c =
-	    parse_good("port 80\nserver own\nport 80\ninterface 10.1.2.3\nserver exact\n");
+	struct config *c = parse_good("port 80\nserver own\nport 80\ninterface 10.1.2.3\nserver exact\n");
 
 	assert_string_equal(found(c, "10.1.2.3", 80), "exact");
 	assert_string_equal(found(c, "10.1.2.4", 80), "own");
@@ -90,8 +89,7 @@ static void the_first_match_decides(void **state)
 
 static void ports_ascending_once(void **state)
 {
-	struct config *c =
-	    parse_good("port 90 8-10\nserver a:1\nport 9\ninterface lo\nserver a:1\n");
+	struct config *c = parse_good("port 90 8-10\nserver a:1\nport 9\ninterface lo\nserver a:1\n");
 	uint16_t *ports;
 
 	assert_int_equal(config_ports(c, &ports), 4);
@@ -128,8 +126,7 @@ static void expect_binds(const char *text, const char *expected)
 static void what_must_be_bound(void **state)
 {
 	expect_binds("port 80\nserver a:1\n", "[::]:80 0.0.0.0:80 ");
-	expect_binds("port 80\nserver a:1\ninterface 1.2.3.4\ninterface ::1\n",
-	             "[::]:80 0.0.0.0:80 ");
+	expect_binds("port 80\nserver a:1\ninterface 1.2.3.4\ninterface ::1\n", "[::]:80 0.0.0.0:80 ");
 	expect_binds("port 80 81\ninterface 1.2.3.4\nserver a:1\ninterface 1.2.3.5\nserver a:1\n",
 	             "1.2.3.4:80 1.2.3.5:80 1.2.3.4:81 1.2.3.5:81 ");
 	expect_binds("port 80\ninterface eth0\nserver a:1\ninterface 10.0.0.0/8\nserver b:1\n",
@@ -142,14 +139,79 @@ static void what_must_be_bound(void **state)
 	             "[::1]:80 0.0.0.0:80 ");
 }
 
+/* ---- addresses of one link ---- */
+
+static uint32_t index_now(void *arg, const char *name)
+{
+	return *(const uint32_t *)arg;
+}
+
+static struct addr on_link(const char *text, uint32_t scope, uint16_t port)
+{
+	struct addr a = at(text, port);
+
+	a.scope = scope;
+	return a;
+}
+
+static const char *found_on_link(const struct config *c, uint32_t scope)
+{
+	struct addr a = on_link("fe80::1", scope, 80);
+	const struct section *s = config_find(c, &a, ifs, ARRAY_LEN(ifs));
+
+	return s ? s->servers[0].host : "";
+}
+
+static bool let_in_on_link(const struct config *c, uint32_t scope)
+{
+	struct addr a = on_link("fe80::9", scope, 5);
+
+	return access_check(&c->sections[0].access, &a).let_in;
+}
+
+/* An interface that goes, and comes with another index. */
+static void a_zone_is_looked_at_again(void **state)
+{
+	uint32_t index = 0;
+	struct config *c;
+
+	fixture_ve0 = 3;
+	c = parse_good("port 80\nserver own\nallow fe80::9%ve0\ninterface fe80::1%ve0\nserver link\n"
+	               "interface fe80::1%9\nserver number\n");
+	assert_string_equal(found_on_link(c, 3), "link");
+	assert_string_equal(found_on_link(c, 4), "own");
+	assert_true(let_in_on_link(c, 3));
+	assert_false(let_in_on_link(c, 4));
+	config_look_at_zones(c, index_now, &index);
+	assert_string_equal(found_on_link(c, 3), "own");
+	assert_false(let_in_on_link(c, 3));
+	index = 4;
+	config_look_at_zones(c, index_now, &index);
+	assert_string_equal(found_on_link(c, 3), "own");
+	assert_string_equal(found_on_link(c, 4), "link");
+	assert_true(let_in_on_link(c, 4));
+	assert_string_equal(found_on_link(c, 9), "number");
+	config_free(c);
+	fixture_ve0 = 0;
+}
+
+static void a_zone_is_bound_where_it_is(void **state)
+{
+	static const char text[] = "port 80\ninterface fe80::1%ve0\nserver a:1\ninterface 1.2.3.4\nserver b:1\n";
+
+	expect_binds(text, "1.2.3.4:80 "); /* it may come later */
+	fixture_ve0 = 3;
+	expect_binds(text, "[fe80::1%3]:80 1.2.3.4:80 ");
+	fixture_ve0 = 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_most_exact_section),
-	    cmocka_unit_test(sections_of_several_services),
-	    cmocka_unit_test(the_first_match_decides),
-	    cmocka_unit_test(ports_ascending_once),
-	    cmocka_unit_test(what_must_be_bound),
+	        cmocka_unit_test(the_most_exact_section),      cmocka_unit_test(sections_of_several_services),
+	        cmocka_unit_test(the_first_match_decides),     cmocka_unit_test(ports_ascending_once),
+	        cmocka_unit_test(what_must_be_bound),          cmocka_unit_test(a_zone_is_looked_at_again),
+	        cmocka_unit_test(a_zone_is_bound_where_it_is),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

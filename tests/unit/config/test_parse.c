@@ -77,8 +77,7 @@ static void waiting_without_end(void **state)
 
 static void the_longest_stop_counts(void **state)
 {
-	struct config *c =
-	    parse_good("stop-timeout 3\n" SERVED "port 81\nserver a:1\nstop-timeout 8\n");
+	struct config *c = parse_good("stop-timeout 3\n" SERVED "port 81\nserver a:1\nstop-timeout 8\n");
 
 	assert_int_equal(c->stop_timeout_ms, 8000);
 	config_free(c);
@@ -118,14 +117,70 @@ static void servers(void **state)
 	config_free(c);
 }
 
+static void names(void **state)
+{
+	struct config *c = parse_good("port 80 81 as web.site_1-a\n"
+	                              "server a:1 max=3 as a1\nserver unix:/s as sock\nserver b:1\n"
+	                              "interface 1.1.1.1 as inside\nserver a:1 backup as a1\n"
+	                              "interface 1.1.1.2\n"
+	                              "port 82\nserver a:1 as a1\ninterface as as own\nserver as as a2\n"
+	                              "port 85 as smtp\nserver a:1 as http-alt\n"
+	                              "port 83\nexec /bin/x as y\nport 84\nserver /bin/x as y\n");
+	const struct section *s = c->sections;
+
+	assert_int_equal(c->services[0].n_ports, 2);
+	assert_string_equal(section_called(c, &s[0]), "web.site_1-a");
+	assert_string_equal(section_called(c, &s[1]), "inside");
+	assert_string_equal(section_called(c, &s[2]), "web.site_1-a");
+	assert_null(s[2].called);
+	assert_null(section_called(c, &s[3]));
+	assert_string_equal(section_called(c, &s[4]), "own");
+	assert_string_equal(s[4].name, "as");
+	assert_string_equal(server_label(&s[0].servers[0]), "a1");
+	assert_string_equal(s[0].servers[0].key, "a:1");
+	assert_string_equal(server_label(&s[0].servers[1]), "sock");
+	assert_string_equal(server_label(&s[0].servers[2]), "b:1");
+	assert_string_equal(server_label(&s[2].servers[0]), "a1");
+	assert_string_equal(server_label(&s[3].servers[0]), "a1");
+	assert_string_equal(s[4].servers[0].host, "as");
+	assert_string_equal(section_called(c, &s[5]), "smtp"); /* of another port */
+	assert_null(s[6].servers[0].called);
+	assert_string_equal(s[6].servers[0].argv[2], "y");
+	assert_string_equal(s[7].servers[0].key, "/bin/x as y");
+	config_free(c);
+}
+
+static void names_of_the_command_line(void **state)
+{
+	struct config_source sources[] = {
+	        {.name = "-b lo", .text = "port 80", .origin = "-b:lo"},
+	        {.name = "-b lo", .text = "interface 127.0.0.1", .origin = "-b:lo"},
+	        {.name = "-o x", .text = "server a:1 as x", .origin = "command-line"},
+	        {.name = "-b lo", .text = "interface ::1", .origin = "-b:lo"},
+	        {.name = "-o x", .text = "server a:1 as x", .origin = "command-line"},
+	};
+	struct config_errors errors;
+	struct config *c = config_parse_sources(sources, 5, &fixture_world, &errors);
+
+	assert_non_null(c);
+	config_free(c);
+	sources[4].text = "server b:1 as x";
+	sources[4].name = "-o y";
+	assert_null(config_parse_sources(sources, 5, &fixture_world, &errors));
+	assert_int_equal(errors.n, 1);
+	assert_string_equal(errors.list[0].message,
+	                    "-o y: \"x\" is the name of another server of this service already, by -o x");
+	config_errors_release(&errors);
+}
+
 static void files_are_read(void **state)
 {
 	static const struct fixture_file files[] = {
-	    {"/etc/a.d/1.conf", "server one:1\ninclude sub/list.inc\n"},
-	    {"/etc/a.d/2.conf", "server two:1\n"},
-	    {"/etc/a.d/sub/list.inc", "deny file:nets\n"},
-	    {"/etc/a.d/sub/nets", "# those\n10.0.0.0/8\n\n  fd00::/8 # and these\n"},
-	    {NULL, NULL},
+	        {"/etc/a.d/1.conf", "server one:1\ninclude sub/list.inc\n"},
+	        {"/etc/a.d/2.conf", "server two:1\n"},
+	        {"/etc/a.d/sub/list.inc", "deny file:nets\n"},
+	        {"/etc/a.d/sub/nets", "# those\n10.0.0.0/8\n\n  fd00::/8 # and these\n"},
+	        {NULL, NULL},
 	};
 	struct config *c;
 
@@ -166,13 +221,13 @@ static void empty_lists_mean_what_they_say(void **state)
 static void the_command_line_wins(void **state)
 {
 	const struct config_source sources[] = {
-	    {.name = "-t", .path = "/", .text = "timeout 3", .origin = "command-line"},
-	    {.name = "-t", .path = "/", .text = "timeout 4", .origin = "command-line"},
-	    {.name = "-l", .path = "/", .text = "log journal", .origin = "command-line"},
-	    {.name = "-o", .path = "/", .text = "user a", .origin = "command-line"},
-	    {.name = "f",
-	     .path = "/f",
-	     .text = "timeout 9\nlog stderr\nuser b:c\n" SERVED "port 81\ntimeout 5\nserver a:1\n"},
+	        {.name = "-t", .path = "/", .text = "timeout 3", .origin = "command-line"},
+	        {.name = "-t", .path = "/", .text = "timeout 4", .origin = "command-line"},
+	        {.name = "-l", .path = "/", .text = "log journal", .origin = "command-line"},
+	        {.name = "-o", .path = "/", .text = "user a", .origin = "command-line"},
+	        {.name = "f",
+	         .path = "/f",
+	         .text = "timeout 9\nlog stderr\nuser b:c\n" SERVED "port 81\ntimeout 5\nserver a:1\n"},
 	};
 	struct config_errors errors;
 	struct config *c = config_parse_sources(sources, 5, &fixture_world, &errors);
@@ -191,109 +246,140 @@ static void all_errors_at_once(void **state)
 {
 	char *text = parse_bad("usr x\ntimeout abc\nport 80\nserver\nport 0\nworkers 5\n");
 
-	assert_string_equal(
-	    text,
-	    "/etc/t.conf:1:1: unknown directive \"usr\"; did you mean \"user\"?\n"
-	    "/etc/t.conf:2:9: \"abc\" is no time: write seconds, or a number with ms, s, m, h or "
-	    "d\n"
-	    "/etc/t.conf:4:7: \"server\" needs a value: server HOST[:PORT]|unix:PATH [weight=N] "
-	    "[backup] [max=N] [disabled]\n"
-	    "/etc/t.conf:5:6: \"0\" is no port: they go from 1 to 65535\n"
-	    "/etc/t.conf:5:7: this port leads nowhere: a \"server\" or \"exec\" line is missing\n"
-	    "/etc/t.conf:6:1: \"workers\" holds for the whole program: it belongs before the first "
-	    "\"port\", not behind this \"port\"\n");
+	assert_string_equal(text,
+	                    "/etc/t.conf:1:1: unknown directive \"usr\"; did you mean \"user\"?\n"
+	                    "/etc/t.conf:2:9: \"abc\" is no time: write seconds, or a number with ms, s, m, h or "
+	                    "d\n"
+	                    "/etc/t.conf:4:7: \"server\" needs a value: server HOST[:PORT]|unix:PATH [weight=N] "
+	                    "[backup] [max=N] [disabled] [as NAME]\n"
+	                    "/etc/t.conf:5:6: \"0\" is no port: they go from 1 to 65535\n"
+	                    "/etc/t.conf:5:7: this port leads nowhere: a \"server\" or \"exec\" line is missing\n"
+	                    "/etc/t.conf:6:1: \"workers\" holds for the whole program: it belongs before the first "
+	                    "\"port\", not behind this \"port\"\n");
 	free(text);
 }
+
+#define LONG "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" /* just not too long */
 
 /* Each text has one error, at this place, and the message holds these words. */
 static const struct {
 	const char *text, *place, *words;
 } wrong[] = {
-    {"", "1:1", "no port is opened"},
-    {"# x\n\ntimeout 3", "3:10", "no port is opened"},
-    {"listen 80\n", "1:1", "\"port 8080\""},
-    {"server a:1\n", "1:1", "behind a \"port\""},
-    {"interface 1.2.3.4\n", "1:1", "behind a \"port\""},
-    {SERVED "  bind 1\n", "3:3", "\"interface ADDRESS\""},
-    {SERVED "roundrobin\n", "3:1", "round-robin"},
-    {SERVED "only_from 1\n", "3:1", "allow"},
-    {SERVED "balance leastconn\n", "3:1", "not yet"},
-    {SERVED "check\n", "3:1", "not yet"},
-    {SERVED "route /x\n", "3:1", "not yet"},
-    {SERVED "send-proxy v1\n", "3:1", "not yet"},
-    {"admin 1.2.3.4\n" SERVED, "1:7", "ADDR:PORT"},
-    {"admin somewhere:80\n" SERVED, "1:7", "ADDR:PORT"},
-    {"admin 127.0.0.1:0\n" SERVED, "1:7", "ADDR:PORT"},
-    {"admin 127.0.0.1:80\nadmin localhost:80\n" SERVED, "2:7", "named twice"},
-    {"admin 127.0.0.1:80 secret\n" SERVED, "1:20", "token=FILE"},
-    {"admin unix:\n" SERVED, "1:7", "path"},
-    {"admin unix:/x token=y\n" SERVED, "1:15", "token"},
-    {SERVED "access-log never\n", "3:12", "none of"},
-    {SERVED "access-log interval\n", "3:20", "needs a time"},
-    {SERVED "log-format \"{x}\"\n", "3:12", "no key"},
-    {SERVED "log-format \"{id\"\n", "3:12", "no key"},
-    {SERVED "server srv:x\n", "3:8", "not yet"},
-    {SERVED "standalone yes\n", "3:1", "before the first \"port\""},
-    {SERVED "timeout 1\ntimeout 1\n", "4:1", "/etc/t.conf:3"},
-    {"user a\nuid b\n" SERVED, "2:1", "twice"},
-    {"user root\n" SERVED, "1:6", "never serves as root"},
-    {"uid 00\n" SERVED, "1:5", "never serves as root"},
-    {"pidfile 8080\n" SERVED, "1:9", "path"},
-    {"log 8080\n" SERVED, "1:5", "did you mean -b"},
-    {"log syslog:foo\n" SERVED, "1:5", "facility"},
-    {"log stderr\nlog stderr+json\n" SERVED, "2:5", "already"},
-    {"workers 0\n" SERVED, "1:9", "from 1 to 128"},
-    {"standalone maybe\n" SERVED, "1:12", "yes nor no"},
-    {"resolver foo\n" SERVED, "1:10", "name server"},
-    {SERVED "connect-timeout 0\n", "3:17", "above 0"},
-    {SERVED "keepalive 0.5\n", "3:11", "whole seconds"},
-    {SERVED "timeout -1\n", "3:9", "no time"},
-    {SERVED "timeout 5 6\n", "3:11", "too much"},
-    {SERVED "source 1.2.3.4:5\n", "3:8", "without a port"},
-    {SERVED "setenv 1X\n", "3:8", "variable"},
-    {SERVED "env FOO\n", "3:5", "NAME=VALUE"},
-    {SERVED "acp foo\n", "3:5", "begins with / or ."},
-    {SERVED "allow host\n", "3:7", "neither an address"},
-    {SERVED "allow 10.0.0.0/33\n", "3:7", "neither an address"},
-    {SERVED "allow file:gone\n", "3:7", "no such file"},
-    {SERVED "max-connections many\n", "3:17", "no number"},
-    {SERVED "server a:0\n", "3:8", "port"},
-    {SERVED "server a:70000\n", "3:8", "port"},
-    {SERVED "server a:\n", "3:8", "missing"},
-    {SERVED "server :25\n", "3:8", "host is missing"},
-    {SERVED "server ::1\n", "3:8", "brackets"},
-    {SERVED "server [::1\n", "3:8", "not closed"},
-    {SERVED "server [1.2.3.4]:5\n", "3:8", "IPv6"},
-    {SERVED "server 256.1.1.1\n", "3:8", "no IPv4 address"},
-    {SERVED "server 8080\n", "3:8", "all digits"},
-    {SERVED "server a..b\n", "3:8", "empty"},
-    {SERVED "server a!b\n", "3:8", "letters"},
-    {SERVED "server b:1 weight=0\n", "3:12", "1 to 1000"},
-    {SERVED "server b:1 maxconn=4\n", "3:12", "max="},
-    {SERVED "server b:1 bakup\n", "3:12", "backup"},
-    {SERVED "server b:1 c:1\n", "3:12", "line of its own"},
-    {SERVED "exec /bin/x\n", "3:1", "alone"},
-    {SERVED "exec x\n", "3:6", "begins with / or ."},
-    {"port 80\nexec /bin/x\nserver a\n", "3:1", "alone"},
-    {"port 1-2-3\nserver a:1\n", "1:6", "no port"},
-    {"port 20-10\nserver a:1\n", "1:6", "backwards"},
-    {"port 80,81\nserver a:1\n", "1:6", "several"},
-    {"port foo\nserver a:1\n", "1:6", "no port"},
-    {"port 1-10 5\nserver a:1\n", "1:11", "twice"},
-    {"port 80 # x\n", "1:8", "leads nowhere"},
-    {"port 80\ninterface 1.2.3.4\nserver a:1\ninterface 1.2.3.5\n", "4:18", "leads nowhere"},
-    {SERVED SERVED, "3:1", "/etc/t.conf:1"},
-    {"port 1-10\nserver a:1\nport 20 10-12\nserver a:1\n", "3:1", "port 10 is opened twice"},
-    {SERVED "interface 1.2.3.4\ninterface 1.2.3.4/32\n", "4:1", "/etc/t.conf:3"},
-    {SERVED "interface lo\nport 80\ninterface lo\nserver b:1\n", "5:1", "/etc/t.conf:3"},
-    {SERVED "interface *\n", "3:11", "without \"interface\""},
-    {SERVED "interface localhost\n", "3:11", "127.0.0.1"},
-    {SERVED "interface 1.2.3.4:80\n", "3:11", "\"port\" line"},
-    {SERVED "interface averyveryverylongname\n", "3:11", "neither an address"},
-    {SERVED "include gone\n", "3:9", "no such file"},
-    {SERVED "include \"\"\n", "3:9", "empty"},
-    {SERVED "server \"b\n", "3:8", "not closed"},
-    {SERVED "server \1\n", "3:8", "control character"},
+        {"", "1:1", "no port is opened"},
+        {"# x\n\ntimeout 3", "3:10", "no port is opened"},
+        {"listen 80\n", "1:1", "\"port 8080\""},
+        {"server a:1\n", "1:1", "behind a \"port\""},
+        {"interface 1.2.3.4\n", "1:1", "behind a \"port\""},
+        {SERVED "  bind 1\n", "3:3", "\"interface ADDRESS\""},
+        {SERVED "roundrobin\n", "3:1", "round-robin"},
+        {SERVED "only_from 1\n", "3:1", "allow"},
+        {SERVED "balance leastconn\n", "3:1", "not yet"},
+        {SERVED "check\n", "3:1", "not yet"},
+        {SERVED "route /x\n", "3:1", "not yet"},
+        {SERVED "send-proxy v1\n", "3:1", "not yet"},
+        {"admin 1.2.3.4\n" SERVED, "1:7", "ADDR:PORT"},
+        {"admin somewhere:80\n" SERVED, "1:7", "ADDR:PORT"},
+        {"admin 127.0.0.1:0\n" SERVED, "1:7", "ADDR:PORT"},
+        {"admin 127.0.0.1:80\nadmin localhost:80\n" SERVED, "2:7", "named twice"},
+        {"admin 127.0.0.1:80 secret\n" SERVED, "1:20", "token=FILE"},
+        {"admin unix:\n" SERVED, "1:7", "path"},
+        {"admin unix:/x token=y\n" SERVED, "1:15", "token"},
+        {"admin unix:/x name=y\n" SERVED, "1:15", "a name belongs to ADDR:PORT"},
+        {"admin 127.0.0.1:80 name=\n" SERVED, "1:20", "name=HOST"},
+        {"admin 127.0.0.1:80 name=a:80\n" SERVED, "1:20", "without a port"},
+        {"admin 127.0.0.1:80 name=a token=/x name=b\n" SERVED, "1:36", "too much"},
+        {SERVED "access-log never\n", "3:12", "none of"},
+        {SERVED "access-log interval\n", "3:20", "needs a time"},
+        {SERVED "log-format \"{x}\"\n", "3:12", "no key"},
+        {SERVED "log-format \"{id\"\n", "3:12", "no key"},
+        {SERVED "server srv:x\n", "3:8", "not yet"},
+        {SERVED "standalone yes\n", "3:1", "before the first \"port\""},
+        {SERVED "timeout 1\ntimeout 1\n", "4:1", "/etc/t.conf:3"},
+        {"user a\nuid b\n" SERVED, "2:1", "twice"},
+        {"user root\n" SERVED, "1:6", "never serves as root"},
+        {"uid 00\n" SERVED, "1:5", "never serves as root"},
+        {"pidfile 8080\n" SERVED, "1:9", "path"},
+        {"log 8080\n" SERVED, "1:5", "did you mean -b"},
+        {"log syslog:foo\n" SERVED, "1:5", "facility"},
+        {"log stderr\nlog stderr+json\n" SERVED, "2:5", "already"},
+        {"workers 0\n" SERVED, "1:9", "from 1 to 128"},
+        {"standalone maybe\n" SERVED, "1:12", "yes nor no"},
+        {"resolver foo\n" SERVED, "1:10", "name server"},
+        {"resolver fe80::1%lo\n" SERVED, "1:10", "one link"},
+        {"resolver 1.1.1.1 [fe80::1%gone]:54\n" SERVED, "1:18", "one link"},
+        {SERVED "connect-timeout 0\n", "3:17", "above 0"},
+        {SERVED "keepalive 0.5\n", "3:11", "whole seconds"},
+        {SERVED "timeout -1\n", "3:9", "no time"},
+        {SERVED "timeout 5 6\n", "3:11", "too much"},
+        {SERVED "source 1.2.3.4:5\n", "3:8", "without a port"},
+        {SERVED "setenv 1X\n", "3:8", "variable"},
+        {SERVED "env FOO\n", "3:5", "NAME=VALUE"},
+        {SERVED "acp foo\n", "3:5", "begins with / or ."},
+        {SERVED "allow host\n", "3:7", "neither an address"},
+        {SERVED "allow 10.0.0.0/33\n", "3:7", "neither an address"},
+        {SERVED "allow file:gone\n", "3:7", "no such file"},
+        {SERVED "max-connections many\n", "3:17", "no number"},
+        {SERVED "server a:0\n", "3:8", "port"},
+        {SERVED "server a:70000\n", "3:8", "port"},
+        {SERVED "server a:\n", "3:8", "missing"},
+        {SERVED "server :25\n", "3:8", "host is missing"},
+        {SERVED "server ::1\n", "3:8", "brackets"},
+        {SERVED "server [::1\n", "3:8", "not closed"},
+        {SERVED "server [1.2.3.4]:5\n", "3:8", "IPv6"},
+        {SERVED "server 256.1.1.1\n", "3:8", "no IPv4 address"},
+        {SERVED "server 8080\n", "3:8", "all digits"},
+        {SERVED "server a..b\n", "3:8", "empty"},
+        {SERVED "server a!b\n", "3:8", "letters"},
+        {SERVED "server b:1 weight=0\n", "3:12", "1 to 1000"},
+        {SERVED "server b:1 maxconn=4\n", "3:12", "max="},
+        {SERVED "server b:1 bakup\n", "3:12", "backup"},
+        {SERVED "server b:1 c:1\n", "3:12", "line of its own"},
+        {SERVED "exec /bin/x\n", "3:1", "alone"},
+        {SERVED "exec x\n", "3:6", "begins with / or ."},
+        {"port 80\nexec /bin/x\nserver a\n", "3:1", "alone"},
+        {"port 1-2-3\nserver a:1\n", "1:6", "no port"},
+        {"port 20-10\nserver a:1\n", "1:6", "backwards"},
+        {"port 80,81\nserver a:1\n", "1:6", "several"},
+        {"port foo\nserver a:1\n", "1:6", "no port"},
+        {"port 1-10 5\nserver a:1\n", "1:11", "twice"},
+        {"port 80 # x\n", "1:8", "leads nowhere"},
+        {"port 80\ninterface 1.2.3.4\nserver a:1\ninterface 1.2.3.5\n", "4:18", "leads nowhere"},
+        {SERVED SERVED, "3:1", "/etc/t.conf:1"},
+        {"port 1-10\nserver a:1\nport 20 10-12\nserver a:1\n", "3:1", "port 10 is opened twice"},
+        {SERVED "interface 1.2.3.4\ninterface 1.2.3.4/32\n", "4:1", "/etc/t.conf:3"},
+        {SERVED "interface fe80::1%gone\ninterface fe80::1%gone\n", "4:1", "/etc/t.conf:3"},
+        {SERVED "server [fe80::1%a/b]:5\n", "3:8", "IPv6"},
+        {SERVED "interface lo\nport 80\ninterface lo\nserver b:1\n", "5:1", "/etc/t.conf:3"},
+        {SERVED "interface *\n", "3:11", "without \"interface\""},
+        {SERVED "interface localhost\n", "3:11", "127.0.0.1"},
+        {SERVED "interface 1.2.3.4:80\n", "3:11", "\"port\" line"},
+        {SERVED "interface averyveryverylongname\n", "3:11", "neither an address"},
+        {SERVED "interface lo eth0\n", "3:14", "too much"},
+        {"port 80 as\nserver a:1\n", "1:11", "missing after \"as\""},
+        {"port 80 as mail 81\nserver a:1\n", "1:17", "ends the line"},
+        {"port 80 as 25\nserver a:1\n", "1:12", "needs a letter"},
+        {"port 80 as \"\"\nserver a:1\n", "1:12", "needs a letter"},
+        {"port 80 as \"my mail\"\nserver a:1\n", "1:12", "letters, digits"},
+        {"port 80 as a/b\nserver a:1\n", "1:12", "letters, digits"},
+        {"port 80 as m\303\244il\nserver a:1\n", "1:12", "letters, digits"},
+        {"port 25 as smtp\nserver a:1\n", "1:12", "port 25 of this service"},
+        {"port 20-30\nserver a:1 as smtp\n", "2:15", "port 25 of this service"},
+        {"port 80 as " LONG "x\nserver a:1\n", "1:12", "64 characters"},
+        {"port as mail\nserver a:1\n", "1:6", "missing before \"as\""},
+        {SERVED "interface lo as\nserver b:1\n", "3:16", "missing after \"as\""},
+        {SERVED "server b:1 as x backup\n", "3:17", "ends the line"},
+        {SERVED "server b:1 as x\nserver c:1 as x\n", "4:15", "/etc/t.conf:3"},
+        {SERVED "server b:1 as x\nserver b:1 as x\n", "4:15", "/etc/t.conf:3"},
+        {SERVED "server b:1 as x\ninterface lo\nserver c:1 as x\n", "5:15", "/etc/t.conf:3"},
+        {"port 80 as x\nserver a:1\nport 81 as x\nserver a:1\n", "3:12", "/etc/t.conf:1"},
+        {"port 80 as x\nserver a:1\ninterface lo as x\n", "3:17", "/etc/t.conf:1"},
+        {SERVED "server b:1 as a\n", "3:15", "the host of a server"},
+        {SERVED "server b as b\n", "3:13", "the host of a server"},
+        {"port 80 as a\nserver a:1\ninterface lo\nserver a:2\n", "1:12", "the host of a server"},
+        {SERVED "include gone\n", "3:9", "no such file"},
+        {SERVED "include \"\"\n", "3:9", "empty"},
+        {SERVED "server \"b\n", "3:8", "not closed"},
+        {SERVED "server \1\n", "3:8", "control character"},
 };
 
 static void every_message_has_its_place(void **state)
@@ -304,8 +390,7 @@ static void every_message_has_its_place(void **state)
 
 		if (strncmp(text, place, strlen(place)) || !strstr(text, wrong[i].words) ||
 		    strchr(text, '\n') != strrchr(text, '\n'))
-			fail_msg("%s\nwanted %s%s, got\n%s", wrong[i].text, place, wrong[i].words,
-			         text);
+			fail_msg("%s\nwanted %s%s, got\n%s", wrong[i].text, place, wrong[i].words, text);
 		free(text);
 		free(place);
 	}
@@ -318,21 +403,25 @@ static void different_ports_of_one_interface(void **state)
 	                       "port 81\ninterface 1.1.1.1\nserver a:1\n" SERVED));
 }
 
+static void one_address_of_two_links(void **state)
+{
+	config_free(parse_good("port 80\ninterface fe80::1%gone\nserver a:1\ninterface fe80::1%ve0\nserver a:1\n"));
+}
+
 static void errors_of_included_files(void **state)
 {
 	static const struct fixture_file files[] = {
-	    {"/etc/loop", "include loop\n"},
-	    {"/etc/bad", "\nserver ::1\n"},
-	    {"/etc/nets", "10.0.0.0/8\n10.0.0.1 10.0.0.2\nx\n"},
-	    {NULL, NULL},
+	        {"/etc/loop", "include loop\n"},
+	        {"/etc/bad", "\nserver ::1\n"},
+	        {"/etc/nets", "10.0.0.0/8\n10.0.0.1 10.0.0.2\nx\n"},
+	        {NULL, NULL},
 	};
 	char *text;
 
 	fixture_files = files;
 	text = parse_bad("port 80\ninclude none/*\n");
-	assert_string_equal(text,
-	                    "/etc/t.conf:1:8: this port leads nowhere: a \"server\" or \"exec\" "
-	                    "line is missing\n");
+	assert_string_equal(text, "/etc/t.conf:1:8: this port leads nowhere: a \"server\" or \"exec\" "
+	                          "line is missing\n");
 	free(text);
 	text = parse_bad("port 80\ninclude bad\n");
 	assert_int_equal(strncmp(text, "/etc/bad:2:8: ", 14), 0);
@@ -370,14 +459,15 @@ static void huge_ranges_are_quick(void **state)
 {
 	struct buf text = BUF_INIT;
 
-	config_free(parse_good("port 1-65535\nserver a:1\n"));
+	config_free(parse_good("port 1-16384\nserver a:1\n"));
+	config_free(parse_good("port 1-32768\ninterface 1.1.1.1\nserver a:1\n"));
+	free(parse_bad("port 1-16385\nserver a:1\n"));
 	for (int i = 0; i < 5; i++)
 		buf_adds(&text, "port 1-65535\nserver a:1\ninterface 1.1.1.1\ninterface 1.1.1.2\n");
 	free(parse_bad(text.s));
 	buf_clear(&text);
 	for (unsigned int i = 0; i < 20000; i++)
-		buf_addf(&text, "port %u\ninterface 10.0.%u.%u\nserver a:1\n", i % 1000 + 1, i >> 8,
-		         i & 255);
+		buf_addf(&text, "port %u\ninterface 10.0.%u.%u\nserver a:1\n", i % 1000 + 1, i >> 8, i & 255);
 	config_free(parse_good(text.s));
 	buf_release(&text);
 }
@@ -385,21 +475,24 @@ static void huge_ranges_are_quick(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(the_example_of_old),
-	    cmocka_unit_test(the_nearest_wins),
-	    cmocka_unit_test(limits_of_all_and_of_each),
-	    cmocka_unit_test(waiting_without_end),
-	    cmocka_unit_test(the_longest_stop_counts),
-	    cmocka_unit_test(servers),
-	    cmocka_unit_test(files_are_read),
-	    cmocka_unit_test(empty_lists_mean_what_they_say),
-	    cmocka_unit_test(the_command_line_wins),
-	    cmocka_unit_test(all_errors_at_once),
-	    cmocka_unit_test(every_message_has_its_place),
-	    cmocka_unit_test(different_ports_of_one_interface),
-	    cmocka_unit_test(errors_of_included_files),
-	    cmocka_unit_test(a_long_unix_path),
-	    cmocka_unit_test(huge_ranges_are_quick),
+	        cmocka_unit_test(the_example_of_old),
+	        cmocka_unit_test(the_nearest_wins),
+	        cmocka_unit_test(limits_of_all_and_of_each),
+	        cmocka_unit_test(waiting_without_end),
+	        cmocka_unit_test(the_longest_stop_counts),
+	        cmocka_unit_test(servers),
+	        cmocka_unit_test(names),
+	        cmocka_unit_test(names_of_the_command_line),
+	        cmocka_unit_test(files_are_read),
+	        cmocka_unit_test(empty_lists_mean_what_they_say),
+	        cmocka_unit_test(the_command_line_wins),
+	        cmocka_unit_test(all_errors_at_once),
+	        cmocka_unit_test(every_message_has_its_place),
+	        cmocka_unit_test(different_ports_of_one_interface),
+	        cmocka_unit_test(one_address_of_two_links),
+	        cmocka_unit_test(errors_of_included_files),
+	        cmocka_unit_test(a_long_unix_path),
+	        cmocka_unit_test(huge_ranges_are_quick),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

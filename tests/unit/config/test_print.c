@@ -32,8 +32,7 @@ static void expect(const char *text, const char *canonical)
 
 static void only_what_differs(void **state)
 {
-	expect("standalone yes\ntimeout 0\nwait no\nport 80\nserver a:1 weight=1\n",
-	       "port 80\n\tserver a:1\n");
+	expect("standalone yes\ntimeout 0\nwait no\nport 80\nserver a:1 weight=1\n", "port 80\n\tserver a:1\n");
 	expect("timeout 300s\nport smtp 8000-8010\nserver a\ntimeout 5m\nacp-timeout 10.0\n",
 	       "timeout 5m\n\nport 25 8000-8010\n\tserver a\n");
 	expect("timeout 5m\nport 80\nserver a\ntimeout 0\ninterface lo\ntimeout 5m\n",
@@ -60,6 +59,46 @@ static void every_directive(void **state)
 	       "\tinterface 10.0.0.0/8\n\t\texec /x \"\"\n");
 }
 
+/* An interface may be made anew, with another index: its name is what was said. */
+static void the_zone_of_an_address(void **state)
+{
+	static const char text[] = "admin [fe80::7%ve0]:9090\n\n"
+	                           "port 80\n\tserver [fe80::1%ve0]:80\n\tserver [fe80::2%7]\n"
+	                           "\tallow fe80::1%ve0/64 fe80::9%lo\n\tsource fe80::5%ve0\n"
+	                           "\tinterface fe80::3%ve0\n\t\tserver a\n\t\tsource fe80::5%ve1\n"
+	                           "\tinterface fe80::%ve0/64\n\t\tserver b\n";
+	static const char canonical[] = "admin [fe80::7%ve0]:9090\n\n"
+	                                "port 80\n\tserver [fe80::1%ve0]:80\n\tserver [fe80::2%7]\n"
+	                                "\tallow fe80::%ve0/64 fe80::9%lo\n\tsource fe80::5%ve0\n"
+	                                "\tinterface fe80::3%ve0\n\t\tserver a\n\t\tsource fe80::5%ve1\n"
+	                                "\tinterface fe80::%ve0/64\n\t\tserver b\n";
+
+	for (fixture_ve0 = 0; fixture_ve0 < 8; fixture_ve0 += 7)
+		expect(text, canonical);
+	fixture_ve0 = 0;
+}
+
+static void what_not_everybody_may_know(void **state)
+{
+	struct config *c = parse_good("env A=secret\nport 80\nserver a:1\nenv B=secret \"C=x=secret\" D=\n");
+	struct buf text = BUF_INIT;
+
+	config_print_public(c, &text);
+	assert_string_equal(text.s, "env A=***\n\nport 80\n\tserver a:1\n\tenv B=***\n\tenv C=***\n\tenv D=***\n");
+	buf_release(&text);
+	config_free(c);
+}
+
+static void names_stand_last(void **state)
+{
+	expect("port smtp 8000-8010 as mail\nserver a:1 as a1\n"
+	       "interface 10.0.0.0/8 as inside\nserver \"unix:/a b\" disabled backup as s\n"
+	       "interface lo as lo\nserver [::1]:80 weight=2 as db.1\n",
+	       "port 25 8000-8010 as mail\n\tserver a:1 as a1\n"
+	       "\tinterface 10.0.0.0/8 as inside\n\t\tserver \"unix:/a b\" backup disabled as s\n"
+	       "\tinterface lo as lo\n\t\tserver [::1]:80 weight=2 as db.1\n");
+}
+
 static void long_lists_take_several_lines(void **state)
 {
 	struct buf text = BUF_INIT;
@@ -82,7 +121,7 @@ static void long_lists_take_several_lines(void **state)
 static void files_are_in_it(void **state)
 {
 	static const struct fixture_file files[] = {
-	    {"/etc/none", ""}, {"/etc/nets", "10.0.0.0/8\n1.1.1.1\n"}, {NULL, NULL}};
+	        {"/etc/none", ""}, {"/etc/nets", "10.0.0.0/8\n1.1.1.1\n"}, {NULL, NULL}};
 
 	fixture_files = files;
 	expect("port 1\nserver a:1\nallow file:nets\nport 2\nserver a:1\nallow file:none\n"
@@ -95,10 +134,10 @@ static void files_are_in_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(only_what_differs),
-	    cmocka_unit_test(every_directive),
-	    cmocka_unit_test(long_lists_take_several_lines),
-	    cmocka_unit_test(files_are_in_it),
+	        cmocka_unit_test(only_what_differs),      cmocka_unit_test(every_directive),
+	        cmocka_unit_test(the_zone_of_an_address), cmocka_unit_test(what_not_everybody_may_know),
+	        cmocka_unit_test(names_stand_last),       cmocka_unit_test(long_lists_take_several_lines),
+	        cmocka_unit_test(files_are_in_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

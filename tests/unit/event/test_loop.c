@@ -5,11 +5,15 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/log.h"
 #include "event/loop.h"
 
 #define MANY 1000
@@ -196,8 +200,7 @@ static void watches_removed_inside_a_handler_are_not_called(void **state)
 
 	n_watched = 0;
 	for (int i = 0; i < N_WATCHES; i++)
-		assert_int_equal(
-		    watch_add(&loop, &watches[i], ready_fd(), EPOLLIN, removes_all, NULL), 0);
+		assert_int_equal(watch_add(&loop, &watches[i], ready_fd(), EPOLLIN, removes_all, NULL), 0);
 	loop_turn(&loop, 0);
 	assert_int_equal(n_watched, 1);
 	loop_turn(&loop, 0);
@@ -299,8 +302,7 @@ static void dies_at_the_second(void *arg, uint64_t number, uint32_t events)
 	static jmp_buf *death;
 
 	if (!arg) {
-		assert_int_equal(unhandled(),
-		                 4 - n_seen); /* this one counts until it was handled */
+		assert_int_equal(unhandled(), 4 - n_seen); /* this one counts until it was handled */
 		note_token(NULL, number, events);
 		return;
 	}
@@ -317,9 +319,7 @@ static void make_ready(struct loop *l)
 	n_seen = 0;
 	for (int i = 0; i < 4; i++) {
 		descriptors[i] = ready_fd();
-		assert_int_equal(loop_add(l, descriptors[i], EPOLLIN | EPOLLET,
-		                          loop_token(1, (uint64_t)i + 100)),
-		                 0);
+		assert_int_equal(loop_add(l, descriptors[i], EPOLLIN | EPOLLET, loop_token(1, (uint64_t)i + 100)), 0);
 	}
 }
 
@@ -397,7 +397,7 @@ static void a_busy_loop_does_not_sleep(void **state)
 	n_after = 0;
 	loop.after = after;
 	loop.busy = true;
-	assert_int_equal(loop_run(&loop), 0); /* would wait for ever without `busy` */
+	loop_run(&loop); /* would wait for ever without `busy` */
 	assert_int_equal(n_after, 5);
 	assert_true(clock_mono_ms() - start < 2000);
 }
@@ -411,9 +411,44 @@ static void a_turn_without_epoll_fails(void **state)
 	epfd = l.epfd;
 	l.epfd = -1;
 	assert_int_equal(loop_turn(&l, 0), -EBADF);
-	assert_int_equal(loop_run(&l), -EBADF);
 	l.epfd = epfd;
 	loop_release(&l);
+}
+
+/* In a child: it runs, and cannot wait. */
+static void run_without_epoll(int stderr_fd)
+{
+	struct rlimit no_core = {0};
+	struct loop l;
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	dup2(stderr_fd, 2);
+	if (loop_init(&l, -1, NULL, 4) < 0)
+		_exit(1);
+	close(l.epfd);
+	loop_run(&l);
+	_exit(0);
+}
+
+/* It must not look like an orderly end: then nobody would replace the process. */
+static void who_cannot_wait_aborts_and_says_why(void **state)
+{
+	char text[512] = "";
+	int ends[2], status;
+	pid_t pid;
+
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		run_without_epoll(ends[1]);
+	close(ends[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_int_equal(WTERMSIG(status), SIGABRT);
+	assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
+	assert_non_null(strstr(text, "waiting for events: Bad file descriptor"));
+	close(ends[0]);
 }
 
 static void count_call(void *arg, uint32_t events)
@@ -458,24 +493,92 @@ static void watches_of_another_program_are_not_followed(void **state)
 	}
 }
 
+/* ---- a kernel that refuses to watch ---- */
+
+static int refusals; /* so many more */
+
+int __real_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event);
+
+int __wrap_epoll_ctl(int epfd, int op, int fd, struct epoll_event *event)
+{
+	if (op != EPOLL_CTL_ADD || refusals == 0)
+		return __real_epoll_ctl(epfd, op, fd, event);
+	refusals--;
+	errno = ENOSPC;
+	return -1;
+}
+
+static int n_lines;
+
+static void count_line(void *arg, enum log_level level, const char *line)
+{
+	n_lines++;
+}
+
+static void what_must_be_heard_is_tried_again(void **state)
+{
+	int fd = eventfd(1, EFD_NONBLOCK), calls = 0;
+	struct watch w = {0}, second_one = {0};
+	int64_t since = clock_mono_ms();
+
+	log_set_sink(count_line, NULL);
+	refusals = 3;
+	n_lines = 0;
+	watch_keep(&loop, &w, fd, EPOLLIN, count_call, &calls);
+	while (refusals > 0)
+		assert_int_equal(loop_turn(&loop, 1000), 0);
+	assert_int_equal(calls, 2); /* looked at all the same */
+	while (calls < 6)
+		assert_int_equal(loop_turn(&loop, 1000), 0); /* watched: at once */
+	assert_true(clock_mono_ms() - since >= 300);
+	assert_int_equal(n_lines, 1);
+	watch_remove(&loop, &w);
+	refusals = 1;
+	watch_keep(&loop, &w, fd, EPOLLIN, count_call, &calls);
+	watch_keep(&loop, &w, fd, EPOLLIN, count_call, &calls); /* once more, as it is */
+	refusals = 1;
+	watch_keep(&loop, &second_one, fd, EPOLLIN, count_call, &calls);
+	watch_remove(&loop, &second_one);
+	watch_remove(&loop, &w);
+	assert_int_equal(loop.n_timers, 0);
+	calls = 0;
+	assert_int_equal(loop_turn(&loop, 150), 0);
+	assert_int_equal(calls, 0);
+	close(fd);
+}
+
+/* Which cannot be changed, says epoll_ctl(2). */
+static void one_that_is_watched_exclusively_is_added_again(void **state)
+{
+	int fd = eventfd(1, EFD_NONBLOCK);
+
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(loop_add(&loop, fd, EPOLLIN | EPOLLEXCLUSIVE, loop_token(3, 1)), 0);
+	close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(timers_fire_in_order),
-	    TEST(a_turn_waits_for_the_next_timer),
-	    TEST(what_a_timer_sets_for_now_waits_for_the_next_turn),
-	    TEST(timers_change_others_while_they_run),
-	    TEST(random_timers_against_a_sorted_list),
-	    TEST(watches_removed_inside_a_handler_are_not_called),
-	    TEST(a_watch_that_is_changed_sleeps),
-	    TEST(tokens_name_a_kind_and_a_number),
-	    TEST(handled_entries_of_the_journal_are_zero),
-	    TEST(a_successor_handles_what_was_left),
-	    TEST(watches_of_another_program_are_not_followed),
-	    TEST(a_busy_loop_does_not_sleep),
-	    TEST(a_turn_without_epoll_fails),
+	        TEST(timers_fire_in_order),
+	        TEST(a_turn_waits_for_the_next_timer),
+	        TEST(what_a_timer_sets_for_now_waits_for_the_next_turn),
+	        TEST(timers_change_others_while_they_run),
+	        TEST(random_timers_against_a_sorted_list),
+	        TEST(watches_removed_inside_a_handler_are_not_called),
+	        TEST(a_watch_that_is_changed_sleeps),
+	        TEST(tokens_name_a_kind_and_a_number),
+	        TEST(handled_entries_of_the_journal_are_zero),
+	        TEST(a_successor_handles_what_was_left),
+	        TEST(watches_of_another_program_are_not_followed),
+	        TEST(a_busy_loop_does_not_sleep),
+	        TEST(a_turn_without_epoll_fails),
+	        TEST(who_cannot_wait_aborts_and_says_why),
+	        TEST(what_must_be_heard_is_tried_again),
+	        TEST(one_that_is_watched_exclusively_is_added_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,13 +13,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "../child.h"
+#include "../missing.h"
+#include "os/caps.h"
+#include "os/fds.h"
 #include "os/landlock.h"
 #include "os/pipe.h"
 #include "os/proc.h"
@@ -132,9 +138,92 @@ static void closes_all_but_some(void)
 	EXPECT(!is_open(7) && !is_open(30) && is_open(2));
 }
 
+static void makes_close_on_exec(void)
+{
+	for (int fd = 3; fd < 40; fd++)
+		EXPECT(dup2(2, fd) == fd && !(fcntl(fd, F_GETFD) & FD_CLOEXEC));
+	fds_cloexec(5);
+	for (int fd = 3; fd < 40; fd++)
+		EXPECT((fcntl(fd, F_GETFD) == FD_CLOEXEC) == (fd >= 5));
+	EXPECT(!is_open(40));
+}
+
+static void closes_many(void)
+{
+	struct rlimit limit;
+
+	EXPECT(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+	limit.rlim_cur = limit.rlim_max;
+	EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	for (int fd = 3; fd < 1000; fd++)
+		EXPECT(dup2(2, fd) == fd);
+	EXPECT(fcntl(2, F_DUPFD, 3000) == 3000);
+	fds_close(500, 2999);
+	for (int fd = 0; fd < 1100; fd++)
+		EXPECT(is_open(fd) == (fd < 500));
+	EXPECT(is_open(3000));
+	fds_close(7, 6); /* none */
+	EXPECT(is_open(6) && is_open(7));
+}
+
+static void works_with_descriptors(void)
+{
+	closes_all_but_some();
+	makes_close_on_exec();
+	closes_many();
+}
+
+static void closes_beyond_the_limit(void)
+{
+	struct rlimit limit = {.rlim_cur = 100, .rlim_max = 100};
+
+	EXPECT(dup2(2, 500) == 500);
+	EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	fds_close(3, ~0u);
+	EXPECT(!is_open(500) && is_open(2));
+}
+
+/* As before Linux 5.9, and in some containers. */
+static void works_without_close_range(void)
+{
+	EXPECT(lose_call(SYS_close_range));
+	works_with_descriptors();
+	closes_beyond_the_limit();
+}
+
+/* And where there is no /proc. */
+static void works_without_proc(void)
+{
+	EXPECT(lose_call(SYS_close_range) && lose_call(SYS_openat));
+	EXPECT(open("/proc/self/status", O_RDONLY) < 0);
+	works_with_descriptors();
+}
+
+/* Nor may it be opened: all is open that may be. */
+static void works_without_room(void)
+{
+	struct rlimit limit = {.rlim_cur = 20, .rlim_max = 20};
+
+	EXPECT(lose_call(SYS_close_range));
+	EXPECT(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+	for (int fd = 3; fd < 20; fd++)
+		EXPECT(dup2(2, fd) == fd);
+	fds_close(3, ~0u);
+	EXPECT(is_open(2));
+	for (int fd = 3; fd < 20; fd++)
+		EXPECT(!is_open(fd));
+}
+
 static void descriptors_that_are_not_kept(void **state)
 {
-	in_child(closes_all_but_some);
+	in_child(works_with_descriptors);
+}
+
+static void descriptors_on_an_old_kernel(void **state)
+{
+	in_child(works_without_close_range);
+	in_child(works_without_proc);
+	in_child(works_without_room);
 }
 
 static void open_descriptors_in_child(void)
@@ -320,11 +409,11 @@ static void becomes_nobody(void)
 	EXPECT(getresuid(&r, &e, &s) == 0 && r == id.uid && e == id.uid && s == id.uid);
 	EXPECT(getgid() == id.gid && getgroups(0, NULL) <= 1);
 	EXPECT(setuid(0) < 0);
-	EXPECT(user_raise(CAP_SYS_ADMIN, true) == -EPERM);
-	EXPECT(user_raise(CAP_NET_BIND_SERVICE, true) == 0);
-	EXPECT(user_raise(CAP_NET_BIND_SERVICE, false) == 0);
-	user_drop_capabilities();
-	EXPECT(user_raise(CAP_NET_BIND_SERVICE, true) == -EPERM);
+	EXPECT(caps_raise(CAP_SYS_ADMIN, true) == -EPERM);
+	EXPECT(caps_raise(CAP_NET_BIND_SERVICE, true) == 0);
+	EXPECT(caps_raise(CAP_NET_BIND_SERVICE, false) == 0);
+	caps_drop();
+	EXPECT(caps_raise(CAP_NET_BIND_SERVICE, true) == -EPERM);
 }
 
 static void giving_up_root(void **state)
@@ -340,17 +429,46 @@ static char directory[] = "/tmp/test-os-XXXXXX";
 
 static void stays_inside(void)
 {
-	char *inside[] = {directory, "/no/such/directory"};
+	struct landlock_room inside = {
+	        .dir = open(directory, O_PATH | O_DIRECTORY),
+	        .rights = LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_MAKE | LANDLOCK_REMOVE,
+	};
 	char path[64];
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/file", directory);
-	EXPECT(landlock_confine(inside, 2) == 0);
+	EXPECT(landlock_confine(&inside, 1) == 0);
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	EXPECT(fd >= 0 && write(fd, "x", 1) == 1);
 	EXPECT(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
 	EXPECT(unlink(path) == 0);
 	EXPECT(open("/tmp/test-os-outside", O_CREAT | O_WRONLY, 0600) < 0 && errno == EACCES);
+}
+
+/* Each right by itself. */
+static void reads_only(void)
+{
+	struct landlock_room inside = {.dir = open(directory, O_PATH | O_DIRECTORY), .rights = LANDLOCK_READ};
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/read", directory);
+	EXPECT(close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600)) == 0);
+	EXPECT(landlock_confine(&inside, 1) == 0);
+	EXPECT(close(open(path, O_RDONLY)) == 0);
+	EXPECT(open(path, O_WRONLY) < 0 && errno == EACCES);
+	EXPECT(unlink(path) < 0 && errno == EACCES);
+}
+
+static void removes_only(void)
+{
+	struct landlock_room inside = {.dir = open(directory, O_PATH | O_DIRECTORY), .rights = LANDLOCK_REMOVE};
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/read", directory);
+	EXPECT(landlock_confine(&inside, 1) == 0);
+	EXPECT(open(path, O_RDONLY) < 0 && errno == EACCES);
+	EXPECT(unlink(path) == 0);
+	EXPECT(open(path, O_CREAT | O_WRONLY, 0600) < 0 && errno == EACCES);
 }
 
 static void stays_out_of_everything(void)
@@ -361,12 +479,78 @@ static void stays_out_of_everything(void)
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 }
 
+static int abstract_socket(void)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX, .sun_path = "\0tcpproxy-test"};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	EXPECT(fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(fd, 1) == 0);
+	return fd;
+}
+
+static int connect_to(int listener)
+{
+	struct sockaddr_un a;
+	socklen_t len = sizeof(a);
+
+	EXPECT(getsockname(listener, (struct sockaddr *)&a, &len) == 0);
+	return connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&a, len);
+}
+
+static void speaks_to_no_abstract_socket(void)
+{
+	int other = abstract_socket();
+
+	EXPECT(connect_to(other) == 0);
+	EXPECT(landlock_confine(NULL, 0) == 0);
+#ifndef FAULTS
+	EXPECT(connect_to(other) < 0 && errno == EPERM);
+#endif
+}
+
+/* A trio, and a worker of it that is confined besides. */
+static void signals_its_own_only(void)
+{
+	pid_t trio = fork(), older, worker;
+	int status;
+
+	if (trio == 0) {
+		EXPECT(kill(getppid(), 0) == 0);
+		EXPECT(landlock_keep_signals() == 0);
+		EXPECT(kill(getppid(), 0) < 0 && errno == EPERM);
+		older = fork();
+		if (older == 0)
+			for (;;)
+				pause();
+		worker = fork();
+		if (worker == 0) {
+			sandbox_worker(false);
+			EXPECT(kill(getppid(), 0) == 0 && kill(older, SIGKILL) == 0);
+			_exit(0);
+		}
+		EXPECT(waitpid(worker, &status, 0) == worker && status == 0);
+		EXPECT(waitpid(older, &status, 0) == older && WIFSIGNALED(status));
+		_exit(0);
+	}
+	EXPECT(waitpid(trio, &status, 0) == trio && status == 0);
+}
+
+static void landlock_scopes(void **state)
+{
+	if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 6)
+		skip(); /* Linux before 6.12 */
+	in_child(speaks_to_no_abstract_socket);
+	in_child(signals_its_own_only);
+}
+
 static void landlock(void **state)
 {
 	if (!landlock_available())
 		skip();
 	assert_non_null(mkdtemp(directory));
 	in_child(stays_inside);
+	in_child(reads_only);
+	in_child(removes_only);
 	in_child(stays_out_of_everything);
 	rmdir(directory);
 }
@@ -374,12 +558,13 @@ static void landlock(void **state)
 #if !defined(__SANITIZE_ADDRESS__) && HAVE_SECCOMP
 static void is_a_worker(void)
 {
+	int status = open("/proc/self/status", O_RDONLY);
+	char byte, text[4096] = "";
 	int pair[2], ends[2];
-	char byte;
 
 	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-	EXPECT(sandbox_worker() == NULL);
-	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	EXPECT(sandbox_worker(false) == NULL);
+	EXPECT(read(status, text, sizeof(text) - 1) > 0 && strstr(text, "NoNewPrivs:\t1"));
 	/* what it is for goes on */
 	EXPECT(send(pair[0], "x", 1, 0) == 1 && recv(pair[1], &byte, 1, 0) == 1);
 	EXPECT(pipe_new(ends, 0) == 0);
@@ -395,13 +580,86 @@ static void is_a_worker(void)
 	EXPECT(setuid(1) < 0 && errno == EPERM);
 }
 
+/* A call that may do much is allowed with some of its arguments only. */
+static void does_no_more_than_that(void)
+{
+	struct f_owner_ex owner = {.type = F_OWNER_PID, .pid = getppid()};
+	pid_t pid = fork();
+	int terminal, n, pidfd = proc_pidfd(pid);
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	terminal = posix_openpt(O_RDWR | O_NOCTTY);
+	EXPECT(pid > 0 && pidfd >= 0 && terminal >= 0);
+	EXPECT(sandbox_worker(false) == NULL);
+	EXPECT(kill(pid, 0) == 0 && proc_pidfd_signal(pidfd, 0) == 0);
+	for (int sig = 1; sig < NSIG; sig++) {
+		if (sig == SIGKILL)
+			continue;
+		EXPECT(kill(pid, sig) < 0 && errno == EPERM);
+		EXPECT(proc_pidfd_signal(pidfd, sig) == -EPERM);
+		EXPECT(tgkill(pid, pid, sig) < 0 && errno == EPERM);
+	}
+	EXPECT(fcntl(terminal, F_SETOWN, getppid()) < 0 && errno == EPERM);
+	EXPECT(fcntl(terminal, F_SETOWN_EX, &owner) < 0 && errno == EPERM);
+	EXPECT(fcntl(terminal, F_SETSIG, SIGTERM) < 0 && errno == EPERM);
+	EXPECT(fcntl(terminal, F_SETFL, O_NONBLOCK) == 0 && fcntl(terminal, F_GETFL) & O_NONBLOCK);
+	EXPECT(fcntl(terminal, F_SETFL, 0) < 0 && errno == EPERM && fcntl(terminal, F_GETFL) & O_NONBLOCK);
+	EXPECT(ioctl(terminal, TIOCSTI, "x") < 0 && errno == EPERM);
+	EXPECT(ioctl(terminal, FIOSETOWN, &owner.pid) < 0 && errno == EPERM);
+	EXPECT(ioctl(terminal, FIONREAD, &n) == 0 && n == 0);
+	EXPECT(prctl(PR_SET_DUMPABLE, 1) < 0 && errno == EPERM);
+	EXPECT(kill(pid, SIGKILL) == 0);
+	EXPECT(waitpid(pid, &n, 0) == pid && WIFSIGNALED(n) && WTERMSIG(n) == SIGKILL);
+}
+
+static void speaks_to_no_unix_socket(void)
+{
+	EXPECT(sandbox_allows_unix());
+	EXPECT(sandbox_worker(false) == NULL);
+	EXPECT(!sandbox_allows_unix());
+	EXPECT(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EPERM);
+	EXPECT(socket(AF_UNIX, SOCK_SEQPACKET, 0) < 0 && errno == EPERM);
+	/* nor does whoever descends from it, whatever is asked for then */
+	sandbox_worker(true);
+	EXPECT(!sandbox_allows_unix());
+}
+
+static void speaks_to_servers_only(void)
+{
+	EXPECT(sandbox_worker(true) == NULL);
+	EXPECT(sandbox_allows_unix());
+	EXPECT(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) >= 0);
+	EXPECT(socket(AF_UNIX, SOCK_SEQPACKET, 0) < 0 && errno == EPERM);
+#ifndef FAULTS
+	EXPECT(socket(AF_UNIX, SOCK_DGRAM, 0) < 0 && errno == EPERM);
+#endif
+}
+
+/* Of a fault of its own it dies as ever. */
+static void a_fault_is_a_fault(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		EXPECT(sandbox_worker(false) == NULL);
+		abort();
+	}
+	EXPECT(waitpid(pid, &status, 0) == pid);
+	EXPECT(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 static void its_member_is_replaced(void)
 {
 	int32_t word = 0;
 	int status;
 	pid_t pid;
 
-	EXPECT(sandbox_worker() == NULL);
+	EXPECT(sandbox_worker(false) == NULL);
 	pid = proc_clone_member(&word);
 	if (pid == 0)
 		_exit(7);
@@ -409,10 +667,47 @@ static void its_member_is_replaced(void)
 	EXPECT(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
 }
 
+static void has_its_filter_only(void)
+{
+	const char *missing = sandbox_worker(false);
+
+	EXPECT(missing && strstr(missing, "landlock, which") == missing);
+	EXPECT(fork() < 0 && errno == EPERM);
+	EXPECT(open("/etc/passwd", O_RDONLY) < 0 && errno == EPERM);
+}
+
+static void is_a_worker_without_landlock(void)
+{
+	EXPECT(lose_call(SYS_landlock_create_ruleset));
+	has_its_filter_only();
+}
+
+static void is_a_worker_whose_landlock_fails(void)
+{
+	EXPECT(lose_call(SYS_landlock_restrict_self));
+	has_its_filter_only();
+}
+
+static void is_a_worker_without_anything(void)
+{
+	const char *missing;
+
+	EXPECT(lose_call(SYS_prctl));
+	missing = sandbox_worker(false);
+	EXPECT(missing && strstr(missing, "landlock and a filter") == missing);
+}
+
 static void sandbox(void **state)
 {
 	in_child(is_a_worker);
+	in_child(does_no_more_than_that);
+	in_child(speaks_to_no_unix_socket);
+	in_child(speaks_to_servers_only);
+	in_child(a_fault_is_a_fault);
 	in_child(its_member_is_replaced);
+	in_child(is_a_worker_without_landlock);
+	in_child(is_a_worker_whose_landlock_fails);
+	in_child(is_a_worker_without_anything);
 }
 #else
 static void sandbox(void **state)
@@ -424,21 +719,23 @@ static void sandbox(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(shared_memory_keeps_its_size),
-	    cmocka_unit_test(sealed_memory_never_changes),
-	    cmocka_unit_test(what_is_not_sealed_is_refused),
-	    cmocka_unit_test(pipes),
-	    cmocka_unit_test(descriptors_that_are_not_kept),
-	    cmocka_unit_test(open_descriptors),
-	    cmocka_unit_test(standard_streams),
-	    cmocka_unit_test(titles),
-	    cmocka_unit_test(members),
-	    cmocka_unit_test(a_pidfd_of_the_living),
-	    cmocka_unit_test(limits),
-	    cmocka_unit_test(users),
-	    cmocka_unit_test(giving_up_root),
-	    cmocka_unit_test(landlock),
-	    cmocka_unit_test(sandbox),
+	        cmocka_unit_test(shared_memory_keeps_its_size),
+	        cmocka_unit_test(sealed_memory_never_changes),
+	        cmocka_unit_test(what_is_not_sealed_is_refused),
+	        cmocka_unit_test(pipes),
+	        cmocka_unit_test(descriptors_that_are_not_kept),
+	        cmocka_unit_test(descriptors_on_an_old_kernel),
+	        cmocka_unit_test(open_descriptors),
+	        cmocka_unit_test(standard_streams),
+	        cmocka_unit_test(titles),
+	        cmocka_unit_test(members),
+	        cmocka_unit_test(a_pidfd_of_the_living),
+	        cmocka_unit_test(limits),
+	        cmocka_unit_test(users),
+	        cmocka_unit_test(giving_up_root),
+	        cmocka_unit_test(landlock),
+	        cmocka_unit_test(landlock_scopes),
+	        cmocka_unit_test(sandbox),
 	};
 
 	own_argc = argc;

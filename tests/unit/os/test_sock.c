@@ -243,10 +243,9 @@ static void kinds_of_sockets(void **state)
 	assert_false(sock_is_tcp(fd));
 	assert_false(sock_is_listening(fd));
 	assert_int_equal(sock_connect_unix(fd, "/nonexistent/socket"), -ENOENT);
-	assert_int_equal(sock_connect_unix(fd,
-	                                   "/a/path/that/is/longer/than/the/108/bytes/which/a/"
-	                                   "sockaddr_un/has/for/it/so/that/it/cannot/be/told/to/"
-	                                   "the/kernel/at/all"),
+	assert_int_equal(sock_connect_unix(fd, "/a/path/that/is/longer/than/the/108/bytes/which/a/"
+	                                       "sockaddr_un/has/for/it/so/that/it/cannot/be/told/to/"
+	                                       "the/kernel/at/all"),
 	                 -ENAMETOOLONG);
 	close(fd);
 	assert_false(sock_is_tcp(0x7fff));
@@ -255,7 +254,7 @@ static void kinds_of_sockets(void **state)
 
 static void counts_of_bytes(void **state)
 {
-	struct tcp_facts facts;
+	struct sock_tcp_info info;
 	int ours, theirs;
 
 	pair(&ours, &theirs);
@@ -265,16 +264,16 @@ static void counts_of_bytes(void **state)
 	assert_int_equal(sock_unread(ours), 5);
 	while (sock_unsent(theirs) > 0)
 		;
-	assert_int_equal(sock_facts(ours, &facts), 0);
-	assert_int_equal(facts.bytes_received, 5);
-	assert_true(facts.settled);
-	assert_false(tcp_fin_received(facts.state));
+	assert_int_equal(sock_tcp_info(ours, &info), 0);
+	assert_int_equal(info.bytes_received, 5);
+	assert_true(info.settled);
+	assert_false(tcp_fin_received(info.state));
 	shutdown(theirs, SHUT_WR);
 	do
-		assert_int_equal(sock_facts(ours, &facts), 0);
-	while (!tcp_fin_received(facts.state));
-	assert_int_equal(facts.bytes_received, 6); /* the FIN is one */
-	assert_false(facts.settled);
+		assert_int_equal(sock_tcp_info(ours, &info), 0);
+	while (!tcp_fin_received(info.state));
+	assert_int_equal(info.bytes_received, 6); /* the FIN is one */
+	assert_false(info.settled);
 	assert_true(sock_cookie(ours) != 0);
 	assert_true(sock_cookie(ours) != sock_cookie(theirs));
 	assert_true(sock_cookie(ours) == sock_cookie(ours));
@@ -282,7 +281,7 @@ static void counts_of_bytes(void **state)
 	close(theirs);
 	assert_true(sock_cookie(ours) == 0);
 	assert_true(sock_unsent(ours) < 0);
-	assert_int_equal(sock_facts(ours, &facts), -EBADF);
+	assert_int_equal(sock_tcp_info(ours, &info), -EBADF);
 }
 
 static void a_reset_at_close(void **state)
@@ -347,8 +346,7 @@ static void send_and_receive(size_t n, size_t room)
 		fds[i] = 1;
 	assert_int_equal(sock_send_message(ends[0], "fds", 3, fds, n), 0);
 	before = open_fds();
-	assert_int_equal(sock_recv_message(ends[1], buf, sizeof(buf), got, room ? &n_got : NULL),
-	                 3);
+	assert_int_equal(sock_recv_message(ends[1], buf, sizeof(buf), got, room ? &n_got : NULL), 3);
 	if (room)
 		assert_int_equal(n_got, n < room ? n : room);
 	else
@@ -400,26 +398,60 @@ static void nothing_to_receive(void **state)
 	close(ends[1]);
 }
 
+/* An empty message is taken for the end; nobody looks for descriptors there, so none may come. */
+static void an_end_brings_no_descriptors(void **state)
+{
+	int ends[2], fds[2] = {1, 1}, before;
+	size_t n = 2;
+	char byte;
+
+	assert_int_equal(sock_message_pair(ends), 0);
+	assert_int_equal(sock_send_message(ends[0], "", 0, fds, 2), 0);
+	before = open_fds();
+	assert_int_equal(sock_peek_message(ends[1], &byte, 1, fds, &n), 0);
+	assert_int_equal(n, 0);
+	n = 2;
+	assert_int_equal(sock_recv_message(ends[1], &byte, 1, fds, &n), 0);
+	assert_int_equal(n, 0);
+	assert_int_equal(open_fds(), before);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+static void interfaces_by_name(void **state)
+{
+	int kinds[] = {sock_new_tcp(AF_INET), sock_new_tcp(AF_INET6), sock_new_unix()};
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		assert_int_equal(sock_interface_index(kinds[i], "lo"), 1);
+		assert_int_equal(sock_interface_index(kinds[i], "nosuchif"), -ENODEV);
+		assert_int_equal(sock_interface_index(kinds[i], "a name that is too long"), -ENODEV);
+		close(kinds[i]);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(accepted_sockets_inherit),
-	    TEST(keepalive_times),
-	    TEST(a_port_in_use),
-	    TEST(a_port_that_is_shared_for_a_moment),
-	    TEST(an_address_that_this_host_does_not_have),
-	    TEST(families_are_apart),
-	    TEST(a_listener_that_somebody_else_opened),
-	    TEST(kinds_of_sockets),
-	    TEST(counts_of_bytes),
-	    TEST(a_reset_at_close),
-	    TEST(messages_keep_their_bounds),
-	    TEST(a_full_channel_blocks_nobody),
-	    TEST(descriptors_travel),
-	    TEST(too_many_descriptors),
-	    TEST(nothing_to_receive),
+	        TEST(accepted_sockets_inherit),
+	        TEST(keepalive_times),
+	        TEST(a_port_in_use),
+	        TEST(a_port_that_is_shared_for_a_moment),
+	        TEST(an_address_that_this_host_does_not_have),
+	        TEST(families_are_apart),
+	        TEST(a_listener_that_somebody_else_opened),
+	        TEST(kinds_of_sockets),
+	        TEST(interfaces_by_name),
+	        TEST(counts_of_bytes),
+	        TEST(a_reset_at_close),
+	        TEST(messages_keep_their_bounds),
+	        TEST(a_full_channel_blocks_nobody),
+	        TEST(descriptors_travel),
+	        TEST(too_many_descriptors),
+	        TEST(an_end_brings_no_descriptors),
+	        TEST(nothing_to_receive),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

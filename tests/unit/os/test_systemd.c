@@ -63,8 +63,7 @@ static void test_ready(void **state)
 	char expected[80];
 
 	systemd_ready("workers: 2");
-	snprintf(expected, sizeof(expected), "READY=1\nMAINPID=%d\nSTATUS=workers: 2",
-	         (int)getpid());
+	snprintf(expected, sizeof(expected), "READY=1\nMAINPID=%d\nSTATUS=workers: 2", (int)getpid());
 	assert_string_equal(heard(), expected);
 }
 
@@ -199,10 +198,8 @@ static int passed(const char *message)
 	} control;
 	char text[200];
 	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text) - 1};
-	struct msghdr msg = {.msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = &control,
-			     .msg_controllen = sizeof(control)};
+	struct msghdr msg = {
+	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
 	ssize_t n = recvmsg(manager, &msg, 0);
 	int fd;
 
@@ -304,21 +301,18 @@ static void test_what_was_stored_comes_back(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_ready, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_the_store, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_barrier, setup, teardown),
-	    cmocka_unit_test(test_what_was_stored_comes_back),
-	    cmocka_unit_test_setup_teardown(test_reloading_tells_when, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_other_words, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_status_is_one_line, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_long_status_is_cut_between_characters, setup,
-	                                    teardown),
-	    cmocka_unit_test_setup_teardown(test_nobody_to_tell, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_manager_that_does_not_read_is_not_waited_for,
-	                                    setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_watchdog, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_listening_sockets_of_somebody_else, setup,
-	                                    teardown),
+	        cmocka_unit_test_setup_teardown(test_ready, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_the_store, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_barrier, setup, teardown),
+	        cmocka_unit_test(test_what_was_stored_comes_back),
+	        cmocka_unit_test_setup_teardown(test_reloading_tells_when, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_other_words, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_status_is_one_line, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_long_status_is_cut_between_characters, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_nobody_to_tell, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_manager_that_does_not_read_is_not_waited_for, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_watchdog, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_listening_sockets_of_somebody_else, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("os/systemd", tests, NULL, NULL);

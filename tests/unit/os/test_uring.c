@@ -99,9 +99,9 @@ static void it_can_do_nothing_else(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(errors_are_those_of_recv_and_send, setup, teardown),
-		cmocka_unit_test_setup_teardown(it_can_do_nothing_else, setup, teardown),
+	        cmocka_unit_test_setup_teardown(all_at_once, setup, teardown),
+	        cmocka_unit_test_setup_teardown(errors_are_those_of_recv_and_send, setup, teardown),
+	        cmocka_unit_test_setup_teardown(it_can_do_nothing_else, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("uring", tests, NULL, NULL);

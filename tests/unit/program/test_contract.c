@@ -30,9 +30,9 @@ static struct addr make_addr(const char *text, uint16_t port)
 static struct program_client make_client(const char *local, const char *client, const char *name)
 {
 	return (struct program_client){
-	    .local = make_addr(local, 25),
-	    .client = make_addr(client, 51234),
-	    .name = name,
+	        .local = make_addr(local, 25),
+	        .client = make_addr(client, 51234),
+	        .name = name,
 	};
 }
 
@@ -74,19 +74,19 @@ static void check_env(char **env, const char *const *expected)
 static void test_ipv4(void **state)
 {
 	static const char *const expected[] = {
-	    DEFAULT_PATH,
-	    "PROXY_PORT=25",
-	    "PROXY_INTERFACE=192.168.1.1",
-	    "PROXY_CLIENT=192.168.1.7",
-	    "PROXY_CLIENTNAME=mail.test",
-	    "PROXY_CLIENTPORT=51234",
-	    "PROTO=TCP",
-	    "TCPLOCALIP=192.168.1.1",
-	    "TCPLOCALPORT=25",
-	    "TCPREMOTEIP=192.168.1.7",
-	    "TCPREMOTEPORT=51234",
-	    "TCPREMOTEHOST=mail.test",
-	    NULL,
+	        DEFAULT_PATH,
+	        "PROXY_PORT=25",
+	        "PROXY_INTERFACE=192.168.1.1",
+	        "PROXY_CLIENT=192.168.1.7",
+	        "PROXY_CLIENTNAME=mail.test",
+	        "PROXY_CLIENTPORT=51234",
+	        "PROTO=TCP",
+	        "TCPLOCALIP=192.168.1.1",
+	        "TCPLOCALPORT=25",
+	        "TCPREMOTEIP=192.168.1.7",
+	        "TCPREMOTEPORT=51234",
+	        "TCPREMOTEHOST=mail.test",
+	        NULL,
 	};
 	struct program_client c = make_client("192.168.1.1", "192.168.1.7", "mail.test");
 	char **env = program_env(&section, &c, NULL);
@@ -98,22 +98,22 @@ static void test_ipv4(void **state)
 static void test_ipv6_without_a_name(void **state)
 {
 	static const char *const expected[] = {
-	    DEFAULT_PATH,
-	    "PROXY_PORT=25",
-	    "PROXY_INTERFACE=fd00::1",
-	    "PROXY_CLIENT=fd00::7",
-	    "PROXY_CLIENTNAME=fd00::7",
-	    "PROXY_CLIENTPORT=51234",
-	    "PROTO=TCP6",
-	    "TCPLOCALIP=fd00::1",
-	    "TCPLOCALPORT=25",
-	    "TCPREMOTEIP=fd00::7",
-	    "TCPREMOTEPORT=51234",
-	    "TCP6LOCALIP=fd00::1",
-	    "TCP6LOCALPORT=25",
-	    "TCP6REMOTEIP=fd00::7",
-	    "TCP6REMOTEPORT=51234",
-	    NULL,
+	        DEFAULT_PATH,
+	        "PROXY_PORT=25",
+	        "PROXY_INTERFACE=fd00::1",
+	        "PROXY_CLIENT=fd00::7",
+	        "PROXY_CLIENTNAME=fd00::7",
+	        "PROXY_CLIENTPORT=51234",
+	        "PROTO=TCP6",
+	        "TCPLOCALIP=fd00::1",
+	        "TCPLOCALPORT=25",
+	        "TCPREMOTEIP=fd00::7",
+	        "TCPREMOTEPORT=51234",
+	        "TCP6LOCALIP=fd00::1",
+	        "TCP6LOCALPORT=25",
+	        "TCP6REMOTEIP=fd00::7",
+	        "TCP6REMOTEPORT=51234",
+	        NULL,
 	};
 	struct program_client c = make_client("fd00::1", "fd00::7", "");
 	char **env = program_env(&section, &c, NULL);
@@ -186,12 +186,10 @@ static void test_client_behind_a_pipe(void **state)
 
 static void test_inherited(void **state)
 {
-	char *inherited[] = {
-	    "HOME=/root", "PATH=/bin",    "TZ=UTC",      "LC_ALL=C", "LD_PRELOAD=/x.so",
-	    "LANG=de_DE", "LISTEN_FDS=1", "LANGUAGE=de", "TZDIR=/x", "BROKEN",
-	    NULL};
-	static const char *const expected[] = {"PATH=/bin", "TZ=UTC", "LC_ALL=C", "LANG=de_DE",
-	                                       NULL};
+	char *inherited[] = {"HOME=/root", "PATH=/bin",    "TZ=UTC",      "LC_ALL=C", "LD_PRELOAD=/x.so",
+	                     "LANG=de_DE", "LISTEN_FDS=1", "LANGUAGE=de", "TZDIR=/x", "BROKEN",
+	                     NULL};
+	static const char *const expected[] = {"PATH=/bin", "TZ=UTC", "LC_ALL=C", "LANG=de_DE", NULL};
 	struct program_client c = {.name = ""};
 	char **env = program_env(&section, &c, inherited);
 
@@ -217,14 +215,14 @@ static void test_own_variables_win(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup(test_ipv4, reset),
-	    cmocka_unit_test_setup(test_ipv6_without_a_name, reset),
-	    cmocka_unit_test_setup(test_link_local, reset),
-	    cmocka_unit_test_setup(test_mapped_address_is_ipv4, reset),
-	    cmocka_unit_test_setup(test_prefix_and_server, reset),
-	    cmocka_unit_test_setup(test_client_behind_a_pipe, reset),
-	    cmocka_unit_test_setup(test_inherited, reset),
-	    cmocka_unit_test_setup(test_own_variables_win, reset),
+	        cmocka_unit_test_setup(test_ipv4, reset),
+	        cmocka_unit_test_setup(test_ipv6_without_a_name, reset),
+	        cmocka_unit_test_setup(test_link_local, reset),
+	        cmocka_unit_test_setup(test_mapped_address_is_ipv4, reset),
+	        cmocka_unit_test_setup(test_prefix_and_server, reset),
+	        cmocka_unit_test_setup(test_client_behind_a_pipe, reset),
+	        cmocka_unit_test_setup(test_inherited, reset),
+	        cmocka_unit_test_setup(test_own_variables_win, reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,8 +44,7 @@ void make_pair(enum pair_kind kind, int size, int *ours, int *theirs)
 		make_tcp_pair(size, ours, theirs);
 		return;
 	}
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends),
-	                 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
 	*ours = ends[0];
 	*theirs = ends[1];
 	set_buffers(*ours, size);
@@ -72,8 +71,7 @@ void peer_init(struct peer *p, int fd, const char *out, size_t len)
 static void peer_send(struct peer *p)
 {
 	while (p->sent < p->out_len && !p->send_error) {
-		ssize_t n = send(p->fd, p->out + p->sent, p->out_len - p->sent,
-		                 MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = send(p->fd, p->out + p->sent, p->out_len - p->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n < 0) {
 			p->send_error = errno == EAGAIN ? 0 : errno;
@@ -108,8 +106,7 @@ static void peer_receive(struct peer *p)
 			p->in = mem_resize(p->in, p->in_cap, 1);
 		}
 		room = p->in_cap - p->in_len;
-		n = recv(p->fd, p->in + p->in_len, room < end - p->in_len ? room : end - p->in_len,
-		         MSG_DONTWAIT);
+		n = recv(p->fd, p->in + p->in_len, room < end - p->in_len ? room : end - p->in_len, MSG_DONTWAIT);
 		if (n == 0)
 			p->eof = true;
 		else if (n > 0)
@@ -169,8 +166,7 @@ void stage_init(struct stage *s)
 	assert_int_equal(loop_init(&s->loop, -1, NULL, 64), 0);
 	s->trio = trio_new_private(8);
 	assert_non_null(s->trio);
-	s->env = (struct step_env){
-	    .loop = &s->loop, .trio = s->trio, .scratch = trio_scratch(s->trio)};
+	s->env = (struct step_env){.loop = &s->loop, .trio = s->trio, .scratch = trio_scratch(s->trio)};
 	s->row = trio_row(s->trio, 1);
 	s->cold = trio_cold(s->trio, 1);
 	s->row->serial = 77;
@@ -187,6 +183,6 @@ void stage_release(struct stage *s)
 	pipepool_discard(&s->trio->step.pipe_read, &s->trio->step.pipe_write);
 	pipepool_release(&s->env.pool);
 	loop_release(&s->loop);
-	munmap(s->trio, s->trio->total_size);
+	trio_unmap(s->trio);
 	assert_int_equal(open_fds(), s->n_fds);
 }

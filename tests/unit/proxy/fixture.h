@@ -61,14 +61,14 @@ int open_fds(void);
 
 /* Turns until the condition holds; fails the test after 10 s. each(arg) is called before every
  * turn. */
-#define UNTIL(stage, each, arg, condition)                                                         \
-	do {                                                                                       \
-		int64_t until_ = clock_mono_ms() + 10000;                                          \
-		for (each(arg); !(condition); each(arg)) {                                         \
-			assert_int_equal(loop_turn(&(stage)->loop, 5), 0);                         \
-			if (clock_mono_ms() > until_)                                              \
-				fail_msg("never came true: %s", #condition);                       \
-		}                                                                                  \
+#define UNTIL(stage, each, arg, condition)                                   \
+	do {                                                                 \
+		int64_t until_ = clock_mono_ms() + 10000;                    \
+		for (each(arg); !(condition); each(arg)) {                   \
+			assert_int_equal(loop_turn(&(stage)->loop, 5), 0);   \
+			if (clock_mono_ms() > until_)                        \
+				fail_msg("never came true: %s", #condition); \
+		}                                                            \
 	} while (0)
 
 #endif

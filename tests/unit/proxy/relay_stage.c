@@ -8,7 +8,7 @@
 
 const struct sides *sides; /* of the test at hand */
 struct stage stage;
-static struct relay relay;
+struct relay relay;
 struct peer client, server;
 bool again, over;
 enum relay_outcome outcome;
@@ -68,8 +68,7 @@ static void leave_a_step_open(enum side from, enum side to)
 	ssize_t n, sent;
 
 	if (stage.row->state != ROW_RELAY || flow->flags || flow->pipe_read >= 0 ||
-	    stage.row->flags & (ROWFLAG_CLIENT_RESET | ROWFLAG_SERVER_RESET) ||
-	    !pipepool_spare(&stage.env.pool, step))
+	    stage.row->flags & (ROWFLAG_CLIENT_RESET | ROWFLAG_SERVER_RESET) || !pipepool_spare(&stage.env.pool, step))
 		return;
 	nth++;
 	step->row = (int32_t)row_index(stage.trio, stage.row);
@@ -113,7 +112,8 @@ static void leave_a_slot_open(enum side from, enum side to)
 	if (nth % 5 == 0) /* the slot before this one has used it */
 		pipepool_discard(&stage.trio->step.pipe_read, &stage.trio->step.pipe_write);
 	if (n > 0 && nth % 4)
-		send(stage.row->fd[to], trio_batch(stage.trio, slot), (size_t)n / (nth % 4), MSG_DONTWAIT | MSG_NOSIGNAL);
+		send(stage.row->fd[to], trio_batch(stage.trio, slot), (size_t)n / (nth % 4),
+		     MSG_DONTWAIT | MSG_NOSIGNAL);
 	for (unsigned i = 0; i < BATCH_SLOTS; i++)
 		assert_int_equal(flow_batch_hand_over(stage.trio, i), i == slot);
 	assert_int_equal(stage.trio->batch[slot].row, -1);
@@ -179,8 +179,7 @@ void open_sides(int size)
 	stage.loop.after = run_again;
 	loop_handle(&stage.loop, LOOP_KIND_ROW, row_event, NULL);
 	for (enum side s = CLIENT; s <= SERVER; s++)
-		assert_int_equal(loop_add(&stage.loop, row->fd[s],
-		                          ROW_EVENTS | (s == SERVER ? (uint32_t)EPOLLOUT : 0),
+		assert_int_equal(loop_add(&stage.loop, row->fd[s], ROW_EVENTS | (s == SERVER ? (uint32_t)EPOLLOUT : 0),
 		                          row_token(stage.trio, row, s)),
 		                 0);
 }

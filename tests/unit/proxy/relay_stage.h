@@ -17,6 +17,7 @@ struct sides {
 
 extern const struct sides *sides; /* of the test at hand */
 extern struct stage stage;
+extern struct relay relay;
 extern struct peer client, server;
 extern bool again, over; /* the relay asked to be called again; has called done() */
 extern enum relay_outcome outcome;

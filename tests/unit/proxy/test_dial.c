@@ -20,13 +20,40 @@ static struct dial dial;
 static struct target *target;
 static struct addr no_source;
 static bool over;
+static bool more_to_come; /* the name is still being asked for addresses of the other family */
 static enum dial_outcome outcome;
+static int calling; /* sockets that are said to be just calling */
+static int caller;  /* who has called last, and whom */
+static struct addr callee;
 
 static void on_done(void *arg, enum dial_outcome result)
 {
 	assert_false(over);
 	over = true;
 	outcome = result;
+}
+
+static void on_calling(void *arg, const struct addr *to)
+{
+	assert_int_equal(calling++, 0);
+	callee = *to;
+}
+
+/* Its own end is known when this is said. */
+static void on_called(void *arg, int fd, const struct addr *to)
+{
+	struct addr local;
+
+	if (calling > 0) {
+		assert_memory_equal(&callee, to, sizeof(callee));
+		calling--;
+	}
+	if (fd >= 0) {
+		assert_int_equal(sock_local(fd, &local), 0);
+		assert_int_not_equal(local.port, 0);
+	}
+	caller = fd;
+	callee = *to;
 }
 
 static void row_event(void *arg, uint64_t number, uint32_t events)
@@ -37,13 +64,17 @@ static void row_event(void *arg, uint64_t number, uint32_t events)
 
 static int setup(void **state)
 {
-	over = false;
+	over = more_to_come = false;
 	stage_init(&stage);
 	loop_handle(&stage.loop, LOOP_KIND_ROW, row_event, NULL);
 	target = calloc(1, sizeof(*target));
 	memset(&dial, 0, sizeof(dial));
 	dial.target = target;
 	dial.source = &no_source;
+	dial.calling = on_calling;
+	dial.called = on_called;
+	calling = 0;
+	caller = -1;
 	return 0;
 }
 
@@ -97,19 +128,19 @@ struct black_hole {
 static void open_black_hole(struct black_hole *h, const char *text)
 {
 	struct addr a;
-	struct tcp_facts facts = {.state = ESTABLISHED};
+	struct sock_tcp_info info = {.state = ESTABLISHED};
 
 	h->n = 0;
 	h->listener = listen_at(text);
 	assert_int_equal(listen(h->listener, 0), 0);
 	assert_int_equal(sock_local(h->listener, &a), 0);
-	while (facts.state == ESTABLISHED) {
+	while (info.state == ESTABLISHED) {
 		int fd = sock_new_tcp(a.family);
 
 		assert_true(h->n < 8);
 		h->callers[h->n++] = fd;
 		assert_int_equal(sock_connect(fd, &a), -EINPROGRESS);
-		assert_int_equal(sock_facts(fd, &facts), 0);
+		assert_int_equal(sock_tcp_info(fd, &info), 0);
 	}
 }
 
@@ -126,12 +157,11 @@ static void set_addresses(const char *const *texts, size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		addrs[i] = address(texts[i]);
-	target_set_addrs(target, addrs, n);
+	target_set_addrs(target, addrs, n, more_to_come);
 }
 
-#define ADDRESSES(...)                                                                             \
-	set_addresses((const char *[]){__VA_ARGS__},                                               \
-	              sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *))
+#define ADDRESSES(...) \
+	set_addresses((const char *[]){__VA_ARGS__}, sizeof((const char *[]){__VA_ARGS__}) / sizeof(const char *))
 
 static void start(void)
 {
@@ -148,8 +178,15 @@ static void finish(enum dial_outcome wanted)
 	UNTIL(&stage, nothing, NULL, over);
 	assert_int_equal(outcome, wanted);
 	assert_int_equal(stage.row->fd[SECOND], -1);
-	if (wanted != DIAL_CONNECTED)
+	assert_int_equal(calling, 0);
+	if (wanted != DIAL_CONNECTED) {
 		assert_int_equal(stage.row->fd[SERVER], -1);
+		return;
+	}
+	/* the one who is connected was told last */
+	assert_int_equal(caller, dial.unix_path ? -1 : stage.row->fd[SERVER]);
+	if (!dial.unix_path)
+		assert_memory_equal(&callee, &stage.cold->server, sizeof(callee));
 }
 
 /* The socket works, it is the row's, and the record names this address. */
@@ -193,6 +230,8 @@ static void refused(void **state)
 	start();
 	finish(DIAL_FAILED);
 	assert_int_equal(dial.error, ECONNREFUSED);
+	assert_int_equal(stage.cold->server.ip[3], 1); /* tried last */
+	assert_int_equal(stage.cold->server.port, dial.port);
 }
 
 static void no_address_at_all(void **state)
@@ -200,6 +239,7 @@ static void no_address_at_all(void **state)
 	dial.port = 25;
 	start();
 	finish(DIAL_FAILED);
+	assert_int_equal(stage.cold->server.family, AF_UNSPEC);
 }
 
 static void an_address_that_cannot_be_reached(void **state)
@@ -209,6 +249,7 @@ static void an_address_that_cannot_be_reached(void **state)
 	start();
 	finish(DIAL_FAILED);
 	assert_int_not_equal(dial.error, 0);
+	assert_int_equal(stage.cold->server.ip[3], 255);
 }
 
 /* The next address is tried at once, not after the delay between attempts. */
@@ -311,6 +352,116 @@ static void cancelled(void **state)
 	assert_int_equal(stage.row->fd[SERVER], -1);
 	assert_false(over);
 	close_black_hole(&hole);
+}
+
+/* The server had accepted, which nobody has seen yet. */
+static void cancelled_when_it_was_connected(void **state)
+{
+	int listener = listen_at("127.0.0.1"), conn;
+	struct pollfd p = {.events = POLLIN};
+	char byte;
+
+	ADDRESSES("127.0.0.1");
+	start();
+	assert_false(over);
+	do
+		conn = sock_accept(listener, NULL);
+	while (conn == -EAGAIN);
+	dial_cancel(&dial);
+	p.fd = conn;
+	assert_int_equal(poll(&p, 1, 5000), 1);
+	assert_int_equal(recv(conn, &byte, 1, 0), -1);
+	assert_int_equal(errno, ECONNRESET);
+	close(conn);
+	close(listener);
+}
+
+/* ---- addresses that come while others are tried ---- */
+
+static void wait_ms(int64_t ms)
+{
+	for (int64_t until = clock_mono_ms() + ms; clock_mono_ms() < until;)
+		loop_turn(&stage.loop, 10);
+}
+
+static void a_later_address_while_the_first_is_silent(void **state)
+{
+	struct black_hole hole;
+	int listener;
+
+	open_black_hole(&hole, "127.0.0.1");
+	listener = listen_at("::1");
+	more_to_come = true;
+	ADDRESSES("127.0.0.1");
+	start();
+	wait_ms(300);
+	assert_false(over);
+	more_to_come = false;
+	ADDRESSES("127.0.0.1", "::1");
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "::1");
+	close(listener);
+	close_black_hole(&hole);
+}
+
+/* Also if more than one of the first family was tried: each of the other is new. */
+static void a_later_address_when_all_have_refused(void **state)
+{
+	int listener = listen_at("::1");
+
+	more_to_come = true;
+	ADDRESSES("127.0.0.1", "127.0.0.2");
+	start();
+	wait_ms(300);
+	assert_false(over);
+	more_to_come = false;
+	ADDRESSES("127.0.0.1", "127.0.0.2", "::1");
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "::1");
+	close(listener);
+}
+
+static void no_later_address_when_all_have_refused(void **state)
+{
+	int64_t since;
+
+	nobody_listens();
+	more_to_come = true;
+	ADDRESSES("127.0.0.1");
+	start();
+	wait_ms(100);
+	assert_false(over);
+	more_to_come = false;
+	ADDRESSES("127.0.0.1");
+	since = clock_mono_ms();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+	assert_true(clock_mono_ms() - since < 1000);
+}
+
+static void later_addresses_are_not_waited_for_for_ever(void **state)
+{
+	int64_t since = clock_mono_ms();
+
+	nobody_listens();
+	more_to_come = true;
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+	assert_in_range(clock_mono_ms() - since, 2900, 4500);
+}
+
+static void later_addresses_are_not_waited_for_beyond_the_deadline(void **state)
+{
+	nobody_listens();
+	more_to_come = true;
+	ADDRESSES("127.0.0.1");
+	dial.deadline_ms = clock_mono_ms() + 200;
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+	assert_in_range(clock_mono_ms(), dial.deadline_ms, dial.deadline_ms + 1000);
 }
 
 /* All of them would answer; the first is silent, so the second attempt shows who comes next. */
@@ -432,6 +583,96 @@ static void a_source_that_this_host_does_not_have(void **state)
 	close(listener);
 }
 
+/* The interface is looked up for each attempt: it is not there now. */
+static void an_interface_that_is_not_there(void **state)
+{
+	dial.port = 25;
+	dial.zone = "nosuchif";
+	ADDRESSES("fe80::1");
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ENODEV);
+	assert_string_equal(dial.missing, "nosuchif");
+}
+
+static void a_source_on_an_interface_that_is_not_there(void **state)
+{
+	struct addr source = address("fe80::2");
+	int listener = listen_at("::1");
+
+	dial.source = &source;
+	dial.source_zone = "nosuchif";
+	ADDRESSES("::1");
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ENODEV);
+	assert_string_equal(dial.missing, "nosuchif");
+	close(listener);
+}
+
+/* ---- a socket that is connected to itself ---- */
+
+/* Whoever calls this port calls from it, as the kernel may choose for a port of its range at which nobody listens. */
+static void call_from(struct addr *source, const char *text)
+{
+	nobody_listens();
+	*source = address(text);
+	source->port = dial.port;
+	dial.source = source;
+}
+
+static void itself_is_a_refusal(void **state)
+{
+	struct addr source;
+
+	call_from(&source, "127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+	close(listen_at("127.0.0.1")); /* the port is free for who should be there */
+}
+
+static void itself_by_another_name(void **state)
+{
+	struct addr source;
+
+	call_from(&source, "127.0.0.1");
+	ADDRESSES("0.0.0.0"); /* this host */
+	start();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+}
+
+static void itself_in_the_second_attempt(void **state)
+{
+	struct black_hole hole;
+	struct addr source;
+
+	call_from(&source, "127.0.0.1");
+	open_black_hole(&hole, "::1");
+	ADDRESSES("::1", "127.0.0.1");
+	dial.deadline_ms = clock_mono_ms() + 600;
+	start();
+	finish(DIAL_TIMEOUT);
+	close_black_hole(&hole);
+}
+
+/* Who calls from the same port, but is another. */
+static void a_port_like_the_server_s(void **state)
+{
+	struct addr source;
+	int listener;
+
+	call_from(&source, "127.0.0.9");
+	listener = listen_at("127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	start();
+	finish(DIAL_CONNECTED);
+	assert_connected(listener, "127.0.0.1");
+	close(listener);
+}
+
 /* ---- Unix sockets ---- */
 
 static char path[64];
@@ -521,20 +762,23 @@ static void take_over(void)
 	dial.source = &no_source;
 	dial.unix_path = unix_path;
 	dial.port = port;
+	dial.calling = on_calling;
+	dial.called = on_called;
+	caller = -1;
 	stage.loop.now_ms = clock_mono_ms();
 	dial_resume(&dial, &stage.env, stage.row, stage.cold, on_done, NULL);
 }
 
 static void connected_before_anybody_looked(void **state)
 {
-	struct tcp_facts facts;
+	struct sock_tcp_info info;
 	int listener = listen_at("127.0.0.1");
 
 	ADDRESSES("127.0.0.1");
 	start();
 	do
-		assert_int_equal(sock_facts(stage.row->fd[SERVER], &facts), 0);
-	while (facts.state != ESTABLISHED);
+		assert_int_equal(sock_tcp_info(stage.row->fd[SERVER], &info), 0);
+	while (info.state != ESTABLISHED);
 	take_over();
 	finish(DIAL_CONNECTED);
 	assert_connected(listener, "127.0.0.1");
@@ -558,6 +802,24 @@ static void attempts_go_on(void **state)
 	finish(DIAL_CONNECTED);
 	assert_connected(listener, "127.0.0.2");
 	close(listener);
+	close_black_hole(&hole);
+}
+
+/* It was under way, and is connected after that. */
+static void an_attempt_of_a_predecessor_has_a_name(void **state)
+{
+	struct black_hole hole;
+	struct addr wanted = address("127.0.0.1");
+
+	open_black_hole(&hole, "127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	start();
+	take_over();
+	assert_false(over);
+	assert_int_equal(listen(hole.listener, 20), 0); /* room for one that knocks again */
+	finish(DIAL_CONNECTED);
+	assert_true(addr_same_host(&stage.cold->server, &wanted));
+	assert_int_equal(stage.cold->server.port, dial.port);
 	close_black_hole(&hole);
 }
 
@@ -595,6 +857,23 @@ static void from_the_beginning(void **state)
 	close(listener);
 }
 
+/* The one who died had connected to himself. */
+static void itself_is_no_server_for_a_successor(void **state)
+{
+	struct addr source;
+	struct sock_tcp_info info;
+
+	call_from(&source, "127.0.0.1");
+	ADDRESSES("127.0.0.1");
+	start();
+	do
+		assert_int_equal(sock_tcp_info(stage.row->fd[SERVER], &info), 0);
+	while (info.state != ESTABLISHED);
+	take_over();
+	finish(DIAL_FAILED);
+	assert_int_equal(dial.error, ECONNREFUSED);
+}
+
 static void a_unix_socket_is_dialled_again(void **state)
 {
 	int listener = listen_unix(0), first = sock_new_unix(), conn;
@@ -617,32 +896,46 @@ static void a_unix_socket_is_dialled_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(connects),
-	    TEST(refused),
-	    TEST(no_address_at_all),
-	    TEST(an_address_that_cannot_be_reached),
-	    TEST(the_second_after_the_first_refused),
-	    TEST(the_second_while_the_first_is_silent),
-	    TEST(two_at_a_time),
-	    TEST(the_first_answers_late),
-	    TEST(a_deadline),
-	    TEST(cancelled),
-	    TEST(families_take_turns),
-	    TEST(the_first_address_s_family_comes_first),
-	    TEST(every_address_is_tried),
-	    TEST(a_server_that_is_gone_at_once),
-	    TEST(a_banner_and_fin_at_once),
-	    TEST(a_source_address),
-	    TEST(a_source_that_this_host_does_not_have),
-	    TEST(a_unix_socket_connects_at_once),
-	    TEST(a_unix_socket_that_nobody_serves),
-	    TEST(a_unix_socket_whose_queue_is_full),
-	    TEST(a_full_queue_and_a_deadline),
-	    TEST(connected_before_anybody_looked),
-	    TEST(attempts_go_on),
-	    TEST(a_deadline_is_kept),
-	    TEST(from_the_beginning),
-	    TEST(a_unix_socket_is_dialled_again),
+	        TEST(connects),
+	        TEST(refused),
+	        TEST(no_address_at_all),
+	        TEST(an_address_that_cannot_be_reached),
+	        TEST(the_second_after_the_first_refused),
+	        TEST(the_second_while_the_first_is_silent),
+	        TEST(two_at_a_time),
+	        TEST(the_first_answers_late),
+	        TEST(a_deadline),
+	        TEST(cancelled),
+	        TEST(cancelled_when_it_was_connected),
+	        TEST(a_later_address_while_the_first_is_silent),
+	        TEST(a_later_address_when_all_have_refused),
+	        TEST(no_later_address_when_all_have_refused),
+	        TEST(later_addresses_are_not_waited_for_for_ever),
+	        TEST(later_addresses_are_not_waited_for_beyond_the_deadline),
+	        TEST(families_take_turns),
+	        TEST(the_first_address_s_family_comes_first),
+	        TEST(every_address_is_tried),
+	        TEST(a_server_that_is_gone_at_once),
+	        TEST(a_banner_and_fin_at_once),
+	        TEST(a_source_address),
+	        TEST(a_source_that_this_host_does_not_have),
+	        TEST(an_interface_that_is_not_there),
+	        TEST(a_source_on_an_interface_that_is_not_there),
+	        TEST(itself_is_a_refusal),
+	        TEST(itself_by_another_name),
+	        TEST(itself_in_the_second_attempt),
+	        TEST(a_port_like_the_server_s),
+	        TEST(a_unix_socket_connects_at_once),
+	        TEST(a_unix_socket_that_nobody_serves),
+	        TEST(a_unix_socket_whose_queue_is_full),
+	        TEST(a_full_queue_and_a_deadline),
+	        TEST(connected_before_anybody_looked),
+	        TEST(attempts_go_on),
+	        TEST(an_attempt_of_a_predecessor_has_a_name),
+	        TEST(a_deadline_is_kept),
+	        TEST(from_the_beginning),
+	        TEST(itself_is_no_server_for_a_successor),
+	        TEST(a_unix_socket_is_dialled_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,7 @@ static enum flow_stop by_batch(struct flow_io *i)
 			return FLOW_BUDGET;
 
 		struct flow_batch_item item = {
-		    .row = i->step_row, .side = CLIENT, .source = i->source, .dest = i->dest, .flow = i->row};
+		        .row = i->step_row, .side = CLIENT, .source = i->source, .dest = i->dest, .flow = i->row};
 
 		assert_true(flow_batch(stage.trio, uring, i->pool, &item, 1));
 		assert_false(item.lost);
@@ -98,19 +98,19 @@ static void open_pairs(int size)
 	make_pair(way->dest, size, &near_dest, &far);
 	peer_init(&dest, far, NULL, 0);
 	io = (struct flow_io){
-	    .source = near_source,
-	    .dest = near_dest,
-	    .row = &stage.row->flow[CLIENT],
-	    .source_tcp = way->source == PAIR_TCP,
-	    .dest_tcp = way->dest == PAIR_TCP,
-	    .to_the_end = true,
-	    .habit = &habit,
-	    .step = &stage.trio->step,
-	    .step_row = 1,
-	    .scratch = stage.env.scratch,
-	    .scratch_len = SCRATCH_SIZE,
-	    .pool = &stage.env.pool,
-	    .budget = SIZE_MAX / 2,
+	        .source = near_source,
+	        .dest = near_dest,
+	        .row = &stage.row->flow[CLIENT],
+	        .source_tcp = way->source == PAIR_TCP,
+	        .dest_tcp = way->dest == PAIR_TCP,
+	        .to_the_end = true,
+	        .habit = &habit,
+	        .step = &stage.trio->step,
+	        .step_row = 1,
+	        .scratch = stage.env.scratch,
+	        .scratch_len = SCRATCH_SIZE,
+	        .pool = &stage.env.pool,
+	        .budget = SIZE_MAX / 2,
 	};
 }
 
@@ -153,8 +153,7 @@ static void move_until(enum flow_stop wanted)
 		stop = way->move(&io);
 		peer_step(&dest);
 		if (clock_mono_ms() > bound)
-			fail_msg("%s: stops with %d, not %d; %zu bytes came", way->name, stop,
-			         wanted, dest.in_len);
+			fail_msg("%s: stops with %d, not %d; %zu bytes came", way->name, stop, wanted, dest.in_len);
 	} while (stop != wanted);
 }
 
@@ -437,7 +436,10 @@ static void draining_to_nobody(void **state)
 
 /* ---- the pool ---- */
 
-#define NO_PIPE {.pipe_read = -1, .pipe_write = -1}
+#define NO_PIPE                                   \
+	{                                         \
+		.pipe_read = -1, .pipe_write = -1 \
+	}
 
 static void pipes_are_used_again(void **state)
 {
@@ -524,7 +526,10 @@ static void swallow(void *arg, enum log_level level, const char *line)
 /* One who has his share of room already is given pipes of two pages: good enough only where there is no other way. */
 static void the_user_has_his_share(void **state)
 {
-	const struct { rlim_t fds; uid_t user; } limits = {4096, 64999}; /* nobody else's */
+	const struct {
+		rlim_t fds;
+		uid_t user;
+	} limits = {4096, 64999}; /* nobody else's */
 	pid_t child = fork();
 	int status;
 
@@ -632,8 +637,8 @@ static void a_pipe_belongs_to_the_step_or_to_the_row(void **state)
 		int step_read, step_write, row_read, row_write; /* left */
 		int step_after, row_after;                      /* what both ends of each are then */
 	} cases[] = {
-		{7, 8, -1, -1, 7, -1}, {7, 8, -1, 8, 7, -1}, {7, 8, 7, 8, -1, 7},
-		{-1, 8, 7, 8, -1, 7},  {-1, -1, 7, 8, -1, 7}, {5, 6, 7, 8, 5, 7},
+	        {7, 8, -1, -1, 7, -1}, {7, 8, -1, 8, 7, -1},  {7, 8, 7, 8, -1, 7},
+	        {-1, 8, 7, 8, -1, 7},  {-1, -1, 7, 8, -1, 7}, {5, 6, 7, 8, 5, 7},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -719,7 +724,7 @@ static void batch_of_many(bool no_files)
 		make_pair(PAIR_TCP, 4096, &near_dest, &dests[i]);
 		rows[i] = (struct flow_row)NO_PIPE;
 		items[i] = (struct flow_batch_item){
-		    .row = i, .side = CLIENT, .source = near_source, .dest = near_dest, .flow = &rows[i]};
+		        .row = i, .side = CLIENT, .source = near_source, .dest = near_dest, .flow = &rows[i]};
 		assert_int_equal(send(sources[i], pattern, 1000, 0), 1000);
 		while (sock_unread(near_source) < 1000)
 			;
@@ -770,16 +775,16 @@ static void a_batch_without_descriptors(void **state)
 }
 
 static const struct way ways[] = {
-    {"peek, TCP to TCP", flow_peek, PAIR_TCP, PAIR_TCP},
-    {"peek, Unix to TCP", flow_peek, PAIR_UNIX, PAIR_TCP},
-    {"copy, TCP to TCP", by_copy, PAIR_TCP, PAIR_TCP},
-    {"batch, TCP to TCP", by_batch, PAIR_TCP, PAIR_TCP},
-    {"splice, TCP to TCP", by_splice, PAIR_TCP, PAIR_TCP},
-    {"splice, TCP to Unix", by_splice, PAIR_TCP, PAIR_UNIX},
-    {"splice, Unix to TCP", by_splice, PAIR_UNIX, PAIR_TCP},
-    {"splice, Unix to Unix", by_splice, PAIR_UNIX, PAIR_UNIX},
-    {"as it suits, TCP to TCP", flow_move, PAIR_TCP, PAIR_TCP},
-    {"as it suits, TCP to Unix", flow_move, PAIR_TCP, PAIR_UNIX},
+        {"peek, TCP to TCP", flow_peek, PAIR_TCP, PAIR_TCP},
+        {"peek, Unix to TCP", flow_peek, PAIR_UNIX, PAIR_TCP},
+        {"copy, TCP to TCP", by_copy, PAIR_TCP, PAIR_TCP},
+        {"batch, TCP to TCP", by_batch, PAIR_TCP, PAIR_TCP},
+        {"splice, TCP to TCP", by_splice, PAIR_TCP, PAIR_TCP},
+        {"splice, TCP to Unix", by_splice, PAIR_TCP, PAIR_UNIX},
+        {"splice, Unix to TCP", by_splice, PAIR_UNIX, PAIR_TCP},
+        {"splice, Unix to Unix", by_splice, PAIR_UNIX, PAIR_UNIX},
+        {"as it suits, TCP to TCP", flow_move, PAIR_TCP, PAIR_TCP},
+        {"as it suits, TCP to Unix", flow_move, PAIR_TCP, PAIR_UNIX},
 };
 
 static struct CMUnitTest tests[180];
@@ -799,10 +804,10 @@ static void add(const char *name, const struct way *w, CMUnitTestFunction fn)
 int main(void)
 {
 	const struct CMUnitTest pool[] = {
-	    cmocka_unit_test(pipes_are_used_again),
-	    cmocka_unit_test(a_pool_is_bounded),
-	    cmocka_unit_test(out_of_descriptors),
-	    cmocka_unit_test(the_user_has_his_share),
+	        cmocka_unit_test(pipes_are_used_again),
+	        cmocka_unit_test(a_pool_is_bounded),
+	        cmocka_unit_test(out_of_descriptors),
+	        cmocka_unit_test(the_user_has_his_share),
 	};
 	int failed;
 

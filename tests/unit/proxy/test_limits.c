@@ -21,7 +21,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	for (int i = 0; i < 2; i++)
-		munmap(trios[i], trios[i]->total_size);
+		trio_unmap(trios[i]);
 	return 0;
 }
 
@@ -43,8 +43,7 @@ static void keys_are_told_apart(void **state)
 {
 	uint32_t n = 1;
 
-	assert_true(limit_key(LIMIT_CLIENT, &n, sizeof(n)) !=
-	            limit_key(LIMIT_SERVER, &n, sizeof(n)));
+	assert_true(limit_key(LIMIT_CLIENT, &n, sizeof(n)) != limit_key(LIMIT_SERVER, &n, sizeof(n)));
 	assert_true(limit_key(LIMIT_GLOBAL, NULL, 0) != 0);
 	assert_true(key_of(1) != key_of(2));
 	assert_true(key_of(1) == key_of(1));
@@ -95,24 +94,32 @@ static void a_limit_holds_over_all_workers(void **state)
 	assert_int_equal(used_words(trios[0]) + used_words(trios[1]), 0);
 }
 
-/* Keys come and go by the thousands, with no more in use at a time than the rows could hold: none
- * is ever refused or forgotten, and in the end no word is left. */
+/* Keys come and go by the thousands, with no more in use at a time than the rows could hold, and a number for each
+ * row: none is ever refused or forgotten, and in the end no word is left. */
 static void thousands_of_keys_come_and_go(void **state)
 {
-	enum { IN_USE = 16 * LIMIT_KINDS };
+	enum { COUNTED = 16 * (LIMIT_KINDS - 1), IN_USE = COUNTED + 16 }; /* one key is the same for all */
 	static uint32_t held[IN_USE];
-	uint32_t next = 1;
+	uint32_t next = 1, number;
 
 	srandom(4711);
 	memset(held, 0, sizeof(held));
 	for (int step = 0; step < 50000; step++) {
 		uint32_t i = (uint32_t)random() % IN_USE;
 
-		if (held[i]) {
+		if (held[i] && i >= COUNTED) {
+			assert_true(limits_number(trios[0], key_of(held[i]), &number));
+			assert_int_equal(number, i);
+			limits_unset(&a, key_of(held[i]), i);
+			held[i] = 0;
+		} else if (held[i]) {
 			assert_int_equal(limits_count(&a, key_of(held[i])), 1);
 			limits_give(&a, key_of(held[i]));
 			assert_int_equal(limits_count(&a, key_of(held[i])), 0);
 			held[i] = 0;
+		} else if (i >= COUNTED) {
+			held[i] = next++;
+			limits_set(&a, key_of(held[i]), i);
 		} else {
 			held[i] = next++;
 			assert_true(limits_take(&a, key_of(held[i]), 1));
@@ -120,11 +127,42 @@ static void thousands_of_keys_come_and_go(void **state)
 		}
 	}
 	assert_true(next > 10000);
-	for (uint32_t i = 0; i < IN_USE; i++) {
+	for (uint32_t i = 0; i < COUNTED; i++) {
 		if (held[i])
 			assert_int_equal(limits_count(&a, key_of(held[i])), 1);
 		limits_give(&a, held[i] ? key_of(held[i]) : 0);
 	}
+	for (uint32_t i = COUNTED; i < IN_USE; i++)
+		limits_unset(&a, held[i] ? key_of(held[i]) : 0, i);
+	assert_int_equal(used_words(trios[0]), 0);
+}
+
+/* The words of numbers are among those of counts, and the one does not know of the other. */
+static void numbers_under_keys(void **state)
+{
+	uint64_t key = limit_key(LIMIT_KINDS, "socket", 6), other = limit_key(LIMIT_KINDS, "another", 7);
+	uint32_t n = 1;
+
+	assert_true(key != limit_key(LIMIT_SERVER, "socket", 6));
+	assert_false(limits_number(trios[0], key, &n));
+	limits_set(&a, key, 0);
+	limits_set(&a, other, LIMIT_NUMBERS - 1);
+	assert_true(limits_number(trios[0], key, &n));
+	assert_int_equal(n, 0);
+	assert_true(limits_number(trios[0], other, &n));
+	assert_int_equal(n, LIMIT_NUMBERS - 1);
+	assert_false(limits_number(trios[1], key, &n)); /* of the other worker */
+	limits_set(&a, key, 5);                         /* the last one holds */
+	limits_unset(&a, key, 0);
+	assert_true(limits_number(trios[0], key, &n));
+	assert_int_equal(n, 5);
+	assert_true(limits_take(&a, key_of(1), 1));
+	limits_unset(&a, key, 5);
+	limits_unset(&a, key, 5);
+	assert_false(limits_number(trios[0], key, &n));
+	limits_unset(&a, other, LIMIT_NUMBERS - 1);
+	assert_int_equal(limits_count(&a, key_of(1)), 1);
+	limits_give(&a, key_of(1));
 	assert_int_equal(used_words(trios[0]), 0);
 }
 
@@ -150,11 +188,12 @@ static void a_full_table_is_no_reason_to_crash(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(keys_are_told_apart),
-	    TEST(what_is_taken_can_be_given_back),
-	    TEST(a_limit_holds_over_all_workers),
-	    TEST(thousands_of_keys_come_and_go),
-	    TEST(a_full_table_is_no_reason_to_crash),
+	        TEST(keys_are_told_apart),
+	        TEST(what_is_taken_can_be_given_back),
+	        TEST(a_limit_holds_over_all_workers),
+	        TEST(thousands_of_keys_come_and_go),
+	        TEST(numbers_under_keys),
+	        TEST(a_full_table_is_no_reason_to_crash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

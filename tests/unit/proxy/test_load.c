@@ -1,4 +1,4 @@
-/* Who notices that the load is lopsided: of two workers, the one that looks is the first. */
+/* Who notices that the load is imbalance: of two workers, the one that looks is the first. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -48,7 +48,7 @@ static int setup(void **state)
 {
 	memset(&world, 0, sizeof(world));
 	atomic_store(&world.n_workers, 2);
-	engine = (struct engine){.world = &world, .lopsided = note};
+	engine = (struct engine){.world = &world, .imbalance = note};
 	engine.loop.now_ms = engine.load_looked_ms = 100000;
 	engine.load_cpu_us = cpu_us = 5000000;
 	return 0;
@@ -71,8 +71,8 @@ static void one_works_while_another_sleeps(void **state)
 		unsigned others;
 		enum said said;
 	} cases[] = {
-	    {100, 0, TOO_BUSY}, {86, 49, TOO_BUSY}, {85, 0, NOTHING},
-	    {100, 50, NOTHING}, {100, 100, NOTHING}, {10, 0, NOTHING},
+	        {100, 0, TOO_BUSY}, {86, 49, TOO_BUSY},  {85, 0, NOTHING},
+	        {100, 50, NOTHING}, {100, 100, NOTHING}, {10, 0, NOTHING},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
@@ -117,12 +117,12 @@ static void alone_there_is_nobody_to_give_to(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup(it_looks_once_a_second, setup),
-	    cmocka_unit_test_setup(one_works_while_another_sleeps, setup),
-	    cmocka_unit_test_setup(old_news_of_another_count_for_nothing, setup),
-	    cmocka_unit_test_setup(after_a_long_sleep_it_waits_for_a_whole_second, setup),
-	    cmocka_unit_test_setup(connections_count_for_more, setup),
-	    cmocka_unit_test_setup(alone_there_is_nobody_to_give_to, setup),
+	        cmocka_unit_test_setup(it_looks_once_a_second, setup),
+	        cmocka_unit_test_setup(one_works_while_another_sleeps, setup),
+	        cmocka_unit_test_setup(old_news_of_another_count_for_nothing, setup),
+	        cmocka_unit_test_setup(after_a_long_sleep_it_waits_for_a_whole_second, setup),
+	        cmocka_unit_test_setup(connections_count_for_more, setup),
+	        cmocka_unit_test_setup(alone_there_is_nobody_to_give_to, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -358,14 +358,14 @@ static void a_unix_server_s_reset(void **state)
 }
 
 static const struct sides kinds[] = {
-    {"TCP", PAIR_TCP, PAIR_TCP, 0},
-    {"TCP to Unix", PAIR_TCP, PAIR_UNIX, 0},
-    {"Unix to TCP", PAIR_UNIX, PAIR_TCP, 0},
-    {"Unix", PAIR_UNIX, PAIR_UNIX, 0},
-    {"TCP, with deaths", PAIR_TCP, PAIR_TCP, 3},
-    {"TCP to Unix, with deaths", PAIR_TCP, PAIR_UNIX, 3},
-    {"Unix to TCP, with deaths", PAIR_UNIX, PAIR_TCP, 2},
-    {"TCP, a death in each turn", PAIR_TCP, PAIR_TCP, 1},
+        {"TCP", PAIR_TCP, PAIR_TCP, 0},
+        {"TCP to Unix", PAIR_TCP, PAIR_UNIX, 0},
+        {"Unix to TCP", PAIR_UNIX, PAIR_TCP, 0},
+        {"Unix", PAIR_UNIX, PAIR_UNIX, 0},
+        {"TCP, with deaths", PAIR_TCP, PAIR_TCP, 3},
+        {"TCP to Unix, with deaths", PAIR_TCP, PAIR_UNIX, 3},
+        {"Unix to TCP, with deaths", PAIR_UNIX, PAIR_TCP, 2},
+        {"TCP, a death in each turn", PAIR_TCP, PAIR_TCP, 1},
 };
 
 static struct CMUnitTest tests[256];

@@ -27,6 +27,26 @@ static void half_close_limit(void **state)
 	assert_int_equal(client.error, ECONNRESET);
 }
 
+/* However long both have been silent before. (That a FIN reached a Unix socket needs no acknowledgement, which would count.) */
+static void the_end_of_a_stream_begins_the_limit(void **state)
+{
+	int64_t since;
+
+	open_sides(0);
+	stage.cold->half_close_timeout_ms = 200;
+	start();
+	since = clock_mono_ms();
+	while (clock_mono_ms() < since + 300) {
+		step_peers(NULL);
+		loop_turn(&stage.loop, 20);
+	}
+	since = clock_mono_ms();
+	server.fin = true;
+	finish(RELAY_ABORT, END_HALF_CLOSE_TIMEOUT);
+	assert_true(client.eof);
+	assert_true(clock_mono_ms() - since >= 200);
+}
+
 static void no_half_close_limit(void **state)
 {
 	int64_t since = clock_mono_ms();
@@ -108,8 +128,7 @@ static void acknowledgements_are_life(void **state)
 		step_peers(NULL);
 		loop_turn(&stage.loop, 5);
 		if (over)
-			fail_msg("ended after %zu bytes, %d ms", client.in_len,
-			         (int)(clock_mono_ms() - since));
+			fail_msg("ended after %zu bytes, %d ms", client.in_len, (int)(clock_mono_ms() - since));
 	}
 	assert_received(&client, 1000000);
 	assert_true(clock_mono_ms() - since > 1000);
@@ -153,23 +172,24 @@ static void a_reset_waits_only_so_long(void **state)
 static struct sides tcp = {"TCP", PAIR_TCP, PAIR_TCP, 0};
 static struct sides from_unix = {"Unix to TCP", PAIR_UNIX, PAIR_TCP, 0};
 
-#define TEST(sides, name)                                                                          \
-	{                                                                                          \
-#sides ": " #name, name, relay_setup, relay_teardown, &sides                       \
+#define TEST(sides, name)                                                    \
+	{                                                                    \
+#sides ": " #name, name, relay_setup, relay_teardown, &sides \
 	}
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(tcp, half_close_limit),
-	    TEST(tcp, no_half_close_limit),
-	    TEST(tcp, idle_limit),
-	    TEST(tcp, idle_limit_after_a_fin),
-	    TEST(tcp, bytes_either_way_are_life),
-	    TEST(tcp, acknowledgements_are_life),
-	    TEST(from_unix, acknowledgements_are_life),
-	    TEST(tcp, a_reader_that_is_stuck_is_idle),
-	    TEST(tcp, a_reset_waits_only_so_long),
+	        TEST(tcp, half_close_limit),
+	        TEST(from_unix, the_end_of_a_stream_begins_the_limit),
+	        TEST(tcp, no_half_close_limit),
+	        TEST(tcp, idle_limit),
+	        TEST(tcp, idle_limit_after_a_fin),
+	        TEST(tcp, bytes_either_way_are_life),
+	        TEST(tcp, acknowledgements_are_life),
+	        TEST(from_unix, acknowledgements_are_life),
+	        TEST(tcp, a_reader_that_is_stuck_is_idle),
+	        TEST(tcp, a_reset_waits_only_so_long),
 	};
 
 	signal(SIGPIPE, SIG_IGN);

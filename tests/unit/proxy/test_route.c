@@ -1,6 +1,7 @@
 /* The shared targets and labels, rulesets, and the choice of a server. */
 #include "fixture.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include "base/mem.h"
 #include "proxy/route.h"
@@ -26,14 +27,14 @@ static int teardown(void **state)
 {
 	ruleset_free(rules);
 	ruleset_free(NULL);
-	munmap(trio, trio->total_size);
+	munmap(trio, trio_size);
 	munmap(world, sizeof(*world));
 	return 0;
 }
 
 static struct config *parse(const char *text)
 {
-	struct config_world nothing = {0};
+	struct config_ops nothing = {0};
 	struct config_errors errors = {NULL, 0};
 	struct config *c = config_parse("", text, &nothing, &errors);
 
@@ -45,20 +46,16 @@ static struct config *parse(const char *text)
 static void pack(const char *text, struct buf *block)
 {
 	static const struct interface_address ifs[] = {
-	    {.name = "lo", .addr = {.family = AF_INET, .ip = {127, 0, 0, 1}}},
-	    {.name = "lo", .addr = {.family = AF_INET6, .ip = {[15] = 1}}},
+	        {.name = "lo", .addr = {.family = AF_INET, .ip = {127, 0, 0, 1}}},
+	        {.name = "lo", .addr = {.family = AF_INET6, .ip = {[15] = 1}}},
 	};
 	struct config *c = parse(text);
 	uint32_t *labels = mem_alloc(c->n_sections * sizeof(*labels));
 
-	for (size_t i = 0; i < c->n_sections; i++) {
-		const struct section *s = &c->sections[i];
-
-		labels[i] = labels_add(&world->labels, s->origin);
-		for (size_t n = 0; n < s->n_servers; n++)
-			targets_add(&world->targets, &s->servers[n]);
-	}
-	ruleset_pack(c, labels, ifs, ARRAY_LEN(ifs), block);
+	for (size_t i = 0; i < c->n_sections; i++)
+		labels[i] = labels_add(&world->labels, c->sections[i].origin);
+	world_take(world, c);
+	packed_make(c, labels, ifs, ARRAY_LEN(ifs), block);
 	free(labels);
 	config_free(c);
 }
@@ -81,7 +78,7 @@ static void add_server(const char *key, const char *ip, uint32_t *ret)
 
 	if (ip)
 		assert_true(addr_parse(ip, &s.addr));
-	*ret = targets_add(&world->targets, &s);
+	*ret = targets_add(&world->targets, world->experience, &s, 0);
 }
 
 static void targets_are_known_by_their_spelling(void **state)
@@ -94,8 +91,8 @@ static void targets_are_known_by_their_spelling(void **state)
 	add_server("10.0.0.1:25", "10.0.0.1", &number);
 	add_server("mail:25", NULL, &again);
 	assert_int_equal(again, name);
-	assert_int_equal(targets_find(t, "10.0.0.1:25"), number);
-	assert_int_equal(targets_find(t, "mail"), TARGET_NONE);
+	assert_int_equal(targets_find(t, "10.0.0.1:25", NULL, 0), number);
+	assert_int_equal(targets_find(t, "mail", "", 0), TARGET_NONE);
 	assert_int_equal(t->list[name].state, TARGET_UNKNOWN);
 	assert_int_equal(t->list[number].state, TARGET_RESOLVED);
 	assert_int_equal(target_addrs(&t->list[number], got), 1);
@@ -112,15 +109,15 @@ static void the_last_good_answer_stays(void **state)
 		addrs[n] = (struct addr){.family = AF_INET, .ip = {10, 0, 0, (uint8_t)n}};
 	add_server("mail:25", NULL, &i);
 	t = &world->targets.list[i];
-	target_set_addrs(t, NULL, 0);
+	target_set_addrs(t, NULL, 0, false);
 	assert_int_equal(t->state, TARGET_UNRESOLVED);
-	target_set_addrs(t, addrs + 1, 2);
+	target_set_addrs(t, addrs + 1, 2, false);
 	assert_int_equal(t->state, TARGET_RESOLVED);
-	target_set_addrs(t, NULL, 0);
+	target_set_addrs(t, NULL, 0, false);
 	assert_int_equal(t->state, TARGET_RESOLVED);
 	assert_int_equal(target_addrs(t, got), 2);
 	assert_int_equal(got[1].ip[3], 2);
-	target_set_addrs(t, addrs, ARRAY_LEN(addrs)); /* more than fit */
+	target_set_addrs(t, addrs, ARRAY_LEN(addrs), false); /* more than fit */
 	assert_int_equal(target_addrs(t, got), TARGET_ADDRS);
 	atomic_fetch_add(&t->sequence, 1); /* the writer died in the middle: still an answer */
 	assert_int_equal(target_addrs(t, got), TARGET_ADDRS);
@@ -145,17 +142,49 @@ static void a_full_table_of_targets_says_so(void **state)
 
 static void one_that_failed_is_avoided_for_a_while(void **state)
 {
-	struct target *t;
+	struct experience *t;
 	uint32_t i;
 
 	add_server("mail:25", NULL, &i);
-	t = &world->targets.list[i];
+	t = &world->experience[i];
 	assert_false(target_is_avoided(t, now_ms));
-	target_failed(t, now_ms);
+	target_failed(t, now_ms, ECONNREFUSED);
 	assert_true(target_is_avoided(t, now_ms + TARGET_AVOID_MS - 1));
 	assert_false(target_is_avoided(t, now_ms + TARGET_AVOID_MS));
-	target_worked(t);
+	target_worked(t, now_ms);
 	assert_false(target_is_avoided(t, now_ms));
+}
+
+static void health_is_what_the_last_client_found(void **state)
+{
+	struct target_health h;
+	struct experience *e;
+	uint32_t i;
+
+	add_server("mail:25", NULL, &i);
+	e = &world->experience[i];
+	assert_int_equal(target_health(e).finding, UNTRIED);
+	target_failed(e, now_ms, ECONNREFUSED);
+	target_failed(e, now_ms + 5000, ETIMEDOUT);
+	h = target_health(e);
+	assert_int_equal(h.finding, FAILS);
+	assert_int_equal(h.error, ETIMEDOUT); /* the last reason ... */
+	assert_true(h.since_ms == now_ms);    /* ... since the first failure */
+	/* that it is tried last ends by itself; that it fails does not */
+	assert_false(target_is_avoided(e, now_ms + 5000 + TARGET_AVOID_MS));
+	assert_int_equal(target_health(e).finding, FAILS);
+	target_worked(e, now_ms + 20000);
+	target_worked(e, now_ms + 30000);
+	h = target_health(e);
+	assert_int_equal(h.finding, WORKS);
+	assert_int_equal(h.error, 0);
+	assert_true(h.since_ms == now_ms + 20000);
+	target_not_there(e, now_ms + 40000, TARGET_NO_ADDRESS);
+	assert_int_equal(target_health(e).finding, FAILS);
+	assert_string_equal(target_error_text(target_health(e).error), "the name does not resolve");
+	assert_false(target_is_avoided(e, now_ms + 40000)); /* the choice is as before */
+	target_worked(e, INT64_MAX >> 16);
+	assert_true(target_health(e).since_ms == INT64_MAX >> 16);
 }
 
 static void labels_keep_their_numbers(void **state)
@@ -206,8 +235,7 @@ static void a_block_holds_the_whole_configuration(void **state)
 	s = ruleset_find(rules, &local);
 	assert_non_null(s);
 	assert_string_equal(s->servers[0].key, "10.0.0.1");
-	assert_string_equal(labels_text(&world->labels, rules->labels[s->index]),
-	                    c->sections[s->index].origin);
+	assert_string_equal(labels_text(&world->labels, rules->labels[s->index]), c->sections[s->index].origin);
 	local.ip[0] = 11;
 	assert_null(ruleset_find(rules, &local));
 	assert_true(rules->service_keys[0] != rules->service_keys[1]);
@@ -286,8 +314,7 @@ static const char *sequence(size_t n)
 	for (size_t i = 0; i < n; i++) {
 		uint32_t server;
 
-		switch (route_next(rules, &rules->config->sections[0], world, &limits, 0, now_ms,
-		                   &server)) {
+		switch (route_next(rules, &rules->config->sections[0], world, &limits, 0, now_ms, &server)) {
 		case ROUTE_FOUND: {
 			const char *key = rules->config->sections[0].servers[server].key;
 
@@ -313,8 +340,7 @@ static const char *failures(void)
 	uint32_t server;
 
 	memset(order, 0, sizeof(order));
-	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms,
-	                  &server) == ROUTE_FOUND) {
+	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms, &server) == ROUTE_FOUND) {
 		const struct server *s = &rules->config->sections[0].servers[server];
 
 		assert_false(tried >> server & 1);
@@ -329,7 +355,7 @@ static const char *failures(void)
 
 static struct target *target_of(const char *key)
 {
-	uint32_t i = targets_find(&world->targets, key);
+	uint32_t i = targets_find(&world->targets, key, NULL, 0);
 
 	assert_int_not_equal(i, TARGET_NONE);
 	return &world->targets.list[i];
@@ -363,9 +389,13 @@ static void the_next_one_after_a_failure(void **state)
 {
 	load("port 25\nserver h1\nserver h2\nserver h3\n");
 	assert_string_equal(failures(), "123");
-	assert_string_equal(failures(),
-	                    "231"); /* not always the first one, which had all the load */
+	assert_string_equal(failures(), "231"); /* not always the first one, which had all the load */
 	assert_string_equal(failures(), "312");
+}
+
+static struct experience *experience_of(const char *key)
+{
+	return &world->experience[target_of(key) - world->targets.list];
 }
 
 static void a_backup_comes_after_all_others(void **state)
@@ -378,13 +408,13 @@ static void a_backup_comes_after_all_others(void **state)
 static void one_that_failed_is_tried_last(void **state)
 {
 	load("port 25\nserver h1\nserver h2\nserver h3\nserver h4 backup\n");
-	target_failed(target_of("h2"), now_ms);
+	target_failed(experience_of("h2"), now_ms, ECONNREFUSED);
 	for (int i = 0; i < 12; i++)
 		assert_int_not_equal(sequence(1)[0], '2');
 	assert_int_equal(failures()[2], '2');
 	assert_int_equal(order[3], '4'); /* a backup even later */
-	target_failed(target_of("h1"), now_ms);
-	target_failed(target_of("h3"), now_ms);
+	target_failed(experience_of("h1"), now_ms, ECONNREFUSED);
+	target_failed(experience_of("h3"), now_ms, ECONNREFUSED);
 	assert_int_equal(strspn(sequence(6), "123"), 6); /* all failed: they are all there is */
 	assert_null(strchr(order, '4'));
 	now_ms += TARGET_AVOID_MS;
@@ -424,12 +454,10 @@ static void full_or_tried(void **state)
 	load("port 25\nserver h1\nserver h2 max=1\n");
 	assert_string_equal(sequence(2), "12");
 	/* h1 failed for this connection, h2 would do, but for its limit */
-	assert_int_equal(
-	    route_next(rules, &rules->config->sections[0], world, &limits, 1, now_ms, &server),
-	    ROUTE_ALL_FULL);
-	assert_int_equal(
-	    route_next(rules, &rules->config->sections[0], world, &limits, 3, now_ms, &server),
-	    ROUTE_ALL_TRIED);
+	assert_int_equal(route_next(rules, &rules->config->sections[0], world, &limits, 1, now_ms, &server),
+	                 ROUTE_ALL_FULL);
+	assert_int_equal(route_next(rules, &rules->config->sections[0], world, &limits, 3, now_ms, &server),
+	                 ROUTE_ALL_TRIED);
 }
 
 /* Servers beyond the 64th share a bit: the choice must end all the same. */
@@ -445,8 +473,7 @@ static void a_pool_larger_than_the_bits(void **state)
 		buf_addf(&text, "server host%d\n", i);
 	load(text.s);
 	buf_release(&text);
-	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms,
-	                  &server) == ROUTE_FOUND) {
+	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms, &server) == ROUTE_FOUND) {
 		tried |= 1ULL << (server < 63 ? server : 63);
 		n++;
 	}
@@ -459,25 +486,26 @@ static void a_pool_larger_than_the_bits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(targets_are_known_by_their_spelling),
-	    TEST(the_last_good_answer_stays),
-	    TEST(a_full_table_of_targets_says_so),
-	    TEST(one_that_failed_is_avoided_for_a_while),
-	    TEST(labels_keep_their_numbers),
-	    TEST(a_block_holds_the_whole_configuration),
-	    TEST(spoiled_blocks_are_refused),
-	    TEST(lengths_that_wrap_around_are_refused),
-	    TEST(servers_take_turns),
-	    TEST(servers_take_turns_by_weight),
-	    TEST(a_heavy_pool_keeps_its_proportions),
-	    TEST(the_next_one_after_a_failure),
-	    TEST(a_backup_comes_after_all_others),
-	    TEST(one_that_failed_is_tried_last),
-	    TEST(a_disabled_one_is_never_chosen),
-	    TEST(all_disabled),
-	    TEST(a_full_one_is_passed_over),
-	    TEST(full_or_tried),
-	    TEST(a_pool_larger_than_the_bits),
+	        TEST(targets_are_known_by_their_spelling),
+	        TEST(the_last_good_answer_stays),
+	        TEST(a_full_table_of_targets_says_so),
+	        TEST(one_that_failed_is_avoided_for_a_while),
+	        TEST(health_is_what_the_last_client_found),
+	        TEST(labels_keep_their_numbers),
+	        TEST(a_block_holds_the_whole_configuration),
+	        TEST(spoiled_blocks_are_refused),
+	        TEST(lengths_that_wrap_around_are_refused),
+	        TEST(servers_take_turns),
+	        TEST(servers_take_turns_by_weight),
+	        TEST(a_heavy_pool_keeps_its_proportions),
+	        TEST(the_next_one_after_a_failure),
+	        TEST(a_backup_comes_after_all_others),
+	        TEST(one_that_failed_is_tried_last),
+	        TEST(a_disabled_one_is_never_chosen),
+	        TEST(all_disabled),
+	        TEST(a_full_one_is_passed_over),
+	        TEST(full_or_tried),
+	        TEST(a_pool_larger_than_the_bits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

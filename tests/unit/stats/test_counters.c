@@ -76,11 +76,11 @@ static void workers_are_added_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(those_beyond_the_last_share_its_place, clear),
-		cmocka_unit_test_setup(a_time_falls_into_the_first_bucket_that_reaches_it, clear),
-		cmocka_unit_test_setup(a_negative_time_counts_as_none, clear),
-		cmocka_unit_test_setup(bounds_grow, clear),
-		cmocka_unit_test_setup(workers_are_added_up, clear),
+	        cmocka_unit_test_setup(those_beyond_the_last_share_its_place, clear),
+	        cmocka_unit_test_setup(a_time_falls_into_the_first_bucket_that_reaches_it, clear),
+	        cmocka_unit_test_setup(a_negative_time_counts_as_none, clear),
+	        cmocka_unit_test_setup(bounds_grow, clear),
+	        cmocka_unit_test_setup(workers_are_added_up, clear),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -120,8 +120,7 @@ static void an_hour_is_kept(void **state)
 
 static void ended(struct history *h, uint64_t id, enum end end, int64_t at_s)
 {
-	struct record r = {
-	    .id = id, .event = RECORD_CLOSE, .end = (uint8_t)end, .wall_us = at_s * 1000000};
+	struct record r = {.id = id, .event = RECORD_CLOSE, .end = (uint8_t)end, .wall_us = at_s * 1000000};
 
 	addr_parse("192.0.2.7", &r.client);
 	r.client.port = 4242;
@@ -146,14 +145,38 @@ static void only_errors_are_remembered(void **state)
 	assert_string_equal(json_string_value(json_object_get(e, "end")), "connect-failed");
 	assert_true(json_is_null(json_object_get(e, "server")));
 	e = json_array_get(json_object_get(j, "errors"), 1);
-	assert_string_equal(json_string_value(json_object_get(e, "reason")),
-	                    "the disk is \"full\"");
+	assert_string_equal(json_string_value(json_object_get(e, "reason")), "the disk is \"full\"");
 	json_decref(j);
 	j = errors(*state, 1, NULL, BEGIN + 1);
 	assert_int_equal(length(j, "errors"), 1);
 	json_decref(j);
 	j = errors(*state, 0, NULL, BEGIN + HISTORY_SECONDS + 1);
 	assert_int_equal(length(j, "errors"), 0);
+	json_decref(j);
+}
+
+static void errors_have_the_names_of_service_and_server(void **state)
+{
+	struct record r = {.event = RECORD_CLOSE,
+	                   .end = END_CONNECT_FAILED,
+	                   .wall_us = BEGIN * 1000000,
+	                   .service = "mail",
+	                   .named = true,
+	                   .target = "db1"};
+	json_t *j, *e;
+
+	history_add_record(*state, &r);
+	r.service = "25";
+	r.named = false;
+	r.target = "10.0.0.9:25";
+	history_add_record(*state, &r);
+	j = errors(*state, 0, NULL, BEGIN + 1);
+	e = json_array_get(json_object_get(j, "errors"), 0);
+	assert_string_equal(json_string_value(json_object_get(e, "service")), "mail");
+	assert_string_equal(json_string_value(json_object_get(e, "server")), "db1");
+	e = json_array_get(json_object_get(j, "errors"), 1);
+	assert_true(json_is_null(json_object_get(e, "service")));
+	assert_string_equal(json_string_value(json_object_get(e, "server")), "10.0.0.9:25");
 	json_decref(j);
 }
 
@@ -203,14 +226,14 @@ static void every_end_has_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(rates_lie_between_samples, setup, teardown),
-	    cmocka_unit_test_setup_teardown(a_pause_is_spread_and_a_clock_set_back_gives_nothing,
-	                                    setup, teardown),
-	    cmocka_unit_test_setup_teardown(an_hour_is_kept, setup, teardown),
-	    cmocka_unit_test_setup_teardown(only_errors_are_remembered, setup, teardown),
-	    cmocka_unit_test_setup_teardown(the_last_errors_are_kept, setup, teardown),
-	    cmocka_unit_test_setup_teardown(reasons_are_those_of_the_last_hour, setup, teardown),
-	    cmocka_unit_test(every_end_has_words),
+	        cmocka_unit_test_setup_teardown(rates_lie_between_samples, setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_pause_is_spread_and_a_clock_set_back_gives_nothing, setup, teardown),
+	        cmocka_unit_test_setup_teardown(an_hour_is_kept, setup, teardown),
+	        cmocka_unit_test_setup_teardown(only_errors_are_remembered, setup, teardown),
+	        cmocka_unit_test_setup_teardown(errors_have_the_names_of_service_and_server, setup, teardown),
+	        cmocka_unit_test_setup_teardown(the_last_errors_are_kept, setup, teardown),
+	        cmocka_unit_test_setup_teardown(reasons_are_those_of_the_last_hour, setup, teardown),
+	        cmocka_unit_test(every_end_has_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

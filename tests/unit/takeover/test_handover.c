@@ -8,8 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/clock.h"
+#include "base/record.h"
 #include "os/pipe.h"
 #include "os/sock.h"
 #include "takeover/handover.h"
@@ -27,14 +30,14 @@ static void relay_row(struct trio *t, uint32_t i, const int *sockets, const int 
 	struct row_cold *cold = trio_cold(t, i);
 
 	*row = (struct row){.state = ROW_GIVING,
-			    .end = 3,
-			    .flags = ROWFLAG_KEEPALIVE_SET,
-			    .fd = {sockets[0], sockets[1], -1},
-			    .cookie = {11, 12},
-			    .active_ms = 13,
-			    .counted = {14, 15},
-			    .flow = {{.moved = 16, .flags = FLOW_EOF, .pipe_read = -1, .pipe_write = -1},
-				     {.moved = 17, .pipe_read = pipe[0], .pipe_write = pipe[1], .pipe_foreign = 1}}};
+	                    .end = 3,
+	                    .flags = ROWFLAG_KEEPALIVE_SET,
+	                    .fd = {sockets[0], sockets[1], -1},
+	                    .cookie = {11, 12},
+	                    .active_ms = 13,
+	                    .counted = {14, 15},
+	                    .flow = {{.moved = 16, .flags = FLOW_EOF, .pipe_read = -1, .pipe_write = -1},
+	                             {.moved = 17, .pipe_read = pipe[0], .pipe_write = pipe[1], .pipe_foreign = 1}}};
 	*cold = (struct row_cold){.id = 21, .accepted_us = 22, .connected_us = 23, .base = {0, 24}, .timeout_ms = 25};
 	cold->limit[LIMIT_SERVER] = 26;
 	cold->client.port = 27;
@@ -85,8 +88,14 @@ static void a_row_goes_over_with_its_descriptors(void **state)
 /* A later version may add fields, an earlier one lacks some. */
 static void entries_of_another_size_are_fitted(void **state)
 {
-	static struct { struct handover_head head; char entries[2][sizeof(struct handover_entry) + 40]; } longer;
-	static struct { struct handover_head head; char entries[2][32]; } shorter;
+	static struct {
+		struct handover_head head;
+		char entries[2][sizeof(struct handover_entry) + 40];
+	} longer;
+	static struct {
+		struct handover_head head;
+		char entries[2][32];
+	} shorter;
 	struct handover_entry entry = {.number = 5, .source = 6, .id = 7};
 	int link[2], fds[HANDOVER_BATCH * HANDOVER_FDS];
 	size_t n;
@@ -154,13 +163,56 @@ static void the_words_of_another_trio(void **state)
 	assert_int_equal(peer_map(&p, 0), -EINVAL);
 }
 
+/* Another trio may say anything: what is counted with is such as can be. */
+static void an_entry_that_lies(void **state)
+{
+	int ends[2], fds[HANDOVER_BATCH * HANDOVER_FDS];
+	struct handover_entry *e = &sent.entries[0];
+	size_t n_fds;
+
+	assert_int_equal(sock_message_pair(ends), 0);
+	memset(e, 0xff, sizeof(*e));
+	e->active_ms = e->accepted_us = e->timeout_ms = e->access_interval_ms = e->keepalive_ms = INT64_MIN;
+	e->connected_us = e->deadline_ms = e->half_close_timeout_ms = INT64_MAX;
+	assert_int_equal(handover_send(ends[0], HANDOVER_ROWS, 1, &sent, 1, NULL, 0), 0);
+	assert_int_equal(handover_recv(ends[1], &got, fds, &n_fds), 1);
+	e = &got.entries[0];
+	assert_true(e->end < END_COUNT);
+	assert_true(e->flow[CLIENT].flags < 16 && e->flow[SERVER].flags < 16);
+	assert_true(e->active_ms == 0 && e->accepted_us == 0 && e->timeout_ms == 0 && e->access_interval_ms == 0 &&
+	            e->keepalive_ms == 0);
+	assert_true(e->connected_us <= clock_mono_us() && e->deadline_ms < INT64_MAX / 2 &&
+	            e->half_close_timeout_ms < INT64_MAX / 2);
+	assert_true(strlen(e->name) < sizeof(e->name) && strlen(e->rule) < sizeof(e->rule));
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* What can become smaller would end whoever reads it. */
+static void memory_that_may_shrink(void **state)
+{
+	int fd = memfd_create("loose", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	struct trio head = {.magic = TRIO_MAGIC, .n_rows = 1, .moves_offset = 4096};
+	struct peer p;
+
+	assert_int_equal(write(fd, &head, TRIO_HEAD_SIZE), TRIO_HEAD_SIZE);
+	assert_int_equal(ftruncate(fd, 8192), 0);
+	assert_int_equal(peer_map(&p, fd), -EINVAL);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(peer_map(&p, fd), 0);
+	peer_unmap(&p);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_row_goes_over_with_its_descriptors),
-		cmocka_unit_test(entries_of_another_size_are_fitted),
-		cmocka_unit_test(what_is_no_message_leaves_no_descriptor),
-		cmocka_unit_test(the_words_of_another_trio),
+	        cmocka_unit_test(a_row_goes_over_with_its_descriptors),
+	        cmocka_unit_test(entries_of_another_size_are_fitted),
+	        cmocka_unit_test(what_is_no_message_leaves_no_descriptor),
+	        cmocka_unit_test(the_words_of_another_trio),
+	        cmocka_unit_test(memory_that_may_shrink),
+	        cmocka_unit_test(an_entry_that_lies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,8 @@ struct told {
 	atomic_int byte;        /* what a later one read from that pipe; -1: could not */
 	atomic_int finish;      /* the worker shall return */
 	atomic_int blind;       /* the worker shall not look after its keepers */
+	atomic_int lie;         /* the worker shall want another program than the supervisor has named */
+	atomic_int give_way;    /* the worker shall return for a successor: to 0 by that */
 };
 
 static struct trio *trio;
@@ -45,6 +47,18 @@ static struct told *told;
 static int trio_fd;
 static pid_t supervisor;
 static int supervisor_pidfd;
+
+/* It would wait for its input, which does not come: it would not end. */
+static void want_program(void)
+{
+	dup2(atomic_load(&told->pipe_read), STDIN_FILENO);
+	trio->binary_fd = open("/bin/cat", O_RDONLY | O_CLOEXEC);
+	trio->said_fd = memfd_create("said", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (ftruncate(trio->said_fd, 4096) == 0)
+		fcntl(trio->said_fd, F_ADD_SEALS,
+		      F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | 0x0010 /* future writing */);
+	trio_want_reexec();
+}
 
 static void tiny_worker(void *arg)
 {
@@ -57,10 +71,9 @@ static void tiny_worker(void *arg)
 		if (pipe(ends) == 0 && write(ends[1], "a", 1) == 1)
 			atomic_store(&told->pipe_read, ends[0]);
 	} else if (atomic_load(&told->byte) == 0) {
-		atomic_store(&told->byte,
-		             read(atomic_load(&told->pipe_read), &here, 1) == 1 ? here : -1);
+		atomic_store(&told->byte, read(atomic_load(&told->pipe_read), &here, 1) == 1 ? here : -1);
 	}
-	while (!atomic_load(&told->finish)) {
+	while (!atomic_load(&told->finish) && !atomic_exchange(&told->give_way, 0)) {
 		struct pollfd p[3];
 		int fds[3], n = trio_worker_pidfds(fds);
 
@@ -71,7 +84,13 @@ static void tiny_worker(void *arg)
 		poll(p, (nfds_t)n, trio_worker_watches_all() ? 100 : 5);
 		if (!atomic_load(&told->blind))
 			trio_worker_check();
+		if (atomic_exchange(&told->lie, 0)) {
+			want_program();
+			return;
+		}
 	}
+	if (!atomic_load(&told->finish))
+		trio_want_successor();
 }
 
 static void start_supervisor(void)
@@ -92,8 +111,7 @@ static void start_trio(void)
 
 	if (pid == 0) {
 		int keep[] = {proc_pidfd(supervisor)};
-		struct trio_setup s = {
-		    .trio = trio, .supervisor_pidfd = keep[0], .worker = tiny_worker};
+		struct trio_setup s = {.trio = trio, .supervisor_pidfd = keep[0], .worker = tiny_worker};
 
 		proc_close_except(3, keep, 1);
 		trio_run(&s);
@@ -145,22 +163,22 @@ static int teardown(void **state)
 	assert_true(all_gone());
 	close(supervisor_pidfd);
 	munmap(told, sizeof(*told));
-	munmap(trio, trio->total_size);
+	trio_unmap(trio);
 	close(trio_fd);
 	return 0;
 }
 
 /* ---- waiting for states ---- */
 
-#define WAIT_FOR(condition)                                                                        \
-	do {                                                                                       \
-		int64_t bound_ = clock_mono_ms() + BOUND_MS;                                       \
-		while (!(condition)) {                                                             \
-			if (clock_mono_ms() > bound_)                                              \
-				fail_msg("never came true: %s (keepers %d %d worker %d)",          \
-				         #condition, trio->pid[0], trio->pid[1], trio->pid[2]);    \
-			nap();                                                                     \
-		}                                                                                  \
+#define WAIT_FOR(condition)                                                                                         \
+	do {                                                                                                        \
+		int64_t bound_ = clock_mono_ms() + BOUND_MS;                                                        \
+		while (!(condition)) {                                                                              \
+			if (clock_mono_ms() > bound_)                                                               \
+				fail_msg("never came true: %s (keepers %d %d worker %d)", #condition, trio->pid[0], \
+				         trio->pid[1], trio->pid[2]);                                               \
+			nap();                                                                                      \
+		}                                                                                                   \
 	} while (0)
 
 /* State letter of a process; 0: there is none. */
@@ -201,16 +219,14 @@ static bool whole(void)
 	       worker == trio->pid[MEMBER_WORKER];
 }
 
-/* Whole, and every member sleeps with what it watches recorded: two by the one that acts (that is
- * the worker and the spare), one by the spare. */
+/* Whole, and each keeper sleeps and has recorded what it watches: the other keeper and the worker. */
 static bool settled(void)
 {
 	int acts = atomic_load(&trio->primary), spare = 1 - acts;
 
-	return whole() && trio->member_pidfds[acts][spare] >= 0 &&
-	       trio->member_pidfds[acts][MEMBER_WORKER] >= 0 &&
-	       trio->member_pidfds[spare][acts] >= 0 && state_of(trio->pid[acts]) == 'S' &&
-	       state_of(trio->pid[spare]) == 'S';
+	return whole() && trio->member_pidfds[acts][spare] >= 0 && trio->member_pidfds[acts][MEMBER_WORKER] >= 0 &&
+	       trio->member_pidfds[spare][acts] >= 0 && trio->member_pidfds[spare][MEMBER_WORKER] >= 0 &&
+	       state_of(trio->pid[acts]) == 'S' && state_of(trio->pid[spare]) == 'S';
 }
 
 static void kill_member(int member)
@@ -345,8 +361,7 @@ static void generations_leak_nothing(void **state)
 		pid_t old = trio->pid[member];
 
 		kill_member(member);
-		WAIT_FOR(trio->pid[member] != old && atomic_load(&trio->primary) != member &&
-		         settled());
+		WAIT_FOR(trio->pid[member] != old && atomic_load(&trio->primary) != member && settled());
 	}
 	WAIT_FOR(whole());
 	for (int i = 0; i < 20; i++) {
@@ -484,6 +499,26 @@ static void deaths_are_noted(void **state)
 	assert_int_equal(WTERMSIG(trio->deaths[0].status), SIGSEGV);
 }
 
+/* It is followed by another one, and nobody has died: not even when it is no child of the keeper that acts. */
+static void a_worker_gives_way(void **state)
+{
+	pid_t old, keeper;
+
+	for (int i = 0; i < 2; i++) {
+		WAIT_FOR(settled());
+		old = trio->pid[MEMBER_WORKER];
+		atomic_store(&told->give_way, 1);
+		WAIT_FOR(trio->pid[MEMBER_WORKER] != old && whole());
+		assert_int_equal(trio->n_deaths, i);
+		assert_int_equal(trio->member_died_ms != 0, i);
+		assert_int_equal(trio->reexec, REEXEC_NONE);
+		assert_int_equal(trio->starts, i + 2);
+		keeper = trio->pid[atomic_load(&trio->primary)];
+		kill(keeper, SIGKILL);
+		WAIT_FOR(trio->pid[0] != keeper && trio->pid[1] != keeper && trio->n_deaths == i + 1u);
+	}
+}
+
 /* Nanoseconds that a process has run for. */
 static long long ran_for(pid_t pid)
 {
@@ -529,56 +564,61 @@ static void a_committed_renewal_is_finished_by_the_new_spare(void **state)
 	WAIT_FOR(settled());
 	spare = trio->pid[MEMBER_KEEPER1];
 	trio->pid[MEMBER_KEEPER1] = old;
-	atomic_store(&trio->renew, RENEW_COMMITTED);
+	atomic_store(&trio->reexec, REEXEC_COMMITTED);
 	kill_member(MEMBER_KEEPER0);
 	WAIT_FOR(!alive(old));
-	WAIT_FOR(trio->renewals == 1);
+	WAIT_FOR(trio->reexecs == 1);
 	atomic_store(&told->blind, 0);
 	WAIT_FOR(trio->pid[MEMBER_KEEPER1] == spare && whole());
-	assert_int_equal(trio->renew, RENEW_NONE);
+	assert_int_equal(trio->reexec, REEXEC_NONE);
 	assert_int_equal(trio->primary, MEMBER_KEEPER1);
 	WAIT_FOR(sleeps(spare));
 }
 
-/* Likewise, but the new spare dies, too: the old one has waited for that, and goes on. */
-static void the_old_spare_goes_on_when_the_new_one_is_dead(void **state)
+/* The primary dies in the middle of a renewal. The spare is to wait for this process, whose pid is put in that place, and goes
+ * on when it has died, too, which this word then counts. */
+static void renewal_without_either(int renew, int32_t *place, const atomic_uint *counted)
 {
-	pid_t spare, fresh = one_that_waits();
+	pid_t spare, other = one_that_waits();
 
 	atomic_store(&told->blind, 1);
 	WAIT_FOR(settled());
 	spare = trio->pid[MEMBER_KEEPER1];
-	trio->next_spare = fresh;
-	atomic_store(&trio->renew, RENEW_COMMITTED);
+	*place = other;
+	atomic_store(&trio->reexec, renew);
 	kill_member(MEMBER_KEEPER0);
 	WAIT_FOR(trio->changes[MEMBER_KEEPER1] % 2 == 1 && state_of(spare) == 'S');
-	kill(fresh, SIGKILL);
-	WAIT_FOR(trio->renewals_failed == 1);
+	kill(other, SIGKILL);
+	WAIT_FOR(*counted == 1);
 	atomic_store(&told->blind, 0);
-	WAIT_FOR(whole());
-	assert_int_equal(trio->pid[MEMBER_KEEPER1], spare);
-	assert_int_equal(trio->renew, RENEW_NONE);
+	WAIT_FOR(trio->pid[MEMBER_KEEPER1] == spare && whole());
+	assert_int_equal(trio->reexec, REEXEC_NONE);
 	assert_int_equal(trio->primary, MEMBER_KEEPER1);
 }
 
-/* The primary dies before it has committed its renewal, and the old spare with it: the new one goes on. */
+static void the_old_spare_goes_on_when_the_new_one_is_dead(void **state)
+{
+	renewal_without_either(REEXEC_COMMITTED, &trio->next_spare, &trio->reexecs_failed);
+}
+
+/* Before it was committed. */
 static void the_new_spare_goes_on_when_the_old_one_is_dead(void **state)
 {
-	pid_t spare, old = one_that_waits();
+	renewal_without_either(REEXEC_WANTED, &trio->pid[MEMBER_KEEPER1], &trio->reexecs);
+}
 
-	atomic_store(&told->blind, 1);
+/* A worker that has been taken over by somebody could else have its keepers execute what he likes. */
+static void a_program_that_the_supervisor_has_not_named_is_not_executed(void **state)
+{
+	pid_t primary;
+
 	WAIT_FOR(settled());
-	spare = trio->pid[MEMBER_KEEPER1];
-	trio->pid[MEMBER_KEEPER1] = old;
-	atomic_store(&trio->renew, RENEW_WANTED);
-	kill_member(MEMBER_KEEPER0);
-	WAIT_FOR(trio->changes[MEMBER_KEEPER1] % 2 == 1 && state_of(spare) == 'S');
-	kill(old, SIGKILL);
-	WAIT_FOR(trio->renewals == 1);
-	atomic_store(&told->blind, 0);
-	WAIT_FOR(trio->pid[MEMBER_KEEPER1] == spare && whole());
-	assert_int_equal(trio->renew, RENEW_NONE);
+	primary = trio->pid[MEMBER_KEEPER0];
+	atomic_store(&told->lie, 1);
+	WAIT_FOR(trio->reexecs_failed == 1);
+	WAIT_FOR(whole());
 	assert_int_equal(trio->primary, MEMBER_KEEPER1);
+	assert_false(alive(primary));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -586,28 +626,30 @@ static void the_new_spare_goes_on_when_the_old_one_is_dead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(a_trio_is_three_processes),
-	    TEST(a_worker_is_replaced),
-	    TEST(the_first_keeper_is_replaced),
-	    TEST(the_second_keeper_is_replaced),
-	    TEST(both_keepers_are_replaced),
-	    TEST(a_worker_and_the_first_keeper_are_replaced),
-	    TEST(a_worker_and_the_second_keeper_are_replaced),
-	    TEST(at_any_instant),
-	    TEST(descriptors_outlive_a_worker),
-	    TEST(generations_leak_nothing),
-	    TEST(supervisor_then_worker),
-	    TEST(supervisor_then_keeper),
-	    TEST(worker_then_supervisor),
-	    TEST(keepers_then_supervisor),
-	    TEST(a_supervisor_alone),
-	    TEST(members_die_long_before_the_supervisor),
-	    TEST(a_worker_that_returns_ends_all),
-	    TEST(when_stopping_nobody_is_replaced),
-	    TEST(deaths_are_noted),
-	    TEST(a_committed_renewal_is_finished_by_the_new_spare),
-	    TEST(the_old_spare_goes_on_when_the_new_one_is_dead),
-	    TEST(the_new_spare_goes_on_when_the_old_one_is_dead),
+	        TEST(a_program_that_the_supervisor_has_not_named_is_not_executed),
+	        TEST(a_trio_is_three_processes),
+	        TEST(a_worker_is_replaced),
+	        TEST(the_first_keeper_is_replaced),
+	        TEST(the_second_keeper_is_replaced),
+	        TEST(both_keepers_are_replaced),
+	        TEST(a_worker_and_the_first_keeper_are_replaced),
+	        TEST(a_worker_and_the_second_keeper_are_replaced),
+	        TEST(at_any_instant),
+	        TEST(descriptors_outlive_a_worker),
+	        TEST(generations_leak_nothing),
+	        TEST(supervisor_then_worker),
+	        TEST(supervisor_then_keeper),
+	        TEST(worker_then_supervisor),
+	        TEST(keepers_then_supervisor),
+	        TEST(a_supervisor_alone),
+	        TEST(members_die_long_before_the_supervisor),
+	        TEST(a_worker_that_returns_ends_all),
+	        TEST(when_stopping_nobody_is_replaced),
+	        TEST(deaths_are_noted),
+	        TEST(a_worker_gives_way),
+	        TEST(a_committed_renewal_is_finished_by_the_new_spare),
+	        TEST(the_old_spare_goes_on_when_the_new_one_is_dead),
+	        TEST(the_new_spare_goes_on_when_the_old_one_is_dead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -86,6 +86,7 @@ static void keeps_what_is_recorded(void)
 	struct addr a;
 	int pipe_ends[2], listener = listen_here(&a), control[2], other, fd;
 
+	t->listeners_used = 8;
 	atomic_store(&t->listeners[7].id, 5);
 	t->listeners[7].fd = listener;
 	EXPECT(sock_message_pair(control) == 0);
@@ -182,6 +183,7 @@ static void finds_an_accepted_client(void)
 	int listener = listen_here(&a), foreign = listen_here(&b);
 	int client, caller, stranger, its_caller;
 
+	t->listeners_used = 1;
 	atomic_store(&t->listeners[0].id, 1);
 	t->listeners[0].fd = listener;
 	connect_pair(listener, &a, &client, &caller);
@@ -342,14 +344,14 @@ static void no_socket(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(recorded_descriptors_stay),
-	    cmocka_unit_test(unknown_sockets_and_pipes_are_closed),
-	    cmocka_unit_test(a_pidfd_that_nobody_has_recorded_is_closed),
-	    cmocka_unit_test(a_client_without_a_row_is_adopted),
-	    cmocka_unit_test(a_number_that_was_used_again),
-	    cmocka_unit_test(positions),
-	    cmocka_unit_test(a_reset_is_not_a_fin),
-	    cmocka_unit_test(no_socket),
+	        cmocka_unit_test(recorded_descriptors_stay),
+	        cmocka_unit_test(unknown_sockets_and_pipes_are_closed),
+	        cmocka_unit_test(a_pidfd_that_nobody_has_recorded_is_closed),
+	        cmocka_unit_test(a_client_without_a_row_is_adopted),
+	        cmocka_unit_test(a_number_that_was_used_again),
+	        cmocka_unit_test(positions),
+	        cmocka_unit_test(a_reset_is_not_a_fin),
+	        cmocka_unit_test(no_socket),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

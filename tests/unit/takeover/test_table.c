@@ -22,14 +22,18 @@ static void check_layout(struct trio *t, uint32_t n_rows)
 	assert_int_equal(t->n_rows, n_rows);
 	assert_int_equal(t->row_size, sizeof(struct row));
 	assert_int_equal(t->cold_size, sizeof(struct row_cold));
-	assert_true(t->row_offset >= sizeof(struct trio));
-	assert_true(t->cold_offset >= t->row_offset + rows * sizeof(struct row));
-	assert_true(t->slot_offset >= t->cold_offset + rows * sizeof(struct row_cold));
-	assert_true(t->ring_offset >= t->slot_offset + rows * sizeof(struct question_slot));
-	assert_true(t->limit_offset >= t->ring_offset + ring_size(TRIO_RING));
-	assert_true(t->total_size >= t->limit_offset + t->limit_slots * sizeof(uint64_t));
+	assert_true((char *)trio_row(t, 0) >= (char *)(t + 1));
+	assert_true((char *)trio_cold(t, 0) >= (char *)trio_row(t, TRIO_ROWS));
+	assert_true((char *)trio_slots(t) >= (char *)trio_cold(t, TRIO_ROWS));
+	assert_true((char *)trio_ring(t) >= (char *)(trio_slots(t) + TRIO_ROWS));
+	assert_true((char *)trio_limits(t) >= (char *)trio_ring(t) + ring_size(TRIO_RING));
+	assert_true((char *)trio_counters(t) >= (char *)(trio_limits(t) + TRIO_LIMIT_SLOTS));
+	assert_true(trio_scratch(t) >= (char *)(trio_counters(t) + 1));
+	assert_true((char *)(trio_tcp_info(t, TRIO_ROWS)) <= (char *)t + trio_size);
 	assert_int_equal((uintptr_t)trio_row(t, 0) % 128, 0);
-	assert_int_equal((t->cold_offset | t->slot_offset | t->ring_offset | t->limit_offset) % 64,
+	assert_int_equal(((uintptr_t)trio_cold(t, 0) | (uintptr_t)trio_slots(t) | (uintptr_t)trio_ring(t) |
+	                  (uintptr_t)trio_limits(t)) %
+	                         64,
 	                 0);
 	/* never more than half full: a row holds a key of each kind */
 	assert_true(t->limit_slots >= rows * LIMIT_KINDS * 2);
@@ -82,7 +86,7 @@ static void private_tables(void **state)
 		check_layout(t, sizes[i]);
 		check_new(t);
 		use_all(t);
-		munmap(t, t->total_size);
+		trio_unmap(t);
 	}
 }
 
@@ -97,14 +101,14 @@ static void a_shared_table(void **state)
 	check_layout(t, 100);
 	check_new(t);
 	assert_int_equal(fstat(fd, &st), 0);
-	assert_int_equal(st.st_size, t->total_size);
-	other = mmap(NULL, t->total_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_int_equal(st.st_size, trio_size);
+	other = mmap(NULL, trio_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_ptr_not_equal(other, MAP_FAILED);
 	trio_row(t, 99)->state = ROW_RELAY;
 	assert_int_equal(trio_row(other, 99)->state, ROW_RELAY);
 	assert_int_equal(ftruncate(fd, 4096), -1); /* nobody can take it away */
-	munmap(other, t->total_size);
-	munmap(t, t->total_size);
+	trio_unmap(other);
+	trio_unmap(t);
 	close(fd);
 }
 
@@ -123,7 +127,7 @@ static void the_largest_table(void **state)
 	atomic_store(&trio_limits(t)[t->limit_slots - 1], 1);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_true(st.st_blocks * 512 < 4 * 1024 * 1024);
-	munmap(t, t->total_size);
+	trio_unmap(t);
 	close(fd);
 }
 
@@ -134,26 +138,57 @@ static void a_table_of_which_nobody_is_left(void **state)
 	uint32_t type;
 	size_t len;
 
-	assert_true(ring_put(trio_ring(t), 1, "record", 6));
+	assert_true(ring_put(trio_ring(t), TRIO_RING, 1, "record", 6));
 	t->pid[MEMBER_WORKER] = 1;
 	t->epfd = t->control_fd = 5;
 	t->member_pidfds[0][1] = 6;
 	atomic_store(&t->stopping, 1);
 	atomic_store(&t->live, 2);
+	t->listeners_used = 5;
 	atomic_store(&t->listeners[4].id, 9);
 	trio_row(t, 3)->state = ROW_RELAY;
+	atomic_store(&trio_limits(t)[t->limit_slots - 1], 17);
 	t->rows_used = 4;
-	trio_reset(t);
+	trio_reset(t, 0, 10);
 	check_layout(t, 10);
 	check_new(t);
 	assert_int_equal(t->stopping, 0);
 	assert_int_equal(t->live, 0);
 	assert_int_equal(t->listeners[4].id, 0);
+	assert_true(trio_limits(t)[t->limit_slots - 1] == 0);
 	/* what it had to say is not lost */
 	assert_true(ring_peek(trio_ring(t), TRIO_RING, &type, &data, &len));
 	assert_int_equal(len, 6);
 	assert_memory_equal(data, "record", 6);
-	munmap(t, t->total_size);
+	trio_unmap(t);
+}
+
+/* Whoever may write it may lie in it: nothing that is read from it leads beyond it. */
+static void a_table_that_lies(void **state)
+{
+	struct trio *t;
+	int fd = trio_new(3, 100, &t), small = memfd_create("small", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	t->n_rows = t->rows_used = UINT32_MAX;
+	t->limit_slots = UINT32_MAX;
+	assert_int_equal(trio_n_rows(t), TRIO_ROWS);
+	assert_int_equal(trio_rows_used(t), TRIO_ROWS);
+	assert_int_equal(trio_limit_slots(t), 1);
+	t->limit_slots = 3;
+	assert_int_equal(trio_limit_slots(t), 1);
+	t->limit_slots = TRIO_LIMIT_SLOTS * 2;
+	assert_int_equal(trio_limit_slots(t), 1);
+	assert_null(trio_map(fd, false)); /* no table of ours has so many rows */
+	t->n_rows = 100;
+	trio_unmap(trio_map(fd, false));
+	t->version++;
+	assert_null(trio_map(fd, false));
+	trio_unmap(t);
+	close(fd);
+	assert_null(trio_map(small, false));
+	assert_int_equal(ftruncate(small, (off_t)trio_size), 0);
+	assert_null(trio_map(small, false)); /* it could still be made smaller */
+	close(small);
 }
 
 static void rows_follow_the_limit_of_descriptors(void **state)
@@ -175,11 +210,9 @@ static void rows_follow_the_limit_of_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(private_tables),
-	    cmocka_unit_test(a_shared_table),
-	    cmocka_unit_test(the_largest_table),
-	    cmocka_unit_test(a_table_of_which_nobody_is_left),
-	    cmocka_unit_test(rows_follow_the_limit_of_descriptors),
+	        cmocka_unit_test(private_tables),    cmocka_unit_test(a_shared_table),
+	        cmocka_unit_test(the_largest_table), cmocka_unit_test(a_table_of_which_nobody_is_left),
+	        cmocka_unit_test(a_table_that_lies), cmocka_unit_test(rows_follow_the_limit_of_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,3 @@
+#include "base/progress.h"
+
+unsigned long progress_made;

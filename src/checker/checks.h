@@ -1,0 +1,54 @@
+/*
+ * checks.h - many checks, each again and again at its own pace (pulse.h): begun spread over time, done by dialogs, their answers
+ * reported. A server whose name has several addresses is asked at one after the other until one says yes.
+ */
+#ifndef CHECKER_CHECKS_H
+#define CHECKER_CHECKS_H
+
+#include "base/addr.h"
+#include "checker/pulse.h"
+#include "checker/script.h"
+#include "event/loop.h"
+
+#define CHECK_ADDRS 16
+#define CHECK_FIRST_MS \
+	2000 /* a server of which nothing is known is asked within this time, however seldom it is then */
+
+struct check {
+	uint64_t key;         /* what is asked, and of whom: the same over changes of the configuration */
+	struct script script; /* taken over */
+	struct pulse_rule rule;
+	uint32_t timeout_ms;   /* of all addresses together */
+	struct addr from;      /* AF_UNSPEC: whichever */
+	const char *unix_path; /* instead of addresses; NULL: those */
+	struct pulse *pulse;   /* what is known of it, written after each answer; stays while the check does */
+	void *owner;           /* for the callbacks */
+};
+
+struct check_answer {
+	bool yes;
+	bool changed;          /* the state has */
+	const char *words;     /* of a no */
+	const struct addr *at; /* the address that has said so, the last one asked; NULL: none */
+	uint32_t took_ms;
+};
+
+struct checks_ops {
+	void *arg;
+	/* Its addresses now, with ports, at most CHECK_ADDRS; 0: it has none, which is a no. */
+	size_t (*addresses)(void *arg, void *owner, struct addr *ret);
+	void (*answered)(void *arg, void *owner, const struct check_answer *answer);
+};
+
+struct checks; /* opaque */
+
+struct checks *checks_new(struct loop *loop, const struct checks_ops *ops, unsigned at_once);
+void checks_free(struct checks *c);
+/* From now on these n, no two of one key, and no others. Those that there are go on at their pace. */
+void checks_take(struct checks *c, struct check *list, size_t n);
+/* A client has had no luck there: it is asked at once, if it is not being asked, but no more often than while it is changing. */
+void checks_hurry(struct checks *c, uint64_t key);
+/* So many could not begin in time, because as many were under way as may be; ever. */
+uint64_t checks_late(const struct checks *c);
+
+#endif

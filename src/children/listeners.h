@@ -1,0 +1,50 @@
+/*
+ * listeners.h - the listening sockets: all of a configuration, or none.
+ */
+#ifndef CHILDREN_LISTENERS_H
+#define CHILDREN_LISTENERS_H
+
+#include <sys/types.h>
+#include "base/buf.h"
+#include "config/config.h"
+
+struct socket_entry {
+	struct addr addr;
+	int fd;
+	uint32_t id; /* for the workers; never used again for another */
+};
+
+struct sockets {
+	struct socket_entry *list;
+	size_t n;
+	uint32_t last_id;
+};
+
+/* Sockets that another program (systemd) opened for us, fds first..first+n-1: those that listen become
+ * entries; the others are closed. */
+void sockets_adopt(struct sockets *s, int first, int n);
+
+/* One that the workers know by this id already. Closed if it is in the list, or no such thing. */
+void sockets_adopt_one(struct sockets *s, int fd, uint32_t id);
+
+/* What a reload would change: opens what is missing. Returns false, with one line per failure in `why`
+ * ("port 25: address already in use"), and nothing open that was not before. On success *next is the new
+ * set, which shares descriptors with the old one: also those of single addresses where all are to be served now.
+ * Where there is no IPv6, an address of it is left out if it was not asked for in numbers, and the ::1 of "localhost". */
+bool sockets_open(const struct sockets *old, const struct config *c, const struct interface_address *ifs, size_t n_ifs,
+                  struct sockets *next, struct buf *why);
+/* Workers are about to close those of `old` that are not in `kept`: until they have, for some seconds at most, the same
+ * ports can be opened again. */
+void sockets_leave(const struct sockets *old, const struct sockets *kept);
+/* Closes the sockets of `old` that are not in `kept` (NULL: all), and frees its list. */
+void sockets_close(struct sockets *old, const struct sockets *kept);
+/* The sockets belong to this user from now on: only then may other sockets of the same user share their ports. */
+void sockets_give(const struct sockets *s, uid_t uid);
+/* Sets what accepted sockets inherit, as their sections say. */
+void sockets_tune(const struct sockets *s, const struct config *c, const struct interface_address *ifs, size_t n_ifs);
+
+bool sockets_has(const struct sockets *s, uint32_t id);
+/* One of them listens at this address and port, perhaps for all addresses. */
+bool sockets_listen_at(const struct sockets *s, const struct addr *a);
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * parser.h - the parser's state, for the files that read the values of directives.
+ *
+ * Order nests, so whatever a section inherits is complete when the section is opened: it is born as
+ * a copy of the outer one, whose texts and lists it shares until a line of its own replaces them.
+ */
+#ifndef CONFIG_PARSER_H
+#define CONFIG_PARSER_H
+
+#include <stdint.h>
+#include "config/config.h"
+#include "config/lex.h"
+#include "config/options.h"
+
+/* A text that is being read; the one that includes it is below. */
+struct frame {
+	const char *name;   /* of messages */
+	const char *path;   /* absolute, or NULL */
+	const char *origin; /* NULL: a file */
+	uint32_t line;
+	struct frame *below;
+};
+
+/* Where something was said. */
+struct place {
+	const char *file; /* owned by the parser; NULL: nowhere yet */
+	uint32_t line, column;
+	uint32_t end; /* column just after the words of the line */
+	bool command_line;
+};
+
+/* A name of this text ("as NAME"), and what has it. */
+struct given {
+	const char *called;
+	const char *key; /* a server's spelling; NULL: of a service or one of its sections */
+	uint32_t scope;  /* where there is no other of this name: called.c */
+	size_t section, order;
+	struct place at;
+	bool told; /* that it is wrong */
+};
+
+struct parser;
+typedef void line_fn(struct parser *p, void *arg);
+
+struct parser {
+	struct config *c;
+	const struct config_ops *world;
+	struct config_errors *errors;
+	struct frame *frame;
+	struct line *line;  /* the words of the line that is being read */
+	line_fn *directive; /* reads a line that is one (parse.c) */
+	enum level level;
+	size_t section;              /* the open one, index in c->sections; not for GLOBAL */
+	struct place *said;          /* of each directive in the open section, n_directives of them */
+	struct place *global_said;   /* the same for GLOBAL */
+	struct place *places;        /* of the line that opened each section */
+	struct place *server_places; /* of each server that was said */
+	struct place last;           /* of the end of the last file */
+	bool *puzzled;               /* for each section: a line was not understood that may have named the
+	                * server, so that a missing one is not worth a message */
+	bool puzzled_globally;       /* the same about a port */
+	char **names;                /* every name a place may point to */
+	struct given *given;         /* every name of a service or server */
+	size_t n_server_places, cap_server_places;
+	size_t n_names, n_given, n_files, n_included;
+	size_t cap_sections, cap_services, cap_places, cap_puzzled, cap_given;
+};
+
+typedef void set_fn(struct parser *p, const struct directive *d, struct word *args, size_t n);
+
+/* Adds an error at a column of the current line; column 0: at none. */
+void parse_error(struct parser *p, uint32_t column, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The same at a place. */
+void parse_error_at(struct parser *p, const struct place *at, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* What is not an error, but should be known: goes to c->warnings. */
+void parse_warning_at(struct parser *p, const struct place *at, const char *fmt, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* Where the current line stands. */
+struct place place_here(const struct parser *p, uint32_t column);
+
+/* What the current line may change: the open section, or c->global. */
+struct section *parse_section(struct parser *p);
+/* What that section inherits; NULL for c->global. */
+const struct section *section_outer(const struct config *c, const struct section *s);
+/* The global section of an empty configuration; its texts are static. */
+struct section section_defaults(void);
+/* The line was not understood, and may have named a port or a server. */
+void parse_puzzled(struct parser *p);
+/* What a section starts from. */
+struct section section_inherit(const struct config *c, const struct section *outer);
+
+/* Notes that a directive is said here. False: it must not be followed, since the command line has
+ * said it, and wins, or since it is said twice (then an error was added). */
+bool parse_said(struct parser *p, const struct directive *d);
+
+/* Does it say a single thing, which would be said twice? */
+bool directive_says_one_thing(const struct directive *d);
+/* The member that a directive fills. */
+void *directive_field(struct parser *p, const struct directive *d);
+
+/* include.c: files. `path` made absolute, from the directory of the current text; malloc()ed. */
+char *parse_path(struct parser *p, const char *path);
+
+/* Reads a file through the world and notes it in c->files. NULL: an error was added at `column`. */
+char *parse_read(struct parser *p, const char *path, uint32_t column);
+
+/* Notes a file in c->files: one that a reload would read again. */
+void parse_note_file(struct parser *p, const char *path);
+
+/* Reads `text` line by line as `name`, and calls `each` for every line that has words. */
+void parse_lines(struct parser *p, struct frame *f, const char *text, line_fn *each, void *arg);
+
+/* The next free element of an array that grows by doubling. */
+#define GROW(array, n, cap)                                                     \
+	do {                                                                    \
+		if ((n) == (cap)) {                                             \
+			(cap) = (cap) ? (cap)*2 : 8;                            \
+			(array) = mem_resize((array), (cap), sizeof(*(array))); \
+		}                                                               \
+	} while (0)
+
+/* One of each type of options.def. */
+#define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help) set_fn set_##type;
+#include "config/options.def"
+#undef DIRECTIVE
+
+/* zones.c: an address or a network as it is kept in the configuration, and the number of its zone. */
+bool parse_address(struct parser *p, const char *text, struct addr *ret, uint16_t *ret_zone);
+bool parse_network(struct parser *p, const char *text, struct cidr *ret, uint16_t *ret_zone);
+
+/* called.c: takes "as NAME" off the end of a line, after its first argument. NULL: there is none, or
+ * it is wrong and an error was added. */
+struct word *called_take(struct parser *p, struct word *args, size_t *n);
+/* A server of this spelling, or the open section (key NULL), has this name: borrowed from it. */
+void called_note(struct parser *p, const struct word *name, const char *called, const char *key);
+/* Are they all different enough? */
+void called_check(struct parser *p);
+
+/* access.c: the open section is complete. Lists that came out empty, since their files are, say in so
+ * many words what that means, as the canonical text has to. */
+void access_finish(struct parser *p);
+
+/* home.c: servers that are ourselves. */
+void check_home(struct parser *p);
+
+/* check.c: rules across lines. */
+void config_check(struct parser *p);
+
+#endif

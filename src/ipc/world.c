@@ -1,0 +1,403 @@
+#include "ipc/world.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "os/shm.h"
+
+static void init(struct world *w)
+{
+	w->magic = WORLD_MAGIC;
+	w->version = WORLD_VERSION;
+	w->size = sizeof(*w);
+	atomic_store(&w->next_id, 1);
+	atomic_store(&w->n_workers, 1);
+	atomic_store(&w->log_level, LOG_LEVEL_INFO);
+	w->totals.started_wall_us = clock_wall_us();
+}
+
+#define SAID_SIZE   offsetof(struct world, next_id)
+#define SHARED_SIZE (sizeof(struct world) - SAID_SIZE)
+
+_Static_assert(offsetof(struct world, program) == SAID_HEAD, "keepers look there");
+_Static_assert(SAID_SIZE % WORLD_PAGE == 0 && SHARED_SIZE % WORLD_PAGE == 0, "each is mapped by itself");
+
+static int map_at(void *at, size_t size, int fd, bool writable)
+{
+	int prot = writable ? PROT_READ | PROT_WRITE : PROT_READ;
+
+	return mmap(at, size, prot, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED ? -errno : 0;
+}
+
+static struct world *reserve(void)
+{
+	void *map = mmap(NULL, sizeof(struct world), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return map == MAP_FAILED ? NULL : map;
+}
+
+void world_unmap(struct world *w)
+{
+	if (w)
+		munmap(w, sizeof(*w));
+}
+
+int world_new(struct world **ret, struct world_fds *fds)
+{
+	struct world *w = reserve();
+	int rc = w ? 0 : -ENOMEM;
+
+	*fds = (struct world_fds){-1, -1};
+	if (rc == 0)
+		rc = fds->said = shm_new_one_writer("tcpproxy-said", SAID_SIZE, w);
+	if (rc >= 0)
+		rc = fds->shared = shm_new("tcpproxy-world", SHARED_SIZE, NULL);
+	if (rc >= 0)
+		rc = map_at(&w->next_id, SHARED_SIZE, fds->shared, true);
+	if (rc < 0) {
+		world_unmap(w);
+		return rc;
+	}
+	init(w);
+	*ret = w;
+	return 0;
+}
+
+static bool is_ours(const struct world *w)
+{
+	return w->magic == WORLD_MAGIC && w->version == WORLD_VERSION && w->size == sizeof(*w);
+}
+
+struct world *world_map(const struct world_fds *fds, bool writable)
+{
+	struct world *w;
+
+	if (!shm_is_fixed(fds->said, SAID_SIZE) || !shm_is_fixed(fds->shared, SHARED_SIZE))
+		return NULL;
+	w = reserve();
+	if (w && map_at(w, SAID_SIZE, fds->said, false) == 0 &&
+	    map_at(&w->next_id, SHARED_SIZE, fds->shared, writable) == 0 && is_ours(w))
+		return w;
+	world_unmap(w);
+	return NULL;
+}
+
+int world_listen(struct world *w, int said_fd)
+{
+	return shm_is_fixed(said_fd, SAID_SIZE) ? map_at(w, SAID_SIZE, said_fd, false) : -EPROTO;
+}
+
+int world_only_read(struct world *w, const struct world_fds *fds)
+{
+	int rc = world_listen(w, fds->said);
+
+	return rc < 0 ? rc : shm_make_read_only(&w->next_id, SHARED_SIZE, fds->shared);
+}
+
+/* ---- what the one before has said ----
+ *
+ * It was handed to us by a trio, which may lie: numbers are bounded, texts end, words are such as there are. */
+
+static unsigned at_most(const atomic_uint *n, unsigned max)
+{
+	unsigned now = atomic_load(n);
+
+	return now < max ? now : max;
+}
+
+static void end_text(char *text, size_t size)
+{
+	text[size - 1] = '\0';
+}
+
+static void check_admin_state(atomic_uint *state)
+{
+	if (atomic_load(state) > ADMIN_STATE_DISABLED)
+		atomic_store(state, ADMIN_STATE_BY_FILE);
+}
+
+static void check_target(struct target *t)
+{
+	end_text(t->key, sizeof(t->key));
+	end_text(t->called, sizeof(t->called));
+	check_admin_state(&t->admin_state);
+	atomic_store(&t->n, at_most(&t->n, TARGET_ADDRS));
+	if (atomic_load(&t->sequence) % 2) /* it died while it wrote */
+		atomic_fetch_add(&t->sequence, 1);
+	for (unsigned i = 0; i < TARGET_ADDRS; i++)
+		if (t->addrs[i].family != AF_INET && t->addrs[i].family != AF_INET6)
+			atomic_store(&t->n, at_most(&t->n, i));
+	/* a target that waits for another address must have one */
+	if (atomic_load(&t->state) > TARGET_PARTIAL ||
+	    (atomic_load(&t->state) == TARGET_PARTIAL && atomic_load(&t->n) == 0))
+		atomic_store(&t->state, TARGET_UNKNOWN);
+}
+
+static void check_service(struct known_service *s)
+{
+	end_text(s->ports, sizeof(s->ports));
+	end_text(s->called, sizeof(s->called));
+	check_admin_state(&s->admin_state);
+	if (s->within > COUNTED_SERVICES)
+		s->within = 0;
+}
+
+/* None is later than now. */
+static void check_totals(struct totals *d)
+{
+	int64_t now_us = clock_wall_us();
+
+	if (d->started_wall_us < 0 || d->started_wall_us > now_us)
+		d->started_wall_us = now_us;
+	if (atomic_load(&d->reload_wall_us) < 0 || atomic_load(&d->reload_wall_us) > now_us)
+		atomic_store(&d->reload_wall_us, 0);
+}
+
+static void copy(struct world *w, const struct world *before)
+{
+	w->magic = WORLD_MAGIC;
+	w->version = WORLD_VERSION;
+	w->size = sizeof(*w);
+	atomic_store(&w->n_workers, at_most(&before->n_workers, WORLD_WORKERS));
+	atomic_store(&w->log_level, at_most(&before->log_level, LOG_LEVEL_DEBUG));
+	atomic_store(&w->targets.n, at_most(&before->targets.n, TARGETS_MAX));
+	atomic_store(&w->labels.n, at_most(&before->labels.n, WORLD_LABELS));
+	atomic_store(&w->services.n, at_most(&before->services.n, COUNTED_SERVICES));
+	for (unsigned i = 0; i < atomic_load(&w->targets.n); i++) {
+		memcpy(&w->targets.list[i], &before->targets.list[i], sizeof(struct target));
+		check_target(&w->targets.list[i]);
+	}
+	for (unsigned i = 0; i < atomic_load(&w->labels.n); i++) {
+		memcpy(w->labels.text[i], before->labels.text[i], LABEL_MAX);
+		end_text(w->labels.text[i], LABEL_MAX);
+	}
+	for (unsigned i = 0; i < atomic_load(&w->services.n); i++) {
+		memcpy(&w->services.list[i], &before->services.list[i], sizeof(struct known_service));
+		check_service(&w->services.list[i]);
+	}
+	memcpy(&w->totals, &before->totals, sizeof(w->totals));
+	check_totals(&w->totals);
+}
+
+int world_succeed(struct world *w, struct world_fds *fds)
+{
+	void *before = mmap(NULL, SAID_SIZE, PROT_READ, MAP_SHARED, fds->said, 0);
+	int fd;
+
+	if (before == MAP_FAILED)
+		return -errno;
+	fd = shm_new_one_writer("tcpproxy-said", SAID_SIZE, w);
+	if (fd >= 0) {
+		copy(w, before);
+		close(fds->said);
+		fds->said = fd;
+	}
+	munmap(before, SAID_SIZE);
+	return fd < 0 ? fd : 0;
+}
+
+struct world *world_new_private(void)
+{
+	struct world *w =
+	        mmap(NULL, sizeof(*w), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (w == MAP_FAILED)
+		return NULL;
+	init(w);
+	return w;
+}
+
+static void format_ports(const struct service *service, char *ret, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < service->n_ports && at < size; i++) {
+		const struct port_range *r = &service->ports[i];
+
+		at += (size_t)snprintf(ret + at, size - at, r->last == r->first ? "%s%u" : "%s%u-%u", i ? "," : "",
+		                       r->first, r->last);
+	}
+}
+
+/* ---- services ---- */
+
+const char *service_label(const struct known_service *s)
+{
+	return s->called[0] ? s->called : s->ports;
+}
+
+bool service_is_out(const struct services *s, uint32_t number)
+{
+	const struct known_service *known;
+
+	if (number >= COUNTED_SERVICES)
+		return false;
+	known = &s->list[number];
+	return admin_state_is_out(&known->admin_state, false) ||
+	       (known->within && admin_state_is_out(&s->list[known->within - 1].admin_state, false));
+}
+
+/* COUNTED_SERVICES: there is none. */
+static uint32_t find(const struct services *s, uint32_t first_port, const char *called, uint32_t within)
+{
+	uint32_t n = atomic_load(&s->n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (s->list[i].first_port == first_port && s->list[i].within == within &&
+		    strcmp(s->list[i].called, called) == 0)
+			return i;
+	return COUNTED_SERVICES;
+}
+
+/* Of the one that had this port before, under another name. */
+static unsigned admin_state_before(const struct services *s, uint32_t first_port)
+{
+	for (uint32_t i = atomic_load(&s->n); i-- > 0;)
+		if (s->list[i].first_port == first_port && !s->list[i].within)
+			return atomic_load(&s->list[i].admin_state);
+	return ADMIN_STATE_BY_FILE;
+}
+
+static void add(struct services *s, const struct service *service, const char *called, uint32_t within)
+{
+	uint32_t first_port = service->ports[0].first, i = atomic_load(&s->n);
+	struct known_service *known = &s->list[i];
+
+	if (i == COUNTED_SERVICES || find(s, first_port, called, within) < COUNTED_SERVICES)
+		return;
+	known->first_port = first_port;
+	known->within = within;
+	format_ports(service, known->ports, sizeof(known->ports));
+	snprintf(known->called, sizeof(known->called), "%s", called);
+	if (!within)
+		atomic_store(&known->admin_state, admin_state_before(s, first_port));
+	atomic_store(&s->n, i + 1);
+}
+
+static const char *called_of(const struct section *s)
+{
+	return s->called ? s->called : "";
+}
+
+/* That of the port line: its number, or COUNTED_SERVICES. */
+static uint32_t service_of_port(const struct services *s, const struct config *c, const struct service *service)
+{
+	return find(s, service->ports[0].first, called_of(&c->sections[service->root]), 0);
+}
+
+uint32_t world_service(const struct world *w, const struct config *c, const struct section *section)
+{
+	const struct service *service = &c->services[section->service];
+	uint32_t whole = service_of_port(&w->services, c, service);
+
+	if (section->index == service->root || !section->called)
+		return whole;
+	return find(&w->services, service->ports[0].first, section->called, whole + 1);
+}
+
+static void take_service(struct services *s, const struct config *c, const struct service *service)
+{
+	uint32_t whole;
+
+	add(s, service, called_of(&c->sections[service->root]), 0);
+	whole = service_of_port(s, c, service);
+	for (uint32_t i = 0; i < service->n_sections && whole < COUNTED_SERVICES; i++) {
+		const struct section *section = &c->sections[service->first_section + i];
+
+		if (section->called)
+			add(s, service, section->called, whole + 1);
+	}
+}
+
+uint32_t services_search(const struct services *s, uint32_t first_port, const char *called)
+{
+	uint32_t n = atomic_load(&s->n), whole = COUNTED_SERVICES;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (s->list[i].first_port != first_port)
+			continue;
+		if (strcmp(s->list[i].called, called) == 0)
+			return i;
+		if (!s->list[i].within)
+			whole = i;
+	}
+	return whole;
+}
+
+/* ---- servers ---- */
+
+/* The number, and one, of the service in which a server of this section has its name. */
+static uint32_t scope(const struct world *w, const struct config *c, const struct section *section)
+{
+	return service_of_port(&w->services, c, &c->services[section->service]) + 1;
+}
+
+uint32_t world_target(const struct world *w, const struct config *c, const struct section *section,
+                      const struct server *server)
+{
+	return targets_find(&w->targets, server->key, server->called, scope(w, c, section));
+}
+
+uint32_t targets_search(const struct world *w, const char *key, const char *called, uint32_t service)
+{
+	uint32_t whole = service, i;
+
+	if (service < COUNTED_SERVICES && w->services.list[service].within)
+		whole = w->services.list[service].within - 1;
+	i = targets_find(&w->targets, key, called, whole + 1);
+	return i == TARGET_NONE ? targets_like(&w->targets, key) : i;
+}
+
+void world_take(struct world *w, const struct config *c)
+{
+	for (size_t i = 0; i < c->n_services; i++)
+		take_service(&w->services, c, &c->services[i]);
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+
+		for (size_t k = 0; k < s->n_servers; k++)
+			targets_add(&w->targets, w->experience, &s->servers[k], scope(w, c, s));
+	}
+}
+
+unsigned world_load(const struct world *w, uint32_t worker, int64_t now_ms)
+{
+	const struct load *l = &w->load[worker];
+
+	return now_ms - atomic_load(&l->at_ms) > LOAD_FRESH_MS ? 0 : atomic_load(&l->percent);
+}
+
+uint32_t labels_find(const struct labels *l, const char *text)
+{
+	uint32_t n = atomic_load(&l->n);
+
+	for (uint32_t i = 0; i < n; i++)
+		if (strncmp(l->text[i], text, LABEL_MAX - 1) == 0)
+			return i;
+	return LABEL_NONE;
+}
+
+uint32_t labels_add(struct labels *l, const char *text)
+{
+	uint32_t n = atomic_load(&l->n);
+	uint32_t found = labels_find(l, text);
+
+	if (found != LABEL_NONE)
+		return found;
+	if (n == WORLD_LABELS)
+		return LABEL_NONE;
+	snprintf(l->text[n], LABEL_MAX, "%s", text);
+	atomic_store(&l->n, n + 1);
+	return n;
+}
+
+const char *labels_text(const struct labels *l, uint32_t label)
+{
+	return label < atomic_load(&l->n) ? l->text[label] : NULL;
+}

@@ -1,0 +1,150 @@
+/*
+ * world.h - what all processes of one tcpproxy share: what the supervisor says of rules, services and servers, and a few numbers
+ * of the workers.
+ */
+#ifndef IPC_WORLD_H
+#define IPC_WORLD_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include "ipc/targets.h"
+#include "takeover/table.h"
+
+#define WORLD_MAGIC   0x7463707077303031ULL
+#define WORLD_VERSION 4
+#define WORLD_WORKERS 128
+#define WORLD_PAGE    4096
+#define WORLD_TURNS   8192 /* pools that go round: indices of sections, modulo */
+
+#define LOAD_FRESH_MS 2000
+
+#define WORLD_LABELS  8192
+#define WORLD_MEMBERS 16384
+#define LABEL_MAX     160
+#define LABEL_NONE    UINT32_MAX
+
+/* Where rules stand ("/etc/tcpproxy.conf:5"): append-only, written by the supervisor alone, so that a
+ * number in a row says the same for ever. */
+struct labels {
+	atomic_uint n;
+	char text[WORLD_LABELS][LABEL_MAX];
+};
+
+/* Whether clients may come: said by tcpproxyctl, kept over reloads. */
+enum admin_state {
+	ADMIN_STATE_BY_FILE,  /* as the configuration says */
+	ADMIN_STATE_ENABLED,  /* also if the file says "disabled" */
+	ADMIN_STATE_DRAINING, /* no new connection; an administrator waits for the last one to end */
+	ADMIN_STATE_DISABLED, /* no new connection */
+};
+
+/* The services there were since the start, each known by its first port and its name; append-only, written by the
+ * supervisor. Their numbers are those of the counters. A section with a name of its own is a service, too. */
+struct known_service {
+	uint32_t first_port;
+	atomic_uint admin_state;  /* enum admin_state */
+	char ports[48];           /* as in the port line: "25", "8000-8010" */
+	char called[CALLED_SIZE]; /* its name, if it has one */
+	uint32_t within;          /* number, and one, of the service of which it is a section; 0: of none */
+};
+
+struct services {
+	atomic_uint n;
+	struct known_service list[COUNTED_SERVICES];
+};
+
+/* What the supervisor has done. */
+struct totals {
+	int64_t started_wall_us;
+	atomic_llong reload_wall_us; /* the last one that was tried; 0: none */
+	atomic_uint reload_failed;   /* it */
+	atomic_ullong reloads, reloads_failed, upgrades, upgrades_failed;
+	atomic_ullong lines_lost; /* of the log */
+};
+
+/* Two memfds, mapped one after the other. The first is what the supervisor says: each supervisor makes its own, of what
+ * the one before has said, and no other process can ever write it (F_SEAL_FUTURE_WRITE). The second is written by
+ * workers. */
+struct world {
+	uint64_t magic;
+	uint32_t version, size;
+	struct program_id program; /* that trios may become; all 0: none */
+	ELSEWHERE
+	atomic_uint n_workers;
+	atomic_uint log_level; /* enum log_level: how much is said */
+	struct targets targets;
+	struct labels labels;
+	struct services services;
+	struct totals totals;
+
+	_Alignas(WORLD_PAGE) atomic_ullong next_id; /* of access records */
+	atomic_uint live[WORLD_WORKERS];            /* connections of each worker */
+	atomic_uint disarmed[WORLD_WORKERS]; /* it does not accept now: it has more than its share, or hears no one */
+	struct load {                        /* of each worker */
+		atomic_uint percent;         /* of a processor that it took ... */
+		atomic_llong at_ms;          /* ... in the second before this (monotonic) */
+	} load[WORLD_WORKERS];
+	atomic_uint turns[WORLD_TURNS];            /* round-robin counters */
+	struct experience experience[TARGETS_MAX]; /* of each target */
+	_Alignas(WORLD_PAGE) uint8_t
+	        members_room[WORLD_MEMBERS * 256]; /* for what checks find out about each server: takes no memory yet */
+	char end[WORLD_PAGE];
+};
+
+/* The two memfds. */
+struct world_fds {
+	int said, shared;
+};
+
+/* Makes both. 0 or -errno. */
+int world_new(struct world **ret, struct world_fds *fds);
+/* Maps them in a process that did not make them: what the supervisor says for reading alone. writable: what workers
+ * write. NULL: they are not of this layout. */
+struct world *world_map(const struct world_fds *fds, bool writable);
+void world_unmap(struct world *w);
+/* The next supervisor goes on with what the one before has said, checked, in a memfd of its own: fds->said is that from now on, the
+ * old one is closed. 0 or -errno. */
+int world_succeed(struct world *w, struct world_fds *fds);
+/* In a process that is not a supervisor: what the supervisor says is what is in this memfd, and can only be read. 0 or
+ * -errno. */
+int world_listen(struct world *w, int said_fd);
+/* In a process that only looks on: all of it can only be read. 0 or -errno. */
+int world_only_read(struct world *w, const struct world_fds *fds);
+/* The same in private memory. NULL: no memory. */
+struct world *world_new_private(void);
+
+/* No client, or no new connection, is to come here. disabled: the file says so. */
+static inline bool admin_state_is_out(const atomic_uint *state, bool disabled)
+{
+	unsigned now = atomic_load_explicit(state, memory_order_relaxed);
+
+	return now == ADMIN_STATE_BY_FILE ? disabled : now != ADMIN_STATE_ENABLED;
+}
+
+/* Supervisor only: whatever c names is there from now on, as far as there is room. */
+void world_take(struct world *w, const struct config *c);
+/* The service that a connection of this section counts for. COUNTED_SERVICES: it is not there. */
+uint32_t world_service(const struct world *w, const struct config *c, const struct section *section);
+/* The target of a server of this section. TARGET_NONE: there is none. */
+uint32_t world_target(const struct world *w, const struct config *c, const struct section *section,
+                      const struct server *server);
+/* As another trio knows them, from whose program a name may be missing: the nearest there is. */
+uint32_t services_search(const struct services *s, uint32_t first_port, const char *called);
+uint32_t targets_search(const struct world *w, const char *key, const char *called, uint32_t service);
+
+/* What it is called: its name, else its ports. */
+const char *service_label(const struct known_service *s);
+/* tcpproxyctl has said that no client is to come to it, or to the service whose section it is. */
+bool service_is_out(const struct services *s, uint32_t number);
+
+/* Percent of a processor; a worker that has not measured for two seconds sleeps. */
+unsigned world_load(const struct world *w, uint32_t worker, int64_t now_ms);
+
+/* Supervisor only: the number of this text, found or added; LABEL_NONE if there is no room. */
+uint32_t labels_add(struct labels *l, const char *text);
+/* LABEL_NONE: there is none. */
+uint32_t labels_find(const struct labels *l, const char *text);
+/* NULL: no such label. */
+const char *labels_text(const struct labels *l, uint32_t label);
+
+#endif

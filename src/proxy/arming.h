@@ -1,0 +1,14 @@
+/* arming.h - which workers are woken for clients (arming.c). For all listeners at once: engine_balance(). */
+#ifndef PROXY_ARMING_H
+#define PROXY_ARMING_H
+
+#include <stdbool.h>
+
+struct engine;
+struct listener;
+
+bool arming_more_than_share(struct engine *e);
+/* -errno: it is deaf for now. */
+int arming_set(struct engine *e, struct listener *l, bool armed);
+
+#endif

@@ -1,0 +1,25 @@
+/* spawner_parts.h - what the parts of the spawner have in common: channel.c above job.c, which reports by what spawner.c fills in. */
+#ifndef SPAWNER_SPAWNER_PARTS_H
+#define SPAWNER_SPAWNER_PARTS_H
+
+#include "spawner/channel.h"
+#include "spawner/generation.h"
+#include "spawner/job.h"
+#include "spawner/spawner.h"
+
+struct spawner {
+	struct spawner_setup setup;
+	int null_fd;
+	struct generation *generations; /* the newest first */
+	struct channel *channels;
+	struct job *jobs;
+	unsigned running;
+	void (*answer)(struct channel *ch, struct job *j); /* j->answer is to be sent */
+	void (*ended)(struct spawner *s);                  /* running went down */
+	bool stopping;
+	struct timer stop_timer;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+#endif

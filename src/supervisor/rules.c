@@ -1,0 +1,39 @@
+/* rules.c - the configuration as all other processes get it: packed into sealed memory, generation after generation. */
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "ipc/packed.h"
+#include "os/shm.h"
+#include "supervisor/state.h"
+
+/* Connections that were accepted before are written in the new form, too: by where their rule stands. */
+static void set_format(struct supervisor *s, uint32_t label, const char *format)
+{
+	if (label >= WORLD_LABELS)
+		return;
+	free(s->rules.formats[label]);
+	s->rules.formats[label] = format ? mem_strdup(format) : NULL;
+}
+
+int rules_pack(struct supervisor *s)
+{
+	uint32_t *labels = mem_alloc(s->rules.config->n_sections * sizeof(*labels) + 1);
+	struct buf block = BUF_INIT;
+	int fd;
+
+	for (size_t i = 0; i < s->rules.config->n_sections; i++) {
+		labels[i] = labels_add(&s->children.workers.world->labels, s->rules.config->sections[i].origin);
+		set_format(s, labels[i], s->rules.config->sections[i].log_format);
+	}
+	packed_make(s->rules.config, labels, s->ifs, (uint32_t)s->n_ifs, &block);
+	fd = shm_new_sealed("tcpproxy-rules", block.s, block.len);
+	buf_release(&block);
+	free(labels);
+	if (fd < 0)
+		return fd;
+	if (s->rules.fd >= 0)
+		close(s->rules.fd);
+	s->rules.fd = fd;
+	s->rules.generation++;
+	return 0;
+}

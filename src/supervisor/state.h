@@ -1,0 +1,96 @@
+/*
+ * state.h - the supervisor's own: what it has read, what it keeps, and where it stands. For the files of this folder alone; every
+ * part below has its own struct, is handed what it needs, and reports by the callbacks that supervisor.c fills in.
+ *
+ *   start.c                    from the command line to a running daemon: sockets, pidfile, user (privileges.c)
+ *   supervisor.c               the life: signals, and what follows from what the parts report
+ *   rules.c, reload.c          a new configuration, taken whole or not at all
+ *   admin_sockets.c            the sockets at which we can be asked
+ *   steer.c, inspect.c, steer_tap.c  what the commands do that come there
+ *   stop.c                     the ways to the end
+ *   announce.c, notify.c       what is said of it: in the log; to what started us
+ */
+#ifndef SUPERVISOR_STATE_H
+#define SUPERVISOR_STATE_H
+
+#include "children/children.h"
+#include "children/phase.h"
+#include "children/rules.h"
+#include "event/loop.h"
+#include "event/signals.h"
+#include "files/files.h"
+#include "ipc/admin_socket.h"
+#include "log/logger.h"
+#include "os/user.h"
+#include "restart/restart.h"
+#include "restart/retire.h"
+#include "restart/upgrade.h"
+#include "servers/dns.h"
+#include "supervisor/supervisor.h"
+
+struct supervisor {
+	const struct supervisor_setup *setup;
+	struct loop loop;
+	struct signals signals;
+	struct logger *logger;
+	struct files files;
+	enum phase phase; /* see phase_set() */
+	struct rules rules;
+	struct interface_address *ifs;
+	size_t n_ifs;
+	struct names *names;
+	struct children children;
+	struct upgrade upgrade;
+	struct restart restart;
+	struct retirees retirees; /* trios of another layout, or from before what only other ones can do */
+	struct admin_sockets admin_sockets;
+	struct admin_server *admin_server; /* that hears them; NULL: not started yet */
+	struct admin *admin;               /* steer.c */
+	struct inspect *inspect;           /* likewise */
+	struct killing *killings;          /* steer_kill.c */
+	int upgrade_client_fd;             /* of the program before us: it waits for the answer; -1: none */
+	char *identity;                    /* the user we became, for the log; NULL: no other */
+	char *pidfile;                     /* NULL: none was written */
+	struct timer stop_timer;
+	struct timer watchdog_timer; /* systemd's */
+};
+
+/* start.c: everything up to (not including) the first child. 0, or the exit code. */
+int supervisor_start(struct supervisor *s);
+uint32_t supervisor_workers(const struct supervisor *s); /* that are to run */
+
+/* privileges.c: the user we shall be (false: there is no such user, which was said); becoming that: 0, or the exit
+ * code; that others may look into our processes, if so. */
+bool privileges_identity(const struct config *c, struct identity *id);
+int privileges_give_up(struct supervisor *s);
+void privileges_tell_exposed(struct supervisor *s);
+
+/* notify.c: it runs: tells those that wait (the foreground process of -D, systemd); tells systemd that it serves, and
+ * `trouble` (NULL: none): what was tried and failed. */
+void notify_started(struct supervisor *s);
+void notify_ready(const struct supervisor *s, const char *trouble);
+
+/* rules.c: packs what holds as the next generation. 0 or -errno. */
+int rules_pack(struct supervisor *s);
+
+/* reload.c: done, which may be NULL, is called now or, when something has changed, once all workers go by it, or after two seconds. ok:
+ * false: nothing has changed, or not all go by it. text: what happened, in a line. */
+void reload_begin(struct supervisor *s, void (*done)(void *arg, bool ok, const char *text), void *arg);
+/* To the log: what is probably not meant. */
+void reload_tell_warnings(const struct config *c);
+
+/* stop.c: now; or with the last connection, accepting nothing more; whether it is so far. */
+void stop_now(struct supervisor *s);
+void stop_drain(struct supervisor *s);
+void stop_check_gone(struct supervisor *s);
+void stop_check_idle(struct supervisor *s);
+
+/* announce.c */
+void announce_services(const struct supervisor *s);
+/* What was said on stderr when we were started need not be said there once more. */
+bool announce_is_enough(const struct supervisor *s);
+
+/* supervisor.c */
+void supervisor_remove_pidfile(struct supervisor *s);
+
+#endif
