@@ -78,6 +78,38 @@ struct access_list { /* order matters; the first match decides */
 	bool any_allow; /* then no match means denied */
 };
 
+/* How a server is checked: one `check` line. */
+#define CHECK_LINES_MAX 8 /* of one section */
+
+enum check_word { CHECK_SEND, CHECK_EXPECT, CHECK_EXPECT_BEGIN, CHECK_EXPECT_NOT };
+
+struct check_step {
+	enum check_word word;
+	char *bytes;
+	size_t len;
+};
+
+struct check_line {
+	int64_t every_ms, fast_ms, slow_ms; /* while nothing changes; while it is changing; while down */
+	int64_t timeout_ms;                 /* for the whole check */
+	uint32_t rise, fall;                /* so many answers in a row that say otherwise change the state; 1..100 */
+	uint16_t port;                      /* 0: the server's */
+	struct addr from;                   /* AF_UNSPEC: the section's source */
+	uint16_t from_zone;
+	char *kind;               /* "tcp", "http" ...; "steps": those below */
+	struct check_step *steps; /* in this order */
+	size_t n_steps;
+	char *user, *path, *host;        /* NULL: not said */
+	uint16_t status_from, status_to; /* http; 0: not said */
+	char *what; /* the canonical text of what is asked, without how often: "port=8008 http /primary" */
+};
+
+/* What becomes of clients when no server is usable. */
+enum on_down {
+	ON_DOWN_RESET, /* they are reset */
+	ON_DOWN_TRY,   /* servers that a check calls down are tried as the last resort */
+};
+
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
 
 /* Which records are written, besides the one that says how it ended. */
@@ -123,6 +155,9 @@ struct section {
 	char *log_format;                    /* base/format.h; NULL: the usual text */
 	uint32_t max_connections;            /* of the whole service; 0: no limit */
 	uint32_t max_connections_per_client; /* per service; 0: no limit */
+	struct check_line *checks;           /* all must say yes; n_checks 0: none */
+	size_t n_checks;
+	enum on_down on_down;
 };
 
 struct port_range {
