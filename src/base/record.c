@@ -28,6 +28,7 @@ const char *end_name(enum end end)
 	        [END_HANDLER_EXIT] = "handler-exit",
 	        [END_POISONED] = "poisoned",
 	        [END_LOST] = "lost",
+	        [END_NO_SERVER] = "no-server",
 	};
 
 	return (unsigned)end < END_COUNT ? names[end] : "-";
@@ -261,5 +262,52 @@ void record_render_line_json(int64_t wall_us, const char *level, const char *lin
 {
 	json_begin(out, wall_us, level);
 	json_field(out, "message", line, false);
+	buf_addc(out, '}');
+}
+
+/* ---- servers ---- */
+
+static void change_fields(const struct server_change *c, record_field_fn *fn, void *arg)
+{
+	char up[12], of[12];
+
+	snprintf(up, sizeof(up), "%u", c->up);
+	snprintf(of, sizeof(of), "%u", c->of);
+	fn(arg, "service", c->service, false);
+	fn(arg, "server", c->server, false);
+	fn(arg, "address", c->address, false);
+	fn(arg, "state", c->state, false);
+	fn(arg, "was", c->was, false);
+	fn(arg, "why", c->why, false);
+	fn(arg, "up", up, true);
+	fn(arg, "of", of, true);
+}
+
+static void change_text_field(void *arg, const char *key, const char *value, bool number)
+{
+	struct buf *out = arg;
+
+	if (!value)
+		return;
+	buf_addf(out, " %s=", key);
+	record_value_text(value, out);
+}
+
+void record_render_change_text(const struct server_change *c, struct buf *out)
+{
+	buf_adds(out, "server");
+	change_fields(c, change_text_field, out);
+}
+
+static void change_json_field(void *arg, const char *key, const char *value, bool number)
+{
+	json_field(arg, key, value, number);
+}
+
+void record_render_change_json(const struct server_change *c, int64_t wall_us, const char *level, struct buf *out)
+{
+	json_begin(out, wall_us, "server");
+	json_field(out, "level", level, false);
+	change_fields(c, change_json_field, out);
 	buf_addc(out, '}');
 }

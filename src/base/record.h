@@ -33,6 +33,7 @@ enum end {
 	END_HANDLER_EXIT,
 	END_POISONED,
 	END_LOST,
+	END_NO_SERVER,
 	END_COUNT
 };
 
@@ -101,5 +102,19 @@ void record_render_plain(const struct record *r, struct buf *out);
  * "message":...}. `level` is a name as from log_level_name(). */
 void record_render_line_text(int64_t wall_us, const char *level, const char *line, struct buf *out);
 void record_render_line_json(int64_t wall_us, const char *level, const char *line, struct buf *out);
+
+/* A server is not what it was. */
+struct server_change {
+	const char *service, *server;
+	const char *address;     /* NULL: none */
+	const char *state, *was; /* "up", "down" ... */
+	const char *why;         /* NULL: no reason */
+	uint32_t up, of;         /* servers of the service that can be used; all */
+};
+
+/* Text: "server service=5432 server=db1:5432 ...", a message like others. JSON: {"time":..., "event":"server", "level":"error",
+ * ...} with the same keys, all of them. */
+void record_render_change_text(const struct server_change *c, struct buf *out);
+void record_render_change_json(const struct server_change *c, int64_t wall_us, const char *level, struct buf *out);
 
 #endif

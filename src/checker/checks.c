@@ -147,14 +147,12 @@ static void one_free(struct one *o)
 	free(o);
 }
 
-/* What has changed of a check without its becoming another one: who owns it, how often it is asked. */
-static void renew(struct one *o, struct check *check)
+/* What has changed of a check without its becoming another one: who owns it, how often it is asked. Its script is the same, by the
+ * key, so that one under way goes on with it; its texts are the new owner's. */
+static void renew(struct one *o, const struct check *check)
 {
-	struct script script = o->check.script;
-
-	script_release(&check->script); /* the same, by the key */
+	script_release(&o->check.script);
 	o->check = *check;
-	o->check.script = script;
 }
 
 static int compare_checks(const void *a, const void *b)

@@ -8,6 +8,7 @@ void children_none(struct children *c)
 {
 	*c = (struct children){.spawner = {.workers = &c->workers, .child.control.fd = -1, .old_fd = -1},
 	                       .page = {.workers = &c->workers, .child.control.fd = -1},
+	                       .checker = {.workers = &c->workers, .child.control.fd = -1},
 	                       .dump = {.workers = &c->workers, .fd = -1}};
 }
 
@@ -17,11 +18,13 @@ void children_init(struct children *c)
 
 	strangers_know(s, &c->spawner.child.pid);
 	strangers_know(s, &c->page.child.pid);
+	strangers_know(s, &c->checker.child.pid);
 	strangers_know(s, &c->dump.pid);
 	strangers_know(s, &c->trial);
 	balance_init(&c->balance, &c->workers);
 	spawner_child_init(&c->spawner);
 	page_child_init(&c->page);
+	checker_child_init(&c->checker);
 }
 
 static void reap_again(void *arg)
@@ -53,6 +56,8 @@ void children_reap(struct children *c)
 			dump_lost(&c->dump);
 		} else if (info.si_pid == c->page.child.pid) {
 			page_child_died(&c->page, status);
+		} else if (info.si_pid == c->checker.child.pid) {
+			checker_child_died(&c->checker, status);
 		}
 	}
 }

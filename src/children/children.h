@@ -5,6 +5,7 @@
 #define CHILDREN_CHILDREN_H
 
 #include "children/balance.h"
+#include "children/checker_child.h"
 #include "children/dump.h"
 #include "children/page_child.h"
 #include "children/spawner_child.h"
@@ -15,6 +16,7 @@ struct children {
 	struct balance balance;
 	struct spawner_child spawner;
 	struct page_child page;
+	struct checker_child checker;
 	struct dump dump;
 	pid_t trial; /* a program that is tried (restart/trial.c), which others wait for; 0: none */
 	struct timer reap_timer;

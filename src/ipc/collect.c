@@ -359,6 +359,65 @@ static void look_at_services(struct collector *v, struct snapshot *s, const uint
 	}
 }
 
+/* What is known of the seats that a configuration has, of each server: the worst of them. */
+struct checked {
+	uint32_t seat; /* SEAT_NONE: it is not checked */
+	struct health_view worst;
+	struct checks_view sum;
+};
+
+static int badness(enum health_state state)
+{
+	return state == HEALTH_DOWN ? 2 : state == HEALTH_UNKNOWN;
+}
+
+static void add_seat(const struct world *w, uint32_t seat, struct checked *c)
+{
+	const struct health *h = &w->health[seat];
+	struct health_view now = health_read(h, atomic_load(&w->seats.list[seat].asks));
+
+	if (c->seat == SEAT_NONE || badness(now.state) > badness(c->worst.state)) {
+		c->seat = seat;
+		c->worst = now;
+	}
+	c->sum.any = true;
+	for (int i = 0; i < 3; i++) {
+		c->sum.answers[i] += atomic_load(&h->answers[i]);
+		c->sum.changes[i] += atomic_load(&h->changes[i]);
+	}
+	c->sum.took_us = atomic_load(&h->answered_ms) ? (int64_t)atomic_load(&h->took_ms) * 1000 : -1;
+}
+
+static void look_at_seats(const struct world *w, struct checked *ret, size_t n_servers)
+{
+	unsigned n = atomic_load(&w->seats.n);
+
+	for (size_t i = 0; i < n_servers; i++)
+		ret[i] = (struct checked){.seat = SEAT_NONE, .sum.took_us = -1};
+	for (uint32_t i = 0; i < n && i < SEATS_MAX; i++) {
+		uint32_t target = atomic_load(&w->seats.list[i].target);
+
+		if (atomic_load(&w->seats.list[i].left_ms) == 0 && target < n_servers)
+			add_seat(w, i, &ret[target]);
+	}
+}
+
+/* What a check says stands above what clients have found, but for a failure that came since. */
+static void set_checked(struct snapshot *s, const struct world *w, struct server_view *v, const struct checked *c)
+{
+	int64_t ms = clock_mono_ms() - c->worst.since_ms;
+	char words[HEALTH_WORDS];
+
+	v->checks = c->sum;
+	if (c->seat == SEAT_NONE || strcmp(v->health, "unresolved") == 0 ||
+	    (c->worst.state != HEALTH_DOWN && strcmp(v->health, "failed") == 0))
+		return;
+	health_words(&w->health[c->seat], words);
+	v->health = health_name(c->worst.state);
+	v->health_us = c->worst.since_ms == 0 ? -1 : ms > 0 ? ms * 1000 : 0;
+	v->why = c->worst.state == HEALTH_DOWN && words[0] ? snapshot_keep(s, words, strlen(words)) : NULL;
+}
+
 static void set_health(struct server_view *v, const struct target *t, const struct experience *e)
 {
 	static const char *const words[] = {[UNTRIED] = "untried", [WORKS] = "up", [FAILS] = "failed"};
@@ -386,8 +445,10 @@ static void look_at_servers(struct collector *v, struct snapshot *s, const uint3
 {
 	const struct targets *list = &v->source.world->targets;
 	uint32_t n = atomic_load(&list->n);
+	struct checked *checked = mem_alloc(COUNTED_SERVERS * sizeof(*checked));
 
 	s->n_servers = n < COUNTED_SERVERS ? n : COUNTED_SERVERS;
+	look_at_seats(v->source.world, checked, s->n_servers);
 	s->servers = mem_alloc((s->n_servers + 1) * sizeof(*s->servers));
 	for (size_t i = 0; i < s->n_servers; i++) {
 		const struct target *t = &list->list[i];
@@ -403,9 +464,11 @@ static void look_at_servers(struct collector *v, struct snapshot *s, const uint3
 		        .counted = mem_alloc(sizeof(struct counted)),
 		};
 		set_health(&s->servers[i], t, &v->source.world->experience[i]);
+		set_checked(s, v->source.world, &s->servers[i], &checked[i]);
 		for (uint32_t k = 0; k < v->source.n_trios; k++)
 			counted_add(s->servers[i].counted, counters_server(trio_counters(trio_of(v, k)), (uint32_t)i));
 	}
+	free(checked);
 }
 
 /* What the file says of them. A server that it disables wherever it names it is out, unless tcpproxyctl says otherwise. */
@@ -439,6 +502,7 @@ static void look_at_config(struct collector *v, struct snapshot *s, const struct
 static void look_at_pools(struct collector *v, struct snapshot *s, const struct config *config)
 {
 	const struct world *w = v->source.world;
+	int64_t now_ms = clock_mono_ms();
 
 	for (size_t i = 0; i < config->n_sections; i++) {
 		const struct section *section = &config->sections[i];
@@ -459,6 +523,7 @@ static void look_at_pools(struct collector *v, struct snapshot *s, const struct 
 			        .max = server->max,
 			        .backup = server->backup,
 			        .disabled = server->disabled,
+			        .usable = world_usable(w, config, section, server, now_ms),
 			};
 		}
 	}
@@ -484,6 +549,7 @@ struct snapshot *collect_take(struct collector *v, const struct config *config, 
 	s->upgrades = atomic_load(&totals->upgrades);
 	s->upgrades_failed = atomic_load(&totals->upgrades_failed);
 	s->lines_lost = atomic_load(&totals->lines_lost);
+	s->checks_late = atomic_load(&v->source.world->checker.late);
 	s->n_workers = v->source.n_trios;
 	s->workers = mem_alloc((s->n_workers + 1) * sizeof(*s->workers));
 	for (uint32_t i = 0; i < s->n_workers; i++)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
+#include "base/hash.h"
 #include "base/mem.h"
 #include "os/proc.h"
 #include "os/sock.h"
@@ -15,16 +16,6 @@
 #define RANDOM_LEN         17  /* "~" and 64 bits in hexadecimal */
 #define OTHERS_MAX         65536
 #define LISTENS            0x10000 /* __SO_ACCEPTCON of the kernel */
-
-/* FNV-1a (Fowler, Noll, Vo): stands for a text that is too long for a socket's name. */
-static uint64_t hash(const char *text)
-{
-	uint64_t h = 0xcbf29ce484222325ULL;
-
-	while (*text)
-		h = (h ^ (uint8_t)*text++) * 0x100000001b3ULL;
-	return h;
-}
 
 static socklen_t name_of(const char *what, uint32_t number, struct sockaddr_un *ret)
 {
@@ -35,8 +26,8 @@ static socklen_t name_of(const char *what, uint32_t number, struct sockaddr_un *
 	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
 	n = snprintf(ret->sun_path + 1, room, "tcpproxy/%llu/%s/%u", netns, what, number);
 	if (n < 0 || (size_t)n >= room)
-		n = snprintf(ret->sun_path + 1, room, "tcpproxy/%llu/%016llx/%u", netns, (unsigned long long)hash(what),
-		             number);
+		n = snprintf(ret->sun_path + 1, room, "tcpproxy/%llu/%016llx/%u", netns,
+		             (unsigned long long)hash_bytes(HASH_START, what, strlen(what)), number);
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 

@@ -50,6 +50,8 @@ enum wire_type {
 	WIRE_WANT_TCP_INFO, /* what TCP says is wanted */
 	/* from a worker */
 	WIRE_SYNCED, /* answers WIRE_SYNC, generation as there */
+	/* from the checker, which is told WIRE_RULES: a seat (seats.h) is another state now; in `line`: why */
+	WIRE_HEALTH,
 };
 
 /* A process that hears several others takes so many messages of one of them at a time, which is more than a socket
@@ -83,6 +85,11 @@ struct wire {
 		} kill[SOCK_MAX_FDS / 2]; /* KILL, two ids each */
 		struct tap_filter filter; /* TAP */
 		struct addr client;       /* COMMAND */
+		struct {
+			uint32_t seat;
+			uint8_t state, was; /* enum health_state */
+			struct addr at;     /* that has said so; AF_UNSPEC: none */
+		} health;                   /* HEALTH */
 	};
 };
 _Static_assert(sizeof(struct wire) == 16 + SOCK_MAX_FDS * sizeof(uint32_t), "other versions speak it");

@@ -159,6 +159,21 @@ static void check_totals(struct totals *d)
 		atomic_store(&d->reload_wall_us, 0);
 }
 
+/* Those of servers that there are. */
+static void copy_seats(struct seats *now, const struct seats *before, unsigned n_targets)
+{
+	unsigned n = n_targets ? at_most(&before->n, SEATS_MAX) : 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t target = atomic_load(&before->list[i].target);
+
+		atomic_store(&now->list[i].target, target < n_targets ? target : n_targets - 1);
+		atomic_store(&now->list[i].asks, atomic_load(&before->list[i].asks));
+		atomic_store(&now->list[i].left_ms, atomic_load(&before->list[i].left_ms));
+	}
+	atomic_store(&now->n, n);
+}
+
 static void copy(struct world *w, const struct world *before)
 {
 	w->magic = WORLD_MAGIC;
@@ -181,6 +196,7 @@ static void copy(struct world *w, const struct world *before)
 		memcpy(&w->services.list[i], &before->services.list[i], sizeof(struct known_service));
 		check_service(&w->services.list[i]);
 	}
+	copy_seats(&w->seats, &before->seats, atomic_load(&w->targets.n));
 	memcpy(&w->totals, &before->totals, sizeof(w->totals));
 	check_totals(&w->totals);
 }
@@ -354,6 +370,83 @@ uint32_t targets_search(const struct world *w, const char *key, const char *call
 	return i == TARGET_NONE ? targets_like(&w->targets, key) : i;
 }
 
+uint16_t world_check_port(const struct config *c, const struct section *section, const struct server *server)
+{
+	const struct service *service = &c->services[section->service];
+	bool one = service->n_ports == 1 && service->ports[0].first == service->ports[0].last;
+
+	return server->port ? server->port : one ? service->ports[0].first : 0;
+}
+
+static uint64_t asks_of(const struct config *c, const struct section *section, const struct server *server)
+{
+	return seat_asks(section, server, world_check_port(c, section, server));
+}
+
+uint32_t world_seat(const struct world *w, const struct config *c, const struct section *section,
+                    const struct server *server)
+{
+	uint64_t asks = asks_of(c, section, server);
+
+	return asks ? seats_find(&w->seats, world_target(w, c, section, server), asks) : SEAT_NONE;
+}
+
+bool world_checks_stale(const struct world *w, int64_t now_ms)
+{
+	return now_ms - atomic_load_explicit(&w->checker.beat_ms, memory_order_relaxed) > HEALTH_STALE_MS;
+}
+
+static enum known known_by_clients(const struct experience *e, int64_t now_ms)
+{
+	if (!target_is_avoided(e, now_ms))
+		return KNOWN_UP;
+	return target_health(e).error == ETIMEDOUT ? KNOWN_SILENT : KNOWN_REFUSED;
+}
+
+enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms)
+{
+	enum known by_clients = target < TARGETS_MAX ? known_by_clients(&w->experience[target], now_ms) : KNOWN_UP;
+	enum health_state health = seat < SEATS_MAX ? health_read(&w->health[seat], asks).state : HEALTH_UP;
+
+	if (health == HEALTH_DOWN) /* bad news that is old must not lock out a server that is well again */
+		return !world_checks_stale(w, now_ms) ? KNOWN_DOWN
+		       : by_clients == KNOWN_SILENT   ? by_clients
+		                                      : KNOWN_REFUSED;
+	if (health == HEALTH_UNKNOWN && by_clients == KNOWN_UP)
+		return KNOWN_UNKNOWN;
+	return by_clients;
+}
+
+bool world_usable(const struct world *w, const struct config *c, const struct section *section,
+                  const struct server *server, int64_t now_ms)
+{
+	uint32_t i = world_target(w, c, section, server), seat = world_seat(w, c, section, server);
+	const struct target *t = i < TARGETS_MAX ? &w->targets.list[i] : NULL;
+	uint64_t asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0;
+
+	if (t ? admin_state_is_out(&t->admin_state, server->disabled) : server->disabled)
+		return false;
+	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) &&
+	       world_known(w, i, seat, asks, now_ms) != KNOWN_DOWN;
+}
+
+static void take_seats(struct world *w, const struct config *c)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	seats_leave_all(&w->seats, now_ms);
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+
+		for (size_t k = 0; k < s->n_servers && s->n_checks > 0; k++) {
+			uint32_t target = world_target(w, c, s, &s->servers[k]);
+
+			if (target != TARGET_NONE)
+				seats_add(&w->seats, target, asks_of(c, s, &s->servers[k]), now_ms);
+		}
+	}
+}
+
 void world_take(struct world *w, const struct config *c)
 {
 	for (size_t i = 0; i < c->n_services; i++)
@@ -364,6 +457,7 @@ void world_take(struct world *w, const struct config *c)
 		for (size_t k = 0; k < s->n_servers; k++)
 			targets_add(&w->targets, w->experience, &s->servers[k], scope(w, c, s));
 	}
+	take_seats(w, c);
 }
 
 unsigned world_load(const struct world *w, uint32_t worker, int64_t now_ms)

@@ -7,21 +7,21 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include "ipc/seats.h"
 #include "ipc/targets.h"
 #include "takeover/table.h"
 
 #define WORLD_MAGIC   0x7463707077303031ULL
-#define WORLD_VERSION 4
+#define WORLD_VERSION 5
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
 #define WORLD_TURNS   8192 /* pools that go round: indices of sections, modulo */
 
 #define LOAD_FRESH_MS 2000
 
-#define WORLD_LABELS  8192
-#define WORLD_MEMBERS 16384
-#define LABEL_MAX     160
-#define LABEL_NONE    UINT32_MAX
+#define WORLD_LABELS 8192
+#define LABEL_MAX    160
+#define LABEL_NONE   UINT32_MAX
 
 /* Where rules stand ("/etc/tcpproxy.conf:5"): append-only, written by the supervisor alone, so that a
  * number in a row says the same for ever. */
@@ -76,6 +76,7 @@ struct world {
 	struct labels labels;
 	struct services services;
 	struct totals totals;
+	struct seats seats; /* what checks are to find out */
 
 	_Alignas(WORLD_PAGE) atomic_ullong next_id; /* of access records */
 	atomic_uint live[WORLD_WORKERS];            /* connections of each worker */
@@ -86,8 +87,12 @@ struct world {
 	} load[WORLD_WORKERS];
 	atomic_uint turns[WORLD_TURNS];            /* round-robin counters */
 	struct experience experience[TARGETS_MAX]; /* of each target */
-	_Alignas(WORLD_PAGE) uint8_t
-	        members_room[WORLD_MEMBERS * 256]; /* for what checks find out about each server: takes no memory yet */
+	struct {
+		atomic_uint serial;   /* of the process that does the checks: one more than of the one before it */
+		atomic_llong beat_ms; /* it lived then (monotonic); 0: there never was one */
+		atomic_ullong late;   /* checks that began later than they should have */
+	} checker;
+	_Alignas(WORLD_PAGE) struct health health[SEATS_MAX]; /* of each seat, written by the checker */
 	char end[WORLD_PAGE];
 };
 
@@ -128,6 +133,26 @@ uint32_t world_service(const struct world *w, const struct config *c, const stru
 /* The target of a server of this section. TARGET_NONE: there is none. */
 uint32_t world_target(const struct world *w, const struct config *c, const struct section *section,
                       const struct server *server);
+/* The seat of a server of this section. SEAT_NONE: there is none, for it is not checked. */
+uint32_t world_seat(const struct world *w, const struct config *c, const struct section *section,
+                    const struct server *server);
+/* Where it is checked, unless a check says otherwise; 0: at each port at which its clients come. */
+uint16_t world_check_port(const struct config *c, const struct section *section, const struct server *server);
+/* What is known of a server, from the best to the worst. */
+enum known {
+	KNOWN_UP,      /* a check says so; without checks: its last client could connect, or it was never tried */
+	KNOWN_UNKNOWN, /* not checked yet */
+	KNOWN_REFUSED, /* a client could not connect lately, which was soon clear ... */
+	KNOWN_SILENT,  /* ... or took its time */
+	KNOWN_DOWN,    /* a check says so */
+};
+/* seat: SEAT_NONE: it is not checked; asks: of the seat. target: TARGET_NONE: nothing is known of it. */
+enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms);
+/* Clients may come: admin state, file and checks let them, and it has an address, as far as is known. */
+bool world_usable(const struct world *w, const struct config *c, const struct section *section,
+                  const struct server *server, int64_t now_ms);
+/* Nobody checks any more: what is known is no longer sure. */
+bool world_checks_stale(const struct world *w, int64_t now_ms);
 /* As another trio knows them, from whose program a name may be missing: the nearest there is. */
 uint32_t services_search(const struct services *s, uint32_t first_port, const char *called);
 uint32_t targets_search(const struct world *w, const char *key, const char *called, uint32_t service);

@@ -45,6 +45,7 @@ struct message {
 	int64_t wall_us;
 	const char *line; /* NULL: it is a record */
 	const struct record *record;
+	const struct server_change *change; /* which is what the line says; NULL: it is another */
 };
 
 static int severity(enum log_level level)
@@ -70,7 +71,9 @@ static void render(const struct target *t, const struct message *m, struct buf *
 
 	if (t->spec.kind == LOG_TO_STDERR && t->file.is_journal)
 		buf_addf(out, "<%d>", severity(m->level));
-	if (t->spec.json && m->line)
+	if (t->spec.json && m->change)
+		record_render_change_json(m->change, m->wall_us, level, out);
+	else if (t->spec.json && m->line)
 		record_render_line_json(m->wall_us, level, m->line, out);
 	else if (t->spec.json)
 		record_render_json(m->record, out);
@@ -385,6 +388,20 @@ void logger_line(struct logger *l, enum log_level level, const char *line, int64
 void logger_sink(void *logger, enum log_level level, const char *line)
 {
 	logger_line(logger, level, line, clock_wall_us());
+}
+
+void logger_change(struct logger *l, enum log_level level, const struct server_change *c)
+{
+	struct message m = {.level = level, .wall_us = clock_wall_us(), .change = c};
+	struct buf line = BUF_INIT;
+
+	if (!log_wants(level))
+		return;
+	record_render_change_text(c, &line);
+	m.line = line.s;
+	history_add_line(l->history, level, line.s, m.wall_us);
+	deliver_to_all(l, &m);
+	buf_release(&line);
 }
 
 void logger_record(struct logger *l, const struct record *r)

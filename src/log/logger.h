@@ -55,6 +55,8 @@ void logger_free(struct logger *l); /* takes NULL */
 void logger_line(struct logger *l, enum log_level level, const char *line, int64_t wall_us);
 /* The same, now: a log_sink_fn for log_set_sink(); `logger` is a struct logger *. */
 void logger_sink(void *logger, enum log_level level, const char *line);
+/* What is said of a server, which stands in logs of JSON as an object. */
+void logger_change(struct logger *l, enum log_level level, const struct server_change *c);
 void logger_record(struct logger *l, const struct record *r);
 
 /* Errors are remembered there, too. */

@@ -141,6 +141,25 @@ static const int files_calls[] = {
         SCMP_SYS(setsockopt), SCMP_SYS(socketpair),      SCMP_SYS(unlinkat),     SCMP_SYS(write),
 };
 
+/* Connections of its own, and nothing else. */
+static const int checker_calls[] = {
+        SCMP_SYS(bind),           SCMP_SYS(brk),          SCMP_SYS(clock_gettime),
+        SCMP_SYS(close),          SCMP_SYS(connect),      SCMP_SYS(epoll_ctl),
+        SCMP_SYS(epoll_pwait),    SCMP_SYS(epoll_pwait2), SCMP_SYS(epoll_wait),
+        SCMP_SYS(exit),           SCMP_SYS(exit_group),   SCMP_SYS(fstat),
+        SCMP_SYS(futex),          SCMP_SYS(getpeername),  SCMP_SYS(getpid),
+        SCMP_SYS(getrandom),      SCMP_SYS(getsockname),  SCMP_SYS(getsockopt),
+        SCMP_SYS(gettid),         SCMP_SYS(gettimeofday), SCMP_SYS(lseek),
+        SCMP_SYS(madvise),        SCMP_SYS(mmap),         SCMP_SYS(mprotect),
+        SCMP_SYS(mremap),         SCMP_SYS(munmap),       SCMP_SYS(newfstatat),
+        SCMP_SYS(poll),           SCMP_SYS(ppoll),        SCMP_SYS(read),
+        SCMP_SYS(recvfrom),       SCMP_SYS(recvmsg),      SCMP_SYS(rt_sigaction),
+        SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall),
+        SCMP_SYS(sendmsg),        SCMP_SYS(sendto),       SCMP_SYS(setsockopt),
+        SCMP_SYS(shutdown),       SCMP_SYS(time),         SCMP_SYS(write),
+        SCMP_SYS(writev),
+};
+
 /* A call whose arguments decide. */
 struct rule {
 	int call;
@@ -198,6 +217,11 @@ static const struct rule unix_rules[] = {
 
 static const struct rule files_rules[] = {
         {SCMP_SYS(fcntl), 1, {INT(1, F_SETFL)}}, /* of what it has opened itself */
+};
+
+static const struct rule checker_rules[] = {
+        {SCMP_SYS(socket), 2, {INT(0, AF_INET), SOCKET_TYPE(SOCK_STREAM)}},
+        {SCMP_SYS(socket), 2, {INT(0, AF_INET6), SOCKET_TYPE(SOCK_STREAM)}},
 };
 
 static const struct rule page_rules[] = {
@@ -279,8 +303,19 @@ static int filter_files(void)
 {
 	return load_filter(&(struct filter){files_calls, ARRAY_LEN(files_calls), files_rules, ARRAY_LEN(files_rules)});
 }
+
+static int filter_checker(void)
+{
+	return load_filter(&(struct filter){checker_calls, ARRAY_LEN(checker_calls), checker_rules,
+	                                    ARRAY_LEN(checker_rules), true});
+}
 #else
 static int filter_worker(bool unix_sockets)
+{
+	return -ENOSYS;
+}
+
+static int filter_checker(void)
 {
 	return -ENOSYS;
 }
@@ -356,6 +391,16 @@ const char *sandbox_page(void)
 	if (proc.dir >= 0)
 		close(proc.dir);
 	return name_missing(inside, !FILTERED || filter_page() == 0);
+}
+
+const char *sandbox_checker(void)
+{
+	bool inside;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return NOTHING;
+	inside = stay_inside(NULL, 0);
+	return name_missing(inside, !FILTERED || filter_checker() == 0);
 }
 
 bool sandbox_files(void)

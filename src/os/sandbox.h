@@ -1,19 +1,20 @@
 /*
  * sandbox.h - what the processes that strangers can speak to may still do. A worker: move bytes, and be
  * replaced; no file, no program, no process but the members of its trio. The server of the page: answer,
- * and look at /proc; no connection of its own, no program, no process. The helper for files: nothing but
- * files.
+ * and look at /proc; no connection of its own, no program, no process. The checker: connections of its own, and nothing
+ * else. The helper for files: nothing but files.
  */
 #ifndef OS_SANDBOX_H
 #define OS_SANDBOX_H
 
 #include <stdbool.h>
 
-/* Both put no_new_privs, landlock and a system call filter on this process, each as far as the kernel and
+/* Each puts no_new_privs, landlock and a system call filter on this process, each as far as the kernel and
  * the build have it. They return a text that says what could not be had and what that means
  * ("landlock, which..."), or NULL. unix_sockets: there are servers "unix:PATH" to connect to. */
 const char *sandbox_worker(bool unix_sockets);
 const char *sandbox_page(void);
+const char *sandbox_checker(void);
 /* May this process make the sockets for those? A filter stays for good, and a clone has it, too. Opens nothing. */
 bool sandbox_allows_unix(void);
 /* The filter alone, for a process that has confined itself (os/landlock.h). false: it cannot be had. */

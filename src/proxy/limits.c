@@ -1,18 +1,16 @@
 #include "proxy/limits.h"
 
 #include "base/fault.h"
+#include "base/hash.h"
 
 #define COUNT_BITS 20
 #define COUNT_MASK ((1ULL << COUNT_BITS) - 1)
 
 uint64_t limit_key(enum limit_kind kind, const void *data, size_t len)
 {
-	/* FNV-1a, 64 bit (Fowler, Noll, Vo), then a final mix so that the upper bits depend on all */
-	uint64_t h = 0xcbf29ce484222325ULL ^ (uint64_t)kind;
-	const uint8_t *p = data;
+	uint64_t h = hash_bytes(HASH_START ^ (uint64_t)kind, data, len);
 
-	for (size_t i = 0; i < len; i++)
-		h = (h ^ p[i]) * 0x100000001b3ULL;
+	/* a final mix, so that the upper bits depend on all */
 	h ^= h >> 32;
 	h *= 0x9e3779b97f4a7c15ULL;
 	h &= ~COUNT_MASK;

@@ -1,15 +1,36 @@
 #include "proxy/route.h"
 
-/* From the best to the last resort. */
-enum rank { RANK_GOOD, RANK_AVOIDED, RANK_BACKUP, RANK_BACKUP_AVOIDED, RANKS };
+/* From the best to the last resort. Asking one again that refuses is cheap; nobody is to wait for one that is silent while there is a
+ * backup. */
+enum rank {
+	RANK_UP,
+	RANK_UNKNOWN,
+	RANK_REFUSED,
+	RANK_BACKUP_UP,
+	RANK_BACKUP_UNKNOWN,
+	RANK_BACKUP_REFUSED,
+	RANK_SILENT,
+	RANK_BACKUP_SILENT,
+	RANK_DOWN, /* with `on-down try` alone */
+	RANKS,
+	RANK_NEVER = RANKS
+};
 
-static enum rank rank_of(const struct server *s, const struct experience *e, int64_t now_ms)
+static enum rank rank_of(enum known known, bool backup, bool try_down)
 {
-	bool avoided = e && target_is_avoided(e, now_ms);
-
-	if (s->backup)
-		return avoided ? RANK_BACKUP_AVOIDED : RANK_BACKUP;
-	return avoided ? RANK_AVOIDED : RANK_GOOD;
+	switch (known) {
+	case KNOWN_UP:
+		return backup ? RANK_BACKUP_UP : RANK_UP;
+	case KNOWN_UNKNOWN:
+		return backup ? RANK_BACKUP_UNKNOWN : RANK_UNKNOWN;
+	case KNOWN_REFUSED:
+		return backup ? RANK_BACKUP_REFUSED : RANK_REFUSED;
+	case KNOWN_SILENT:
+		return backup ? RANK_BACKUP_SILENT : RANK_SILENT;
+	case KNOWN_DOWN:
+		break;
+	}
+	return try_down ? RANK_DOWN : RANK_NEVER;
 }
 
 static bool was_tried(uint64_t tried, uint32_t i)
@@ -18,30 +39,40 @@ static bool was_tried(uint64_t tried, uint32_t i)
 	return tried >> (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1) & 1;
 }
 
+/* Its admin state, or the file, lets no client come. */
+static bool is_out(const struct world *w, uint32_t target, const struct server *server)
+{
+	return target < TARGETS_MAX ? admin_state_is_out(&w->targets.list[target].admin_state, server->disabled)
+	                            : server->disabled;
+}
+
 enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
                              struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
 	atomic_uint *turns = &world->turns[s->index % WORLD_TURNS];
 	uint32_t turn = 0;
+	unsigned seen = 1; /* a bit for each rank that there is; the first is looked at in any case */
 	bool full = false;
 
 	if (p->n == 0)
 		return ROUTE_ALL_TRIED;
 	if (p->n > 1)
 		turn = atomic_fetch_add(turns, 1) % p->n_turns;
-	for (enum rank rank = RANK_GOOD; rank < RANKS; rank++)
+	for (enum rank rank = RANK_UP; rank < RANKS; rank++) {
+		if (!(seen >> rank & 1))
+			continue;
 		for (uint32_t n = 0; n < p->n_turns; n++) {
 			uint32_t i = p->turns[(turn + n) % p->n_turns];
 			const struct server *server = &s->servers[i];
-			const struct target *t = NULL;
+			enum rank its;
 
-			if (p->targets[i] < TARGETS_MAX)
-				t = &world->targets.list[p->targets[i]];
-			if (was_tried(tried, i) ||
-			    (t ? admin_state_is_out(&t->admin_state, server->disabled) : server->disabled))
+			if (was_tried(tried, i) || is_out(world, p->targets[i], server))
 				continue;
-			if (rank_of(server, t ? &world->experience[p->targets[i]] : NULL, now_ms) != rank)
+			its = rank_of(world_known(world, p->targets[i], p->seats[i], p->asks[i], now_ms),
+			              server->backup, s->on_down == ON_DOWN_TRY);
+			seen |= 1u << its;
+			if (its != rank)
 				continue;
 			if (limits_take(limits, p->limit_keys[i], server->max)) {
 				/* a server that was passed over has had its turn: else the next in line
@@ -53,5 +84,6 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			}
 			full = true;
 		}
-	return full ? ROUTE_ALL_FULL : ROUTE_ALL_TRIED;
+	}
+	return full ? ROUTE_ALL_FULL : seen >> RANK_NEVER & 1 ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
 }

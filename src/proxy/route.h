@@ -1,8 +1,9 @@
 /*
  * route.h - which server of a pool a connection goes to next.
  *
- * In turn, by weight; one that failed lately only when no other is left; a backup only when all others
- * have failed; never a disabled one, one that was tried already, or one at its limit.
+ * In turn, by weight: those that are up, then those that nothing is known of, then those that refused a client lately; then the backups
+ * in the same order; then those that were silent. Never one that a check calls down (but for `on-down try`), a disabled one, one
+ * that was tried already, or one at its limit.
  */
 #ifndef PROXY_ROUTE_H
 #define PROXY_ROUTE_H
@@ -14,6 +15,7 @@ enum route_result {
 	ROUTE_FOUND,
 	ROUTE_ALL_TRIED, /* or all disabled */
 	ROUTE_ALL_FULL,  /* at least one would do, but for its limit */
+	ROUTE_ALL_DOWN,  /* at least one would do, but for what a check says */
 };
 
 #define ROUTE_POOL_MAX 64 /* servers of a pool that are told apart when they fail */

@@ -39,11 +39,15 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	if (p->n == 0)
 		return;
 	p->targets = mem_alloc(p->n * sizeof(*p->targets));
+	p->seats = mem_alloc(p->n * sizeof(*p->seats));
+	p->asks = mem_alloc(p->n * sizeof(*p->asks));
 	p->limit_keys = mem_alloc(p->n * sizeof(*p->limit_keys));
 	for (uint32_t i = 0; i < p->n; i++) {
 		const char *key = s->servers[i].key;
 
 		p->targets[i] = world_target(world, c, s, &s->servers[i]);
+		p->seats[i] = world_seat(world, c, s, &s->servers[i]);
+		p->asks[i] = p->seats[i] < SEATS_MAX ? atomic_load(&world->seats.list[p->seats[i]].asks) : 0;
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
 	}
 	plan_turns(p, s->servers);
@@ -100,6 +104,8 @@ void ruleset_free(struct ruleset *r)
 		return;
 	for (size_t i = 0; i < r->config->n_sections; i++) {
 		free(r->pools[i].targets);
+		free(r->pools[i].seats);
+		free(r->pools[i].asks);
 		free(r->pools[i].limit_keys);
 		free(r->pools[i].turns);
 	}

@@ -13,6 +13,8 @@
 struct pool {
 	uint32_t n;
 	uint32_t *targets;    /* of each server; index in the shared targets, or TARGET_NONE */
+	uint32_t *seats;      /* of each server that is checked, else SEAT_NONE */
+	uint64_t *asks;       /* of each seat */
 	uint64_t *limit_keys; /* of each server, for `max` */
 	uint32_t *turns;      /* round-robin by weight: servers in the order in which they come */
 	uint32_t n_turns;

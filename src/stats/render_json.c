@@ -58,6 +58,7 @@ static void add_servers(const struct snapshot *s, struct buf *out)
 		json_text(out, "why", v->why);
 		add_time(out, "since", v->health_us < 0 ? 0 : s->wall_us - v->health_us);
 		json_bool(out, "configured", v->configured);
+		json_bool(out, "checked", v->checks.any);
 		json_count(out, "addresses", v->addresses);
 		json_count(out, "active", v->active);
 		add_counted(out, v->counted, false);
@@ -80,6 +81,7 @@ static void add_members(const struct snapshot *s, struct buf *out)
 		json_count(out, "max", v->max);
 		json_bool(out, "backup", v->backup);
 		json_bool(out, "disabled", v->disabled);
+		json_bool(out, "usable", v->usable);
 		buf_addc(out, '}');
 	}
 	buf_addc(out, ']');

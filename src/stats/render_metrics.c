@@ -172,13 +172,80 @@ static void add_services(const struct snapshot *s, struct buf *scratch, struct b
 	free(g.list);
 }
 
+static const char *const states[] = {"up", "down", "unknown", "unresolved", "failed", "untried"};
+
+static void sample_two(struct buf *out, const char *name, const char *label, const char *key, const char *text,
+                       uint64_t value)
+{
+	buf_addf(out, "tcpproxy_%s{", name);
+	add_label(out, "server", label);
+	buf_addc(out, ',');
+	add_label(out, key, text);
+	buf_addf(out, "} %" PRIu64 "\n", value);
+}
+
+static void add_states(const struct snapshot *s, struct buf *out)
+{
+	family(out, "backend_state", "gauge", "1 for the state that this server is in.");
+	for (size_t i = 0; i < s->n_servers; i++)
+		for (size_t k = 0; k < ARRAY_LEN(states); k++)
+			sample_two(out, "backend_state", s->servers[i].label, "state", states[k],
+			           strcmp(s->servers[i].health, states[k]) == 0);
+}
+
+/* Of those that are checked. */
+static void add_checks(const struct snapshot *s, struct buf *out)
+{
+	static const char *const results[] = {"up", "down", "timeout"};
+	static const char *const to[] = {"unknown", "up", "down"};
+
+	family(out, "backend_checks_total", "counter", "Answers to checks of this server.");
+	for (size_t i = 0; i < s->n_servers; i++)
+		for (size_t k = 0; k < 3 && s->servers[i].checks.any; k++)
+			sample_two(out, "backend_checks_total", s->servers[i].label, "result", results[k],
+			           s->servers[i].checks.answers[k]);
+	family(out, "backend_changes_total", "counter", "How often checks have found this server in another state.");
+	for (size_t i = 0; i < s->n_servers; i++)
+		for (size_t k = 1; k < 3 && s->servers[i].checks.any; k++)
+			sample_two(out, "backend_changes_total", s->servers[i].label, "to", to[k],
+			           s->servers[i].checks.changes[k]);
+	family(out, "backend_check_duration_seconds", "gauge", "How long the last check of this server took.");
+	for (size_t i = 0; i < s->n_servers; i++) {
+		if (!s->servers[i].checks.any || s->servers[i].checks.took_us < 0)
+			continue;
+		buf_adds(out, "tcpproxy_backend_check_duration_seconds{");
+		add_label(out, "server", s->servers[i].label);
+		buf_adds(out, "} ");
+		add_seconds(out, (uint64_t)s->servers[i].checks.took_us);
+		buf_addc(out, '\n');
+	}
+	single(out, "checks_late_total", "counter", "Checks that began later than they should have.", s->checks_late);
+}
+
+static void add_usable(const struct snapshot *s, struct buf *out)
+{
+	family(out, "service_servers_usable", "gauge", "Servers of this service to which clients may come now.");
+	for (size_t i = 0; i < s->n_services; i++) {
+		uint64_t n = 0, of = 0;
+
+		for (size_t k = 0; k < s->n_members; k++)
+			if (strcmp(s->members[k].service, s->services[i].label) == 0) {
+				n += s->members[k].usable;
+				of++;
+			}
+		if (of > 0)
+			sample(out, "service_servers_usable", "service", s->services[i].label, n);
+	}
+}
+
 /* Of a server that was not tried yet nothing is known, so there is no sample. */
 static void add_health(const struct snapshot *s, struct buf *out)
 {
 	family(out, "backend_up", "gauge",
-	       "Whether the last attempt to connect to this server worked; nothing before the first one.");
+	       "Whether the last check of this server, or the last attempt to connect to it, worked; nothing before "
+	       "the first one.");
 	for (size_t i = 0; i < s->n_servers; i++)
-		if (strcmp(s->servers[i].health, "untried") != 0)
+		if (strcmp(s->servers[i].health, "untried") != 0 && strcmp(s->servers[i].health, "unknown") != 0)
 			sample(out, "backend_up", "server", s->servers[i].label,
 			       strcmp(s->servers[i].health, "up") == 0);
 	family(out, "backend_failed_seconds", "gauge",
@@ -210,6 +277,9 @@ static void add_servers(const struct snapshot *s, struct buf *scratch, struct bu
 	add_histograms(&g, "Time from accepting a client to being connected to this server.",
 	               "Time from accepting a client of this server to the end of its connection.", scratch, out);
 	add_health(s, out);
+	add_states(s, out);
+	add_checks(s, out);
+	add_usable(s, out);
 	family(out, "backend_enabled", "gauge",
 	       "Whether this server gets new connections (tcpproxyctl disable, or \"disabled\" in "
 	       "the file).");

@@ -53,18 +53,29 @@ struct service_view {
 	struct counted *counted; /* sums over all workers; owned */
 };
 
+/* What checks have found out, over all who want to know. */
+struct checks_view {
+	bool any;            /* it is checked */
+	uint64_t answers[3]; /* yes, no, none in time */
+	uint64_t changes[3]; /* to unknown, up, down */
+	int64_t took_us;     /* the last one; -1: there was none */
+};
+
 struct server_view {
 	const char *label;       /* its name, else as it is spelt; of its own in the list: "SERVICE/NAME" if need be */
 	const char *spelt;       /* as the file has it */
 	const char *name;        /* NULL: it has none */
 	const char *service;     /* in which it has the name */
 	const char *admin_state; /* likewise */
-	const char *health; /* what its last client found: "untried", "up", "failed"; "unresolved": it has no address */
-	const char *why;    /* of the last two; NULL: not known */
-	int64_t health_us;  /* how long it has been so; -1: not known */
+	const char
+	        *health; /* checked: "unknown", "up", "down"; else "untried", "up"; "failed": its last client could not
+	                     * connect; "unresolved": it has no address */
+	const char *why; /* of "down", "failed", "unresolved"; NULL: not known */
+	int64_t health_us; /* how long it has been so; -1: not known */
 	bool configured;
 	uint32_t active;
 	uint32_t addresses;
+	struct checks_view checks;
 	struct counted *counted;
 };
 
@@ -73,6 +84,7 @@ struct member_view {
 	const char *service, *rule, *server;
 	uint32_t weight, max;
 	bool backup, disabled; /* as the file says */
+	bool usable;           /* clients may come to it now */
 };
 
 struct worker_view {
@@ -100,6 +112,7 @@ struct snapshot {
 	bool reload_failed;     /* the last one */
 	bool stopping;          /* no new connections */
 	uint64_t lines_lost;    /* of the log */
+	uint64_t checks_late;   /* began later than they should have */
 
 	struct service_view *services;
 	size_t n_services;

@@ -146,6 +146,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 		reload_tell_warnings(next);
 		admin_sockets_change(&s->files, &s->admin_sockets, &admin, s->admin_server);
 		page_child_reload(&s->children.page);
+		checker_child_reload(&s->children.checker);
 		return true;
 	}
 	config_free(next);

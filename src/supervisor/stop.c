@@ -39,6 +39,7 @@ void stop_now(struct supervisor *s)
 	spawner_child_stop(&s->children.spawner);
 	timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + STOP_KILL_AFTER_MS, stop_kill_the_rest, s);
 	page_child_stop(&s->children.page);
+	checker_child_stop(&s->children.checker);
 	stop_check_gone(s);
 }
 

@@ -141,6 +141,13 @@ static void left(void *arg)
 	supervisor_remove_pidfile(s);
 	steer_stop(s);
 	page_child_stop(&s->children.page); /* the next one wants its port */
+	checker_child_stop(&s->children.checker);
+}
+
+static void health_changed(void *arg, uint32_t seat, enum health_state state, enum health_state was,
+                           const struct addr *at, const char *why)
+{
+	health_tell(arg, &(struct health_change){seat, state, was, at, why});
 }
 
 static void supervisor_names_changed(void *arg)
@@ -159,6 +166,9 @@ static const struct workers_events workers_events = {.begun = begun,
                                                      .gone = supervisor_gone,
                                                      .tcp_info_written = supervisor_tcp_info_written};
 static const struct page_events page_events = {.client = page_client, .wants_tcp_info = page_wants_tcp_info};
+static const struct checker_events checker_events = {
+        .health = health_changed,
+};
 static const struct upgrade_events upgrade_events = {.over = upgrade_over, .client = upgrade_client};
 static const struct restart_events restart_events = {.stop = supervisor_stop, .left = left};
 
@@ -179,6 +189,8 @@ static void put_together(struct supervisor *s)
 	s->children.page.config_path = setup->config_path;
 	s->children.page.events = &page_events;
 	s->children.page.arg = s;
+	s->children.checker.events = &checker_events;
+	s->children.checker.arg = s;
 	s->children.dump.path = setup->dump_path;
 	s->upgrade = (struct upgrade){.children = &s->children,
 	                              .files = &s->files,
@@ -283,6 +295,7 @@ static void clean_up(struct supervisor *s)
 	supervisor_remove_pidfile(s);
 	steer_stop(s);
 	page_child_stop(&s->children.page); /* before another one wants its port */
+	checker_child_stop(&s->children.checker);
 	dump_wait(&s->children.dump);
 	files_stop(&s->files);
 	if (s->files.pid > 0)
@@ -339,6 +352,7 @@ int supervisor_run(const struct supervisor_setup *setup)
 		return start_has_failed(&s, -rc);
 	steer_start(&s);
 	page_child_start(&s.children.page);
+	checker_child_start(&s.children.checker);
 	phase_set(&s.phase, PHASE_SERVING);
 	notify_started(&s);
 	if (s.retirees.n > 0)

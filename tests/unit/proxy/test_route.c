@@ -327,6 +327,9 @@ static const char *sequence(size_t n)
 		case ROUTE_ALL_FULL:
 			order[i] = '!';
 			break;
+		case ROUTE_ALL_DOWN:
+			order[i] = 'x';
+			break;
 		}
 	}
 	return order;

@@ -1,0 +1,275 @@
+#include "checker/checkerd.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "checker/asking.h"
+#include "checker/checks.h"
+#include "ipc/packed.h"
+#include "ipc/saying.h"
+#include "os/sandbox.h"
+#include "os/sock.h"
+
+#define BEAT_MS     100
+#define ORPHAN_MS   60000 /* without a supervisor */
+#define AT_ONCE     1024  /* checks under way */
+#define MEMORY_MAX  (64 << 20)
+#define DESCRIPTORS (2 * AT_ONCE + 64) /* those that leave politely have theirs a second longer */
+
+_Static_assert(PULSE_UNKNOWN == (int)HEALTH_UNKNOWN && PULSE_UP == (int)HEALTH_UP && PULSE_DOWN == (int)HEALTH_DOWN,
+               "the state of a check and that of a seat are the same words");
+
+static struct checkerd {
+	struct world *world;
+	struct loop loop;
+	struct watch control;
+	struct saying saying;
+	struct timer beat;
+	struct checks *checks;
+	struct asking *asking;
+	uint32_t serial;   /* of this process */
+	int64_t orphan_ms; /* since then there is no supervisor; 0: there is one */
+} self;
+
+static struct health *health_of(const struct place *p)
+{
+	return &self.world->health[p->seat];
+}
+
+/* ---- what is found out ---- */
+
+/* One no is enough; all must have said yes. */
+static enum health_state state_of(const struct place *p)
+{
+	enum health_state state = HEALTH_UP;
+
+	for (size_t i = 0; i < p->section->n_checks; i++) {
+		unsigned pulse = atomic_load(&health_of(p)->pulses[i]) & 0xff;
+
+		if (pulse == PULSE_DOWN)
+			return HEALTH_DOWN;
+		if (pulse != PULSE_UP)
+			state = HEALTH_UNKNOWN;
+	}
+	return state;
+}
+
+/* "check pgsql: connection refused": as a part of a sentence. */
+static void reason(const struct asked *k, const char *words, char *ret, size_t size)
+{
+	static const char *const steps[] = {[CHECK_SEND] = "send",
+	                                    [CHECK_EXPECT] = "expect",
+	                                    [CHECK_EXPECT_BEGIN] = "expect-begin",
+	                                    [CHECK_EXPECT_NOT] = "expect-not"};
+	char first = words[0];
+
+	if (islower((unsigned char)words[1])) /* no acronym */
+		first = (char)tolower((unsigned char)first);
+	snprintf(ret, size, "check %s: %c%s", k->line->n_steps ? steps[k->line->steps[0].word] : k->line->kind, first,
+	         words + 1);
+}
+
+static void tell(const struct place *p, enum health_state state, enum health_state was, const struct addr *at,
+                 const char *why)
+{
+	struct said m = {.wire.type = WIRE_HEALTH};
+	size_t len = strlen(why) < sizeof(m.line.text) ? strlen(why) : sizeof(m.line.text) - 1;
+
+	m.wire.health.seat = p->seat;
+	m.wire.health.state = (uint8_t)state;
+	m.wire.health.was = (uint8_t)was;
+	if (at)
+		m.wire.health.at = *at;
+	m.line.wall_us = clock_wall_us();
+	memcpy(m.line.text, why, len);
+	if (self.control.fd >= 0)
+		sock_send_message(self.control.fd, &m, SAYING_HEAD + len, NULL, 0);
+}
+
+/* A server that has taken a connection works: whoever could not connect to it before may try again. */
+static void note_connected(const struct asked *k, const struct place *p)
+{
+	if (k->port == p->port || k->server->kind == SERVER_UNIX)
+		target_worked(&self.world->experience[p->target], self.loop.now_ms);
+}
+
+static void heard(const struct asked *k, const struct want *want, const struct check_answer *a, const char *why)
+{
+	const struct place *p = &self.asking->places[want->place];
+	struct health *h = health_of(p);
+	enum health_state was = health_read(h, p->asks).state, now;
+	bool late = !a->yes && a->took_ms >= (uint32_t)k->line->timeout_ms;
+
+	atomic_store(&h->pulses[want->line], (unsigned)k->pulse.state | (unsigned)k->pulse.row << 8);
+	atomic_fetch_add(&h->answers[a->yes ? 0 : late ? 2 : 1], 1);
+	atomic_store(&h->took_ms, a->took_ms);
+	atomic_store(&h->answered_ms, self.loop.now_ms);
+	if (a->yes)
+		note_connected(k, p);
+	now = state_of(p);
+	if (!a->yes || now == HEALTH_UP)
+		health_say(h, why);
+	if (now == was)
+		return;
+	health_set(h, now, self.loop.now_ms);
+	tell(p, now, was, a->at, why);
+}
+
+static void checkerd_answered(void *arg, void *owner, const struct check_answer *a)
+{
+	const struct asked *k = owner;
+	char why[512] = "";
+
+	(void)arg;
+	if (!a->yes)
+		reason(k, a->words, why, sizeof(why));
+	for (uint32_t i = k->first; i < k->first + k->n; i++)
+		heard(k, &self.asking->wants[i], a, why);
+}
+
+static size_t checkerd_addresses(void *arg, void *owner, struct addr *ret)
+{
+	const struct asked *k = owner;
+	size_t n = target_addrs(&self.world->targets.list[k->target], ret);
+
+	(void)arg;
+	for (size_t i = 0; i < n; i++)
+		ret[i].port = k->port;
+	return n;
+}
+_Static_assert(CHECK_ADDRS >= TARGET_ADDRS, "room for all addresses of a server");
+
+/* ---- what is wanted ---- */
+
+static void take(struct config *c)
+{
+	struct asking *before = self.asking;
+	struct check *list;
+
+	self.asking = asking_new(c, self.world);
+	for (size_t i = 0; i < self.asking->n_places; i++) {
+		struct place *p = &self.asking->places[i];
+
+		health_begin(health_of(p), p->asks);
+		p->failed_ms = self.loop.now_ms; /* only what comes from now on */
+	}
+	list = asking_checks(self.asking);
+	checks_take(self.checks, list, self.asking->n_asked);
+	free(list);
+	asking_free(before);
+}
+
+/* A client could not connect since we looked last. */
+static void hurry(struct place *p)
+{
+	int64_t failed_ms = atomic_load_explicit(&self.world->experience[p->target].failed_ms, memory_order_relaxed);
+
+	if (failed_ms <= p->failed_ms)
+		return;
+	p->failed_ms = failed_ms;
+	for (uint32_t i = 0; i < p->section->n_checks; i++)
+		checks_hurry(self.checks, asking_key(p, i));
+}
+
+static void checkerd_beat(void *arg)
+{
+	struct world *w = self.world;
+
+	(void)arg;
+	if (atomic_load(&w->checker.serial) != self.serial ||
+	    (self.orphan_ms && self.loop.now_ms - self.orphan_ms > ORPHAN_MS)) {
+		self.loop.stop = true;
+		return;
+	}
+	atomic_store(&w->checker.beat_ms, self.loop.now_ms);
+	atomic_store(&w->checker.late, checks_late(self.checks));
+	for (size_t i = 0; i < self.asking->n_places; i++)
+		hurry(&self.asking->places[i]);
+	timer_set(&self.loop, &self.beat, self.loop.now_ms + BEAT_MS, checkerd_beat, NULL);
+}
+
+static void orphaned(void)
+{
+	int fd = self.control.fd;
+
+	watch_remove(&self.loop, &self.control);
+	close(fd);
+	self.control.fd = self.saying.fd = -1;
+	self.orphan_ms = self.loop.now_ms;
+}
+
+static void checkerd_control_event(void *arg, uint32_t events)
+{
+	(void)arg;
+	for (;;) {
+		struct wire w;
+		struct config *c = NULL;
+		int fd = -1;
+		size_t n_fds = 1;
+		int len = sock_recv_message(self.control.fd, &w, sizeof(w), &fd, &n_fds);
+
+		if (len == -EAGAIN || len == -EINTR)
+			return;
+		if (len <= 0) {
+			orphaned();
+			return;
+		}
+		if (len == sizeof(w) && w.type == WIRE_RULES && n_fds == 1)
+			c = packed_config_of(fd);
+		else if (n_fds == 1)
+			close(fd);
+		if (c)
+			take(c);
+		else if (w.type == WIRE_RULES)
+			log_error("the checker cannot read the configuration that came from the supervisor");
+	}
+}
+
+/* ---- the life ---- */
+
+/* Whoever answers a check may send what he likes: this process, and no other, feels it. */
+static void limit(void)
+{
+	struct rlimit descriptors, memory = {MEMORY_MAX, MEMORY_MAX};
+
+	if (getrlimit(RLIMIT_NOFILE, &descriptors) == 0) {
+		if (descriptors.rlim_max > DESCRIPTORS || descriptors.rlim_max == RLIM_INFINITY)
+			descriptors.rlim_max = DESCRIPTORS;
+		descriptors.rlim_cur = descriptors.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &descriptors);
+	}
+#ifndef __SANITIZE_ADDRESS__
+	setrlimit(RLIMIT_DATA, &memory);
+#else
+	(void)memory;
+#endif
+}
+
+int checkerd_run(const struct checkerd_setup *setup)
+{
+	const struct checks_ops ops = {.addresses = checkerd_addresses, .answered = checkerd_answered};
+	const char *missing;
+
+	self = (struct checkerd){.world = setup->world, .saying.fd = setup->control_fd};
+	log_set_sink(saying_line, &self.saying);
+	limit();
+	if (loop_init(&self.loop, -1, NULL, 64) < 0 ||
+	    watch_add(&self.loop, &self.control, setup->control_fd, EPOLLIN, checkerd_control_event, NULL) < 0)
+		return 1;
+	self.saying.loop = &self.loop;
+	self.serial = atomic_fetch_add(&self.world->checker.serial, 1) + 1;
+	self.checks = checks_new(&self.loop, &ops, AT_ONCE);
+	take(setup->config);
+	missing = sandbox_checker();
+	if (missing && !setup->again)
+		log_warning("servers are checked without %s", missing);
+	checkerd_beat(NULL);
+	loop_run(&self.loop);
+	return 0;
+}

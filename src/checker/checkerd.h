@@ -1,0 +1,24 @@
+/*
+ * checkerd.h - `tcpproxy: checker`: asks the servers whether they are well, and writes what it finds out into memory that all
+ * processes share (ipc/seats.h). No other process of ours hears a byte of an answer. It has no files, no programs, no rights.
+ *
+ * What it is told: WIRE_RULES. What it says: lines for the log, WIRE_HEALTH. While its supervisor is dead it goes on, for a minute:
+ * the next supervisor starts another one, and there is one only that does the checks, the one whose number the world has.
+ */
+#ifndef CHECKER_CHECKERD_H
+#define CHECKER_CHECKERD_H
+
+#include "config/config.h"
+#include "ipc/world.h"
+
+struct checkerd_setup {
+	int control_fd;
+	struct world *world;
+	struct config *config; /* the process's own from now on */
+	bool again;            /* there was such a process before: what is missing was said by it */
+};
+
+/* Returns the exit code. */
+int checkerd_run(const struct checkerd_setup *setup);
+
+#endif

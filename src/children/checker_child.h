@@ -1,0 +1,39 @@
+/*
+ * checker_child.h - the process that asks servers whether they are well, as the supervisor sees it: there while the configuration
+ * has `check` where servers are, replaced when it dies, told of a reload.
+ */
+#ifndef CHILDREN_CHECKER_CHILD_H
+#define CHILDREN_CHECKER_CHILD_H
+
+#include "base/addr.h"
+#include "children/child.h"
+#include "children/workers.h"
+
+/* What it reports. */
+struct checker_events {
+	/* A seat (ipc/seats.h) is another state now. at: AF_UNSPEC: no address; why: "" for none. */
+	void (*health)(void *arg, uint32_t seat, enum health_state state, enum health_state was, const struct addr *at,
+	               const char *why);
+};
+
+struct checker_child {
+	/* handed to it */
+	struct workers *workers;
+	const struct checker_events *events;
+	void *arg;
+	/* its own */
+	struct child child;
+	pid_t supervisor_pid;
+};
+
+/* The loop is there. */
+void checker_child_init(struct checker_child *c);
+/* Nothing to check: nothing happens. */
+void checker_child_start(struct checker_child *c);
+/* A new configuration is in force. */
+void checker_child_reload(struct checker_child *c);
+void checker_child_died(struct checker_child *c, int status);
+/* Ends it, at once. */
+void checker_child_stop(struct checker_child *c);
+
+#endif

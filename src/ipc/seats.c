@@ -1,0 +1,155 @@
+#include "ipc/seats.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "base/hash.h"
+
+uint64_t seat_asks(const struct section *section, const struct server *server, uint16_t port)
+{
+	uint64_t h = HASH_START;
+
+	if (section->n_checks == 0 || server->kind == SERVER_PROGRAM)
+		return 0;
+	h = hash_bytes(h, server->key, strlen(server->key) + 1);
+	h = hash_bytes(h, &section->source.family, sizeof(section->source.family));
+	h = hash_bytes(h, section->source.ip, sizeof(section->source.ip)); /* its scope may change */
+	for (size_t i = 0; i < section->n_checks; i++) {
+		const struct check_line *line = &section->checks[i];
+		uint16_t at = line->port ? line->port : port;
+
+		h = hash_bytes(h, &at, sizeof(at));
+		h = hash_bytes(h, line->what, strlen(line->what) + 1);
+	}
+	return h ? h : 1;
+}
+
+/* ---- which there are ---- */
+
+static unsigned count(const struct seats *s)
+{
+	unsigned n = atomic_load(&s->n);
+
+	return n < SEATS_MAX ? n : SEATS_MAX;
+}
+
+uint32_t seats_find(const struct seats *s, uint32_t target, uint64_t asks)
+{
+	unsigned n = asks ? count(s) : 0;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (atomic_load_explicit(&s->list[i].asks, memory_order_relaxed) == asks &&
+		    atomic_load_explicit(&s->list[i].target, memory_order_relaxed) == target)
+			return i;
+	return SEAT_NONE;
+}
+
+void seats_leave_all(struct seats *s, int64_t now_ms)
+{
+	for (uint32_t i = 0; i < count(s); i++)
+		if (atomic_load(&s->list[i].left_ms) == 0)
+			atomic_store(&s->list[i].left_ms, now_ms > 0 ? now_ms : 1);
+}
+
+/* The one that was left first, if that is long enough ago; else SEAT_NONE. */
+static uint32_t rested(const struct seats *s, int64_t now_ms)
+{
+	uint32_t best = SEAT_NONE;
+
+	for (uint32_t i = 0; i < count(s); i++) {
+		int64_t left = atomic_load(&s->list[i].left_ms);
+
+		if (left && now_ms - left > SEAT_REST_MS &&
+		    (best == SEAT_NONE || left < atomic_load(&s->list[best].left_ms)))
+			best = i;
+	}
+	return best;
+}
+
+uint32_t seats_add(struct seats *s, uint32_t target, uint64_t asks, int64_t now_ms)
+{
+	uint32_t i = seats_find(s, target, asks);
+
+	if (asks == 0)
+		return SEAT_NONE;
+	if (i == SEAT_NONE) {
+		unsigned n = count(s);
+
+		i = n < SEATS_MAX ? n : rested(s, now_ms);
+		if (i == SEAT_NONE)
+			return i;
+		atomic_store(&s->list[i].target, target);
+		atomic_store(&s->list[i].asks, asks);
+		if (i == n)
+			atomic_store(&s->n, n + 1);
+	}
+	atomic_store(&s->list[i].left_ms, 0);
+	return i;
+}
+
+/* ---- what is known ---- */
+
+#define STATE_BITS 2
+
+struct health_view health_read(const struct health *h, uint64_t asks)
+{
+	uint64_t word = atomic_load_explicit(&h->state, memory_order_relaxed);
+	unsigned state = word & ((1u << STATE_BITS) - 1);
+
+	if (atomic_load_explicit(&h->asks, memory_order_relaxed) != asks || state > HEALTH_DOWN)
+		return (struct health_view){.state = HEALTH_UNKNOWN};
+	return (struct health_view){.state = (enum health_state)state, .since_ms = (int64_t)(word >> STATE_BITS)};
+}
+
+void health_begin(struct health *h, uint64_t asks)
+{
+	if (atomic_load(&h->asks) == asks)
+		return;
+	atomic_store(&h->asks, 0); /* nothing is known of any seat */
+	atomic_store(&h->state, HEALTH_UNKNOWN);
+	for (int i = 0; i < CHECK_LINES_MAX; i++)
+		atomic_store(&h->pulses[i], 0);
+	for (int i = 0; i < 3; i++) {
+		atomic_store(&h->answers[i], 0);
+		atomic_store(&h->changes[i], 0);
+	}
+	atomic_store(&h->took_ms, 0);
+	atomic_store(&h->answered_ms, 0);
+	health_say(h, "");
+	atomic_store(&h->asks, asks);
+}
+
+void health_set(struct health *h, enum health_state state, int64_t now_ms)
+{
+	atomic_store_explicit(&h->state, (uint64_t)now_ms << STATE_BITS | state, memory_order_release);
+	atomic_fetch_add_explicit(&h->changes[state], 1, memory_order_relaxed);
+}
+
+void health_say(struct health *h, const char *words)
+{
+	unsigned odd = atomic_load(&h->sequence) | 1; /* a checker may have died in the middle */
+
+	atomic_store(&h->sequence, odd);
+	atomic_thread_fence(memory_order_release);
+	snprintf(h->words, sizeof(h->words), "%s", words);
+	atomic_store_explicit(&h->sequence, odd + 1, memory_order_release);
+}
+
+void health_words(const struct health *h, char *ret)
+{
+	for (int tries = 0; tries < 100; tries++) {
+		unsigned before = atomic_load_explicit(&h->sequence, memory_order_acquire);
+
+		memcpy(ret, h->words, HEALTH_WORDS);
+		atomic_thread_fence(memory_order_acquire);
+		if (before % 2 == 0 && before == atomic_load(&h->sequence))
+			break;
+	}
+	ret[HEALTH_WORDS - 1] = '\0';
+}
+
+const char *health_name(enum health_state state)
+{
+	static const char *const names[] = {[HEALTH_UNKNOWN] = "unknown", [HEALTH_UP] = "up", [HEALTH_DOWN] = "down"};
+
+	return state <= HEALTH_DOWN ? names[state] : names[HEALTH_UNKNOWN];
+}
