@@ -226,6 +226,7 @@ void config_check(struct parser *p)
 
 	sections_finish(c);
 	check_servers(p);
+	check_lines_check(p);
 	check_sockets(p);
 	check_duplicates(p);
 	called_check(p);

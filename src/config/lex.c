@@ -28,6 +28,12 @@ static struct word *word_add(struct line *l, char *text, size_t column)
 	return &l->words[l->n++];
 }
 
+/* Does \" or \\ stand here, in quotes? */
+static bool escape(const char *text, size_t len, size_t i)
+{
+	return text[i] == '\\' && i + 1 < len && (text[i + 1] == '"' || text[i + 1] == '\\');
+}
+
 /* One word from text[*pos] to *out, which is moved past it. */
 static const char *word_read(const char *text, size_t len, size_t *pos, char **out, size_t *bad)
 {
@@ -48,7 +54,7 @@ static const char *word_read(const char *text, size_t len, size_t *pos, char **o
 		}
 		if (!quoted && (blank(c) || c == '#'))
 			break;
-		if (quoted && c == '\\' && i + 1 < len && (text[i + 1] == '"' || text[i + 1] == '\\'))
+		if (quoted && escape(text, len, i))
 			c = text[++i];
 		*(*out)++ = c;
 	}
@@ -70,6 +76,8 @@ const char *lex_line(struct line *l, const char *text, size_t len, uint32_t *col
 		l->store = mem_resize(l->store, l->store_cap, 1);
 	}
 	out = l->store;
+	l->source = text;
+	l->source_len = len;
 	l->n = 0;
 	l->end = 1;
 	for (;;) {
@@ -90,6 +98,23 @@ const char *lex_line(struct line *l, const char *text, size_t len, uint32_t *col
 		word_add(l, start, at + 1);
 		l->end = (uint32_t)pos + 1;
 	}
+}
+
+uint32_t lex_column(const struct line *l, const struct word *w, size_t byte)
+{
+	bool quoted = false;
+
+	for (size_t i = w->column - 1; i < l->source_len; i++) {
+		if (l->source[i] == '"') {
+			quoted = !quoted;
+			continue;
+		}
+		if (byte-- == 0)
+			return (uint32_t)i + 1;
+		if (quoted && escape(l->source, l->source_len, i))
+			i++;
+	}
+	return w->column;
 }
 
 void line_release(struct line *l)

@@ -22,12 +22,18 @@ struct line {
 	uint32_t end; /* column just after the last word, where what is missing would stand */
 	char *store;  /* the words' text; owned */
 	size_t store_cap;
+	const char *source; /* the text that was split: the caller's */
+	size_t source_len;
 };
 
 /* Splits `len` bytes without a newline. Returns NULL, or what is wrong (static), *column says
  * where; the words before it are kept. The words are valid until the next call. */
 const char *lex_line(struct line *l, const char *text, size_t len, uint32_t *column);
 void line_release(struct line *l);
+
+/* The column of a byte of this word: quotes, and the backslashes in them, make it differ from the sum. The text of
+ * lex_line() must still be there. */
+uint32_t lex_column(const struct line *l, const struct word *w, size_t byte);
 
 /* Appends `word` so that lex_line() reads it as one word, in quotes only if it must. */
 void lex_quote(const char *word, struct buf *out);

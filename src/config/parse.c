@@ -43,12 +43,18 @@ static struct section *section_open(struct parser *p, const struct section *oute
 	return &c->sections[p->section];
 }
 
+static void section_close(struct parser *p)
+{
+	access_finish(p);
+	check_lines_finish(p);
+}
+
 static void service_open(struct parser *p)
 {
 	struct config *c = p->c;
 	struct section *s;
 
-	access_finish(p);
+	section_close(p);
 	p->level = SERVICE;
 	s = section_open(p, &c->global);
 	GROW(c->services, c->n_services, p->cap_services);
@@ -65,7 +71,7 @@ static void interface_open(struct parser *p)
 {
 	struct service *service = &p->c->services[p->c->n_services - 1];
 
-	access_finish(p);
+	section_close(p);
 	p->level = INTERFACE;
 	section_open(p, &p->c->sections[service->root]);
 	service->n_sections++;
@@ -212,7 +218,7 @@ struct config *config_parse_sources(const struct config_source *sources, size_t 
 		parse_lines(&p, &f, sources[i].text, directive_line, NULL);
 		p.last = place_end(&f, sources[i].text);
 	}
-	access_finish(&p);
+	section_close(&p);
 	config_check(&p);
 	if (world && world->interface_index)
 		config_look_at_zones(p.c, world->interface_index, world->arg);

@@ -61,6 +61,7 @@ struct parser {
 	bool puzzled_globally;       /* the same about a port */
 	char **names;                /* every name a place may point to */
 	struct given *given;         /* every name of a service or server */
+	bool checks_off;             /* the open section, or GLOBAL, has said "check off" */
 	size_t n_server_places, cap_server_places;
 	size_t n_names, n_given, n_files, n_included;
 	size_t cap_sections, cap_services, cap_places, cap_puzzled, cap_given;
@@ -142,6 +143,15 @@ void called_check(struct parser *p);
 /* access.c: the open section is complete. Lists that came out empty, since their files are, say in so
  * many words what that means, as the canonical text has to. */
 void access_finish(struct parser *p);
+
+/* checks.c: takes n_checks of a list that nobody shares. */
+void check_lines_free(struct check_line *checks, size_t n);
+/* Appends what stands behind "check". public: without what is sent, which may be a password. */
+void check_line_print(const struct config *c, const struct check_line *l, bool public, struct buf *out);
+/* The open section is complete: does it have servers that can be checked? */
+void check_lines_finish(struct parser *p);
+/* All sections are: is it known at which port each server is checked? */
+void check_lines_check(struct parser *p);
 
 /* home.c: servers that are ourselves. */
 void check_home(struct parser *p);

@@ -321,6 +321,28 @@ static void print_server(const struct printer *p, const struct directive *d)
 	}
 }
 
+static void print_check(const struct printer *p, const struct directive *d)
+{
+	const struct section *s = p->s;
+
+	if (s->checks == p->outer->checks)
+		return;
+	if (!s->n_checks)
+		line(p, d->keyword, "off");
+	for (size_t i = 0; i < s->n_checks; i++) {
+		begin(p, d->keyword);
+		buf_addc(p->out, ' ');
+		check_line_print(p->c, &s->checks[i], p->public, p->out);
+		end(p);
+	}
+}
+
+static void print_on_down(const struct printer *p, const struct directive *d)
+{
+	if (p->s->on_down != p->outer->on_down)
+		line(p, d->keyword, p->s->on_down == ON_DOWN_TRY ? "try" : "reset");
+}
+
 /* ---- what is printed with something else, or opens a section ---- */
 
 static void print_nothing(const struct printer *p, const struct directive *d)

@@ -178,7 +178,7 @@ static void unknown_option(struct parser *p, const struct word *w)
 {
 	static const char *const options[] = {"weight=", "max=", "backup", "disabled", NULL};
 	char *name = mem_strndup(w->text, strcspn(w->text, "="));
-	const char *near = text_nearest(name, options);
+	const char *near = text_nearest(name, options), *answer = peer_answer(name);
 	char shown[SHOWN_MAX];
 
 	lex_show(w->text, shown);
@@ -186,6 +186,11 @@ static void unknown_option(struct parser *p, const struct word *w)
 		near = "max=";
 	if (near)
 		parse_error(p, w->column, "%s is no option of a server; did you mean \"%s\"?", shown, near);
+	else if (!strcmp(name, "check"))
+		parse_error(p, w->column, "%s is no option of a server; a line \"check KIND\" asks all of the section",
+		            shown);
+	else if (answer)
+		parse_error(p, w->column, "%s is no option of a server; %s", shown, answer);
 	else if (strchr(w->text, ':') || strchr(w->text, '.'))
 		parse_error(p, w->column, "%s is no option of a server; each server has a line of its own", shown);
 	else

@@ -65,6 +65,8 @@ static void put_indexes(struct config *c, struct section *s)
 		put_index(c, s->servers[i].zone, &s->servers[i].addr);
 	for (size_t i = 0; i < s->access.n && (!outer || s->access.rules != outer->access.rules); i++)
 		put_index(c, s->access.rules[i].zone, &s->access.rules[i].net.net);
+	for (size_t i = 0; i < s->n_checks && (!outer || s->checks != outer->checks); i++)
+		put_index(c, s->checks[i].from_zone, &s->checks[i].from);
 }
 
 void config_look_at_zones(struct config *c, uint32_t (*index)(void *arg, const char *name), void *arg)
