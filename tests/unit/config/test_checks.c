@@ -321,6 +321,7 @@ static const struct {
         {SERVED "check mysql\n", "3:12",
          "\"check mysql\" needs user=NAME: a server blocks hosts that connect and do not log in\n"},
         {SERVED "check send \"a\\\"\\q\"\n", "3:16", "unknown escape \"\\q\""},
+        {SERVED "check send \"\\\\r\\q\"\n", "3:16", "unknown escape \"\\q\""},
         {SERVED "check send ab\"c \"\\xg0\n", "3:18", "unknown escape \"\\xg0\""},
         {SERVED "check expect-hex 0\n", "3:18", "two hexadecimal digits"},
         {SERVED "check send A B C\n", "3:14", "expect-not"},
