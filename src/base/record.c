@@ -29,6 +29,7 @@ const char *end_name(enum end end)
 	        [END_POISONED] = "poisoned",
 	        [END_LOST] = "lost",
 	        [END_NO_SERVER] = "no-server",
+	        [END_SERVER_DOWN] = "server-down",
 	};
 
 	return (unsigned)end < END_COUNT ? names[end] : "-";

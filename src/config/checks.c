@@ -492,6 +492,16 @@ void check_lines_check(struct parser *p)
 
 /* ---- on-down ---- */
 
+void set_on_server_down(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	char shown[SHOWN_MAX];
+
+	if (strcmp(args[0].text, "keep") && strcmp(args[0].text, "kill"))
+		parse_error(p, args[0].column, "%s is neither keep nor kill", lex_show(args[0].text, shown));
+	else
+		parse_section(p)->kill_on_server_down = !strcmp(args[0].text, "kill");
+}
+
 void set_on_down(struct parser *p, const struct directive *d, struct word *args, size_t n)
 {
 	const char *word = args[0].text;

@@ -158,6 +158,7 @@ struct section {
 	struct check_line *checks;           /* all must say yes; n_checks 0: none */
 	size_t n_checks;
 	enum on_down on_down;
+	bool kill_on_server_down; /* connections of a server that a check calls down */
 };
 
 struct port_range {

@@ -343,6 +343,12 @@ static void print_on_down(const struct printer *p, const struct directive *d)
 		line(p, d->keyword, p->s->on_down == ON_DOWN_TRY ? "try" : "reset");
 }
 
+static void print_on_server_down(const struct printer *p, const struct directive *d)
+{
+	if (p->s->kill_on_server_down != p->outer->kill_on_server_down)
+		line(p, d->keyword, p->s->kill_on_server_down ? "kill" : "keep");
+}
+
 /* ---- what is printed with something else, or opens a section ---- */
 
 static void print_nothing(const struct printer *p, const struct directive *d)

@@ -73,6 +73,7 @@ struct wire {
 		uint64_t number;     /* SYNC, SYNCED; TAP: of the tap */
 		uint64_t key;        /* KEY */
 		uint64_t whole;      /* GIVEN: nothing is left that could have gone */
+		uint64_t end;        /* KILL: enum end; 0: killed */
 	};
 	union {
 		uint32_t ids[SOCK_MAX_FDS]; /* LISTEN, UNLISTEN */

@@ -1,7 +1,12 @@
-/* health.c - servers whose state has changed: each is a line of the log for each service that has it. */
+/* health.c - servers whose state has changed: each is a line of the log for each service that has it, and the end of their
+ * connections, where `on-server-down kill` says so. */
+#include <string.h>
 #include <sys/socket.h>
 #include "base/log.h"
+#include "stats/snapshot.h"
+#include "supervisor/inspect.h"
 #include "supervisor/state.h"
+#include "supervisor/steer.h"
 
 /* The pool of a section, and how many of it can be used. */
 struct pool_count {
@@ -67,8 +72,74 @@ static void tell_first(const struct supervisor *s, const struct service *service
 		tell_service(s, section, server, change);
 }
 
-void health_tell(const struct supervisor *s, const struct health_change *change)
+/* ---- on-server-down ---- */
+
+/* The section that this connection came in by; one of another configuration: a section of the same service that has the server. */
+static const struct section *section_of(const struct supervisor *s, const struct connection_view *c, uint32_t seat)
+{
+	const struct config *config = s->rules.config;
+	const struct services *services = &s->children.workers.world->services;
+	const struct section *nearest = NULL;
+
+	for (size_t i = 0; i < config->n_sections; i++) {
+		const struct section *section = &config->sections[i];
+		uint32_t service = world_service(s->children.workers.world, config, section);
+
+		if (service >= COUNTED_SERVICES || c->service != service_label(&services->list[service]) ||
+		    !find_server(s, section, seat))
+			continue;
+		if (c->rule && strcmp(c->rule, section->origin) == 0)
+			return section;
+		if (!nearest)
+			nearest = section;
+	}
+	return nearest;
+}
+
+/* A connection's texts are those of the world, so that they are the same if they stand in the same place. */
+static bool is_to_end(const struct supervisor *s, const struct connection_view *c, uint32_t seat)
+{
+	const struct world *w = s->children.workers.world;
+	const struct section *section;
+
+	if (strcmp(c->state, "relay") != 0 && strcmp(c->state, "half-closed") != 0)
+		return false;
+	if (!c->server || c->server != target_label(&w->targets.list[atomic_load(&w->seats.list[seat].target)]))
+		return false;
+	section = section_of(s, c, seat);
+	return section && section->kill_on_server_down;
+}
+
+static bool any_kills(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (c->sections[i].kill_on_server_down)
+			return true;
+	return false;
+}
+
+static void end_connections(struct supervisor *s, uint32_t seat)
+{
+	struct snapshot *shot;
+	size_t n = 0;
+
+	if (!any_kills(s->rules.config))
+		return;
+	shot = inspect_take(s, true);
+	for (size_t i = 0; i < shot->n_connections; i++)
+		if (is_to_end(s, &shot->connections[i], seat))
+			shot->connections[n++] = shot->connections[i];
+	if (n > 0) {
+		log_info("%zu connection%s ended: on-server-down kill", n, n == 1 ? " is" : "s are");
+		steer_kill(s, shot->connections, n, END_SERVER_DOWN);
+	}
+	snapshot_free(shot);
+}
+
+void health_tell(struct supervisor *s, const struct health_change *change)
 {
 	for (size_t i = 0; i < s->rules.config->n_services; i++)
 		tell_first(s, &s->rules.config->services[i], change);
+	if (change->state == HEALTH_DOWN)
+		end_connections(s, change->seat);
 }

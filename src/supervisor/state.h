@@ -8,7 +8,7 @@
  *   admin_sockets.c            the sockets at which we can be asked
  *   steer.c, inspect.c, steer_tap.c  what the commands do that come there
  *   stop.c                     the ways to the end
- *   health.c                   what the checker reports, told to the log
+ *   health.c                   what follows from what the checker reports
  *   announce.c, notify.c       what is said of it: in the log; to what started us
  */
 #ifndef SUPERVISOR_STATE_H
@@ -86,14 +86,14 @@ void stop_drain(struct supervisor *s);
 void stop_check_gone(struct supervisor *s);
 void stop_check_idle(struct supervisor *s);
 
-/* health.c: a server is not what it was. */
+/* health.c: a server is not what it was: told to the log, and what follows for its connections. */
 struct health_change {
 	uint32_t seat;
 	enum health_state state, was;
 	const struct addr *at; /* that has said so; AF_UNSPEC: none */
 	const char *why;
 };
-void health_tell(const struct supervisor *s, const struct health_change *change);
+void health_tell(struct supervisor *s, const struct health_change *change);
 
 /* announce.c */
 void announce_services(const struct supervisor *s);

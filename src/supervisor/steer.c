@@ -29,7 +29,8 @@ static void steer_look(void *arg, bool connections, bool tcp, void (*done)(void 
 
 static void kill_connections(void *arg, const struct connection_view *list, size_t n)
 {
-	steer_kill(((struct admin *)arg)->supervisor, list, n);
+	log_info("%zu connection%s ended by tcpproxyctl", n, n == 1 ? " is" : "s are");
+	steer_kill(((struct admin *)arg)->supervisor, list, n, END_KILLED);
 }
 
 static void tap(void *arg, struct admin_client *c, const struct connection_filter *filter)

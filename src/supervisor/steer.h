@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/addr.h"
+#include "base/record.h"
 
 struct supervisor;
 struct admin_client;
@@ -28,7 +29,7 @@ void steer_upgrade_over(struct supervisor *s, bool done, const char *text);
 /* steer_tap.c: answers the client with where to read what is seen. */
 void steer_tap(struct supervisor *s, struct admin_client *c, const struct connection_filter *filter);
 /* steer_kill.c: these end, wherever they are by now; no client waits for that any more. */
-void steer_kill(struct supervisor *s, const struct connection_view *list, size_t n);
+void steer_kill(struct supervisor *s, const struct connection_view *list, size_t n, enum end end);
 void steer_kill_stop(struct supervisor *s);
 
 #endif

@@ -1,4 +1,4 @@
-/* steer_kill.c - connections are ended by tcpproxyctl, wherever they are by now. */
+/* steer_kill.c - connections are ended from here, wherever they are by now. */
 #include <stdlib.h>
 #include "admin/commands.h"
 #include "base/log.h"
@@ -15,17 +15,18 @@ struct killing {
 	struct killing *next;
 	struct timer timer;
 	int64_t until_ms;
+	enum end end; /* that their records say */
 	size_t n;
 	uint64_t *ids; /* in order */
 };
 
 /* again: where it is known to have been said, and waits to be read, it is not said once more. */
-static void send_kills(struct supervisor *s, const struct connection_view *list, size_t n, bool again)
+static void send_kills(struct supervisor *s, const struct connection_view *list, size_t n, enum end end, bool again)
 {
 	struct workers *ws = &s->children.workers;
 
 	for (uint32_t i = 0; i < ws->n; i++) {
-		struct wire m = {.type = WIRE_KILL};
+		struct wire m = {.type = WIRE_KILL, .end = end};
 
 		if (again && !outbox_is_empty(&ws->list[i].child.outbox))
 			continue;
@@ -76,7 +77,7 @@ static void steer_kill_kill_the_rest(void *arg)
 	for (size_t i = 0; i < shot->n_connections; i++)
 		if (bsearch(&shot->connections[i].id, k->ids, k->n, sizeof(*k->ids), compare_ids))
 			shot->connections[n++] = shot->connections[i];
-	send_kills(k->supervisor, shot->connections, n, true);
+	send_kills(k->supervisor, shot->connections, n, k->end, true);
 	snapshot_free(shot);
 	if (n == 0 || l->now_ms >= k->until_ms)
 		forget(k);
@@ -84,14 +85,14 @@ static void steer_kill_kill_the_rest(void *arg)
 		timer_set(l, &k->timer, l->now_ms + STEER_KILL_AGAIN_MS, steer_kill_kill_the_rest, k);
 }
 
-void steer_kill(struct supervisor *s, const struct connection_view *list, size_t n)
+void steer_kill(struct supervisor *s, const struct connection_view *list, size_t n, enum end end)
 {
 	struct killing *k = mem_alloc(sizeof(*k));
 
-	send_kills(s, list, n, false);
-	log_info("%zu connection%s ended by tcpproxyctl", n, n == 1 ? " is" : "s are");
+	send_kills(s, list, n, end, false);
 	*k = (struct killing){.supervisor = s,
 	                      .next = s->killings,
+	                      .end = end,
 	                      .until_ms = s->loop.now_ms + STEER_KILL_WAIT_MS,
 	                      .n = n,
 	                      .ids = mem_alloc(n * sizeof(*k->ids))};

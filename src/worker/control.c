@@ -305,7 +305,8 @@ static void on_reexec(const struct wire *w, const int *fds, size_t n_fds)
 static void on_kill(const struct wire *w, const int *fds, size_t n_fds)
 {
 	for (uint32_t i = 0; i < w->n / 2 && i < SOCK_MAX_FDS / 2; i++)
-		engine_end_one(&self.engine, w->kill[i].row, w->kill[i].serial, END_KILLED);
+		engine_end_one(&self.engine, w->kill[i].row, w->kill[i].serial,
+		               w->end == END_SERVER_DOWN ? END_SERVER_DOWN : END_KILLED);
 }
 
 static void on_tcp_info(const struct wire *w, const int *fds, size_t n_fds)

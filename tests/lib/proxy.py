@@ -178,11 +178,14 @@ class Proxy:
         return sorted(pid for title, p in self.tree().items() if title.startswith("tcpproxy: keeper ") for pid in p)
 
     def whole(self):
-        """The tree if it is complete: a supervisor, a spawner, for each worker two keepers, and who serves the page."""
+        """The tree if it is complete: a supervisor, a spawner, for each worker two keepers, who serves the page, and who checks
+        servers."""
         tree = self.tree()
         wanted = {"tcpproxy: supervisor": 1, "tcpproxy: spawner": 1}
         if re.search(r"^\s*admin (?!unix:)", "\n".join([self.config, *self.argv]), re.M):
             wanted["tcpproxy: admin"] = 1
+        if re.search(r"^\s*check (?!off)", "\n".join([self.config, *self.argv]), re.M):
+            wanted["tcpproxy: checker"] = 1
         for i in range(self.trios):
             wanted[f"tcpproxy: worker {i}"] = 1
             wanted[f"tcpproxy: keeper {i}"] = 2
