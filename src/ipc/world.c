@@ -163,13 +163,16 @@ static void check_totals(struct totals *d)
 static void copy_seats(struct seats *now, const struct seats *before, unsigned n_targets)
 {
 	unsigned n = n_targets ? at_most(&before->n, SEATS_MAX) : 0;
+	int64_t now_ms = clock_mono_ms();
 
 	for (unsigned i = 0; i < n; i++) {
 		uint32_t target = atomic_load(&before->list[i].target);
+		int64_t left_ms;
 
 		atomic_store(&now->list[i].target, target < n_targets ? target : n_targets - 1);
 		atomic_store(&now->list[i].asks, atomic_load(&before->list[i].asks));
-		atomic_store(&now->list[i].left_ms, atomic_load(&before->list[i].left_ms));
+		left_ms = atomic_load(&before->list[i].left_ms);
+		atomic_store(&now->list[i].left_ms, left_ms < 0 || left_ms > now_ms ? now_ms : left_ms);
 	}
 	atomic_store(&now->n, n);
 }

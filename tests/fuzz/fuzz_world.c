@@ -53,7 +53,7 @@ static void spoil(struct input *in, struct spoilt **list)
 	struct world *w = (struct world *)said;
 	uint8_t where = input_u8(in), i = input_u8(in);
 
-	switch (where % 8) {
+	switch (where % 10) {
 	case 0:
 		input_spoil(in, list, w, offsetof(struct world, targets), 0);
 		break;
@@ -77,6 +77,12 @@ static void spoil(struct input *in, struct spoilt **list)
 		break;
 	case 7:
 		input_spoil(in, list, &w->services.n, sizeof(w->services.n), sizeof(w->services.n));
+		break;
+	case 8:
+		input_spoil(in, list, &w->seats.list[i % 4], sizeof(w->seats.list[0]), 0);
+		break;
+	case 9:
+		input_spoil(in, list, &w->seats.n, sizeof(w->seats.n), sizeof(w->seats.n));
 		break;
 	}
 }
@@ -107,6 +113,9 @@ static void check_world(const struct world *w)
 		CHECK(s->within <= COUNTED_SERVICES && atomic_load(&s->admin_state) <= ADMIN_STATE_DISABLED);
 		service_is_out(&w->services, i);
 	}
+	for (uint32_t i = 0; i < atomic_load(&w->seats.n); i++)
+		CHECK(i < SEATS_MAX && atomic_load(&w->seats.list[i].target) < targets &&
+		      atomic_load(&w->seats.list[i].left_ms) >= 0);
 	for (uint32_t i = 0; i < atomic_load(&w->labels.n); i++)
 		CHECK(strlen(labels_text(&w->labels, i)) < LABEL_MAX);
 }

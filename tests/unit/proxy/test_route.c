@@ -450,6 +450,112 @@ static void a_full_one_is_passed_over(void **state)
 	assert_int_equal(limits_count(&limits, p->limit_keys[1]), 3);
 }
 
+/* ---- what checks say ---- */
+
+#define CHECKED "port 25\ncheck tcp\nserver h1:1\nserver h2:2\nserver h3:3\nserver h4:4 backup\n"
+
+static struct health *health_of(uint32_t server)
+{
+	struct health *h = &world->health[rules->pools[0].seats[server]];
+
+	health_begin(h, rules->pools[0].asks[server]);
+	return h;
+}
+
+static void load_checked(const char *text)
+{
+	load(text);
+	atomic_store(&world->checker.beat_ms, now_ms);
+	for (uint32_t i = 0; i < rules->pools[0].n; i++)
+		health_set(health_of(i), HEALTH_UP, now_ms);
+}
+
+static void one_that_is_down_gets_nobody(void **state)
+{
+	load_checked(CHECKED);
+	assert_string_equal(sequence(6), "123123");
+	health_set(health_of(1), HEALTH_DOWN, now_ms);
+	assert_int_equal(strspn(sequence(12), "13"), 12);
+	assert_string_equal(failures() + 2, "4");
+	health_set(health_of(0), HEALTH_DOWN, now_ms);
+	health_set(health_of(2), HEALTH_DOWN, now_ms);
+	assert_string_equal(sequence(3), "444");
+	health_set(health_of(3), HEALTH_DOWN, now_ms);
+	assert_string_equal(sequence(3), "xxx");
+	health_set(health_of(2), HEALTH_UP, now_ms);
+	assert_string_equal(sequence(3), "333");
+}
+
+static void known_to_be_up_before_unknown(void **state)
+{
+	load_checked(CHECKED);
+	health_set(health_of(0), HEALTH_UNKNOWN, now_ms);
+	assert_int_equal(strspn(sequence(12), "23"), 12);
+	assert_string_equal(failures() + 2, "14"); /* and before a backup that is up */
+	target_failed(&world->experience[rules->pools[0].targets[0]], now_ms, ECONNREFUSED);
+	target_failed(&world->experience[rules->pools[0].targets[1]], now_ms, ECONNREFUSED);
+	health_set(health_of(2), HEALTH_UNKNOWN, now_ms);
+	assert_string_equal(sequence(2), "33");
+}
+
+/* Nobody is to wait for a black hole when there is a backup; one that refuses is asked before it. */
+static void silent_ones_come_after_backups(void **state)
+{
+	load("port 25\nserver h1\nserver h2\nserver h3 backup\n");
+	target_failed(experience_of("h1"), now_ms, ETIMEDOUT);
+	target_failed(experience_of("h2"), now_ms, ECONNREFUSED);
+	assert_string_equal(failures(), "231");
+	target_failed(experience_of("h3"), now_ms, ETIMEDOUT);
+	assert_string_equal(failures(), "213");
+}
+
+static void what_a_seat_of_before_says_is_not_believed(void **state)
+{
+	load_checked(CHECKED);
+	health_set(health_of(1), HEALTH_DOWN, now_ms);
+	health_begin(&world->health[rules->pools[0].seats[1]], 1); /* it is about another one now */
+	health_set(&world->health[rules->pools[0].seats[1]], HEALTH_DOWN, now_ms);
+	assert_string_equal(failures() + 2, "24"); /* unknown: after those that are up */
+}
+
+static void old_bad_news_lock_nobody_out(void **state)
+{
+	load_checked(CHECKED);
+	for (uint32_t i = 0; i < 4; i++)
+		health_set(health_of(i), HEALTH_DOWN, now_ms);
+	assert_string_equal(sequence(2), "xx");
+	now_ms += HEALTH_STALE_MS + 1; /* nobody has checked since */
+	assert_int_equal(strspn(sequence(6), "123"), 6);
+	assert_int_equal(failures()[3], '4');
+}
+
+static void on_down_try_tries_them_last(void **state)
+{
+	load_checked("port 25\non-down try\ncheck tcp\nserver h1:1\nserver h2:2\nserver h3:3 backup\n");
+	health_set(health_of(0), HEALTH_DOWN, now_ms);
+	assert_string_equal(failures(), "231");
+	health_set(health_of(1), HEALTH_DOWN, now_ms);
+	health_set(health_of(2), HEALTH_DOWN, now_ms);
+	assert_int_equal(strspn(sequence(3), "123"), 3);
+}
+
+static void sections_with_the_same_checks_share_what_is_known(void **state)
+{
+	load("port 25\ncheck tcp\nserver h1:1\ninterface 10.0.0.1\ninterface 10.0.0.2\ncheck ssh\n"
+	     "port 26\ncheck every=9s tcp\nserver h1:1\nport 27\nserver h1:1\n");
+	assert_int_not_equal(rules->pools[0].seats[0], SEAT_NONE);
+	assert_int_equal(rules->pools[1].seats[0], rules->pools[0].seats[0]);
+	assert_int_not_equal(rules->pools[2].seats[0], rules->pools[0].seats[0]);
+	assert_int_equal(rules->pools[3].seats[0], rules->pools[0].seats[0]); /* however often it is asked */
+	assert_int_equal(rules->pools[4].seats[0], SEAT_NONE);
+}
+
+static void a_port_that_is_not_said_is_the_service_s(void **state)
+{
+	load("port 25\ncheck tcp\nserver h1\nport 26\ncheck tcp\nserver h1\n");
+	assert_int_not_equal(rules->pools[0].seats[0], rules->pools[1].seats[0]);
+}
+
 static void full_or_tried(void **state)
 {
 	uint32_t server;
@@ -507,6 +613,14 @@ int main(void)
 	        TEST(a_disabled_one_is_never_chosen),
 	        TEST(all_disabled),
 	        TEST(a_full_one_is_passed_over),
+	        TEST(one_that_is_down_gets_nobody),
+	        TEST(known_to_be_up_before_unknown),
+	        TEST(silent_ones_come_after_backups),
+	        TEST(what_a_seat_of_before_says_is_not_believed),
+	        TEST(old_bad_news_lock_nobody_out),
+	        TEST(on_down_try_tries_them_last),
+	        TEST(sections_with_the_same_checks_share_what_is_known),
+	        TEST(a_port_that_is_not_said_is_the_service_s),
 	        TEST(full_or_tried),
 	        TEST(a_pool_larger_than_the_bits),
 	};

@@ -78,6 +78,10 @@ static void tell_lies(void)
 	liar->services.list[0].admin_state = 77;
 	liar->services.list[0].within = UINT32_MAX;
 	liar->targets.n = liar->labels.n = liar->services.n = UINT32_MAX;
+	liar->seats.n = UINT32_MAX;
+	liar->seats.list[0].target = UINT32_MAX;
+	liar->seats.list[0].left_ms = INT64_MIN;
+	liar->seats.list[1].left_ms = INT64_MAX;
 	liar->n_workers = liar->log_level = UINT32_MAX;
 }
 
@@ -105,6 +109,10 @@ static void the_next_supervisor_believes_what_can_be(void **state)
 	assert_int_equal(w->totals.reload_wall_us, 0);
 	assert_int_equal(w->services.list[0].admin_state, ADMIN_STATE_BY_FILE);
 	assert_int_equal(w->services.list[0].within, 0);
+	assert_int_equal(w->seats.n, SEATS_MAX);
+	assert_true(w->seats.list[0].target < TARGETS_MAX);
+	assert_in_range(w->seats.list[0].left_ms, 1, clock_mono_ms());
+	assert_in_range(w->seats.list[1].left_ms, 1, clock_mono_ms());
 	assert_int_equal(target_addrs(&w->targets.list[0], addrs), 1);
 	/* and it is its own from now on: the one before may say what it likes */
 	liar->targets.n = 3;
