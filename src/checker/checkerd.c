@@ -11,10 +11,12 @@
 #include "base/log.h"
 #include "checker/asking.h"
 #include "checker/checks.h"
+#include "ipc/outbox.h"
 #include "ipc/packed.h"
 #include "ipc/saying.h"
 #include "os/sandbox.h"
 #include "os/sock.h"
+#include "servers/dns.h"
 
 #define BEAT_MS     100
 #define ORPHAN_MS   60000 /* without a supervisor */
@@ -33,6 +35,9 @@ static struct checkerd {
 	struct timer beat;
 	struct checks *checks;
 	struct asking *asking;
+	struct names *names; /* NULL: none was ever to be looked up */
+	struct outbox outbox;
+	bool lost;         /* the outbox was full: not all is told */
 	uint32_t serial;   /* of this process */
 	int64_t orphan_ms; /* since then there is no supervisor; 0: there is one */
 } self;
@@ -145,6 +150,44 @@ static size_t checkerd_addresses(void *arg, void *owner, struct addr *ret)
 }
 _Static_assert(CHECK_ADDRS >= TARGET_ADDRS, "room for all addresses of a server");
 
+/* ---- names ---- */
+
+static void checkerd_named(void *arg, const struct named *answer)
+{
+	struct wire w = {.type = WIRE_NAMED, .n = (uint32_t)answer->n};
+
+	(void)arg;
+	w.named.target = answer->target;
+	w.named.more = answer->more;
+	w.named.forget = answer->forget;
+	if (answer->n > 0)
+		memcpy(w.addrs, answer->addrs, answer->n * sizeof(*w.addrs));
+	if (self.control.fd >= 0 && outbox_send(&self.outbox, &w, NULL, 0) == -ENOBUFS)
+		self.lost = true;
+}
+
+static void checkerd_outbox_emptied(void *arg)
+{
+	(void)arg;
+	if (self.lost && self.names) {
+		self.lost = false;
+		names_tell_again(self.names);
+	}
+}
+
+static void take_names(const struct config *c)
+{
+	const struct names_ops ops = {.named = checkerd_named};
+	int rc = 0;
+
+	if (!self.names && names_wanted(c))
+		rc = names_new(&self.loop, self.world, &ops, &self.names);
+	if (rc == 0 && self.names)
+		rc = names_set_config(self.names, c);
+	if (rc < 0)
+		log_error("names of servers cannot be looked up: %s", strerror(-rc));
+}
+
 /* ---- what is wanted ---- */
 
 static void take(struct config *c)
@@ -159,6 +202,7 @@ static void take(struct config *c)
 		health_begin(health_of(p), p->asks);
 		p->failed_ms = self.loop.now_ms; /* only what comes from now on */
 	}
+	take_names(c);
 	list = asking_checks(self.asking);
 	checks_take(self.checks, list, self.asking->n_asked);
 	free(list);
@@ -201,12 +245,15 @@ static void orphaned(void)
 	watch_remove(&self.loop, &self.control);
 	close(fd);
 	self.control.fd = self.saying.fd = -1;
+	outbox_clear(&self.outbox);
 	self.orphan_ms = self.loop.now_ms;
 }
 
 static void checkerd_control_event(void *arg, uint32_t events)
 {
 	(void)arg;
+	if (events & EPOLLOUT)
+		outbox_flush(&self.outbox);
 	for (;;) {
 		struct wire w;
 		struct config *c = NULL;
@@ -263,6 +310,7 @@ int checkerd_run(const struct checkerd_setup *setup)
 	    watch_add(&self.loop, &self.control, setup->control_fd, EPOLLIN, checkerd_control_event, NULL) < 0)
 		return 1;
 	self.saying.loop = &self.loop;
+	outbox_init(&self.outbox, &self.loop, &self.control, checkerd_outbox_emptied, NULL);
 	self.serial = atomic_fetch_add(&self.world->checker.serial, 1) + 1;
 	self.checks = checks_new(&self.loop, &ops, AT_ONCE);
 	take(setup->config);

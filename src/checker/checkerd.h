@@ -1,8 +1,9 @@
 /*
  * checkerd.h - `tcpproxy: checker`: asks the servers whether they are well, and writes what it finds out into memory that all
- * processes share (ipc/seats.h). No other process of ours hears a byte of an answer. It has no files, no programs, no rights.
+ * processes share (ipc/seats.h); and asks name servers for their addresses, which it tells the supervisor (servers/dns.h). No other
+ * process of ours hears a byte of what they answer. It has no programs and no rights.
  *
- * What it is told: WIRE_RULES. What it says: lines for the log, WIRE_HEALTH. While its supervisor is dead it goes on, for a minute:
+ * What it is told: WIRE_RULES. What it says: lines for the log, WIRE_HEALTH, WIRE_NAMED. While its supervisor is dead it goes on, for a minute:
  * the next supervisor starts another one, and there is one only that does the checks, the one whose number the world has.
  */
 #ifndef CHECKER_CHECKERD_H

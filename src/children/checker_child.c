@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "checker/checkerd.h"
@@ -35,10 +36,29 @@ static void checker_child_become(void *arg, int control_fd, int err)
 
 /* ---- what it says ---- */
 
+static void hear_named(struct checker_child *c, const struct wire *w)
+{
+	struct named answer = {.target = w->named.target,
+	                       .addrs = w->addrs,
+	                       .n = w->n,
+	                       .more = w->named.more,
+	                       .forget = w->named.forget};
+
+	if (w->n > TARGET_ADDRS || answer.target >= TARGETS_MAX)
+		return;
+	for (uint32_t i = 0; i < w->n; i++)
+		if (w->addrs[i].family != AF_INET && w->addrs[i].family != AF_INET6)
+			return;
+	c->events->named(c->arg, &answer);
+}
+
 static void checker_child_heard(struct checker_child *c, struct said *m, size_t len)
 {
-	const char *text = said_text(m, len);
+	const char *text;
 
+	if (m->wire.type == WIRE_NAMED && len == sizeof(m->wire))
+		hear_named(c, &m->wire);
+	text = said_text(m, len);
 	if (!text)
 		return;
 	if (m->wire.type == WIRE_LINE)
@@ -85,7 +105,7 @@ static bool wanted(const struct checker_child *c)
 		if (config->sections[i].n_checks > 0 && config->sections[i].n_servers > 0 &&
 		    config->sections[i].servers[0].kind != SERVER_PROGRAM)
 			return true;
-	return false;
+	return names_wanted(config);
 }
 
 static int checker_child_start_now(void *arg)
@@ -108,14 +128,25 @@ void checker_child_start(struct checker_child *c)
 	again_start(&c->child.again);
 }
 
-void checker_child_reload(struct checker_child *c)
+static void send_rules(struct checker_child *c)
 {
 	struct wire rules = {.type = WIRE_RULES, .generation = c->workers->rules->generation};
 
+	outbox_send(&c->child.outbox, &rules, &c->workers->rules->fd, 1);
+}
+
+void checker_child_refresh(struct checker_child *c)
+{
+	if (c->child.control.fd >= 0)
+		send_rules(c);
+}
+
+void checker_child_reload(struct checker_child *c)
+{
 	if (!wanted(c))
 		checker_child_stop(c);
 	else if (c->child.pid > 0 && c->child.control.fd >= 0)
-		outbox_send(&c->child.outbox, &rules, &c->workers->rules->fd, 1);
+		send_rules(c);
 	else if (c->child.pid == 0)
 		checker_child_start(c);
 }

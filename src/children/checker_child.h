@@ -1,6 +1,6 @@
 /*
- * checker_child.h - the process that asks servers whether they are well, as the supervisor sees it: there while the configuration
- * has `check` where servers are, replaced when it dies, told of a reload.
+ * checker_child.h - the process that asks servers whether they are well, as the supervisor sees it: and
+ * what their names resolve to: there while the configuration has `check`, or servers with names; replaced when it dies, told of a reload.
  */
 #ifndef CHILDREN_CHECKER_CHILD_H
 #define CHILDREN_CHECKER_CHILD_H
@@ -8,12 +8,15 @@
 #include "base/addr.h"
 #include "children/child.h"
 #include "children/workers.h"
+#include "servers/dns.h"
 
 /* What it reports. */
 struct checker_events {
 	/* A seat (ipc/seats.h) is another state now. at: AF_UNSPEC: no address; why: "" for none. */
 	void (*health)(void *arg, uint32_t seat, enum health_state state, enum health_state was, const struct addr *at,
 	               const char *why);
+	/* What a name is said to resolve to; of which target it is, is to be checked. */
+	void (*named)(void *arg, const struct named *answer);
 };
 
 struct checker_child {
@@ -30,6 +33,8 @@ struct checker_child {
 void checker_child_init(struct checker_child *c);
 /* Nothing to check: nothing happens. */
 void checker_child_start(struct checker_child *c);
+/* The same configuration, but name servers may be others. */
+void checker_child_refresh(struct checker_child *c);
 /* A new configuration is in force. */
 void checker_child_reload(struct checker_child *c);
 void checker_child_died(struct checker_child *c, int status);

@@ -216,6 +216,9 @@ struct config {
 	int64_t stop_timeout_ms;  /* the longest of all sections; 0: none */
 	struct addr *resolvers;   /* port 53 unless said */
 	size_t n_resolvers;
+	int64_t name_ttl_min_ms, name_ttl_max_ms; /* bounds of how long an answer about a server's name holds */
+	int64_t name_hold_ms;                     /* so long an address that an answer leaves out is used on */
+	int64_t name_keep_ms; /* so long the last good addresses are, when there is no such name any more */
 	struct admin_point *admins;
 	size_t n_admins;
 	struct zone *zones; /* each once */

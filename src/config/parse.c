@@ -166,6 +166,10 @@ static struct config *config_new(void)
 	struct config *c = mem_alloc(sizeof(*c));
 
 	c->standalone = true;
+	c->name_ttl_min_ms = NAME_TTL_MIN_MS;
+	c->name_ttl_max_ms = NAME_TTL_MAX_MS;
+	c->name_hold_ms = NAME_HOLD_MS;
+	c->name_keep_ms = NAME_KEEP_MS;
 	c->files = mem_alloc(sizeof(*c->files));
 	c->global = section_defaults();
 	c->global.env_prefix = mem_strdup(c->global.env_prefix);

@@ -123,6 +123,12 @@ void parse_lines(struct parser *p, struct frame *f, const char *text, line_fn *e
 		}                                                               \
 	} while (0)
 
+/* How long names hold, unless something else is said. */
+#define NAME_TTL_MIN_MS 1000
+#define NAME_TTL_MAX_MS 86400000
+#define NAME_HOLD_MS    10000
+#define NAME_KEEP_MS    3600000
+
 /* One of each type of options.def. */
 #define DIRECTIVE(keyword, where, min, max, type, field, letter, option, arguments, help) set_fn set_##type;
 #include "config/options.def"

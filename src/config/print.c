@@ -162,6 +162,28 @@ static void print_resolver(const struct printer *p, const struct directive *d)
 		line(p, d->keyword, addr_format_port(&p->c->resolvers[i], text));
 }
 
+static void print_name_ttl(const struct printer *p, const struct directive *d)
+{
+	char text[TEXT_TIME_MAX];
+
+	if (p->c->name_ttl_min_ms == NAME_TTL_MIN_MS && p->c->name_ttl_max_ms == NAME_TTL_MAX_MS)
+		return;
+	begin(p, d->keyword);
+	word(p, text_format_time(p->c->name_ttl_min_ms, text));
+	if (p->c->name_ttl_max_ms != NAME_TTL_MAX_MS)
+		word(p, text_format_time(p->c->name_ttl_max_ms, text));
+	end(p);
+}
+
+static void print_name_time(const struct printer *p, const struct directive *d)
+{
+	int64_t now = *(const int64_t *)((const char *)p->c + d->field);
+	char text[TEXT_TIME_MAX];
+
+	if (now != (d->field == PROGRAM(name_hold_ms) ? NAME_HOLD_MS : NAME_KEEP_MS))
+		line(p, d->keyword, text_format_time(now, text));
+}
+
 static void print_admin(const struct printer *p, const struct directive *d)
 {
 	char text[ADDR_TEXT_MAX];

@@ -55,6 +55,29 @@ void set_time(struct parser *p, const struct directive *d, struct word *args, si
 	read_time(p, &args[0], directive_field(p, d));
 }
 
+void set_name_time(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	set_time(p, d, args, n);
+}
+
+void set_name_ttl(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	int64_t min_ms, max_ms = NAME_TTL_MAX_MS;
+	char shown[SHOWN_MAX];
+
+	if (!read_time(p, &args[0], &min_ms) || (n > 1 && !read_time(p, &args[1], &max_ms)))
+		return;
+	if (min_ms < NAME_TTL_MIN_MS)
+		parse_error(p, args[0].column, "%s is too short: a name is asked for once a second at most",
+		            lex_show(args[0].text, shown));
+	else if (n > 1 && max_ms < min_ms)
+		parse_error(p, args[1].column, "%s is below the other bound", lex_show(args[1].text, shown));
+	else {
+		p->c->name_ttl_min_ms = min_ms;
+		p->c->name_ttl_max_ms = max_ms > min_ms ? max_ms : min_ms;
+	}
+}
+
 void set_half_close(struct parser *p, const struct directive *d, struct word *args, size_t n)
 {
 	const struct place *said = p->level == GLOBAL ? p->global_said : p->said;

@@ -35,7 +35,8 @@ void resolver_free(struct resolver *r);
 void resolve_cancel(struct resolver *r, const void *arg);
 
 struct resolve_result {
-	int error;                /* 0, or an ARES_ code */
+	int error; /* 0, or an ARES_ code */
+	bool none; /* an answer: there is no such name, or it has no address. Else nobody has answered, or refused to */
 	const char *why;          /* its text; NULL if none */
 	const struct addr *addrs; /* in the order of RFC 6724, port 0; valid during the call */
 	size_t n;

@@ -87,6 +87,7 @@ static void tell(struct host *h, bool more)
 		result.ttl_s = second->ttl_s;
 	if (n == 0) {
 		result.error = h->error;
+		result.none = h->error == ARES_ENOTFOUND || h->error == ARES_ENODATA;
 		result.why = ares_strerror(h->error);
 	} else {
 		result.unanswered = unanswered_family(h);

@@ -109,6 +109,14 @@ void target_set_addrs(struct target *t, const struct addr *addrs, size_t n, bool
 	atomic_store(&t->state, more && state != TARGET_RESOLVED ? TARGET_PARTIAL : TARGET_RESOLVED);
 }
 
+void target_forget(struct target *t)
+{
+	atomic_fetch_add(&t->sequence, 1);
+	atomic_store(&t->n, 0);
+	atomic_fetch_add(&t->sequence, 1);
+	atomic_store(&t->state, TARGET_UNRESOLVED);
+}
+
 size_t target_addrs(const struct target *t, struct addr *ret)
 {
 	/* Bounded: a supervisor that died in the middle of writing leaves the number odd for good; what

@@ -60,6 +60,7 @@ uint32_t targets_like(const struct targets *t, const char *key);
 /* What it is called: its name, else as it is spelt. */
 const char *target_label(const struct target *t);
 /* Supervisor only. n 0: says that it does not resolve; a good answer of earlier stays. more: there may be others yet. */
+void target_forget(struct target *t); /* not even an answer of earlier stays */
 void target_set_addrs(struct target *t, const struct addr *addrs, size_t n, bool more);
 
 /* A consistent copy of the addresses (room for TARGET_ADDRS); returns how many. */

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 #include "base/addr.h"
+#include "ipc/targets.h"
 #include "os/sock.h"
 #include "takeover/table.h"
 
@@ -52,6 +53,8 @@ enum wire_type {
 	WIRE_SYNCED, /* answers WIRE_SYNC, generation as there */
 	/* from the checker, which is told WIRE_RULES: a seat (seats.h) is another state now; in `line`: why */
 	WIRE_HEALTH,
+	/* likewise: what a server's name resolves to; n addrs */
+	WIRE_NAMED,
 };
 
 /* A process that hears several others takes so many messages of one of them at a time, which is more than a socket
@@ -73,7 +76,11 @@ struct wire {
 		uint64_t number;     /* SYNC, SYNCED; TAP: of the tap */
 		uint64_t key;        /* KEY */
 		uint64_t whole;      /* GIVEN: nothing is left that could have gone */
-		uint64_t end;        /* KILL: enum end; 0: killed */
+		struct {
+			uint32_t target;
+			uint16_t more, forget; /* servers/dns.h */
+		} named;                       /* NAMED */
+		uint64_t end;                  /* KILL: enum end; 0: killed */
 	};
 	union {
 		uint32_t ids[SOCK_MAX_FDS]; /* LISTEN, UNLISTEN */
@@ -83,9 +90,10 @@ struct wire {
 		} give;                 /* GIVE, TAKE (n: 2) */
 		struct {
 			uint32_t row, serial;
-		} kill[SOCK_MAX_FDS / 2]; /* KILL, two ids each */
-		struct tap_filter filter; /* TAP */
-		struct addr client;       /* COMMAND */
+		} kill[SOCK_MAX_FDS / 2];        /* KILL, two ids each */
+		struct tap_filter filter;        /* TAP */
+		struct addr client;              /* COMMAND */
+		struct addr addrs[TARGET_ADDRS]; /* NAMED */
 		struct {
 			uint32_t seat;
 			uint8_t state, was; /* enum health_state */

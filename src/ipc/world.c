@@ -458,7 +458,8 @@ void world_take(struct world *w, const struct config *c)
 		const struct section *s = &c->sections[i];
 
 		for (size_t k = 0; k < s->n_servers; k++)
-			targets_add(&w->targets, w->experience, &s->servers[k], scope(w, c, s));
+			if (targets_add(&w->targets, w->experience, &s->servers[k], scope(w, c, s)) == TARGET_NONE)
+				log_error("too many different servers: %s is not served", s->servers[k].key);
 	}
 	take_seats(w, c);
 }

@@ -141,23 +141,32 @@ static const int files_calls[] = {
         SCMP_SYS(setsockopt), SCMP_SYS(socketpair),      SCMP_SYS(unlinkat),     SCMP_SYS(write),
 };
 
-/* Connections of its own, and nothing else. */
+/* Connections of its own, and the files that say how names are looked up. */
 static const int checker_calls[] = {
-        SCMP_SYS(bind),           SCMP_SYS(brk),          SCMP_SYS(clock_gettime),
-        SCMP_SYS(close),          SCMP_SYS(connect),      SCMP_SYS(epoll_ctl),
-        SCMP_SYS(epoll_pwait),    SCMP_SYS(epoll_pwait2), SCMP_SYS(epoll_wait),
-        SCMP_SYS(exit),           SCMP_SYS(exit_group),   SCMP_SYS(fstat),
-        SCMP_SYS(futex),          SCMP_SYS(getpeername),  SCMP_SYS(getpid),
-        SCMP_SYS(getrandom),      SCMP_SYS(getsockname),  SCMP_SYS(getsockopt),
-        SCMP_SYS(gettid),         SCMP_SYS(gettimeofday), SCMP_SYS(lseek),
-        SCMP_SYS(madvise),        SCMP_SYS(mmap),         SCMP_SYS(mprotect),
-        SCMP_SYS(mremap),         SCMP_SYS(munmap),       SCMP_SYS(newfstatat),
-        SCMP_SYS(poll),           SCMP_SYS(ppoll),        SCMP_SYS(read),
-        SCMP_SYS(recvfrom),       SCMP_SYS(recvmsg),      SCMP_SYS(rt_sigaction),
-        SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(restart_syscall),
-        SCMP_SYS(sendmsg),        SCMP_SYS(sendto),       SCMP_SYS(setsockopt),
-        SCMP_SYS(shutdown),       SCMP_SYS(time),         SCMP_SYS(write),
-        SCMP_SYS(writev),
+        SCMP_SYS(bind),          SCMP_SYS(brk),
+        SCMP_SYS(clock_gettime), SCMP_SYS(close),
+        SCMP_SYS(connect),       SCMP_SYS(epoll_create1),
+        SCMP_SYS(epoll_ctl),     SCMP_SYS(epoll_pwait),
+        SCMP_SYS(epoll_pwait2),  SCMP_SYS(epoll_wait),
+        SCMP_SYS(exit),          SCMP_SYS(exit_group),
+        SCMP_SYS(fstat),         SCMP_SYS(futex),
+        SCMP_SYS(getpeername),   SCMP_SYS(getpid),
+        SCMP_SYS(getrandom),     SCMP_SYS(getsockname),
+        SCMP_SYS(getsockopt),    SCMP_SYS(gettid),
+        SCMP_SYS(gettimeofday),  SCMP_SYS(lseek),
+        SCMP_SYS(madvise),       SCMP_SYS(mmap),
+        SCMP_SYS(mprotect),      SCMP_SYS(mremap),
+        SCMP_SYS(munmap),        SCMP_SYS(newfstatat),
+        SCMP_SYS(openat), /* what landlock lets it */
+        SCMP_SYS(poll),          SCMP_SYS(ppoll),
+        SCMP_SYS(read),          SCMP_SYS(recvfrom),
+        SCMP_SYS(recvmsg),       SCMP_SYS(restart_syscall),
+        SCMP_SYS(rt_sigaction),  SCMP_SYS(rt_sigprocmask),
+        SCMP_SYS(rt_sigreturn),  SCMP_SYS(sendmmsg), /* both families of a name at once */
+        SCMP_SYS(sendmsg),       SCMP_SYS(sendto),
+        SCMP_SYS(setsockopt),    SCMP_SYS(shutdown),
+        SCMP_SYS(time),          SCMP_SYS(uname),
+        SCMP_SYS(write),         SCMP_SYS(writev),
 };
 
 /* A call whose arguments decide. */
@@ -222,6 +231,8 @@ static const struct rule files_rules[] = {
 static const struct rule checker_rules[] = {
         {SCMP_SYS(socket), 2, {INT(0, AF_INET), SOCKET_TYPE(SOCK_STREAM)}},
         {SCMP_SYS(socket), 2, {INT(0, AF_INET6), SOCKET_TYPE(SOCK_STREAM)}},
+        {SCMP_SYS(socket), 2, {INT(0, AF_INET), SOCKET_TYPE(SOCK_DGRAM)}}, /* to name servers */
+        {SCMP_SYS(socket), 2, {INT(0, AF_INET6), SOCKET_TYPE(SOCK_DGRAM)}},
 };
 
 static const struct rule page_rules[] = {
@@ -393,13 +404,24 @@ const char *sandbox_page(void)
 	return name_missing(inside, !FILTERED || filter_page() == 0);
 }
 
+/* resolv.conf may be a link to where what manages the network has written it. */
 const char *sandbox_checker(void)
 {
+	static const char *const paths[] = {"/etc", "/run"};
+	struct landlock_room rooms[ARRAY_LEN(paths)];
+	size_t n = 0;
 	bool inside;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return NOTHING;
-	inside = stay_inside(NULL, 0);
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+		rooms[n] = (struct landlock_room){.dir = open(paths[i], O_PATH | O_DIRECTORY | O_CLOEXEC),
+		                                  .rights = LANDLOCK_READ};
+		n += rooms[n].dir >= 0;
+	}
+	inside = stay_inside(rooms, n);
+	while (n > 0)
+		close(rooms[--n].dir);
 	return name_missing(inside, !FILTERED || filter_checker() == 0);
 }
 

@@ -1,8 +1,8 @@
 /*
  * sandbox.h - what the processes that strangers can speak to may still do. A worker: move bytes, and be
  * replaced; no file, no program, no process but the members of its trio. The server of the page: answer,
- * and look at /proc; no connection of its own, no program, no process. The checker: connections of its own, and nothing
- * else. The helper for files: nothing but files.
+ * and look at /proc; no connection of its own, no program, no process. The checker: connections of its own, and
+ * the files that say how names are looked up. The helper for files: nothing but files.
  */
 #ifndef OS_SANDBOX_H
 #define OS_SANDBOX_H

@@ -6,15 +6,23 @@
 #include "base/log.h"
 #include "base/mem.h"
 
-#define TTL_FLOOR_S   1
-#define TTL_CEILING_S 86400
-#define RETRY_MAX_MS  30000
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 30000
+
+struct held {
+	struct addr addr;
+	int64_t gone_ms; /* an answer left it out then; 0: none has */
+};
 
 struct name {
 	struct names *names;
-	struct target *target;
+	uint32_t target; /* its index */
 	char *host;
-	struct timer timer;
+	struct timer timer; /* the next question */
+	struct timer hold;  /* the end of what an answer has left out */
+	struct held held[TARGET_ADDRS];
+	size_t n;         /* those in front are of the last answer */
+	int64_t none_ms;  /* since then it does not exist; 0: it does, or nobody says */
 	int64_t retry_ms; /* after the next failure */
 	bool wanted;      /* by the present configuration */
 	bool asking;
@@ -23,10 +31,10 @@ struct name {
 
 struct names {
 	struct loop *loop;
-	struct world *world;
+	const struct world *world;
 	struct resolver *resolver;
-	void (*changed)(void *arg);
-	void *arg;
+	struct names_ops ops;
+	int64_t ttl_min_ms, ttl_max_ms, hold_ms, keep_ms;
 	struct name **list; /* by index of the target; NULL: needs no looking up */
 };
 
@@ -37,61 +45,134 @@ static void ask_later(struct name *n, int64_t delay_ms)
 	timer_set(n->names->loop, &n->timer, n->names->loop->now_ms + delay_ms, ask, n);
 }
 
-static bool same_addrs(const struct addr *a, size_t n, const struct addr *b, size_t n_b)
+/* ---- addresses ---- */
+
+static bool has(const struct held *list, size_t n, const struct addr *a)
 {
-	if (n != n_b)
-		return false;
 	for (size_t i = 0; i < n; i++)
-		if (!addr_same_host(&a[i], &b[i]))
-			return false;
-	return true;
+		if (addr_same_host(&list[i].addr, a))
+			return true;
+	return false;
+}
+
+static void tell(struct name *n, bool more)
+{
+	struct addr addrs[TARGET_ADDRS];
+
+	if (!n->wanted)
+		return;
+	for (size_t i = 0; i < n->n; i++)
+		addrs[i] = n->held[i].addr;
+	n->names->ops.named(n->names->ops.arg,
+	                    &(struct named){.target = n->target, .addrs = addrs, .n = n->n, .more = more});
+}
+
+static void drop_old(void *arg);
+
+/* At the end of the first that is only held. */
+static void plan_drop(struct name *n)
+{
+	int64_t first_ms = INT64_MAX;
+
+	timer_clear(n->names->loop, &n->hold);
+	for (size_t i = 0; i < n->n; i++)
+		if (n->held[i].gone_ms && n->held[i].gone_ms < first_ms)
+			first_ms = n->held[i].gone_ms;
+	if (first_ms < INT64_MAX)
+		timer_set(n->names->loop, &n->hold, first_ms + n->names->hold_ms, drop_old, n);
+}
+
+static void drop_old(void *arg)
+{
+	struct name *n = arg;
+	size_t left = 0;
+
+	for (size_t i = 0; i < n->n; i++)
+		if (!n->held[i].gone_ms || n->names->loop->now_ms - n->held[i].gone_ms < n->names->hold_ms)
+			n->held[left++] = n->held[i];
+	n->n = left;
+	tell(n, false);
+	plan_drop(n);
+}
+
+/* An address that is not in the answer: of a family that was not answered it is as good as ever, any other is held for a while. */
+static bool stays(const struct name *n, struct held *old, const struct resolve_result *r)
+{
+	if (old->addr.family == r->unanswered) {
+		old->gone_ms = 0;
+		return true;
+	}
+	if (!old->gone_ms)
+		old->gone_ms = n->names->loop->now_ms;
+	return n->names->loop->now_ms - old->gone_ms < n->names->hold_ms;
 }
 
 static void take_addrs(struct name *n, const struct resolve_result *r)
 {
-	struct addr old[TARGET_ADDRS], now[TARGET_ADDRS];
-	size_t n_old = target_addrs(n->target, old), n_now = 0;
+	struct held old[TARGET_ADDRS];
+	size_t n_old = n->n;
 
-	for (size_t i = 0; i < r->n && n_now < TARGET_ADDRS; i++)
-		now[n_now++] = r->addrs[i];
-	/* what was good of a family stays until an answer says otherwise */
-	for (size_t i = 0; i < n_old && n_now < TARGET_ADDRS; i++)
-		if (old[i].family == r->unanswered)
-			now[n_now++] = old[i];
-	target_set_addrs(n->target, now, n_now, r->more);
-	if (!same_addrs(old, n_old, now, n_now))
-		n->names->changed(n->names->arg);
+	memcpy(old, n->held, n_old * sizeof(*old));
+	n->n = 0;
+	for (size_t i = 0; i < r->n && n->n < TARGET_ADDRS; i++)
+		n->held[n->n++] = (struct held){.addr = r->addrs[i]};
+	for (size_t i = 0; i < n_old && n->n < TARGET_ADDRS; i++)
+		if (!has(n->held, n->n, &old[i].addr) && stays(n, &old[i], r))
+			n->held[n->n++] = old[i];
+	tell(n, r->more);
+	plan_drop(n);
 }
+
+/* ---- answers ---- */
 
 static void found(struct name *n, const struct resolve_result *r)
 {
-	uint32_t ttl = r->ttl_s < TTL_FLOOR_S ? TTL_FLOOR_S : r->ttl_s;
+	const struct names *all = n->names;
+	int64_t ttl_ms = r->ttl_s > INT32_MAX ? all->ttl_max_ms : 1000LL * r->ttl_s;
 
 	if (n->told)
 		log_info("the server name %s resolves again", n->host);
 	n->told = false;
-	n->retry_ms = 1000;
+	n->none_ms = 0;
+	n->retry_ms = RETRY_MIN_MS;
+	if (ttl_ms > all->ttl_max_ms)
+		ttl_ms = all->ttl_max_ms;
 	if (!r->more)
-		ask_later(n, 1000LL * (ttl > TTL_CEILING_S ? TTL_CEILING_S : ttl));
+		ask_later(n, ttl_ms < all->ttl_min_ms ? all->ttl_min_ms : ttl_ms);
 	take_addrs(n, r);
+}
+
+/* There is no such name: its last addresses live on for a while only. */
+static bool is_over(struct name *n, const struct resolve_result *r)
+{
+	int64_t now_ms = n->names->loop->now_ms;
+
+	if (!r->none || n->n == 0)
+		return false;
+	if (!n->none_ms)
+		n->none_ms = now_ms;
+	return now_ms - n->none_ms >= n->names->keep_ms;
 }
 
 static void not_found(struct name *n, const struct resolve_result *r)
 {
-	struct addr old[TARGET_ADDRS];
-	bool has_old = target_addrs(n->target, old) > 0;
-	bool first = atomic_load(&n->target->state) == TARGET_UNKNOWN;
+	bool over = is_over(n, r);
 
-	if (!n->told)
+	if (over)
+		log_error("the server name %s has not existed for %lld s: its clients are refused", n->host,
+		          (long long)(n->names->keep_ms / 1000));
+	else if (!n->told)
 		log_error("looking up the server name %s: %s: %s, trying again", n->host,
 		          r->why ? r->why : "no address",
-		          has_old ? "keeping its last addresses" : "its clients are refused");
+		          n->n > 0 ? "keeping its last addresses" : "its clients are refused");
 	n->told = true;
 	ask_later(n, n->retry_ms);
 	n->retry_ms = n->retry_ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : n->retry_ms * 2;
-	target_set_addrs(n->target, NULL, 0, false);
-	if (first)
-		n->names->changed(n->names->arg);
+	if (over) {
+		n->n = 0;
+		timer_clear(n->names->loop, &n->hold);
+	}
+	n->names->ops.named(n->names->ops.arg, &(struct named){.target = n->target, .forget = over});
 }
 
 static void dns_answered(void *arg, const struct resolve_result *r)
@@ -117,13 +198,13 @@ static void ask(void *arg)
 	resolve_host(n->names->resolver, n->host, dns_answered, n);
 }
 
-int names_new(struct loop *l, struct world *world, void (*changed)(void *arg), void *arg, struct names **ret)
+int names_new(struct loop *l, const struct world *world, const struct names_ops *ops, struct names **ret)
 {
 	const struct resolver_setup setup = {.loop = l, .purpose = "names of servers"};
 	struct names *n = mem_alloc(sizeof(*n));
 	int rc;
 
-	*n = (struct names){.loop = l, .world = world, .changed = changed, .arg = arg};
+	*n = (struct names){.loop = l, .world = world, .ops = *ops};
 	n->list = mem_alloc(TARGETS_MAX * sizeof(*n->list));
 	rc = resolver_new(&setup, NULL, 0, &n->resolver);
 	if (rc < 0)
@@ -142,6 +223,7 @@ void names_free(struct names *n)
 		if (!n->list[i])
 			continue;
 		timer_clear(n->loop, &n->list[i]->timer);
+		timer_clear(n->loop, &n->list[i]->hold);
 		free(n->list[i]->host);
 		free(n->list[i]);
 	}
@@ -149,23 +231,41 @@ void names_free(struct names *n)
 	free(n);
 }
 
+static bool needs_looking_up(const struct server *s)
+{
+	return s->kind == SERVER_HOST && s->addr.family == AF_UNSPEC;
+}
+
+bool names_wanted(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++)
+			if (needs_looking_up(&c->sections[i].servers[k]))
+				return true;
+	return false;
+}
+
+/* What is known of it already, from whoever looked after it before. */
+static struct name *name_new(struct names *n, uint32_t target, const struct server *s)
+{
+	struct name *name = mem_alloc(sizeof(*name));
+	struct addr addrs[TARGET_ADDRS];
+
+	*name = (struct name){.names = n, .target = target, .host = mem_strdup(s->host), .retry_ms = RETRY_MIN_MS};
+	name->n = target_addrs(&n->world->targets.list[target], addrs);
+	for (size_t i = 0; i < name->n; i++)
+		name->held[i].addr = addrs[i];
+	return name;
+}
+
 static void want(struct names *n, const struct config *c, const struct section *section, const struct server *s)
 {
 	uint32_t i = world_target(n->world, c, section, s);
 
-	if (i == TARGET_NONE) {
-		log_error("too many different servers: %s is not served", s->key);
+	if (!needs_looking_up(s) || i == TARGET_NONE)
 		return;
-	}
-	if (s->kind != SERVER_HOST || s->addr.family != AF_UNSPEC)
-		return;
-	if (!n->list[i]) {
-		n->list[i] = mem_alloc(sizeof(*n->list[i]));
-		*n->list[i] = (struct name){.names = n,
-		                            .target = &n->world->targets.list[i],
-		                            .host = mem_strdup(s->host),
-		                            .retry_ms = 1000};
-	}
+	if (!n->list[i])
+		n->list[i] = name_new(n, i, s);
 	n->list[i]->wanted = true;
 }
 
@@ -184,18 +284,16 @@ static void ask_again(struct names *n)
 	}
 }
 
-void names_refresh(struct names *n)
-{
-	if (resolver_refresh(n->resolver))
-		ask_again(n);
-}
-
 int names_set_config(struct names *n, const struct config *c)
 {
 	int rc = resolver_set_servers(n->resolver, c->resolvers, c->n_resolvers);
 
 	if (rc < 0)
 		return rc;
+	n->ttl_min_ms = c->name_ttl_min_ms;
+	n->ttl_max_ms = c->name_ttl_max_ms;
+	n->hold_ms = c->name_hold_ms;
+	n->keep_ms = c->name_keep_ms;
 	for (uint32_t i = 0; i < TARGETS_MAX; i++)
 		if (n->list[i])
 			n->list[i]->wanted = false;
@@ -213,4 +311,51 @@ int names_set_config(struct names *n, const struct config *c)
 			timer_clear(n->loop, &name->timer);
 	}
 	return 0;
+}
+
+void names_tell_again(struct names *n)
+{
+	for (uint32_t i = 0; i < TARGETS_MAX; i++)
+		if (n->list[i] && (n->list[i]->n > 0 || n->list[i]->told))
+			tell(n->list[i], false);
+}
+
+/* ---- the writer ---- */
+
+bool names_has(const struct world *w, const struct config *c, uint32_t target)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++) {
+			const struct server *s = &c->sections[i].servers[k];
+
+			if (needs_looking_up(s) && world_target(w, c, &c->sections[i], s) == target)
+				return true;
+		}
+	return false;
+}
+
+static bool same_addrs(const struct addr *a, size_t n, const struct addr *b, size_t n_b)
+{
+	if (n != n_b)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!addr_same_host(&a[i], &b[i]))
+			return false;
+	return true;
+}
+
+bool names_write(struct world *w, const struct named *answer)
+{
+	struct target *t = &w->targets.list[answer->target];
+	struct addr old[TARGET_ADDRS];
+	size_t n_old = target_addrs(t, old);
+	unsigned before = atomic_load(&t->state);
+
+	if (answer->forget)
+		target_forget(t);
+	else
+		target_set_addrs(t, answer->addrs, answer->n, answer->more);
+	if (atomic_load(&t->state) != before)
+		return true;
+	return answer->n > 0 && !same_addrs(old, n_old, answer->addrs, answer->n);
 }

@@ -202,10 +202,11 @@ static void discard_line(void *arg, enum log_level level, const char *line)
 
 /* ---- the parts of the daemon, in one process ---- */
 
-static void single_names_changed(void *arg)
+static void single_named(void *arg, const struct named *answer)
 {
 	(void)arg;
-	engine_targets_changed(&self.engine);
+	if (names_write(self.world, answer))
+		engine_targets_changed(&self.engine);
 }
 
 static void single_ended(void *arg)
@@ -256,6 +257,7 @@ static int start_engine(void)
 	                             .inherited = true,
 	                             .all_records = true,
 	                             .message = take_message};
+	const struct names_ops names = {.named = single_named};
 	int rc;
 
 	self.world = world_new_private();
@@ -273,7 +275,7 @@ static int start_engine(void)
 	if (rc < 0)
 		return rc;
 	world_take(self.world, self.config);
-	rc = names_new(&self.engine.loop, self.world, single_names_changed, NULL, &self.names);
+	rc = names_new(&self.engine.loop, self.world, &names, &self.names);
 	if (rc == 0)
 		rc = names_set_config(self.names, self.config);
 	return rc;

@@ -107,7 +107,6 @@ static void take(struct supervisor *s, struct config *next, struct sockets *sock
 	s->rules.config = next;
 	s->rules.listeners = *sockets;
 	world_take(s->children.workers.world, next);
-	names_set_config(s->names, next);
 	sockets_tune(&s->rules.listeners, next, s->ifs, s->n_ifs);
 	if (rules_pack(s) == 0)
 		spawner_child_tell_rules(&s->children.spawner);
@@ -215,7 +214,7 @@ void reload_begin(struct supervisor *s, void (*done)(void *arg, bool ok, const c
 		buf_addf(&why, "%s: nothing has changed", phase_refuses(s->phase, REQUEST_RELOAD));
 		answer(&a, false, why.s);
 	} else if (!s->setup->config_path) {
-		names_refresh(s->names);
+		checker_child_refresh(&s->children.checker);
 		log_info("reload: there is no configuration file, so nothing has changed");
 		answer(&a, false, "there is no configuration file, so nothing has changed");
 	} else {

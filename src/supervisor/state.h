@@ -39,7 +39,6 @@ struct supervisor {
 	struct rules rules;
 	struct interface_address *ifs;
 	size_t n_ifs;
-	struct names *names;
 	struct children children;
 	struct upgrade upgrade;
 	struct restart restart;

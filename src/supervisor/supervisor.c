@@ -150,11 +150,13 @@ static void health_changed(void *arg, uint32_t seat, enum health_state state, en
 	health_tell(arg, &(struct health_change){seat, state, was, at, why});
 }
 
-static void supervisor_names_changed(void *arg)
+static void named(void *arg, const struct named *answer)
 {
 	struct supervisor *s = arg;
+	struct workers *ws = &s->children.workers;
 
-	workers_send(&s->children.workers, &(struct wire){.type = WIRE_TARGETS}, NULL, 0);
+	if (names_has(ws->world, s->rules.config, answer->target) && names_write(ws->world, answer))
+		workers_send(ws, &(struct wire){.type = WIRE_TARGETS}, NULL, 0);
 }
 
 static const struct workers_events workers_events = {.begun = begun,
@@ -168,6 +170,7 @@ static const struct workers_events workers_events = {.begun = begun,
 static const struct page_events page_events = {.client = page_client, .wants_tcp_info = page_wants_tcp_info};
 static const struct checker_events checker_events = {
         .health = health_changed,
+        .named = named,
 };
 static const struct upgrade_events upgrade_events = {.over = upgrade_over, .client = upgrade_client};
 static const struct restart_events restart_events = {.stop = supervisor_stop, .left = left};
@@ -234,7 +237,7 @@ static int start_world(struct supervisor *s)
 	return world_succeed(ws->world, &ws->world_fds);
 }
 
-/* The world, and the resolver that gives it the addresses of servers. */
+/* The world. */
 static int start_knowing(struct supervisor *s)
 {
 	struct workers *ws = &s->children.workers;
@@ -245,10 +248,7 @@ static int start_knowing(struct supervisor *s)
 	log_set_level_word(&ws->world->log_level);
 	logger_count_lost(s->logger, &ws->world->totals.lines_lost);
 	world_take(ws->world, s->rules.config);
-	rc = names_new(&s->loop, ws->world, supervisor_names_changed, s, &s->names);
-	if (rc == 0)
-		rc = names_set_config(s->names, s->rules.config);
-	return rc == 0 ? rules_pack(s) : rc;
+	return rules_pack(s);
 }
 
 static int start_children(struct supervisor *s)

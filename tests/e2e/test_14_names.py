@@ -30,6 +30,13 @@ def by_name(start, names):
     return make
 
 
+def serves(port, text):
+    try:
+        return answer(port) == text
+    except OSError:
+        return False
+
+
 # -- names of servers
 
 
@@ -190,6 +197,123 @@ def test_a_short_ttl_does_not_make_a_flood(by_name, names, named):
     stays(lambda: len(names.questions("mail.test")) <= 8, "at most eight questions", 1)
 
 
+def test_an_answer_that_is_too_long_for_udp_is_asked_for_by_tcp(by_name, names, named):
+    names.add("long.test", "127.0.0.1")
+    names.truncated.add("long.test")
+    assert answer(by_name(f"long.test:{named('a').port}")) == b"a"
+    assert names.by_tcp >= 1
+
+
+# -- answers that show a part each time; names that cease
+
+
+def rotating(by_name, names, named, more):
+    """A name of two addresses, of which the answers show one now: only the other one serves."""
+    second = named("second", host="127.0.0.3")
+    names.add("parts.test", "127.0.0.2", "127.0.0.3")
+    port = by_name(f"parts.test:{second.port}", more=more)
+    assert answer(port) == b"second"
+    names.add("parts.test", "127.0.0.2")
+    asked = len(names.questions("parts.test"))
+    wait_for(lambda: len(names.questions("parts.test")) >= asked + 4, "it is asked again, both families, twice", 20)
+    return port
+
+
+def test_an_address_that_is_missing_in_an_answer_is_used_on(by_name, names, named):
+    port = rotating(by_name, names, named, "name-hold 1h")
+    for _ in range(5):
+        assert answer(port) == b"second"
+
+
+def test_but_for_so_long_only(by_name, names, named):
+    port = rotating(by_name, names, named, "name-hold 2s")
+    wait_for(lambda: not serves(port, b"second"), "it is used no more", 20)
+    names.add("parts.test", "127.0.0.2", "127.0.0.3")
+    wait_for(lambda: serves(port, b"second"), "it is back", 20)
+
+
+def test_a_name_that_has_ceased_is_kept_for_so_long_only(by_name, names, named):
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}", more="name-keep 3s")
+    assert answer(port) == b"a"
+    del names.addresses["mail.test"]
+    by_name.proxy.wait_log("keeping its last addresses")
+    wait_for(lambda: gets_reset(port, timeout=16), "its clients are refused", 30)
+    assert by_name.proxy.wait_records(2)[-1].end == "unresolved"
+    by_name.proxy.wait_log("has not existed for 3 s")
+    names.add("mail.test", "127.0.0.1")
+    wait_for(lambda: serves(port, b"a"), "it is there again", 40)
+
+
+@pytest.mark.parametrize("how", ["servfail", "silence"])
+def test_but_that_nobody_answers_ends_nothing(by_name, names, named, how):
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}", more="name-keep 1ms")
+    assert answer(port) == b"a"
+    asked = len(names.questions("mail.test"))
+    (names.failing if how == "servfail" else names.silent).add("mail.test")
+    wait_for(lambda: len(names.questions("mail.test")) >= asked + 4, "it is asked for again", 20)
+    for _ in range(5):
+        assert answer(port) == b"a"
+
+
+def test_an_answer_holds_as_long_as_we_say(by_name, names, named):
+    names.ttl = 1
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}", more="name-ttl 10m")
+    assert answer(port) == b"a"
+    asked = len(names.questions("mail.test"))
+    stays(lambda: len(names.questions("mail.test")) == asked, "no question", 2.5)
+
+
+def test_an_answer_of_a_day_is_asked_for_again(by_name, names, named):
+    names.ttl = 86400
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}", more="name-ttl 1s 1s")
+    assert answer(port) == b"a"
+    wait_for(lambda: len(names.questions("mail.test")) >= 6, "it is asked for again, and again", 20)
+
+
+# -- who asks
+
+
+def test_names_are_the_checker_s(by_name, names, named):
+    names.add("mail.test", "127.0.0.1")
+    port = by_name(f"mail.test:{named('a').port}")
+    assert answer(port) == b"a"
+    checker, = by_name.proxy.role("checker")
+    by_name.proxy.expect_deaths()
+    os.kill(checker, signal.SIGKILL)
+    assert answer(port) == b"a"
+    names.ttl = 86400
+    asked = len(names.questions("mail.test"))
+    wait_for(lambda: by_name.proxy.role("checker") not in ([], [checker]), "another one")
+    wait_for(lambda: len(names.questions("mail.test")) > asked, "which asks")
+    assert answer(port) == b"a"
+
+
+def test_where_there_are_none_nobody_is_there_for_them(start, named):
+    proxy = start("-b", free_port(), named("a").spelt)
+    assert proxy.role("checker") == []
+
+
+def test_a_reload_brings_the_first_name(start, names, named):
+    port, target = free_port(), named("a")
+    names.add("mail.test", "127.0.0.1")
+    head = f"resolver {names.spelt}\nport {port}\n"
+    proxy = start(config=f"{head}server {target.spelt}\n")
+    assert proxy.role("checker") == []
+    proxy.rewrite(f"{head}server mail.test:{target.port}\n")
+    proxy.signal(signal.SIGHUP)
+    proxy.wait_log("is in force")
+    assert answer(port) == b"a"
+    assert len(proxy.role("checker")) == 1
+    proxy.rewrite(f"{head}server {target.spelt}\n")
+    proxy.signal(signal.SIGHUP)
+    wait_for(lambda: proxy.role("checker") == [], "nobody is needed")
+    assert answer(port) == b"a"
+
+
 # -- names of clients
 
 
@@ -308,13 +432,6 @@ def resolv_conf(system_file, two_servers):
     f.ask = lambda n, more="": f.write(f"nameserver {two_servers[n].address}\n{more}")
     f.ask(0)
     return f
-
-
-def serves(port, text):
-    try:
-        return answer(port) == text
-    except OSError:
-        return False
 
 
 def test_a_changed_resolv_conf_is_noticed(start, resolv_conf, named):

@@ -21,21 +21,35 @@ def _decode(message, at):
     return ".".join(labels), at + 1
 
 
+def _bind(address, port):
+    """UDP and TCP at the same port; 0: at one that is free for both."""
+    for left in range(100, -1, -1):
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((address, port))
+        try:
+            return udp, socket.create_server(udp.getsockname())
+        except OSError:
+            udp.close()
+            if port or not left:
+                raise
+
+
 class NameServer:
     """`add("mail.test", "127.0.0.1")` for both ways; `addresses`, `reverse` and `failing` may be changed at any
     time. A name that is not there does not exist; one in `silent` gets no answer at all; `late[name, A]` is after
-    how many seconds a question is answered, None for never."""
+    how many seconds a question is answered, None for never. The answers for one in `truncated` are too long for UDP."""
 
     def __init__(self, address="127.0.0.1", port=0):
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((address, port))
+        self.socket, self.listening = _bind(address, port)
         self.address = address
         self.spelt = "%s:%d" % self.socket.getsockname()
+        self.by_tcp = 0
         self.addresses, self.reverse = {}, {}
-        self.failing, self.silent, self.late = set(), set(), {}
+        self.failing, self.silent, self.truncated, self.late = set(), set(), set(), {}
         self.ttl = 1
         self.asked = []  # (time, name, type)
         self.thread = threading.Thread(target=self._run, daemon=True)
+        self.tcp_thread = threading.Thread(target=self._run_tcp, daemon=True)
 
     def add(self, name, *addresses):
         self.addresses[name] = list(addresses)
@@ -55,7 +69,24 @@ class NameServer:
         all_of_them = map(ipaddress.ip_address, self.addresses[name])
         return [a.packed for a in all_of_them if kind == {4: A, 6: AAAA}[a.version]]
 
-    def _reply(self, message):
+    def _run_tcp(self):
+        while True:
+            try:
+                s, _ = self.listening.accept()
+            except OSError:
+                return
+            with s:
+                s.settimeout(5)
+                try:
+                    message = s.recv(4096)
+                    reply, _ = self._reply(message[2:], tcp=True)
+                    self.by_tcp += 1
+                    s.sendall(struct.pack("!H", len(reply)) + reply)
+                    s.recv(1)
+                except OSError:
+                    pass  # it has gone
+
+    def _reply(self, message, tcp=False):
         ident, _, _, _, _, _ = struct.unpack("!6H", message[:12])
         name, at = _decode(message, 12)
         kind, _ = struct.unpack("!HH", message[at:at + 4])
@@ -66,7 +97,10 @@ class NameServer:
         answers = None if name in self.failing else self._answers(name, kind)
         code = SERVFAIL if name in self.failing else NXDOMAIN if answers is None else NOERROR
         answers = answers or []
-        reply = struct.pack("!6H", ident, 0x8580 | code, 1, len(answers), 0, 0) + message[12:at + 4]
+        flags = 0x8580 | code
+        if name in self.truncated and not tcp:
+            answers, flags = [], flags | 0x0200
+        reply = struct.pack("!6H", ident, flags, 1, len(answers), 0, 0) + message[12:at + 4]
         for octets in answers:
             reply += b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, self.ttl, len(octets)) + octets
         return reply, delay
@@ -93,6 +127,7 @@ class NameServer:
 
     def __enter__(self):
         self.thread.start()
+        self.tcp_thread.start()
         return self
 
     def __exit__(self, *_):
@@ -100,3 +135,6 @@ class NameServer:
             s.sendto(b"", self.socket.getsockname())
         self.thread.join(5)
         self.socket.close()
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.tcp_thread.join(5)
+        self.listening.close()

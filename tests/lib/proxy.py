@@ -190,6 +190,8 @@ class Proxy:
             wanted[f"tcpproxy: worker {i}"] = 1
             wanted[f"tcpproxy: keeper {i}"] = 2
         counts = {title: len(p) for title, p in tree.items()}
+        if counts.get("tcpproxy: checker") == 1:  # it is there for names of servers, too
+            wanted["tcpproxy: checker"] = 1
         if counts.get(FILES) == 1:
             del counts[FILES]
         return tree if counts == wanted and all(map(watched, self.workers())) else None

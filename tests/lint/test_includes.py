@@ -28,13 +28,13 @@ MAY = {
     "admin": "stats event config os base",
     "cmdline": "files config os base",
     # a room for each process
-    "checker": "ipc takeover config event os base",
+    "checker": "servers ipc takeover config event os base",
     "spawner": "ipc program takeover event config os base",
     "page": "ipc takeover stats event config os base",
     "worker": "proxy ipc program takeover stats event config os base",
     "single": "proxy spawner servers log ipc program takeover stats event config os base",
     # the supervisor
-    "children": "worker spawner page checker files log ipc program proxy takeover stats event config os base",
+    "children": "worker spawner page checker servers files log ipc program proxy takeover stats event config os base",
     "restart": "children worker page files log ipc program takeover stats event config os base",
     "supervisor": "restart children admin files log servers ipc program proxy takeover stats event config os base",
     "ctl": "os base",
