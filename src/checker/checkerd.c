@@ -18,11 +18,12 @@
 #include "os/sock.h"
 #include "servers/dns.h"
 
-#define BEAT_MS     100
-#define ORPHAN_MS   60000 /* without a supervisor */
-#define AT_ONCE     1024  /* checks under way */
-#define MEMORY_MAX  (64 << 20)
-#define DESCRIPTORS (2 * AT_ONCE + 64) /* those that leave politely have theirs a second longer */
+#define BEAT_MS       100
+#define ORPHAN_MS     60000 /* without a supervisor */
+#define LATE_SLACK_US 5000  /* timers go by milliseconds that began earlier */
+#define AT_ONCE       1024  /* checks under way */
+#define MEMORY_MAX    (64 << 20)
+#define DESCRIPTORS   (2 * AT_ONCE + 64) /* those that leave politely have theirs a second longer */
 
 _Static_assert(PULSE_UNKNOWN == (int)HEALTH_UNKNOWN && PULSE_UP == (int)HEALTH_UP && PULSE_DOWN == (int)HEALTH_DOWN,
                "the state of a check and that of a seat are the same words");
@@ -109,11 +110,11 @@ static void heard(const struct asked *k, const struct want *want, const struct c
 	const struct place *p = &self.asking->places[want->place];
 	struct health *h = health_of(p);
 	enum health_state was = health_read(h, p->asks).state, now;
-	bool late = !a->yes && a->took_ms >= (uint32_t)k->line->timeout_ms;
+	bool late = !a->yes && a->took_us >= k->line->timeout_ms * 1000 - LATE_SLACK_US;
 
 	atomic_store(&h->pulses[want->line], (unsigned)k->pulse.state | (unsigned)k->pulse.row << 8);
 	atomic_fetch_add(&h->answers[a->yes ? 0 : late ? 2 : 1], 1);
-	atomic_store(&h->took_ms, a->took_ms);
+	atomic_store(&h->took_us, a->took_us);
 	atomic_store(&h->answered_ms, self.loop.now_ms);
 	if (a->yes)
 		note_connected(k, p);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include "base/clock.h"
 #include "base/mem.h"
 #include "checker/dialog.h"
 
@@ -14,7 +15,7 @@ struct one {
 	struct check check;
 	struct timer timer;
 	struct dialog *dialog; /* NULL: it is not being asked */
-	int64_t began_ms, deadline_ms;
+	int64_t began_ms, began_us, deadline_ms;
 	struct addr addrs[CHECK_ADDRS];
 	size_t n_addrs, at; /* that are asked; the one that is */
 };
@@ -57,7 +58,7 @@ static void plan_next(struct one *o)
 static void over(struct one *o, bool yes, const char *words)
 {
 	struct checks *c = o->all;
-	struct check_answer a = {.yes = yes, .words = words, .took_ms = (uint32_t)(c->loop->now_ms - o->began_ms)};
+	struct check_answer a = {.yes = yes, .words = words, .took_us = clock_mono_us() - o->began_us};
 
 	o->dialog = NULL;
 	c->under_way--;
@@ -113,6 +114,7 @@ static void check_begin(void *arg)
 	}
 	c->under_way++;
 	o->began_ms = c->loop->now_ms;
+	o->began_us = clock_mono_us();
 	o->deadline_ms = o->began_ms + o->check.timeout_ms;
 	o->at = 0;
 	o->n_addrs = o->check.unix_path ? 0 : c->ops.addresses(c->ops.arg, o->check.owner, o->addrs);

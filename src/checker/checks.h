@@ -30,7 +30,7 @@ struct check_answer {
 	bool changed;          /* the state has */
 	const char *words;     /* of a no */
 	const struct addr *at; /* the address that has said so, the last one asked; NULL: none */
-	uint32_t took_ms;
+	int64_t took_us;
 };
 
 struct checks_ops {

@@ -30,13 +30,18 @@ static bool find_columns(const char *head, struct columns *ret)
 	return true;
 }
 
+static bool is_bad(const char *health)
+{
+	return strncmp(health, "failed ", strlen("failed ")) == 0 || strncmp(health, "down ", strlen("down ")) == 0;
+}
+
 /* Adds what one row says. Returns how much of ret is used. */
 static size_t add(const char *row, size_t len, const struct columns *c, char *ret, size_t used, size_t size)
 {
 	size_t since = c->since_end;
 	int n;
 
-	if (len <= c->why || used + 1 >= size || strncmp(row + c->health, "failed", strlen("failed")) != 0)
+	if (len <= c->why || used + 1 >= size || !is_bad(row + c->health))
 		return used;
 	while (since > 0 && row[since - 1] != ' ')
 		since--;

@@ -385,7 +385,7 @@ static void add_seat(const struct world *w, uint32_t seat, struct checked *c)
 		c->sum.answers[i] += atomic_load(&h->answers[i]);
 		c->sum.changes[i] += atomic_load(&h->changes[i]);
 	}
-	c->sum.took_us = atomic_load(&h->answered_ms) ? (int64_t)atomic_load(&h->took_ms) * 1000 : -1;
+	c->sum.took_us = atomic_load(&h->answered_ms) ? atomic_load(&h->took_us) : -1;
 }
 
 static void look_at_seats(const struct world *w, struct checked *ret, size_t n_servers)

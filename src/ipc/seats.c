@@ -112,7 +112,7 @@ void health_begin(struct health *h, uint64_t asks)
 		atomic_store(&h->answers[i], 0);
 		atomic_store(&h->changes[i], 0);
 	}
-	atomic_store(&h->took_ms, 0);
+	atomic_store(&h->took_us, 0);
 	atomic_store(&h->answered_ms, 0);
 	health_say(h, "");
 	atomic_store(&h->asks, asks);

@@ -46,11 +46,11 @@ struct health {
 	atomic_uint pulses[CHECK_LINES_MAX]; /* of each line: state, and answers in a row that say otherwise */
 	atomic_ullong answers[3];            /* ever: yes; no; none in time */
 	atomic_uint changes[3];              /* ever: to each state */
-	atomic_uint took_ms;                 /* the last answer */
+	atomic_llong took_us;                /* the last answer */
 	atomic_llong answered_ms;            /* monotonic; 0: never */
 	atomic_uint sequence;                /* odd while the text is written */
 	char words[HEALTH_WORDS];            /* of the last no, cut if need be; it may be torn, never the state */
-	char room[92];
+	char room[84];
 };
 _Static_assert(sizeof(struct health) == 256, "a room of the world (world.h)");
 
