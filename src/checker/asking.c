@@ -123,7 +123,9 @@ static void find_asked(struct asking *a, const struct world *w)
 			                                        .section = p->section,
 			                                        .server = p->server,
 			                                        .target = p->target,
+			                                        .number = want->line,
 			                                        .port = line->port ? line->port : p->port,
+			                                        .server_port = p->port,
 			                                        .first = i};
 		a->asked[a->n_asked - 1].n++;
 	}
@@ -163,7 +165,7 @@ static struct script script_of(const struct asked *k)
 
 	if (line->n_steps)
 		add_steps(&script, line);
-	else
+	else if (!line->program)
 		kind_script(line->kind, &script.words, &script);
 	return script;
 }
@@ -186,6 +188,7 @@ struct check *asking_checks(struct asking *a)
 		                         .timeout_ms = (uint32_t)line->timeout_ms,
 		                         .from = line->from.family ? line->from : k->section->source,
 		                         .unix_path = k->server->path,
+		                         .program = line->program != NULL,
 		                         .pulse = &k->pulse,
 		                         .owner = k};
 	}

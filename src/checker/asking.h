@@ -16,7 +16,9 @@ struct asked {
 	const struct section *section; /* the first that wants it */
 	const struct server *server;
 	uint32_t target;
-	uint16_t port;
+	uint32_t number; /* of the line, in the section */
+	uint16_t port;   /* that is asked */
+	uint16_t server_port;
 	struct pulse pulse;
 	uint32_t first, n; /* of asking.wants */
 };

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
 #include "checker/asking.h"
 #include "checker/checks.h"
+#include "checker/programs.h"
 #include "ipc/outbox.h"
 #include "ipc/packed.h"
 #include "ipc/saying.h"
@@ -36,6 +38,8 @@ static struct checkerd {
 	struct timer beat;
 	struct checks *checks;
 	struct asking *asking;
+	struct programs *programs;
+	uint64_t generation; /* of what asking has */
 	struct names *names; /* NULL: none was ever to be looked up */
 	struct outbox outbox;
 	bool lost;         /* the outbox was full: not all is told */
@@ -149,6 +153,33 @@ static size_t checkerd_addresses(void *arg, void *owner, struct addr *ret)
 		ret[i].port = k->port;
 	return n;
 }
+static uint64_t checkerd_run_program(void *arg, void *owner, const struct addr *at, uint32_t timeout_ms)
+{
+	(void)arg;
+	return programs_run(self.programs, owner, self.generation, at, timeout_ms);
+}
+
+/* The first line of its output says more than its status. */
+static void checkerd_program_answered(void *arg, uint64_t number, bool ran, int status, const char *line)
+{
+	char words[HEALTH_WORDS * 4];
+
+	(void)arg;
+	if (status == -1)
+		snprintf(words, sizeof(words), "time is over");
+	else if (*line)
+		snprintf(words, sizeof(words), "%s", line);
+	else if (WIFSIGNALED(status))
+		snprintf(words, sizeof(words), "signal %d", WTERMSIG(status));
+	else
+		snprintf(words, sizeof(words), "exit status %d", WEXITSTATUS(status));
+	checks_program_answered(self.checks, number,
+	                        !ran          ? CHECK_PROGRAM_UNDONE
+	                        : status == 0 ? CHECK_PROGRAM_YES
+	                                      : CHECK_PROGRAM_NO,
+	                        words);
+}
+
 _Static_assert(CHECK_ADDRS >= TARGET_ADDRS, "room for all addresses of a server");
 
 /* ---- names ---- */
@@ -191,12 +222,13 @@ static void take_names(const struct config *c)
 
 /* ---- what is wanted ---- */
 
-static void take(struct config *c)
+static void take(struct config *c, uint64_t generation)
 {
 	struct asking *before = self.asking;
 	struct check *list;
 
 	self.asking = asking_new(c, self.world);
+	self.generation = generation;
 	for (size_t i = 0; i < self.asking->n_places; i++) {
 		struct place *p = &self.asking->places[i];
 
@@ -270,10 +302,12 @@ static void checkerd_control_event(void *arg, uint32_t events)
 		}
 		if (len == sizeof(w) && w.type == WIRE_RULES && n_fds == 1)
 			c = packed_config_of(fd);
+		else if (len == sizeof(w) && w.type == WIRE_CHANNEL && n_fds == 1)
+			programs_channel(self.programs, fd);
 		else if (n_fds == 1)
 			close(fd);
 		if (c)
-			take(c);
+			take(c, w.generation);
 		else if (w.type == WIRE_RULES)
 			log_error("the checker cannot read the configuration that came from the supervisor");
 	}
@@ -301,7 +335,8 @@ static void limit(void)
 
 int checkerd_run(const struct checkerd_setup *setup)
 {
-	const struct checks_ops ops = {.addresses = checkerd_addresses, .answered = checkerd_answered};
+	const struct checks_ops ops = {
+	        .addresses = checkerd_addresses, .answered = checkerd_answered, .run = checkerd_run_program};
 	const char *missing;
 
 	self = (struct checkerd){.world = setup->world, .saying.fd = setup->control_fd};
@@ -313,8 +348,9 @@ int checkerd_run(const struct checkerd_setup *setup)
 	self.saying.loop = &self.loop;
 	outbox_init(&self.outbox, &self.loop, &self.control, checkerd_outbox_emptied, NULL);
 	self.serial = atomic_fetch_add(&self.world->checker.serial, 1) + 1;
+	self.programs = programs_new(&self.loop, checkerd_program_answered, NULL);
 	self.checks = checks_new(&self.loop, &ops, AT_ONCE);
-	take(setup->config);
+	take(setup->config, setup->generation);
 	missing = sandbox_checker();
 	if (missing && !setup->again)
 		log_warning("servers are checked without %s", missing);

@@ -3,7 +3,7 @@
  * processes share (ipc/seats.h); and asks name servers for their addresses, which it tells the supervisor (servers/dns.h). No other
  * process of ours hears a byte of what they answer. It has no programs and no rights.
  *
- * What it is told: WIRE_RULES. What it says: lines for the log, WIRE_HEALTH, WIRE_NAMED. While its supervisor is dead it goes on, for a minute:
+ * What it is told: WIRE_RULES, WIRE_CHANNEL. What it says: lines for the log, WIRE_HEALTH, WIRE_NAMED. While its supervisor is dead it goes on, for a minute:
  * the next supervisor starts another one, and there is one only that does the checks, the one whose number the world has.
  */
 #ifndef CHECKER_CHECKERD_H
@@ -16,7 +16,8 @@ struct checkerd_setup {
 	int control_fd;
 	struct world *world;
 	struct config *config; /* the process's own from now on */
-	bool again;            /* there was such a process before: what is missing was said by it */
+	uint64_t generation;
+	bool again; /* there was such a process before: what is missing was said by it */
 };
 
 /* Returns the exit code. */

@@ -7,14 +7,17 @@
 #include "base/mem.h"
 #include "checker/dialog.h"
 
-#define LATE_AGAIN_MS 20
-#define NO_ADDRESS    "the name has no address"
+#define LATE_AGAIN_MS   20
+#define UNDONE_MS       100  /* until it is asked again by a program */
+#define PROGRAM_LATE_MS 2000 /* one that has its time behind it so long, and is not answered for, is asked again */
+#define NO_ADDRESS      "the name has no address"
 
 struct one {
 	struct checks *all;
 	struct check check;
 	struct timer timer;
-	struct dialog *dialog; /* NULL: it is not being asked */
+	struct dialog *dialog; /* NULL: it is not being asked, or: */
+	uint64_t program;      /* the number of what a program is asked; 0: nothing */
 	int64_t began_ms, began_us, deadline_ms;
 	struct addr addrs[CHECK_ADDRS];
 	size_t n_addrs, at; /* that are asked; the one that is */
@@ -55,12 +58,18 @@ static void plan_next(struct one *o)
 	plan(o, at_ms > c->loop->now_ms ? at_ms : c->loop->now_ms);
 }
 
+static bool is_under_way(const struct one *o)
+{
+	return o->dialog || o->program;
+}
+
 static void over(struct one *o, bool yes, const char *words)
 {
 	struct checks *c = o->all;
 	struct check_answer a = {.yes = yes, .words = words, .took_us = clock_mono_us() - o->began_us};
 
 	o->dialog = NULL;
+	o->program = 0;
 	c->under_way--;
 	if (o->at < o->n_addrs)
 		a.at = &o->addrs[o->at];
@@ -83,6 +92,33 @@ static void check_answered(void *arg, bool yes, const char *words)
 	}
 }
 
+/* Nothing has been found out. */
+static void undone(struct one *o)
+{
+	o->program = 0;
+	o->all->under_way--;
+	plan(o, o->all->loop->now_ms + UNDONE_MS);
+}
+
+static void no_answer(void *arg)
+{
+	undone(arg);
+}
+
+static void ask_program(struct one *o, int64_t left_ms)
+{
+	struct checks *c = o->all;
+
+	o->program =
+	        c->ops.run(c->ops.arg, o->check.owner, o->at < o->n_addrs ? &o->addrs[o->at] : NULL, (uint32_t)left_ms);
+	if (!o->program) {
+		c->late++;
+		undone(o);
+	} else {
+		timer_set(c->loop, &o->timer, c->loop->now_ms + left_ms + PROGRAM_LATE_MS, no_answer, o);
+	}
+}
+
 static void ask(struct one *o)
 {
 	struct checks *c = o->all;
@@ -92,6 +128,10 @@ static void ask(struct one *o)
 	/* the addresses that are left have a share of the time each: one that is silent is not to take all of it */
 	if (o->n_addrs > o->at)
 		left_ms /= (int64_t)(o->n_addrs - o->at);
+	if (k->program) {
+		ask_program(o, left_ms);
+		return;
+	}
 	o->dialog = dialog_start(&(struct dialog_setup){.loop = c->loop,
 	                                                .script = &k->script,
 	                                                .to = &o->addrs[o->at],
@@ -141,10 +181,9 @@ static struct one *one_new(struct checks *c, const struct check *check)
 static void one_free(struct one *o)
 {
 	timer_clear(o->all->loop, &o->timer);
-	if (o->dialog) {
+	if (o->dialog)
 		dialog_cancel(o->dialog);
-		o->all->under_way--;
-	}
+	o->all->under_way -= is_under_way(o);
 	script_release(&o->check.script);
 	free(o);
 }
@@ -208,13 +247,30 @@ void checks_hurry(struct checks *c, uint64_t key)
 	struct one *o = find(c, key);
 	int64_t at_ms;
 
-	if (!o || o->dialog)
+	if (!o || is_under_way(o))
 		return;
 	at_ms = o->began_ms ? o->began_ms + o->check.rule.fast_ms : 0; /* many clients may have no luck */
 	if (at_ms < c->loop->now_ms)
 		at_ms = c->loop->now_ms;
 	if (at_ms < o->timer.at_ms)
 		plan(o, at_ms);
+}
+
+void checks_program_answered(struct checks *c, uint64_t number, enum check_program answer, const char *words)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct one *o = c->list[i];
+
+		if (o->program != number)
+			continue;
+		timer_clear(c->loop, &o->timer);
+		o->program = 0;
+		if (answer == CHECK_PROGRAM_UNDONE)
+			undone(o);
+		else
+			check_answered(o, answer == CHECK_PROGRAM_YES, words);
+		return;
+	}
 }
 
 uint64_t checks_late(const struct checks *c)

@@ -21,6 +21,7 @@ struct check {
 	uint32_t timeout_ms;   /* of all addresses together */
 	struct addr from;      /* AF_UNSPEC: whichever */
 	const char *unix_path; /* instead of addresses; NULL: those */
+	bool program;          /* instead of the script: ops.run() */
 	struct pulse *pulse;   /* what is known of it, written after each answer; stays while the check does */
 	void *owner;           /* for the callbacks */
 };
@@ -38,6 +39,9 @@ struct checks_ops {
 	/* Its addresses now, with ports, at most CHECK_ADDRS; 0: it has none, which is a no. */
 	size_t (*addresses)(void *arg, void *owner, struct addr *ret);
 	void (*answered)(void *arg, void *owner, const struct check_answer *answer);
+	/* A program is to ask this address (NULL: there is none), within this time: checks_program_answered() follows. 0: it
+	 * cannot be asked now; else a number by which the answer is known. */
+	uint64_t (*run)(void *arg, void *owner, const struct addr *at, uint32_t timeout_ms);
 };
 
 struct checks; /* opaque */
@@ -48,6 +52,9 @@ void checks_free(struct checks *c);
 void checks_take(struct checks *c, struct check *list, size_t n);
 /* A client has had no luck there: it is asked at once, if it is not being asked, but no more often than while it is changing. */
 void checks_hurry(struct checks *c, uint64_t key);
+enum check_program { CHECK_PROGRAM_NO, CHECK_PROGRAM_YES, CHECK_PROGRAM_UNDONE /* it is asked again */ };
+/* words: why it is a no. */
+void checks_program_answered(struct checks *c, uint64_t number, enum check_program answer, const char *words);
 /* So many could not begin in time, because as many were under way as may be; ever. */
 uint64_t checks_late(const struct checks *c);
 

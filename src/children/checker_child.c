@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "checker/checkerd.h"
 #include "children/hearing.h"
 #include "os/oom.h"
@@ -20,6 +21,7 @@ static void checker_child_become(void *arg, int control_fd, int err)
 	struct checkerd_setup setup = {.control_fd = control_fd,
 	                               .world = world,
 	                               .config = c->workers->rules->config,
+	                               .generation = c->workers->rules->generation,
 	                               .again = c->child.started_ms > 0};
 	int keep[] = {control_fd};
 
@@ -108,14 +110,35 @@ static bool wanted(const struct checker_child *c)
 	return names_wanted(config);
 }
 
+void checker_child_join(struct checker_child *c)
+{
+	const struct wire w = {.type = WIRE_CHANNEL};
+	int pair[2];
+
+	if (c->child.control.fd < 0 || c->spawner->child.control.fd < 0)
+		return; /* it is joined when both are there */
+	if (sock_message_pair(pair) < 0) {
+		log_error("there is no descriptor for checks by programs: they wait");
+		return;
+	}
+	spawner_child_give_checker(c->spawner, pair[0]);
+	outbox_send(&c->child.outbox, &w, &pair[1], 1);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static int checker_child_start_now(void *arg)
 {
 	struct checker_child *c = arg;
+	int rc;
 
 	if (!wanted(c))
 		return 0;
 	c->supervisor_pid = getpid();
-	return child_start(&c->child, oom_fork, "checker", checker_child_become, checker_child_control_event, c);
+	rc = child_start(&c->child, oom_fork, "checker", checker_child_become, checker_child_control_event, c);
+	if (rc == 0)
+		checker_child_join(c);
+	return rc;
 }
 
 void checker_child_init(struct checker_child *c)

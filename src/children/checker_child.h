@@ -7,6 +7,7 @@
 
 #include "base/addr.h"
 #include "children/child.h"
+#include "children/spawner_child.h"
 #include "children/workers.h"
 #include "servers/dns.h"
 
@@ -22,6 +23,7 @@ struct checker_events {
 struct checker_child {
 	/* handed to it */
 	struct workers *workers;
+	struct spawner_child *spawner;
 	const struct checker_events *events;
 	void *arg;
 	/* its own */
@@ -33,6 +35,8 @@ struct checker_child {
 void checker_child_init(struct checker_child *c);
 /* Nothing to check: nothing happens. */
 void checker_child_start(struct checker_child *c);
+/* It gets a channel to the spawner, for checks that programs make. */
+void checker_child_join(struct checker_child *c);
 /* The same configuration, but name servers may be others. */
 void checker_child_refresh(struct checker_child *c);
 /* A new configuration is in force. */

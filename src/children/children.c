@@ -12,6 +12,11 @@ void children_none(struct children *c)
 	                       .dump = {.workers = &c->workers, .fd = -1}};
 }
 
+static void join_checker(void *arg)
+{
+	checker_child_join(&((struct children *)arg)->checker);
+}
+
 void children_init(struct children *c)
 {
 	struct strangers *s = &c->workers.strangers;
@@ -23,6 +28,9 @@ void children_init(struct children *c)
 	strangers_know(s, &c->trial);
 	balance_init(&c->balance, &c->workers);
 	spawner_child_init(&c->spawner);
+	c->spawner.anew = join_checker;
+	c->spawner.arg = c;
+	c->checker.spawner = &c->spawner;
 	page_child_init(&c->page);
 	checker_child_init(&c->checker);
 }

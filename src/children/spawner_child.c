@@ -117,7 +117,15 @@ static int give_channels(struct spawner_child *s)
 		close(pair[0]);
 		close(pair[1]);
 	}
+	s->anew(s->arg);
 	return 0;
+}
+
+void spawner_child_give_checker(struct spawner_child *s, int fd)
+{
+	const struct wire w = {.type = WIRE_CHANNEL, .trio = WIRE_TRIO_CHECKER};
+
+	outbox_send(&s->child.outbox, &w, &fd, 1);
 }
 
 void spawner_child_tell_rules(struct spawner_child *s)

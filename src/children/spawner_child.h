@@ -19,6 +19,8 @@ struct spawner_child {
 	/* for the programs: as we were started */
 	struct rlimit nofile;
 	unsigned umask;
+	void (*anew)(void *arg); /* all channels are to be made anew */
+	void *arg;
 };
 
 /* The loop is there. */
@@ -31,6 +33,8 @@ void spawner_child_start_late(struct spawner_child *s);
 void spawner_child_hear_old(struct spawner_child *s);
 /* Logs what it has said so far. False: that was its last word. */
 bool spawner_child_hear(struct spawner_child *s);
+/* A channel between the spawner and the checker. */
+void spawner_child_give_checker(struct spawner_child *s, int fd);
 void spawner_child_tell_rules(struct spawner_child *s);
 void spawner_child_died(struct spawner_child *s, int status);
 /* One that has just died is started once more, to end its programs. */

@@ -32,6 +32,7 @@ static void entry_release(struct check_line *l)
 		free(l->steps[i].bytes);
 	free(l->steps);
 	free(l->kind);
+	words_free(l->program);
 	free(l->user);
 	free(l->path);
 	free(l->host);
@@ -147,7 +148,7 @@ static bool read_steps(struct parser *p, struct word *args, size_t n, struct che
 static const char *const kinds[] = {"tcp",  "smtp",  "pop3",  "imap",    "ssh",   "redis",
                                     "http", "pgsql", "mysql", "program", "agent", NULL};
 static const char kinds_named[] =
-        "tcp, smtp, pop3, imap, ssh, redis, http, pgsql, mysql, or steps that begin with send or "
+        "tcp, smtp, pop3, imap, ssh, redis, http, pgsql, mysql, program, or steps that begin with send or "
         "expect";
 
 static bool unknown_kind(struct parser *p, const struct word *w)
@@ -223,6 +224,27 @@ static bool read_words(struct parser *p, struct word *args, size_t n, unsigned *
 	return ok;
 }
 
+/* All words are the program's. */
+static bool read_program(struct parser *p, struct word *args, size_t n, struct check_line *l)
+{
+	char shown[SHOWN_MAX];
+
+	if (n < 2) {
+		parse_error(p, p->line->end, "\"check program\" needs a program");
+		return false;
+	}
+	if (*args[1].text != '/' && *args[1].text != '.') {
+		parse_error(p, args[1].column, "%s is no path: a program begins with / or .",
+		            lex_show(args[1].text, shown));
+		return false;
+	}
+	l->kind = mem_strdup("program");
+	l->program = words_copy(args + 1, n - 1);
+	free(l->program[0]);
+	l->program[0] = parse_path(p, args[1].text);
+	return true;
+}
+
 static bool read_kind(struct parser *p, struct word *args, size_t n, unsigned *said, struct check_line *l)
 {
 	const char *kind = args[0].text;
@@ -233,7 +255,9 @@ static bool read_kind(struct parser *p, struct word *args, size_t n, unsigned *s
 		parse_error(p, args[0].column, "\"check off\" stands alone: no other word belongs to it");
 		return false;
 	}
-	if (!strcmp(kind, "program") || !strcmp(kind, "agent")) {
+	if (!strcmp(kind, "program"))
+		return read_program(p, args, n, l);
+	if (!strcmp(kind, "agent")) {
 		parse_error(p, args[0].column, "\"check %s\" " NOT_YET, kind);
 		return false;
 	}
@@ -301,6 +325,8 @@ static void print_words(const struct check_line *l, struct buf *out)
 		add_word(out, "host=", l->host);
 	if (l->user)
 		add_word(out, "user=", l->user);
+	for (char **word = l->program; word && *word; word++)
+		add_word(out, "", *word);
 }
 
 /* What is asked, and where. */

@@ -99,6 +99,7 @@ struct check_line {
 	char *kind;               /* "tcp", "http" ...; "steps": those below */
 	struct check_step *steps; /* in this order */
 	size_t n_steps;
+	char **program;                  /* argv, NULL-terminated; NULL: no program */
 	char *user, *path, *host;        /* NULL: not said */
 	uint16_t status_from, status_to; /* http; 0: not said */
 	char *what; /* the canonical text of what is asked, without how often: "port=8008 http /primary" */

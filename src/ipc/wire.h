@@ -57,6 +57,8 @@ enum wire_type {
 	WIRE_NAMED,
 };
 
+#define WIRE_TRIO_CHECKER UINT64_MAX /* CHANNEL: not a trio's, but between checker and spawner */
+
 /* A process that hears several others takes so many messages of one of them at a time, which is more than a socket
  * holds, then looks at the others: one that does not stop is not heard alone. */
 #define HEAR_AT_ONCE 1024

@@ -18,6 +18,14 @@ struct program_client {
 /* The whole environment, NULL-terminated, one malloc()ed block list (free with
  * program_env_free()). `inherited` is our own environ: PATH, TZ, LANG and LC_* are taken from it. */
 char **program_env(const struct section *s, const struct program_client *c, char *const *inherited);
+/* A program that checks a server: no client. */
+struct program_check {
+	const struct server *server;
+	uint16_t port;  /* that is checked */
+	struct addr at; /* the address that is; AF_UNSPEC: none */
+	uint32_t state; /* of the server so far: 0 unknown, 1 up, 2 down */
+};
+char **program_check_env(const struct section *s, const struct program_check *c, char *const *inherited);
 void program_env_free(char **env);
 
 #endif

@@ -126,6 +126,10 @@ static void take_channel(int fd, uint64_t number)
 {
 	struct trio *t;
 
+	if (number == WIRE_TRIO_CHECKER && self.spawner) {
+		spawner_set_checker(self.spawner, fd);
+		return;
+	}
 	if (number >= self.setup->n_trios || !self.spawner) {
 		close(fd);
 		return;

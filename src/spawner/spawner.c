@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "spawner/checking.h"
 #include "spawner/spawner_parts.h"
 
 #define STOP_MAX_MS 3000 /* TERM, 2 s, KILL, and time to die of it */
@@ -47,6 +48,7 @@ int spawner_new(const struct spawner_setup *setup, struct spawner **ret)
 	s = mem_alloc(sizeof(*s));
 	s->setup = *setup;
 	s->null_fd = fd;
+	s->checking.fd = -1;
 	s->answer = channel_answer;
 	s->ended = check_stopped;
 	*ret = s;
@@ -62,6 +64,7 @@ void spawner_free(struct spawner *s)
 		job_free(s->jobs);
 	while (s->channels)
 		channel_close(s->channels);
+	checking_release(s);
 	generation_drop_all(&s->generations);
 	close(s->null_fd);
 	free(s);
@@ -74,7 +77,12 @@ unsigned spawner_running(const struct spawner *s)
 
 bool spawner_is_idle(const struct spawner *s)
 {
-	return !s->jobs;
+	return !s->jobs && !s->checking.jobs;
+}
+
+int spawner_set_checker(struct spawner *s, int fd)
+{
+	return checking_channel(s, fd);
 }
 
 void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation)
@@ -94,5 +102,6 @@ void spawner_stop(struct spawner *s, void (*done)(void *arg), void *arg)
 		next = j->next;
 		job_end(j);
 	}
+	checking_stop(s);
 	check_stopped(s);
 }

@@ -44,6 +44,9 @@ int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, 
  * is ended, if the spawner that started it is dead and has not answered for it: its client was denied. */
 void spawner_take_program(struct spawner *s, int fd, uint32_t row, bool wanted);
 
+/* The checker's channel (program/check_question.h), in the place of one before it; owned from now on. Returns 0 or -errno. */
+int spawner_set_checker(struct spawner *s, int fd);
+
 /* A new configuration of this generation, taken over (freed by the spawner). The last four are kept,
  * so that questions asked under the one before are still understood. */
 void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation);

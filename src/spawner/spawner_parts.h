@@ -13,6 +13,11 @@ struct spawner {
 	struct generation *generations; /* the newest first */
 	struct channel *channels;
 	struct job *jobs;
+	struct {
+		int fd; /* to the checker; -1: there is none */
+		struct watch watch;
+		struct check_job *jobs;
+	} checking; /* checking.c */
 	unsigned running;
 	void (*answer)(struct channel *ch, struct job *j); /* j->answer is to be sent */
 	void (*ended)(struct spawner *s);                  /* running went down */

@@ -141,7 +141,7 @@ def test_errors_in_words(shown):
 
 
 def test_the_configuration_is_shown_and_follows_a_reload(shown):
-    assert f"port {shown.port}" in shown.text("config")
+    shown.wait(lambda: f"port {shown.port}" in shown.text("config"), "its port")
     shown.proxy.rewrite(shown.proxy.config + "timeout 77\n")
     shown.proxy.signal(1)
     shown.wait(lambda: "timeout 77" in shown.text("config"), "the new line")
@@ -149,7 +149,8 @@ def test_the_configuration_is_shown_and_follows_a_reload(shown):
 
 def test_a_worker_that_is_replaced_is_seen(shown):
     shown.proxy.expect_deaths()
-    assert [row[:2] for row in shown.rows("workers")] == [[str(i), "serving"] for i in range(shown.proxy.trios)]
+    serving = [[str(i), "serving"] for i in range(shown.proxy.trios)]
+    shown.wait(lambda: [row[:2] for row in shown.rows("workers")] == serving, "the workers")
     os.kill(shown.proxy.workers()[0], 9)
     shown.wait(lambda: shown.text("takeovers") == "1 takeover", "the takeover")
 

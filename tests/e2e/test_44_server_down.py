@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from lib.peers import Service, connect, echo, is_reset, talk
+from lib.peers import Service, connect, echo, gets_reset, is_reset, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -69,8 +69,7 @@ def test_by_default_they_go_on(start, service, admin, health):
         health.ill()
         wait_for(lambda: state(admin, s.spelt) == "down", "it is down")
         talk(c, b"still here")
-        with connect(port) as late:
-            assert is_reset(late)
+        assert gets_reset(port)
     assert sorted(r.end for r in proxy.wait_records(2)) == ["client-fin", "no-server"]
 
 

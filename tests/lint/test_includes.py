@@ -28,7 +28,7 @@ MAY = {
     "admin": "stats event config os base",
     "cmdline": "files config os base",
     # a room for each process
-    "checker": "servers ipc takeover config event os base",
+    "checker": "servers ipc program takeover config event os base",
     "spawner": "ipc program takeover event config os base",
     "page": "ipc takeover stats event config os base",
     "worker": "proxy ipc program takeover stats event config os base",

@@ -60,6 +60,21 @@ static void answered(void *arg, void *owner, const struct check_answer *a)
 	s->at = a->at ? *a->at : (struct addr){.family = AF_UNSPEC};
 }
 
+/* Programs: the last one that was asked for. */
+static uint64_t asked_number;
+static int asked_times;
+static bool asked_refused;
+static struct addr asked_at;
+static uint32_t asked_ms;
+
+static uint64_t run_program(void *arg, void *owner, const struct addr *at, uint32_t timeout_ms)
+{
+	asked_times++;
+	asked_at = at ? *at : (struct addr){.family = AF_UNSPEC};
+	asked_ms = timeout_ms;
+	return asked_refused ? 0 : ++asked_number;
+}
+
 static const struct pulse_rule usual = {.every_ms = 2000, .fast_ms = 500, .slow_ms = 4000, .rise = 2, .fall = 3};
 
 static int setup(void **state)
@@ -75,7 +90,10 @@ static int setup(void **state)
 	fd = sock_listen(&any, 1, false);
 	assert_int_equal(sock_local(fd, &ill), 0);
 	close(fd);
-	checks = checks_new(&loop, &(struct checks_ops){.addresses = addresses, .answered = answered}, MANY);
+	checks = checks_new(
+	        &loop, &(struct checks_ops){.addresses = addresses, .answered = answered, .run = run_program}, MANY);
+	asked_times = 0;
+	asked_refused = false;
 	return 0;
 }
 
@@ -351,6 +369,91 @@ static void hurrying_makes_nothing_later(void **state)
 	assert_int_equal(servers[0].answers, 2);
 }
 
+/* ---- programs ---- */
+
+static void take_program(void)
+{
+	struct check one = check_of(0, &usual);
+
+	one.program = true;
+	checks_take(checks, &one, 1);
+	pass(100);
+}
+
+static void a_program_answers_when_it_will(void **state)
+{
+	is_at(0, &well);
+	take_program();
+	assert_int_equal(asked_times, 1);
+	assert_memory_equal(&asked_at, &well, sizeof(well));
+	assert_int_equal(asked_ms, 1000);
+	pass(800);
+	assert_int_equal(servers[0].answers, 0);
+	checks_program_answered(checks, asked_number + 7, CHECK_PROGRAM_YES, ""); /* of another one */
+	assert_int_equal(servers[0].answers, 0);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_NO, "exit status 3");
+	assert_int_equal(servers[0].answers, 1);
+	assert_false(servers[0].yes);
+	assert_string_equal(servers[0].words, "exit status 3");
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, ""); /* twice */
+	assert_int_equal(servers[0].answers, 1);
+	pass(4500);
+	assert_int_equal(asked_times, 2);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, "");
+	assert_true(servers[0].yes);
+}
+
+static void each_address_is_asked_for_by_itself(void **state)
+{
+	is_at(0, &ill);
+	is_at(0, &well);
+	take_program();
+	assert_int_equal(asked_ms, 500);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_NO, "not this one");
+	assert_int_equal(asked_times, 2);
+	assert_memory_equal(&asked_at, &well, sizeof(well));
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, "");
+	assert_int_equal(servers[0].answers, 1);
+	assert_true(servers[0].yes);
+}
+
+/* No spawner, too many programs, a configuration that it does not know yet: that says nothing of the server. */
+static void what_could_not_be_run_is_asked_again(void **state)
+{
+	is_at(0, &well);
+	asked_refused = true;
+	take_program();
+	pass(500);
+	assert_true(asked_times > 2 && asked_times < 10);
+	assert_int_equal(servers[0].answers, 0);
+	assert_true(checks_late(checks) > 0);
+	asked_refused = false;
+	pass(200);
+	asked_times = 0;
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_UNDONE, "");
+	pass(200);
+	assert_int_equal(asked_times, 1);
+	assert_int_equal(servers[0].answers, 0);
+	pass(3500); /* nobody answers for it */
+	assert_int_equal(asked_times, 2);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, "");
+	assert_int_equal(servers[0].answers, 1);
+}
+
+static void a_program_under_way_is_not_hurried_and_may_be_unwanted(void **state)
+{
+	is_at(0, &well);
+	take_program();
+	checks_hurry(checks, 1);
+	pass(800);
+	assert_int_equal(asked_times, 1);
+	checks_take(checks, NULL, 0);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, "");
+	pass(5000);
+	assert_int_equal(asked_times, 1);
+	assert_int_equal(servers[0].answers, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -369,6 +472,10 @@ int main(void)
 	        TEST(what_is_known_is_asked_at_its_pace_from_the_start),
 	        TEST(a_client_without_luck_hurries_it),
 	        TEST(hurrying_makes_nothing_later),
+	        TEST(a_program_answers_when_it_will),
+	        TEST(each_address_is_asked_for_by_itself),
+	        TEST(what_could_not_be_run_is_asked_again),
+	        TEST(a_program_under_way_is_not_hurried_and_may_be_unwanted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

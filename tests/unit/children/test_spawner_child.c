@@ -33,6 +33,13 @@ int __wrap_spawnd_run(const struct spawnd_setup *s)
 	return 7;
 }
 
+static int anew_times; /* other channels to the spawner are to be made, too */
+
+static void anew(void *arg)
+{
+	anew_times++;
+}
+
 static int setup(void **state)
 {
 	if (!born_right)
@@ -41,8 +48,13 @@ static int setup(void **state)
 	fake_workers_begin();
 	fake_workers_serve(WORKERS);
 	fake_process_reset();
-	spawner = (struct spawner_child){
-	        .workers = &workers, .old_fd = -1, .nofile = {.rlim_cur = 77}, .umask = 027, .child.control.fd = -1};
+	anew_times = 0;
+	spawner = (struct spawner_child){.workers = &workers,
+	                                 .old_fd = -1,
+	                                 .nofile = {.rlim_cur = 77},
+	                                 .umask = 027,
+	                                 .child.control.fd = -1,
+	                                 .anew = anew};
 	spawner_child_init(&spawner);
 	return 0;
 }
@@ -111,6 +123,7 @@ static void test_each_worker_has_a_channel_of_its_own(void **state)
 		close(fds[0]);
 		close(ends[i]);
 	}
+	assert_int_equal(anew_times, 1);
 }
 
 static void test_where_it_runs_only_the_channels_are_made_anew(void **state)
