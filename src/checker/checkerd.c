@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "checker/agent.h"
 #include "checker/asking.h"
 #include "checker/checks.h"
 #include "checker/programs.h"
@@ -54,14 +55,18 @@ static struct health *health_of(const struct place *p)
 
 /* ---- what is found out ---- */
 
-/* One no is enough; all must have said yes. */
+/* One no is enough; all must have said yes. An agent's word stands beside: it may say no, and its silence says nothing. */
 static enum health_state state_of(const struct place *p)
 {
 	enum health_state state = HEALTH_UP;
 
+	if (agent_read(health_of(p), p->asks).down)
+		return HEALTH_DOWN;
 	for (size_t i = 0; i < p->section->n_checks; i++) {
 		unsigned pulse = atomic_load(&health_of(p)->pulses[i]) & 0xff;
 
+		if (check_is_agent(&p->section->checks[i]))
+			continue;
 		if (pulse == PULSE_DOWN)
 			return HEALTH_DOWN;
 		if (pulse != PULSE_UP)
@@ -109,6 +114,41 @@ static void note_connected(const struct asked *k, const struct place *p)
 		target_worked(&self.world->experience[p->target], self.loop.now_ms);
 }
 
+/* ---- agents ---- */
+
+static void agent_is_silent(const struct asked *k, const struct place *p, const char *words)
+{
+	const struct agent_view silent = AGENT_SILENT;
+
+	if (atomic_load(&health_of(p)->agent) != 0)
+		log_warning("the agent of %s, port %u, does not answer: what it has said is forgotten (%s)",
+		            k->server->key, k->port, words);
+	agent_set(health_of(p), &silent);
+}
+
+static void agent_has_said(const struct asked *k, const struct place *p, const char *line)
+{
+	struct agent_view v = agent_read(health_of(p), p->asks);
+	uint64_t before = atomic_load(&health_of(p)->agent);
+
+	if (!agent_hears(&v, line))
+		return;
+	agent_set(health_of(p), &v);
+	if (atomic_load(&health_of(p)->agent) != before)
+		log_info("%s of %s says: %s", k->line->program ? "the check program" : "the agent", k->server->key,
+		         line);
+}
+
+static void hear_agent_of(const struct asked *k, const struct place *p, const struct check_answer *a)
+{
+	if (a->yes || k->line->program)
+		agent_has_said(k, p, a->words);
+	else if (k->pulse.state == PULSE_DOWN)
+		agent_is_silent(k, p, a->words);
+}
+
+/* ---- */
+
 static void heard(const struct asked *k, const struct want *want, const struct check_answer *a, const char *why)
 {
 	const struct place *p = &self.asking->places[want->place];
@@ -122,9 +162,11 @@ static void heard(const struct asked *k, const struct want *want, const struct c
 	atomic_store(&h->answered_ms, self.loop.now_ms);
 	if (a->yes)
 		note_connected(k, p);
+	if (check_is_agent(k->line) || k->line->program)
+		hear_agent_of(k, p, a);
 	now = state_of(p);
-	if (!a->yes || now == HEALTH_UP)
-		health_say(h, why);
+	if (now != HEALTH_UP || was != HEALTH_UP)
+		health_say(h, now == HEALTH_UP ? "" : why);
 	if (now == was)
 		return;
 	health_set(h, now, self.loop.now_ms);
@@ -137,7 +179,7 @@ static void checkerd_answered(void *arg, void *owner, const struct check_answer 
 	char why[512] = "";
 
 	(void)arg;
-	if (!a->yes)
+	if (!a->yes || check_is_agent(k->line) || (k->line->program && *a->words))
 		reason(k, a->words, why, sizeof(why));
 	for (uint32_t i = k->first; i < k->first + k->n; i++)
 		heard(k, &self.asking->wants[i], a, why);
@@ -165,7 +207,9 @@ static void checkerd_program_answered(void *arg, uint64_t number, bool ran, int 
 	char words[HEALTH_WORDS * 4];
 
 	(void)arg;
-	if (status == -1)
+	if (status == 0)
+		snprintf(words, sizeof(words), "%s", line);
+	else if (status == -1)
 		snprintf(words, sizeof(words), "time is over");
 	else if (*line)
 		snprintf(words, sizeof(words), "%s", line);
@@ -233,7 +277,9 @@ static void take(struct config *c, uint64_t generation)
 		struct place *p = &self.asking->places[i];
 
 		health_begin(health_of(p), p->asks);
-		p->failed_ms = self.loop.now_ms; /* only what comes from now on */
+		if (health_read(health_of(p), p->asks).state == HEALTH_UNKNOWN && state_of(p) == HEALTH_UP)
+			health_set(health_of(p), HEALTH_UP, self.loop.now_ms); /* an agent is all it has */
+		p->failed_ms = self.loop.now_ms;                               /* only what comes from now on */
 	}
 	take_names(c);
 	list = asking_checks(self.asking);

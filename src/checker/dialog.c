@@ -132,9 +132,10 @@ static void failed(struct dialog *d, int error)
 static void judge(struct dialog *d, enum verdict v, const struct buf *why)
 {
 	struct dialog_setup setup = d->setup;
+	bool words = v == VERDICT_NO || setup.script->tells;
 
 	leave(d, true);
-	setup.done(setup.arg, v == VERDICT_YES, v == VERDICT_YES ? "" : why->s);
+	setup.done(setup.arg, v == VERDICT_YES, words && why->s ? why->s : "");
 }
 
 static void talk(struct dialog *d, bool over)

@@ -62,6 +62,7 @@ bool kind_script(const char *name, const struct script_words *words, struct scri
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (strcmp(kinds[i].name, name) == 0) {
 			ret->words = *words;
+			ret->tells = ret->tells || strcmp(name, "agent") == 0;
 			for (size_t k = 0; k < kinds[i].n; k++)
 				add(ret, &kinds[i].steps[k]);
 			return true;

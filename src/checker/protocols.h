@@ -6,7 +6,7 @@
 
 #include "checker/script.h"
 
-script_hear hear_smtp, hear_pop3, hear_imap, hear_ssh, hear_redis, hear_http, hear_pgsql, hear_mysql;
+script_hear hear_smtp, hear_pop3, hear_imap, hear_ssh, hear_redis, hear_http, hear_pgsql, hear_mysql, hear_agent;
 script_say say_ehlo, say_http, say_pgsql;
 
 #endif

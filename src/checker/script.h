@@ -60,6 +60,7 @@ struct script {
 	struct script_step *steps;
 	size_t n;
 	struct script_words words; /* the texts are the caller's */
+	bool tells;                /* a yes has words, too */
 };
 
 /* One more step; the bytes are copied. */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/checks.h"
+#include "config/endpoint.h"
 #include "config/parser.h"
 #include "config/steps.h"
 
@@ -37,6 +38,11 @@ static void entry_release(struct check_line *l)
 	free(l->path);
 	free(l->host);
 	free(l->what);
+}
+
+bool check_is_agent(const struct check_line *l)
+{
+	return strcmp(l->kind, "agent") == 0;
 }
 
 void check_lines_free(struct check_line *checks, size_t n)
@@ -148,7 +154,7 @@ static bool read_steps(struct parser *p, struct word *args, size_t n, struct che
 static const char *const kinds[] = {"tcp",  "smtp",  "pop3",  "imap",    "ssh",   "redis",
                                     "http", "pgsql", "mysql", "program", "agent", NULL};
 static const char kinds_named[] =
-        "tcp, smtp, pop3, imap, ssh, redis, http, pgsql, mysql, program, or steps that begin with send or "
+        "tcp, smtp, pop3, imap, ssh, redis, http, pgsql, mysql, program, agent, or steps that begin with send or "
         "expect";
 
 static bool unknown_kind(struct parser *p, const struct word *w)
@@ -245,6 +251,28 @@ static bool read_program(struct parser *p, struct word *args, size_t n, struct c
 	return true;
 }
 
+/* The port of a program beside the server, which speaks for it. */
+static bool read_agent(struct parser *p, struct word *args, size_t n, unsigned *said, struct check_line *l)
+{
+	char shown[SHOWN_MAX];
+
+	if (n < 2) {
+		parse_error(p, p->line->end, "\"check agent\" needs the port of the agent");
+		return false;
+	}
+	if (l->port) {
+		parse_error(p, args[0].column, "\"check agent PORT\" and port= exclude each other");
+		return false;
+	}
+	if (!port_parse(p->world, args[1].text, &l->port)) {
+		parse_error(p, args[1].column, "%s is no port: a number from 1 to 65535, or a name from /etc/services",
+		            lex_show(args[1].text, shown));
+		return false;
+	}
+	l->kind = mem_strdup("agent");
+	return read_words(p, args + 2, n - 2, said, l);
+}
+
 static bool read_kind(struct parser *p, struct word *args, size_t n, unsigned *said, struct check_line *l)
 {
 	const char *kind = args[0].text;
@@ -257,10 +285,8 @@ static bool read_kind(struct parser *p, struct word *args, size_t n, unsigned *s
 	}
 	if (!strcmp(kind, "program"))
 		return read_program(p, args, n, l);
-	if (!strcmp(kind, "agent")) {
-		parse_error(p, args[0].column, "\"check %s\" " NOT_YET, kind);
-		return false;
-	}
+	if (!strcmp(kind, "agent"))
+		return read_agent(p, args, n, said, l);
 	if (!is_kind(kind))
 		return unknown_kind(p, &args[0]);
 	l->kind = mem_strdup(kind);
@@ -315,6 +341,8 @@ static void print_step(const struct check_step *step, bool public, struct buf *o
 static void print_words(const struct check_line *l, struct buf *out)
 {
 	buf_addf(out, " %s", l->kind);
+	if (check_is_agent(l))
+		buf_addf(out, " %u", l->port);
 	if (l->path)
 		add_word(out, "", l->path);
 	if (l->status_from && l->status_from == l->status_to)
@@ -334,7 +362,7 @@ static void print_what(const struct config *c, const struct check_line *l, bool 
 {
 	char text[ADDR_TEXT_MAX];
 
-	if (l->port)
+	if (l->port && !check_is_agent(l))
 		buf_addf(out, " port=%u", l->port);
 	if (l->from.family != AF_UNSPEC)
 		add_word(out, "from=", addr_format_zone(&l->from, config_zone(c, l->from_zone), text));

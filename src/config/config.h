@@ -258,6 +258,9 @@ void config_errors_release(struct config_errors *e);
 /* "FILE:LINE:COLUMN: message", without "tcpproxy: ". */
 void config_error_format(const struct config_error *e, struct buf *out);
 
+/* It asks an agent, which speaks for the server: not whether it is well, but what is to be done with it. */
+bool check_is_agent(const struct check_line *l);
+
 /* Appends the canonical text. */
 void config_print(const struct config *c, struct buf *out);
 /* The same for readers who may not know what a file says that only root can read: values of `env` are "***". */

@@ -100,12 +100,45 @@ struct health_view health_read(const struct health *h, uint64_t asks)
 	return (struct health_view){.state = (enum health_state)state, .since_ms = (int64_t)(word >> STATE_BITS)};
 }
 
+/* ---- agents: one word, so that no reader sees halves of two ----
+ *
+ * bits 0 down, 1 drain, 2 maint, 3 a weight was said, 4 it is in per cent, 5 a max was said, 8-23 weight, 24-54 max */
+
+#define AGENT_MAX_MASK 0x7fffffffULL
+
+struct agent_view agent_read(const struct health *h, uint64_t asks)
+{
+	uint64_t word = atomic_load_explicit(&h->agent, memory_order_relaxed);
+
+	if (atomic_load_explicit(&h->asks, memory_order_relaxed) != asks)
+		return AGENT_SILENT;
+	return (struct agent_view){.down = word & 1,
+	                           .drain = word >> 1 & 1,
+	                           .maint = word >> 2 & 1,
+	                           .in_percent = word >> 4 & 1,
+	                           .weight = word >> 3 & 1 ? (int32_t)(word >> 8 & AGENT_WEIGHT_MAX) : -1,
+	                           .max = word >> 5 & 1 ? (int64_t)(word >> 24 & AGENT_MAX_MASK) : -1};
+}
+
+void agent_set(struct health *h, const struct agent_view *v)
+{
+	uint64_t word =
+	        (uint64_t)v->down | (uint64_t)v->drain << 1 | (uint64_t)v->maint << 2 | (uint64_t)v->in_percent << 4;
+
+	if (v->weight >= 0)
+		word |= 1ULL << 3 | ((uint64_t)v->weight & AGENT_WEIGHT_MAX) << 8;
+	if (v->max >= 0)
+		word |= 1ULL << 5 | ((uint64_t)v->max & AGENT_MAX_MASK) << 24;
+	atomic_store_explicit(&h->agent, word, memory_order_relaxed);
+}
+
 void health_begin(struct health *h, uint64_t asks)
 {
 	if (atomic_load(&h->asks) == asks)
 		return;
 	atomic_store(&h->asks, 0); /* nothing is known of any seat */
 	atomic_store(&h->state, HEALTH_UNKNOWN);
+	atomic_store(&h->agent, 0);
 	for (int i = 0; i < CHECK_LINES_MAX; i++)
 		atomic_store(&h->pulses[i], 0);
 	for (int i = 0; i < 3; i++) {

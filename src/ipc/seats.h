@@ -44,13 +44,14 @@ struct health {
 	atomic_ullong asks;                  /* the seat that this is about; another one's: nothing is known */
 	atomic_ullong state;                 /* health_state and since when: health_read() */
 	atomic_uint pulses[CHECK_LINES_MAX]; /* of each line: state, and answers in a row that say otherwise */
+	atomic_ullong agent;                 /* what the server's agent has said: agent_read() */
 	atomic_ullong answers[3];            /* ever: yes; no; none in time */
 	atomic_uint changes[3];              /* ever: to each state */
 	atomic_llong took_us;                /* the last answer */
 	atomic_llong answered_ms;            /* monotonic; 0: never */
 	atomic_uint sequence;                /* odd while the text is written */
 	char words[HEALTH_WORDS];            /* of the last no, cut if need be; it may be torn, never the state */
-	char room[84];
+	char room[76];
 };
 _Static_assert(sizeof(struct health) == 256, "a room of the world (world.h)");
 
@@ -70,7 +71,22 @@ struct health_view {
 /* Nothing is known of another seat's. */
 struct health_view health_read(const struct health *h, uint64_t asks);
 
+/* What a server's agent has said of it, and has not taken back. */
+struct agent_view {
+	bool down;       /* as a failed check */
+	bool drain;      /* no new connections ... */
+	bool maint;      /* ... likewise */
+	bool in_percent; /* weight: of that of the file; else absolute */
+	int32_t weight;  /* -1: nothing was said */
+	int64_t max;     /* connections; 0: no limit; -1: nothing was said */
+};
+#define AGENT_SILENT     ((struct agent_view){.weight = -1, .max = -1})
+#define AGENT_WEIGHT_MAX 65535
+
+struct agent_view agent_read(const struct health *h, uint64_t asks);
+
 /* Checker only. */
+void agent_set(struct health *h, const struct agent_view *v);
 void health_begin(struct health *h, uint64_t asks); /* keeps what is about the same seat */
 void health_set(struct health *h, enum health_state state, int64_t now_ms);
 void health_say(struct health *h, const char *words);

@@ -429,6 +429,8 @@ bool world_usable(const struct world *w, const struct config *c, const struct se
 
 	if (t ? admin_state_is_out(&t->admin_state, server->disabled) : server->disabled)
 		return false;
+	if (world_agent_is_out(w, seat, asks))
+		return false;
 	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) &&
 	       world_known(w, i, seat, asks, now_ms) != KNOWN_DOWN;
 }

@@ -148,6 +148,14 @@ enum known {
 };
 /* seat: SEAT_NONE: it is not checked; asks: of the seat. target: TARGET_NONE: nothing is known of it. */
 enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms);
+/* Its agent lets no new connection come. */
+static inline bool world_agent_is_out(const struct world *w, uint32_t seat, uint64_t asks)
+{
+	struct agent_view v = seat < SEATS_MAX ? agent_read(&w->health[seat], asks) : AGENT_SILENT;
+
+	return v.drain || v.maint;
+}
+
 /* Clients may come: admin state, file and checks let them, and it has an address, as far as is known. */
 bool world_usable(const struct world *w, const struct config *c, const struct section *section,
                   const struct server *server, int64_t now_ms);

@@ -67,7 +67,8 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			const struct server *server = &s->servers[i];
 			enum rank its;
 
-			if (was_tried(tried, i) || is_out(world, p->targets[i], server))
+			if (was_tried(tried, i) || is_out(world, p->targets[i], server) ||
+			    world_agent_is_out(world, p->seats[i], p->asks[i]))
 				continue;
 			its = rank_of(world_known(world, p->targets[i], p->seats[i], p->asks[i], now_ms),
 			              server->backup, s->on_down == ON_DOWN_TRY);

@@ -99,7 +99,7 @@ static void the_interface_of_an_address_is_looked_up(void **state)
 	config_free(c);
 }
 
-/* Whatever the checker knows is known here, and mysql is the one that needs more. */
+/* Whatever the checker knows is known here; two of them need more. */
 static void every_kind_of_the_checker(void **state)
 {
 	static const char *const kinds[] = {
@@ -109,7 +109,8 @@ static void every_kind_of_the_checker(void **state)
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		char *words = mem_printf("%s%s", kinds[i], strcmp(kinds[i], "mysql") ? "" : " user=x");
+		const char *more = !strcmp(kinds[i], "mysql") ? " user=x" : !strcmp(kinds[i], "agent") ? " 9000" : "";
+		char *words = mem_printf("%s%s", kinds[i], more);
 		struct config *c;
 
 		assert_string_equal(line(words, &c)->kind, kinds[i]);
@@ -327,7 +328,7 @@ static const struct {
         {SERVED "check send A B C\n", "3:14", "expect-not"},
         {SERVED "check send A expect\n", "3:20", "TEXT"},
         {SERVED "check proxy=yes tcp\n", "3:7", "not yet"},
-        {SERVED "check agent 7\n", "3:7", "not yet"},
+        {SERVED "check agent\n", "3:12", "needs the port"},
         {SERVED "check off\ncheck tcp\n", "4:1", "/etc/t.conf:3"},
         {SERVED "check tcp\ncheck off\n", "4:1", "/etc/t.conf:3"},
         {SERVED "check off tcp\n", "3:7", "alone"},
