@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "base/clock.h"
 #include "base/log.h"
 #include "checker/agent.h"
 #include "checker/asking.h"
 #include "checker/checks.h"
 #include "checker/programs.h"
+#include "checker/telling.h"
 #include "ipc/outbox.h"
 #include "ipc/packed.h"
 #include "ipc/saying.h"
@@ -36,6 +37,7 @@ static struct checkerd {
 	struct loop loop;
 	struct watch control;
 	struct saying saying;
+	struct telling telling;
 	struct timer beat;
 	struct checks *checks;
 	struct asking *asking;
@@ -90,23 +92,6 @@ static void reason(const struct asked *k, const char *words, char *ret, size_t s
 	         words + 1);
 }
 
-static void tell(const struct place *p, enum health_state state, enum health_state was, const struct addr *at,
-                 const char *why)
-{
-	struct said m = {.wire.type = WIRE_HEALTH};
-	size_t len = strlen(why) < sizeof(m.line.text) ? strlen(why) : sizeof(m.line.text) - 1;
-
-	m.wire.health.seat = p->seat;
-	m.wire.health.state = (uint8_t)state;
-	m.wire.health.was = (uint8_t)was;
-	if (at)
-		m.wire.health.at = *at;
-	m.line.wall_us = clock_wall_us();
-	memcpy(m.line.text, why, len);
-	if (self.control.fd >= 0)
-		sock_send_message(self.control.fd, &m, SAYING_HEAD + len, NULL, 0);
-}
-
 /* A server that has taken a connection works: whoever could not connect to it before may try again. */
 static void note_connected(const struct asked *k, const struct place *p)
 {
@@ -149,6 +134,19 @@ static void hear_agent_of(const struct asked *k, const struct place *p, const st
 
 /* ---- */
 
+/* The address is the server's, also where its neighbour was asked: as it is spelt in the rest of the log. */
+static void say_changed(const struct place *p, enum health_state state, enum health_state was,
+                        const struct check_answer *a, const char *why)
+{
+	struct addr at = {.family = AF_UNSPEC};
+
+	if (a->at)
+		at = *a->at;
+	if (p->port)
+		at.port = p->port;
+	telling_change(&self.telling, &(struct telling_change){p->seat, state, was, &at, why});
+}
+
 static void heard(const struct asked *k, const struct want *want, const struct check_answer *a, const char *why)
 {
 	const struct place *p = &self.asking->places[want->place];
@@ -170,7 +168,7 @@ static void heard(const struct asked *k, const struct want *want, const struct c
 	if (now == was)
 		return;
 	health_set(h, now, self.loop.now_ms);
-	tell(p, now, was, a->at, why);
+	say_changed(p, now, was, a, why);
 }
 
 static void checkerd_answered(void *arg, void *owner, const struct check_answer *a)
@@ -312,6 +310,7 @@ static void checkerd_beat(void *arg)
 	}
 	atomic_store(&w->checker.beat_ms, self.loop.now_ms);
 	atomic_store(&w->checker.late, checks_late(self.checks));
+	telling_go_on(&self.telling);
 	for (size_t i = 0; i < self.asking->n_places; i++)
 		hurry(&self.asking->places[i]);
 	timer_set(&self.loop, &self.beat, self.loop.now_ms + BEAT_MS, checkerd_beat, NULL);
@@ -323,6 +322,7 @@ static void orphaned(void)
 
 	watch_remove(&self.loop, &self.control);
 	close(fd);
+	telling_stop(&self.telling);
 	self.control.fd = self.saying.fd = -1;
 	outbox_clear(&self.outbox);
 	self.orphan_ms = self.loop.now_ms;
@@ -385,7 +385,8 @@ int checkerd_run(const struct checkerd_setup *setup)
 	        .addresses = checkerd_addresses, .answered = checkerd_answered, .run = checkerd_run_program};
 	const char *missing;
 
-	self = (struct checkerd){.world = setup->world, .saying.fd = setup->control_fd};
+	self = (struct checkerd){
+	        .world = setup->world, .saying.fd = setup->control_fd, .telling.fd = setup->control_fd};
 	log_set_sink(saying_line, &self.saying);
 	limit();
 	if (loop_init(&self.loop, -1, NULL, 64) < 0 ||
