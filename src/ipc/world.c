@@ -420,19 +420,35 @@ enum known world_known(const struct world *w, uint32_t target, uint32_t seat, ui
 	return by_clients;
 }
 
+struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
+                               const struct server *server)
+{
+	uint32_t seat = world_seat(w, c, section, server);
+
+	return (struct standing){.target = world_target(w, c, section, server),
+	                         .seat = seat,
+	                         .asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0,
+	                         .disabled = server->disabled};
+}
+
+bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms)
+{
+	const struct target *t = s->target < TARGETS_MAX ? &w->targets.list[s->target] : NULL;
+
+	if (t ? admin_state_is_out(&t->admin_state, s->disabled) : s->disabled)
+		return false;
+	if (world_agent_is_out(w, s->seat, s->asks))
+		return false;
+	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) &&
+	       world_known(w, s->target, s->seat, s->asks, now_ms) != KNOWN_DOWN;
+}
+
 bool world_usable(const struct world *w, const struct config *c, const struct section *section,
                   const struct server *server, int64_t now_ms)
 {
-	uint32_t i = world_target(w, c, section, server), seat = world_seat(w, c, section, server);
-	const struct target *t = i < TARGETS_MAX ? &w->targets.list[i] : NULL;
-	uint64_t asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0;
+	struct standing s = world_standing(w, c, section, server);
 
-	if (t ? admin_state_is_out(&t->admin_state, server->disabled) : server->disabled)
-		return false;
-	if (world_agent_is_out(w, seat, asks))
-		return false;
-	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) &&
-	       world_known(w, i, seat, asks, now_ms) != KNOWN_DOWN;
+	return world_standing_usable(w, &s, now_ms);
 }
 
 static void take_seats(struct world *w, const struct config *c)

@@ -156,7 +156,16 @@ static inline bool world_agent_is_out(const struct world *w, uint32_t seat, uint
 	return v.drain || v.maint;
 }
 
+/* A server of a section, found once, for who looks at it often. */
+struct standing {
+	uint32_t target, seat;
+	uint64_t asks;
+	bool disabled; /* by the file */
+};
+struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
+                               const struct server *server);
 /* Clients may come: admin state, file and checks let them, and it has an address, as far as is known. */
+bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms);
 bool world_usable(const struct world *w, const struct config *c, const struct section *section,
                   const struct server *server, int64_t now_ms);
 /* Nobody checks any more: what is known is no longer sure. */

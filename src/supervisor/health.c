@@ -1,12 +1,46 @@
 /* health.c - servers whose state has changed: each is a line of the log for each service that has it, and the end of their
  * connections, where `on-server-down kill` says so. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include "base/log.h"
+#include "base/mem.h"
 #include "stats/snapshot.h"
 #include "supervisor/inspect.h"
 #include "supervisor/state.h"
 #include "supervisor/steer.h"
+
+/* ---- where the servers stand ---- */
+
+/* To find one is linear, and thousands may change at once: all are found when the first one does. */
+static void find_standings(struct supervisor *s)
+{
+	const struct config *c = s->rules.config;
+	size_t n = 0;
+
+	if (s->standings.list)
+		return;
+	s->standings.first = mem_alloc((c->n_sections + 1) * sizeof(*s->standings.first));
+	for (size_t i = 0; i < c->n_sections; n += c->sections[i++].n_servers)
+		s->standings.first[i] = n;
+	s->standings.list = mem_alloc((n + 1) * sizeof(*s->standings.list));
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++)
+			s->standings.list[s->standings.first[i] + k] = world_standing(
+			        s->children.workers.world, c, &c->sections[i], &c->sections[i].servers[k]);
+}
+
+void health_forget_rules(struct supervisor *s)
+{
+	free(s->standings.list);
+	free(s->standings.first);
+	s->standings = (struct standings){0};
+}
+
+static const struct standing *standings_of(const struct supervisor *s, const struct section *section)
+{
+	return &s->standings.list[s->standings.first[section - s->rules.config->sections]];
+}
 
 /* The pool of a section, and how many of it can be used. */
 struct pool_count {
@@ -16,22 +50,22 @@ struct pool_count {
 static struct pool_count count_pool(const struct supervisor *s, const struct section *section)
 {
 	const struct world *w = s->children.workers.world;
-	struct pool_count n = {0};
+	struct pool_count n = {.of = (uint32_t)section->n_servers};
 
-	for (size_t i = 0; i < section->n_servers; i++) {
-		n.of++;
-		n.up += world_usable(w, s->rules.config, section, &section->servers[i], s->loop.now_ms);
-	}
+	for (size_t i = 0; i < section->n_servers; i++)
+		n.up += world_standing_usable(w, &standings_of(s, section)[i], s->loop.now_ms);
 	return n;
 }
 
 static const struct server *find_server(const struct supervisor *s, const struct section *section, uint32_t seat)
 {
 	for (size_t i = 0; i < section->n_servers && section->n_checks > 0; i++)
-		if (world_seat(s->children.workers.world, s->rules.config, section, &section->servers[i]) == seat)
+		if (standings_of(s, section)[i].seat == seat)
 			return &section->servers[i];
 	return NULL;
 }
+
+/* ---- what is said ---- */
 
 static void tell_service(const struct supervisor *s, const struct section *section, const struct server *server,
                          const struct health_change *change)
@@ -138,6 +172,7 @@ static void end_connections(struct supervisor *s, uint32_t seat)
 
 void health_tell(struct supervisor *s, const struct health_change *change)
 {
+	find_standings(s);
 	for (size_t i = 0; i < s->rules.config->n_services; i++)
 		tell_first(s, &s->rules.config->services[i], change);
 	if (change->state == HEALTH_DOWN)

@@ -105,6 +105,7 @@ static void take(struct supervisor *s, struct config *next, struct sockets *sock
 	tell_unchangeable(s->rules.config, next);
 	config_free(s->rules.config);
 	s->rules.config = next;
+	health_forget_rules(s);
 	s->rules.listeners = *sockets;
 	world_take(s->children.workers.world, next);
 	sockets_tune(&s->rules.listeners, next, s->ifs, s->n_ifs);

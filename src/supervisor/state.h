@@ -29,6 +29,12 @@
 #include "servers/dns.h"
 #include "supervisor/supervisor.h"
 
+/* Where the servers of the configuration stand in the world; health.c. */
+struct standings {
+	struct standing *list; /* of all sections, one after the other; NULL: not found yet */
+	size_t *first;         /* of each section */
+};
+
 struct supervisor {
 	const struct supervisor_setup *setup;
 	struct loop loop;
@@ -48,6 +54,7 @@ struct supervisor {
 	struct admin *admin;               /* steer.c */
 	struct inspect *inspect;           /* likewise */
 	struct killing *killings;          /* steer_kill.c */
+	struct standings standings;        /* health.c */
 	int upgrade_client_fd;             /* of the program before us: it waits for the answer; -1: none */
 	char *identity;                    /* the user we became, for the log; NULL: no other */
 	char *pidfile;                     /* NULL: none was written */
@@ -93,6 +100,8 @@ struct health_change {
 	const char *why;
 };
 void health_tell(struct supervisor *s, const struct health_change *change);
+/* There is another configuration. */
+void health_forget_rules(struct supervisor *s);
 
 /* announce.c */
 void announce_services(const struct supervisor *s);
