@@ -83,7 +83,7 @@ class Program:
     """A process of the test, in its own session, with its output in FOLDER/NAME.log."""
 
     def __init__(self, name, argv, folder, env=None):
-        self.name = name
+        self.name, self.argv, self.env = name, argv, env
         self.folder = folder
         self.log = folder / f"{name}.log"
         with open(self.log, "wb") as log:
@@ -186,15 +186,17 @@ mbox:
 
 
 class Dovecot:
-    """POP3. One mailbox with one message, for any user with the password `secret`."""
+    """POP3, and IMAP if that is wanted. One mailbox with one message, for any user with the password `secret`."""
 
-    def __init__(self, start, folder, message):
-        self.port = free_port()
+    def __init__(self, start, folder, message, imap=False):
+        self.port, self.imap_port = free_port(), free_port() if imap else 0
         core = unpacked("dovecot-core", "usr/lib/dovecot")
         pop3 = unpacked("dovecot-pop3d", "usr/lib/dovecot")
         programs = folder / "libexec"
         shutil.copytree(core, programs, symlinks=True)
         shutil.copytree(pop3, programs, symlinks=True, dirs_exist_ok=True)
+        if imap:
+            shutil.copytree(unpacked("dovecot-imapd", "usr/lib/dovecot"), programs, symlinks=True, dirs_exist_ok=True)
         self._move_modules(programs, folder)
         (folder / "mail").mkdir()
         (folder / "mail/inbox").write_text(f"From a@example.com Thu Jan  1 00:00:00 2026\n{message}\n")
@@ -203,7 +205,7 @@ class Dovecot:
 base_dir = {folder}/run
 state_dir = {folder}/state
 log_path = /dev/stderr
-protocols = pop3
+protocols = {"imap pop3" if imap else "pop3"}
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
@@ -236,6 +238,7 @@ service pop3-login {{
     port = 0
   }}
 }}
+{self._imap_login() if imap else ""}
 service anvil {{
   chroot =
 }}
@@ -248,6 +251,17 @@ service stats {{
         start("dovecot", [base / "bin/doveconf", "-c", folder / "dovecot.conf", "-f", "service=master",
                           "-e", base / "sbin/dovecot", "-F"],
               {"LD_LIBRARY_PATH": f"{programs}:{programs}/modules/old-stats"}).wait_port(self.port)
+
+    def _imap_login(self):
+        return f"""service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = {self.imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}"""
 
     @staticmethod
     def _move_modules(programs, folder):
@@ -415,19 +429,19 @@ path = {self.tree}
 class Redis:
     """A redis server that keeps nothing on disk. Debian's is one program with several names."""
 
-    def __init__(self, start, folder):
+    def __init__(self, start, folder, *options):
         self.port = free_port()
         server = folder / "redis-server"
         server.symlink_to(unpacked("redis-tools", "usr/bin/redis-check-rdb"))
         start("redis", [server, "--bind", "127.0.0.1", "--port", self.port, "--save", "", "--appendonly", "no",
-                        "--dir", folder]).wait_port(self.port)
+                        "--dir", folder, *options]).wait_port(self.port)
 
     def client(self):
         return unpacked("redis-tools", "usr/bin/redis-cli")
 
 
 class Postgres:
-    """A database of the user nobody; anybody may connect as that user."""
+    """A database of the user nobody; anybody may connect as that user; `check` needs a password, others are not let in."""
 
     def __init__(self, start, folder):
         programs = unpacked("postgresql-15", "usr/lib/postgresql/15/bin")
@@ -438,11 +452,35 @@ class Postgres:
         nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         subprocess.run([*nobody, programs / "initdb", "--no-sync", "--auth=trust", "--locale=C", "--encoding=UTF8",
                         "--username=nobody", "-D", data], check=True, capture_output=True, cwd="/")
+        (data / "pg_hba.conf").write_text("host all nobody 127.0.0.1/32 trust\nhost all check 127.0.0.1/32 scram-sha-256\n")
         start("postgres", [*nobody, programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", self.port,
                            "-k", "", "-F"]).wait_port(self.port)
 
     def client(self):
         return unpacked("postgresql-client-15", "usr/lib/postgresql/15/bin/psql")
+
+
+class MariaDB:
+    """A database in which the user `check` has no password and no right. Who breaks off `errors` connections in a row is
+    blocked; but only those who have a name, which is not so of 127.0.0.1: 127.0.0.9 is `client.test`."""
+
+    def __init__(self, start, folder, errors=10):
+        self.port = free_port()
+        share = unpacked("mariadb-server-core", "usr/share/mysql")
+        data = folder / "data"
+        data.mkdir()
+        give(data, "nobody")
+        argv = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
+                unpacked("mariadb-server-core", "usr/sbin/mariadbd"), "--no-defaults", f"--datadir={data}",
+                f"--lc-messages-dir={share}", f"--character-sets-dir={share}/charsets"]
+        tables = "".join((share / name).read_text() for name in ("mysql_system_tables.sql", "mysql_system_tables_data.sql"))
+        subprocess.run([*argv, "--bootstrap"], input=f"CREATE DATABASE mysql;\nUSE mysql;\n{tables}\nFLUSH PRIVILEGES;\n"
+                       "CREATE USER 'check'@'%';\n",  # a statement a line
+                       text=True, check=True, capture_output=True, cwd="/")
+        (folder / "hosts").write_text("127.0.0.9 client.test\n")
+        start("mariadb", [*argv, "--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={folder}/data/socket",
+                          f"--max-connect-errors={errors}", "--log-warnings=4"],
+              {"LD_PRELOAD": "libnss_wrapper.so", "NSS_WRAPPER_HOSTS": str(folder / "hosts")}).wait_port(self.port)
 
 
 class Digest:
