@@ -1,4 +1,4 @@
-"""The dashboard for Grafana in packaging/: every name in it is one of ours, and its expressions are valid."""
+"""The dashboard for Grafana and the alerts for Prometheus in packaging/: every name in them is one of ours, and what they say is valid."""
 import json
 import os
 import re
@@ -13,6 +13,7 @@ from lib.proxy import ROOT
 from lib.waiting import wait_for
 
 GRAFANA = os.path.join(ROOT, "packaging/grafana")
+RULES = os.path.join(ROOT, "packaging/prometheus/tcpproxy.rules.yml")
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +32,17 @@ def names(text):
 
 def test_the_names_exist(start, service, admin, dashboard):
     good, bad = free_port(), free_port()
-    start(config=f"{admin.line}port {good}\nserver {service().spelt}\nport {bad}\nserver 127.0.0.1:{free_port()}\n")
+    start(config=f"{admin.line}port {good}\nserver {service().spelt}\ncheck tcp\nport {bad}\nserver 127.0.0.1:{free_port()}\n")
     ask(good, b"x")
     gets_reset(bad)
     wait_for(lambda: 'reason="connect-failed"' in admin.ask("metrics"), "an end that was counted")
+    wait_for(lambda: "\ntcpproxy_backend_check_duration_seconds{" in admin.ask("metrics"), "a check")
     there = set(re.findall(r"^\w+", admin.ask("metrics"), re.M))
-    used = set().union(*map(names, expressions(dashboard)), *(names(v.get("definition", "")) for v in
-                                                              dashboard["templating"]["list"]))
-    assert len(used) > 20 and used <= there, used - there
+    with open(RULES) as f:
+        alerts = names("\n".join(line for line in f if "expr:" in line))
+    used = set().union(alerts, *map(names, expressions(dashboard)), *(names(v.get("definition", "")) for v in
+                                                                      dashboard["templating"]["list"]))
+    assert len(used) > 20 and len(alerts) >= 6 and used <= there, used - there
     labels = set(re.findall(r"(\w+)=\"", admin.ask("metrics")))
     assert set(re.findall(r"{{(\w+)}}", json.dumps(dashboard))) <= labels | {"instance"}
 
@@ -68,3 +72,36 @@ def test_prometheus_understands_its_example():
     done = subprocess.run([promtool(), "check", "config", "--lint=none", os.path.join(GRAFANA, "prometheus.yml")],
                           capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 0, done
+
+
+@pytest.mark.skipif(not promtool(), reason="no promtool")
+def test_prometheus_understands_the_alerts():
+    done = subprocess.run([promtool(), "check", "rules", RULES], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0 and "7 rules found" in done.stdout, done
+
+
+SERVER = 'tcpproxy_backend_state{server="db1:5432",state="down"}'
+USABLE = 'tcpproxy_service_servers_usable{service="5432"}'
+
+
+@pytest.mark.skipif(not promtool(), reason="no promtool")
+@pytest.mark.parametrize("series, values, at, alert, fires", [
+    (SERVER, "0 1 1 1 1 1", "30s", "TcpproxyServerDown", False),
+    (SERVER, "0 1 1 1 1 1 1 1", "80s", "TcpproxyServerDown", True),
+    (USABLE, "2 1 1 1 1", "40s", "TcpproxyNoServer", False),
+    (USABLE, "2 1 0 0 0", "40s", "TcpproxyNoServer", True),
+    ("tcpproxy_checks_late_total", "7 7 7 7 7", "40s", "TcpproxyChecksLate", False),
+    ("tcpproxy_checks_late_total", "7 7 8 9 9", "40s", "TcpproxyChecksLate", True),
+    ('tcpproxy_worker_takeovers_total{worker="0"}', "3 3 3 3 3", "40s", "TcpproxyWorkerReplaced", False),
+    ('tcpproxy_worker_takeovers_total{worker="0"}', "3 3 4 4 4", "40s", "TcpproxyWorkerReplaced", True),
+])
+def test_an_alert_fires_when_it_should(tmp_path, series, values, at, alert, fires):
+    """One value each ten seconds; seen by the alert itself, as a series, whose text does not matter here."""
+    test = {"rule_files": [RULES], "evaluation_interval": "10s", "tests": [{
+        "interval": "10s", "input_series": [{"series": series, "values": values}],
+        "promql_expr_test": [{"expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})', "eval_time": at,
+                              "exp_samples": [{"labels": "{}", "value": 1}] if fires else []}]}]}
+    path = tmp_path / "test.json"
+    path.write_text(json.dumps(test))
+    done = subprocess.run([promtool(), "test", "rules", path], capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stdout + done.stderr
