@@ -289,11 +289,11 @@ def test_backups(pool, played):
 # -- how it is asked
 
 def test_the_same_check_is_done_once(start, admin, played):
-    """Of two services, and of sections of one."""
+    """Of two sections, and of services in which the server has a name of its own."""
     a, ports = played("a"), [free_port() for _ in range(3)]
     check = f"check every=1 timeout=5 {ASKS}\n"
-    start(config=admin.line + "".join(f"port {p}\nserver {a.spelt}\n{check}interface 127.0.0.2\nserver {a.spelt}\n{check}"
-                                      for p in ports))
+    start(config=admin.line + "".join(f"port {p}\nserver {a.spelt}{called}\n{check}interface 127.0.0.2\nserver {a.spelt}\n{check}"
+                                      for p, called in zip(ports, ("", " as one", " as two"))))
     wait_state(admin, a, "up")
     begun, first = time.monotonic(), a.checks
     a.wait_asked(4)
@@ -323,6 +323,17 @@ def test_the_source_of_the_section_is_that_of_its_checks(pool, played):
     a = played("a")
     pool(a, more="source 127.0.0.8").wait("up")
     assert {peer[0] for _, peer in a.came} == {"127.0.0.8"}
+
+
+def test_a_name_with_several_addresses(start, admin, names, played):
+    """One that says yes is enough; the log says which."""
+    b, port = played("b", host="127.0.0.3"), free_port()
+    names.add("db.test", "127.0.0.2", "127.0.0.3")
+    proxy = start(config=f"{admin.line}resolver {names.spelt}\nport {port}\nserver db.test:{b.port}\ncheck {QUICK} {ASKS}\n")
+    proxy.wait_log(f"server=db.test:{b.port} address=127.0.0.3:{b.port} state=up was=")
+    b.well = False
+    proxy.wait_log(f"server=db.test:{b.port} address=.* state=down was=up")
+    assert gets_reset(port)
 
 
 def test_a_unix_server(pool, played, directory):
@@ -374,11 +385,11 @@ def test_nonsense(pool, played):
 def greeted(ends, greeting=b"220 here\r\n" * 2000):
     """A server that speaks first, and notes how it is left."""
     def serve(s):
-        s.sendall(greeting)
         try:
+            s.sendall(greeting)
             read_all(s)
             ends.append("fin")
-        except ConnectionResetError:
+        except (ConnectionResetError, BrokenPipeError):
             ends.append("reset")
     return serve
 
