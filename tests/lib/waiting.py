@@ -1,7 +1,7 @@
 """Waiting for a state, never for a time."""
 import time
 
-PATIENCE = 8.0
+PATIENCE = 20.0
 """Seconds until a state that does not come is a failure. Passing tests never wait that long."""
 
 

@@ -21,7 +21,7 @@ TOP = Path(__file__).resolve().parents[2]
 REAL = Path(os.environ.get("TCPPROXY_REAL", TOP / "build/real"))
 TCPPROXY = Path(os.environ.get("TCPPROXY", TOP / "build/tcpproxy")).resolve()
 EXAMPLES = TOP / "packaging/examples"
-PATIENCE = 10.0  # seconds until something that should happen is called a failure
+PATIENCE = 20.0  # seconds until something that should happen is called a failure
 POLL = 0.02
 
 
