@@ -102,13 +102,15 @@ struct check_line {
 	char **program;                  /* argv, NULL-terminated; NULL: no program */
 	char *user, *path, *host;        /* NULL: not said */
 	uint16_t status_from, status_to; /* http; 0: not said */
+	bool implied;                    /* nobody has said it: on-down refuse needs one */
 	char *what; /* the canonical text of what is asked, without how often: "port=8008 http /primary" */
 };
 
 /* What becomes of clients when no server is usable. */
 enum on_down {
-	ON_DOWN_RESET, /* they are reset */
-	ON_DOWN_TRY,   /* servers that a check calls down are tried as the last resort */
+	ON_DOWN_RESET,  /* they are reset */
+	ON_DOWN_TRY,    /* servers that a check calls down are tried as the last resort */
+	ON_DOWN_REFUSE, /* the port refuses them, if all that is reached by it does; else as RESET */
 };
 
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
@@ -294,6 +296,11 @@ bool service_has_port(const struct service *service, uint16_t port);
  * section without servers is never returned. */
 const struct section *config_find(const struct config *c, const struct addr *local, const struct interface_address *ifs,
                                   size_t n_ifs);
+
+/* All that may serve what comes to a socket that listens there: one section, or several at a wildcard. Returns the number written to
+ * *ret (free()). */
+size_t config_sections_at(const struct config *c, const struct addr *local, const struct interface_address *ifs,
+                          size_t n_ifs, const struct section ***ret);
 
 struct access_verdict {
 	bool let_in;

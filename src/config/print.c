@@ -361,8 +361,11 @@ static void print_check(const struct printer *p, const struct directive *d)
 
 static void print_on_down(const struct printer *p, const struct directive *d)
 {
+	static const char *const words[] = {
+	        [ON_DOWN_RESET] = "reset", [ON_DOWN_TRY] = "try", [ON_DOWN_REFUSE] = "refuse"};
+
 	if (p->s->on_down != p->outer->on_down)
-		line(p, d->keyword, p->s->on_down == ON_DOWN_TRY ? "try" : "reset");
+		line(p, d->keyword, words[p->s->on_down]);
 }
 
 static void print_on_server_down(const struct printer *p, const struct directive *d)
