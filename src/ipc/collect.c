@@ -350,6 +350,7 @@ static void look_at_services(struct collector *v, struct snapshot *s, const uint
 		        .ports = known->ports,
 		        .within = known->within ? service_label(&list->list[known->within - 1]) : NULL,
 		        .admin_state = admin_state_text(atomic_load(&known->admin_state), false, active[i]),
+		        .refusing = atomic_load(&v->source.world->refusing[i]) != 0,
 		        .active = active[i],
 		        .counted = mem_alloc(sizeof(struct counted)),
 		};
