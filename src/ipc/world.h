@@ -15,7 +15,7 @@
 #define WORLD_VERSION 5
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
-#define WORLD_TURNS   8192 /* pools that go round: indices of sections, modulo */
+#define WORLD_PASSES  32768 /* members of all pools, in the order of the configuration, modulo */
 
 #define LOAD_FRESH_MS 2000
 
@@ -85,7 +85,7 @@ struct world {
 		atomic_uint percent;         /* of a processor that it took ... */
 		atomic_llong at_ms;          /* ... in the second before this (monotonic) */
 	} load[WORLD_WORKERS];
-	atomic_uint turns[WORLD_TURNS];            /* round-robin counters */
+	atomic_ullong pass[WORLD_PASSES];          /* of each member of a pool (proxy/balance_round_robin.h) */
 	struct experience experience[TARGETS_MAX]; /* of each target */
 	struct {
 		atomic_uint serial;   /* of the process that does the checks: one more than of the one before it */
