@@ -40,18 +40,17 @@ uint32_t round_robin_pick(struct contender *list, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct contender *c = &list[i];
-		int64_t stride = (int64_t)c->stride;
+		int64_t stride = (int64_t)c->stride, lead = ahead(c->seen, start);
 
-		c->from = start;
-		c->lead = ahead(c->seen, start);
-		if (c->lead > stride || c->lead < -BEHIND_MAX * stride)
-			c->lead = 0;
-		sum += c->lead * c->weight;
+		if (lead > stride || lead < -BEHIND_MAX * stride)
+			lead = 0;
+		c->counts = start + (uint64_t)lead;
+		sum += lead * c->weight;
 		weights += c->weight;
 	}
 	share = (sum + ROUND) / weights; /* where all would be after this turn, if it could be divided */
 	for (uint32_t i = 0; i < n; i++) {
-		int64_t behind = (share - list[i].lead) * list[i].weight;
+		int64_t behind = (share - ahead(list[i].counts, start)) * list[i].weight;
 
 		if (i == 0 || behind > most) {
 			most = behind;
@@ -61,10 +60,18 @@ uint32_t round_robin_pick(struct contender *list, uint32_t n)
 	return best;
 }
 
-bool round_robin_turn(const struct contender *c)
+static bool move_on(const struct contender *c, uint64_t to)
 {
 	unsigned long long seen = c->seen;
 
-	return atomic_compare_exchange_strong_explicit(c->pass, &seen, c->from + (uint64_t)c->lead + c->stride,
-	                                               memory_order_relaxed, memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(c->pass, &seen, to, memory_order_relaxed, memory_order_relaxed);
+}
+
+bool round_robin_turn(const struct contender *list, uint32_t n, uint32_t index)
+{
+	/* who counts as somewhere else stands there from now on: else it would be there anew each time, and never fall behind */
+	for (uint32_t i = 0; i < n; i++)
+		if (i != index && list[i].counts != list[i].seen)
+			move_on(&list[i], list[i].counts);
+	return move_on(&list[index], list[index].counts + list[index].stride);
 }

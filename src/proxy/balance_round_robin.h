@@ -21,8 +21,7 @@ struct contender {
 	uint64_t stride; /* of that weight */
 	atomic_ullong *pass;
 	/* round_robin_pick() fills in: */
-	uint64_t seen, from; /* its pass; what that counts as: so far ahead of `from` */
-	int64_t lead;
+	uint64_t seen, counts; /* its pass, and what that counts as */
 };
 
 uint64_t round_robin_stride(uint32_t weight);
@@ -30,6 +29,6 @@ uint64_t round_robin_stride(uint32_t weight);
 /* Of these n, at least one: the index of whose turn it is; of equals the first. Changes nothing that others see. */
 uint32_t round_robin_pick(struct contender *list, uint32_t n);
 /* That one has had its turn. false: another worker has given it one meanwhile, so it is no longer its turn. */
-bool round_robin_turn(const struct contender *c);
+bool round_robin_turn(const struct contender *list, uint32_t n, uint32_t index);
 
 #endif

@@ -41,13 +41,6 @@ static bool was_tried(uint64_t tried, uint32_t i)
 	return tried >> (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1) & 1;
 }
 
-/* Its admin state, or the file, lets no client come. */
-static bool is_out(const struct world *w, uint32_t target, const struct server *server)
-{
-	return target < TARGETS_MAX ? admin_state_is_out(&w->targets.list[target].admin_state, server->disabled)
-	                            : server->disabled;
-}
-
 /* A look at a pool: who of it may have the client. */
 struct look {
 	const struct pool *pool;
@@ -67,16 +60,24 @@ static enum rank rank_now(const struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 	const struct server *server = &l->section->servers[i];
+	const struct standing s = {p->targets[i], p->seats[i], p->asks[i], server->disabled, server->weight};
 
-	if (was_tried(l->tried, i) || is_out(l->world, p->targets[i], server) || server->weight == 0 || world_agent_is_out(l->world, p->seats[i], p->asks[i]))
+	if (was_tried(l->tried, i) || world_is_out(l->world, &s))
 		return RANK_NEVER;
 	return rank_of(world_known(l->world, p->targets[i], p->seats[i], p->asks[i], l->now_ms), server->backup,
 	               l->section->on_down == ON_DOWN_TRY);
 }
 
+static uint32_t max_now(const struct look *l, uint32_t i)
+{
+	const struct pool *p = l->pool;
+
+	return world_max(l->world, p->targets[i], p->seats[i], p->asks[i], l->section->servers[i].max);
+}
+
 static bool is_full(const struct look *l, uint32_t i)
 {
-	uint32_t max = l->section->servers[i].max;
+	uint32_t max = max_now(l, i);
 
 	return max && limits_count(l->limits, l->pool->limit_keys[i]) >= max;
 }
@@ -86,8 +87,11 @@ static void enter(struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 	struct contender *c = &p->contenders[l->n++];
+	uint32_t file = l->section->servers[i].weight;
 
-	c->weight = l->section->servers[i].weight * WEIGHT_ONE;
+	c->weight = world_weight(l->world, p->targets[i], p->seats[i], p->asks[i], file) * WEIGHT_ONE;
+	if (c->weight == 0) /* since we looked: this client may still come */
+		c->weight = WEIGHT_ONE;
 	if (p->weights[i] != c->weight) {
 		p->weights[i] = c->weight;
 		p->strides[i] = round_robin_stride(c->weight);
@@ -128,17 +132,19 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 
 	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
 		const struct contender *c;
+		uint32_t turn;
 
 		look(&l);
 		if (l.n == 0)
 			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
-		c = &p->contenders[p->n > 1 ? round_robin_pick(p->contenders, l.n) : 0];
-		if (!limits_take(limits, p->limit_keys[c->member], s->servers[c->member].max)) {
+		turn = p->n > 1 ? round_robin_pick(p->contenders, l.n) : 0;
+		c = &p->contenders[turn];
+		if (!limits_take(limits, p->limit_keys[c->member], max_now(&l, c->member))) {
 			l.full = l.mind_limits = true;
 			continue;
 		}
 		/* a place first, then the turn: who is full has had none */
-		if (p->n == 1 || round_robin_turn(c) || looks == ROUTE_LOOKS) {
+		if (p->n == 1 || round_robin_turn(p->contenders, l.n, turn) || looks == ROUTE_LOOKS) {
 			*ret = c->member;
 			return ROUTE_FOUND;
 		}

@@ -389,7 +389,7 @@ static void a_heavy_pool_keeps_its_proportions(void **state)
 }
 
 /* Of n connections, how many each of the ten got. */
-static void tally(size_t n, unsigned ret[10])
+static void share_out(size_t n, unsigned ret[10])
 {
 	memset(ret, 0, 10 * sizeof(*ret));
 	for (size_t i = 0; i < n; i++)
@@ -438,6 +438,93 @@ static void one_that_comes_back_has_no_backlog(void **state)
 		assert_int_equal(order[i] + order[i + 1] + order[i + 2], '1' + '2' + '3');
 }
 
+/* Whatever the weights are, it has its share from then on. */
+static void one_that_comes_back_has_its_share(void **state)
+{
+	unsigned n[10];
+
+	for (unsigned heavy = 1; heavy <= 300; heavy = heavy * 3 + 1) {
+		char text[128];
+		atomic_uint *admin_state;
+
+		snprintf(text, sizeof(text), "port 25\nserver h1 weight=%u\nserver h2 weight=2\nserver h3\n", heavy);
+		load(text);
+		for (const char **key = (const char *[]){"h1", "h2", "h3", NULL}; *key; key++) {
+			unsigned parts[] = {heavy, 2, 1}, sum = heavy + 3;
+
+			admin_state = &target_of(*key)->admin_state;
+			atomic_store(admin_state, ADMIN_STATE_DISABLED);
+			share_out(1000, n);
+			atomic_store(admin_state, ADMIN_STATE_BY_FILE);
+			share_out((size_t)10 * sum, n);
+			for (int i = 0; i < 3; i++)
+				assert_in_range(n[i + 1] + 2, 10 * parts[i], 10 * parts[i] + 4);
+		}
+		ruleset_free(rules);
+		rules = NULL;
+	}
+}
+
+static struct changed *changed_of(const char *key)
+{
+	return &target_of(key)->changed;
+}
+
+/* 1 to 300 must not mean no client for a hundred turns, nor a hundred clients at once. */
+static void weights_change_while_turns_go_on(void **state)
+{
+	unsigned n[10];
+
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	sequence(7);
+	changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, 300);
+	share_out(302, n);
+	assert_in_range(n[1], 297, 301);
+	changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, 1);
+	share_out(9, n);
+	assert_in_range(n[1], 2, 4);
+	changed_set_weight(changed_of("h2"), WEIGHT_PERCENT, 500);
+	share_out(70, n);
+	assert_in_range(n[2], 49, 51);
+	changed_set_weight(changed_of("h2"), WEIGHT_NUMBER, 0);
+	share_out(70, n);
+	assert_int_equal(n[2], 0);
+	changed_set_weight(changed_of("h2"), WEIGHT_BY_FILE, 0);
+	share_out(90, n);
+	assert_in_range(n[2], 29, 32);
+}
+
+/* As a slow start changes them, with each client. */
+static void weights_that_always_change(void **state)
+{
+	unsigned n[10] = {0};
+
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	for (uint32_t weight = 1; weight <= 1000; weight++) {
+		changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, weight);
+		n[sequence(1)[0] - '0']++;
+	}
+	assert_in_range(n[1], 960, 1000);
+	for (uint32_t weight = 1000; weight > 0; weight--) {
+		changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, weight);
+		n[sequence(1)[0] - '0']++;
+	}
+	assert_in_range(n[2], 7, 20);
+	assert_in_range(n[3], 7, 20);
+}
+
+static void max_and_force_hold_from_the_next_client(void **state)
+{
+	load("port 25\nserver h1 max=3\nserver h2 max=1\n");
+	atomic_store(&changed_of("h1")->max, 1 + 1);
+	atomic_store(&changed_of("h2")->max, 0 + 1); /* no limit */
+	assert_string_equal(sequence(4), "1222");
+	atomic_store(&changed_of("h2")->force, FORCE_DOWN);
+	assert_string_equal(sequence(1), "!");
+	atomic_store(&changed_of("h1")->force, FORCE_DOWN);
+	assert_string_equal(sequence(1), "x");
+}
+
 /* Those of a backup stand still while it gets nothing, and so do those of the others afterwards. */
 static void backups_share_evenly_from_the_first_on(void **state)
 {
@@ -450,7 +537,7 @@ static void backups_share_evenly_from_the_first_on(void **state)
 	sequence(200);
 	atomic_store(&target_of("h1")->admin_state, ADMIN_STATE_ENABLED);
 	atomic_store(&target_of("h3")->admin_state, ADMIN_STATE_DISABLED);
-	tally(20, n);
+	share_out(20, n);
 	assert_int_equal(n[1], 20);
 }
 
@@ -464,11 +551,11 @@ static void a_pass_means_something_whatever_it_is(void **state)
 	for (size_t i = 0; i < 125; i++) {
 		for (size_t k = 0, rest = i; k < 3; k++, rest /= 5)
 			atomic_store(&world->pass[rules->pools[0].first_pass + k], words[rest % 5]);
-		tally(8, n);
+		share_out(8, n);
 		assert_in_range(n[1], 3, 5);
 		assert_in_range(n[2], 1, 3);
 		assert_in_range(n[3], 1, 3);
-		tally(400, n);
+		share_out(400, n);
 		assert_in_range(n[1], 199, 201);
 		assert_in_range(n[2], 99, 101);
 	}
@@ -494,7 +581,7 @@ static void the_share_of_a_full_one_is_everybodys(void **state)
 
 	load("port 25\nserver h1 max=1\nserver h2\nserver h3\n");
 	sequence(3);
-	tally(100, n);
+	share_out(100, n);
 	assert_int_equal(n[1], 0);
 	assert_int_equal(n[2], 50);
 	assert_int_equal(n[3], 50);
@@ -723,6 +810,10 @@ int main(void)
 	        TEST(a_weight_of_0_is_no_turn),
 	        TEST(shares_are_right_at_any_time),
 	        TEST(one_that_comes_back_has_no_backlog),
+	        TEST(one_that_comes_back_has_its_share),
+	        TEST(weights_change_while_turns_go_on),
+	        TEST(weights_that_always_change),
+	        TEST(max_and_force_hold_from_the_next_client),
 	        TEST(backups_share_evenly_from_the_first_on),
 	        TEST(a_pass_means_something_whatever_it_is),
 	        TEST(pools_take_turns_by_themselves),
