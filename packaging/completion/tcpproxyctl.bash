@@ -35,6 +35,18 @@ _tcpproxyctl()
 			sed -n '/^SERVICE/,/^WORKER/s/^\([^ ]\{1,\}\) .*/\1/p' | grep -v -e SERVICE -e SERVER -e WORKER)" -- "$current")
 		__ltrim_colon_completions "$current" 2>/dev/null
 		;;
+	weight | max | force | check | wait | forget)
+		local after=''
+		case $command in
+		weight | max) after=file ;;
+		force) after='up down auto' ;;
+		wait) after='up down drained' ;;
+		forget) after=all ;;
+		esac
+		mapfile -t COMPREPLY < <(compgen -W "$after $("$ctl" "${socket[@]}" servers 2>/dev/null |
+			sed -n '2,$s/^[^ ]\{1,\} *\([^ ]\{1,\}\) .*/\1/p')" -- "$current")
+		__ltrim_colon_completions "$current" 2>/dev/null
+		;;
 	connections | kill | tap)
 		mapfile -t COMPREPLY < <(compgen -W "service= client= server= state= sort= limit=
 			$("$ctl" "${socket[@]}" connections 2>/dev/null | sed -n '2,$s/^ *\([0-9]\{1,\}\) .*/\1/p')" -- "$current")
@@ -43,7 +55,7 @@ _tcpproxyctl()
 	log)
 		mapfile -t COMPREPLY < <(compgen -W "level error warning info debug" -- "$current")
 		;;
-	status | counters)
+	status | counters | servers)
 		mapfile -t COMPREPLY < <(compgen -W "-j" -- "$current")
 		;;
 	esac

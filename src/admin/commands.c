@@ -1,4 +1,4 @@
-#include "admin/commands.h"
+#include "admin/request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,95 +10,23 @@
 
 #define COMMAND_SHOWN 512 /* bytes of a command in the log */
 
-/* A request that is being worked on. */
-struct request {
-	const struct admin_ops *world;
-	struct admin_client *client; /* NULL: it has left */
-	char **words;                /* the arguments; owned copies */
-	size_t n;
-	bool json;
-	const char *sort;
-	uint64_t limit;
-	struct connection_filter filter;
-	void (*render)(const struct snapshot *s, struct buf *out);
-};
+#define NEVER SIZE_MAX
 
 typedef void command_fn(struct request *r);
-
-#define HERE(name, arguments, function, help)
-#define COMMAND(name, arguments, function, changes, help) static command_fn do_##function;
-#include "admin/commands.def"
-#undef COMMAND
-
-#define NEVER SIZE_MAX
 
 static const struct command {
 	const char *name;
 	command_fn *fn;
 	size_t changes;
 } commands[] = {
+#define HERE(name, arguments, function, help)
 #define COMMAND(name, arguments, function, changes, help) {name, do_##function, changes},
 #include "admin/commands.def"
 #undef COMMAND
+#undef HERE
 };
 
-/* ---- a request's life ---- */
-
-static void request_free(struct request *r)
-{
-	for (size_t i = 0; i < r->n; i++)
-		free(r->words[i]);
-	free(r->words);
-	free(r);
-}
-
-static void has_left(void *arg)
-{
-	struct request *r = arg;
-
-	r->client = NULL;
-}
-
-static struct request *request_new(const struct admin_ops *world, struct admin_client *c, char **words, size_t n)
-{
-	struct request *r = mem_alloc(sizeof(*r));
-
-	r->world = world;
-	r->client = c;
-	r->words = mem_alloc((n + 1) * sizeof(*r->words));
-	for (size_t i = 0; i < n; i++)
-		r->words[i] = mem_strdup(words[i]);
-	r->n = n;
-	admin_on_leave(c, has_left, r);
-	return r;
-}
-
-/* The two ends. */
-static void answer(struct request *r, int code, struct buf *body)
-{
-	if (r->client)
-		admin_answer(r->client, code, body);
-	buf_release(body);
-	request_free(r);
-}
-
-#define refuse(r, ...)                                         \
-	do {                                                   \
-		if ((r)->client)                               \
-			admin_error((r)->client, __VA_ARGS__); \
-		request_free(r);                               \
-	} while (0)
-
 /* ---- words ---- */
-
-static const char *option(const char *word, const char *name)
-{
-	size_t len = strlen(name);
-
-	if (strncmp(word, "--", 2) == 0)
-		word += 2;
-	return strncmp(word, name, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
-}
 
 /* Reads -j, sort= and limit=, and filters if they are allowed. false: it was refused. */
 static bool read_words(struct request *r, bool listing, bool filters)
@@ -110,17 +38,17 @@ static bool read_words(struct request *r, bool listing, bool filters)
 			r->json = true;
 			continue;
 		}
-		if (listing && filters && (value = option(word, "sort"))) {
+		if (listing && filters && (value = request_option(word, "sort"))) {
 			r->sort = value;
 			continue;
 		}
-		if (listing && filters && (value = option(word, "limit")) &&
+		if (listing && filters && (value = request_option(word, "limit")) &&
 		    text_parse_uint(value, UINT32_MAX, &r->limit))
 			continue;
 		if (filters)
 			why = connection_filter_word(&r->filter, word);
 		if (why) {
-			refuse(r, "\"%s\" %s", word, why);
+			request_refuse(r, "\"%s\" %s", word, why);
 			return false;
 		}
 	}
@@ -136,20 +64,20 @@ static void show(void *arg, struct snapshot *s)
 
 	snapshot_select(s, &r->filter);
 	if (!connection_filter_known(&r->filter, s, &why)) {
-		refuse(r, "%s", why.s);
+		request_refuse(r, "%s", why.s);
 	} else if (!snapshot_sort(s, r->sort ? r->sort : "id")) {
-		refuse(r, "there is no column \"%s\" to sort by: %s", r->sort, snapshot_sort_words());
+		request_refuse(r, "there is no column \"%s\" to sort by: %s", r->sort, snapshot_sort_words());
 	} else {
 		if (r->limit && s->n_connections > r->limit)
 			s->n_connections = r->limit;
 		r->render(s, &body);
-		answer(r, 0, &body);
+		request_answer(r, 0, &body);
 	}
 	buf_release(&why);
 	snapshot_free(s);
 }
 
-static void do_status(struct request *r)
+void do_status(struct request *r)
 {
 	if (!read_words(r, true, false))
 		return;
@@ -157,7 +85,7 @@ static void do_status(struct request *r)
 	r->world->look(r->world->arg, false, false, show, r);
 }
 
-static void do_connections(struct request *r)
+void do_connections(struct request *r)
 {
 	if (!read_words(r, true, true))
 		return;
@@ -165,7 +93,7 @@ static void do_connections(struct request *r)
 	r->world->look(r->world->arg, true, true, show, r);
 }
 
-static void do_counters(struct request *r)
+void do_counters(struct request *r)
 {
 	if (!read_words(r, true, false))
 		return;
@@ -173,7 +101,7 @@ static void do_counters(struct request *r)
 	r->world->look(r->world->arg, false, false, show, r);
 }
 
-static void do_metrics(struct request *r)
+void do_metrics(struct request *r)
 {
 	if (!read_words(r, false, false))
 		return;
@@ -190,25 +118,25 @@ static void kill_found(void *arg, struct snapshot *s)
 
 	snapshot_select(s, &r->filter);
 	if (!connection_filter_known(&r->filter, s, &why)) {
-		refuse(r, "%s", why.s);
+		request_refuse(r, "%s", why.s);
 	} else if (s->n_connections == 0 && r->filter.id) {
-		refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
+		request_refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
 	} else if (s->n_connections == 0) {
-		refuse(r, "no connection is meant by that");
+		request_refuse(r, "no connection is meant by that");
 	} else {
 		r->world->kill(r->world->arg, s->connections, s->n_connections);
 		buf_addf(&body, "killed %zu connection%s\n", s->n_connections, s->n_connections == 1 ? "" : "s");
-		answer(r, 0, &body);
+		request_answer(r, 0, &body);
 	}
 	buf_release(&why);
 	snapshot_free(s);
 }
 
-static void do_kill(struct request *r)
+void do_kill(struct request *r)
 {
 	if (r->n == 0)
-		refuse(r, "which connection? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
-		          "server=NAME|HOST:PORT, state=STATE");
+		request_refuse(r, "which connection? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
+		                  "server=NAME|HOST:PORT, state=STATE");
 	else if (read_words(r, false, true))
 		r->world->look(r->world->arg, true, false, kill_found, r);
 }
@@ -220,10 +148,10 @@ static void tap_found(void *arg, struct snapshot *s)
 
 	snapshot_select(s, &r->filter);
 	if (r->filter.id && s->n_connections == 0) {
-		refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
+		request_refuse(r, "there is no connection %llu", (unsigned long long)r->filter.id);
 	} else if (r->filter.id && strcmp(s->connections[0].state, "handler") == 0) {
-		refuse(r, "connection %llu is a program's: its bytes do not pass here",
-		       (unsigned long long)r->filter.id);
+		request_refuse(r, "connection %llu is a program's: its bytes do not pass here",
+		               (unsigned long long)r->filter.id);
 	} else {
 		if (c) {
 			admin_on_leave(c, NULL, NULL);
@@ -234,14 +162,14 @@ static void tap_found(void *arg, struct snapshot *s)
 	snapshot_free(s);
 }
 
-static void do_tap(struct request *r)
+void do_tap(struct request *r)
 {
 	if (r->n == 0)
-		refuse(r, "which connections? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
-		          "server=NAME|HOST:PORT");
+		request_refuse(r, "which connections? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
+		                  "server=NAME|HOST:PORT");
 	else if (read_words(r, false, true)) {
 		if (r->filter.state)
-			refuse(r, "a state is no filter here: it changes");
+			request_refuse(r, "a state is no filter here: it changes");
 		else
 			r->world->look(r->world->arg, true, false, tap_found, r);
 	}
@@ -254,7 +182,7 @@ static bool read_subject(struct request *r, const char **service, const char **w
 
 	*service = *what = NULL;
 	for (size_t i = 0; i < r->n; i++) {
-		const char *value = option(r->words[i], "service");
+		const char *value = request_option(r->words[i], "service");
 
 		if (value && !*service)
 			*service = value;
@@ -265,52 +193,74 @@ static bool read_subject(struct request *r, const char **service, const char **w
 	}
 	if (fits)
 		return true;
-	refuse(r,
-	       "this takes one word: the name or port of a service, or a server by its name or as it is spelt in the "
-	       "configuration; before it, if need be, service=NAME|PORT");
+	request_refuse(
+	        r,
+	        "this takes one word: the name or port of a service, or a server by its name or as it is spelt in the "
+	        "configuration; before it, if need be, service=NAME|PORT");
 	return false;
 }
 
-static void set_admin_state(struct request *r, enum admin_change change, const char *text)
+static void set_admin_state(struct request *r, enum admin_change change, int64_t within_ms, const char *text)
 {
 	struct buf body = BUF_INIT, why = BUF_INIT;
 	const char *service, *what;
 
 	if (!read_subject(r, &service, &what))
 		return;
-	if (r->world->set_admin_state(r->world->arg, service, what, change, &why)) {
+	if (r->world->set_admin_state(r->world->arg, service, what, change, within_ms, &why)) {
 		buf_addf(&body, "%s", what ? what : service);
 		if (what && service)
 			buf_addf(&body, " of %s", service);
 		buf_addf(&body, " %s\n", text);
-		answer(r, 0, &body);
+		request_answer(r, 0, &body);
 	} else {
-		refuse(r, "%s", why.s);
+		request_refuse(r, "%s", why.s);
 	}
 	buf_release(&why);
 }
 
-static void do_drain(struct request *r)
+/* "within TIME" at the end is taken away. false: it was refused. */
+static bool read_within(struct request *r, int64_t *ms)
 {
-	set_admin_state(r, ADMIN_DRAIN, "gets no new connections; \"status\" shows how many are left");
+	*ms = -1;
+	if (r->n < 2 || strcmp(r->words[r->n - 2], "within") != 0)
+		return true;
+	if (!text_parse_time_ms(r->words[r->n - 1], ms)) {
+		request_refuse(r, "\"%s\" is no time: write seconds, or a number with ms, s, m, h or d",
+		               r->words[r->n - 1]);
+		return false;
+	}
+	for (int i = 0; i < 2; i++)
+		free(r->words[--r->n]);
+	return true;
 }
 
-static void do_disable(struct request *r)
+void do_drain(struct request *r)
 {
-	set_admin_state(r, ADMIN_DISABLE, "is disabled: it gets no new connections");
+	int64_t within_ms;
+
+	if (read_within(r, &within_ms))
+		set_admin_state(r, ADMIN_DRAIN, within_ms,
+		                within_ms >= 0 ? "gets no new connections; those that are left then are ended"
+		                               : "gets no new connections; \"status\" shows how many are left");
 }
 
-static void do_enable(struct request *r)
+void do_disable(struct request *r)
 {
-	set_admin_state(r, ADMIN_ENABLE, "is enabled");
+	set_admin_state(r, ADMIN_DISABLE, -1, "is disabled: it gets no new connections");
 }
 
-static void do_reload(struct request *r)
+void do_enable(struct request *r)
+{
+	set_admin_state(r, ADMIN_ENABLE, -1, "is enabled");
+}
+
+void do_reload(struct request *r)
 {
 	struct admin_client *c = r->client;
 
 	if (r->n > 0) {
-		refuse(r, "\"%s\" is too much", r->words[0]);
+		request_refuse(r, "\"%s\" is too much", r->words[0]);
 		return;
 	}
 	admin_on_leave(c, NULL, NULL);
@@ -318,12 +268,12 @@ static void do_reload(struct request *r)
 	request_free(r);
 }
 
-static void do_upgrade(struct request *r)
+void do_upgrade(struct request *r)
 {
 	struct admin_client *c = r->client;
 
 	if (r->n > 0) {
-		refuse(r, "\"%s\" is too much", r->words[0]);
+		request_refuse(r, "\"%s\" is too much", r->words[0]);
 		return;
 	}
 	admin_on_leave(c, NULL, NULL);
@@ -331,37 +281,37 @@ static void do_upgrade(struct request *r)
 	request_free(r);
 }
 
-static void do_log(struct request *r)
+void do_log(struct request *r)
 {
 	struct buf body = BUF_INIT;
 
 	if (r->n == 0 || r->n > 2 || strcmp(r->words[0], "level") != 0) {
-		refuse(r, "this is \"log level\", or \"log level error|warning|info|debug\"");
+		request_refuse(r, "this is \"log level\", or \"log level error|warning|info|debug\"");
 		return;
 	}
 	if (r->n == 2 && !r->world->set_log_level(r->world->arg, r->words[1])) {
-		refuse(r, "\"%s\" is no level: error, warning, info, debug", r->words[1]);
+		request_refuse(r, "\"%s\" is no level: error, warning, info, debug", r->words[1]);
 		return;
 	}
 	buf_addf(&body, "%s\n", r->world->log_level(r->world->arg));
-	answer(r, 0, &body);
+	request_answer(r, 0, &body);
 }
 
-static void do_explain(struct request *r)
+void do_explain(struct request *r)
 {
 	struct buf body = BUF_INIT;
 	int code;
 
 	if (r->n != 2) {
-		refuse(r, "this takes two words: CLIENT [LOCAL:]PORT");
+		request_refuse(r, "this takes two words: CLIENT [LOCAL:]PORT");
 		return;
 	}
 	code = r->world->explain(r->world->arg, r->words[0], r->words[1], &body);
 	if (code < 0) {
-		refuse(r, "%s", body.s);
+		request_refuse(r, "%s", body.s);
 		buf_release(&body);
 	} else {
-		answer(r, code, &body);
+		request_answer(r, code, &body);
 	}
 }
 

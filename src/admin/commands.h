@@ -13,6 +13,20 @@
 
 enum admin_change { ADMIN_ENABLE, ADMIN_DRAIN, ADMIN_DISABLE };
 
+enum change_kind {
+	CHANGE_WEIGHT, /* n */
+	CHANGE_WEIGHT_PERCENT,
+	CHANGE_WEIGHT_FILE,
+	CHANGE_MAX, /* n; 0: no limit */
+	CHANGE_MAX_FILE,
+	CHANGE_FORCE_UP,
+	CHANGE_FORCE_DOWN,
+	CHANGE_FORCE_AUTO,
+	CHANGE_FORGET, /* whatever it was */
+};
+
+enum server_is { SERVER_IS_UP, SERVER_IS_DOWN, SERVER_IS_DRAINED };
+
 struct admin_ops {
 	void *arg;
 	/* Takes a snapshot, now or soon, and calls done with it (owned by the caller of done, who
@@ -25,9 +39,20 @@ struct admin_ops {
 	 */
 	void (*tap)(void *arg, struct admin_client *c, const struct connection_filter *filter);
 	/* A service (what NULL), or a server: of this service, of all (service NULL); or whatever is called so.
-	 * false: `why` says what is wrong. */
+	 * within_ms: connections of a server that are left then are ended; -1: they are not. false: `why` says what is
+	 * wrong. */
 	bool (*set_admin_state)(void *arg, const char *service, const char *what, enum admin_change change,
-	                        struct buf *why);
+	                        int64_t within_ms, struct buf *why);
+	/* `text` says what holds now, or, if false is returned, what is wrong. */
+	bool (*change)(void *arg, const char *server, enum change_kind change, uint32_t n, struct buf *text);
+	/* All of all servers and services. */
+	void (*forget_all)(void *arg, struct buf *text);
+	/* What differs from the file, as commands. */
+	void (*changes)(void *arg, struct buf *out);
+	/* Is it so? 1, 0, or -1: `text` says what is wrong. */
+	int (*is)(void *arg, const char *server, enum server_is is, struct buf *text);
+	/* Answers the client itself, when the server has answered. */
+	void (*check)(void *arg, struct admin_client *c, const char *server);
 	/* Answers the client itself, when all go by it. */
 	void (*reload)(void *arg, struct admin_client *c);
 	/* Answers the client itself: another program may have to. */

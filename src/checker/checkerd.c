@@ -173,6 +173,7 @@ static void heard(const struct asked *k, const struct want *want, const struct c
 	now = state_of(p);
 	if (now != HEALTH_UP || was != HEALTH_UP)
 		health_say(h, now == HEALTH_UP ? "" : why);
+	health_asked(h, want->line, a->began_ms, a->yes);
 	if (now == was)
 		return;
 	health_set(h, now, self.loop.now_ms);
@@ -366,6 +367,17 @@ static void hurry(struct place *p)
 		checks_hurry(self.checks, asking_key(p, i));
 }
 
+/* An administrator wants to know now. */
+static void ask_now(uint32_t seat)
+{
+	for (size_t i = 0; i < self.asking->n_places; i++) {
+		const struct place *p = &self.asking->places[i];
+
+		for (uint32_t k = 0; p->seat == seat && k < p->section->n_checks; k++)
+			checks_now(self.checks, asking_key(p, k));
+	}
+}
+
 static void checkerd_beat(void *arg)
 {
 	struct world *w = self.world;
@@ -422,6 +434,8 @@ static void obey(const struct wire *w, int *fds, size_t n_fds)
 		return;
 	}
 	take_listeners(w, fds, n_fds);
+	for (uint32_t i = 0; w->type == WIRE_CHECK && i < w->n && i < SOCK_MAX_FDS; i++)
+		ask_now(w->ids[i]);
 	if (w->type == WIRE_SYNC)
 		ports_end(self.ports);
 	else if (w->type == WIRE_QUIT)

@@ -19,6 +19,7 @@ struct one {
 	struct dialog *dialog; /* NULL: it is not being asked, or: */
 	uint64_t program;      /* the number of what a program is asked; 0: nothing */
 	int64_t began_ms, began_us, deadline_ms;
+	bool again; /* at once, when this one is over */
 	struct addr addrs[CHECK_ADDRS];
 	size_t n_addrs, at; /* that are asked; the one that is */
 };
@@ -55,6 +56,10 @@ static void plan_next(struct one *o)
 	struct checks *c = o->all;
 	int64_t at_ms = o->began_ms + pulse_pause_ms(o->check.pulse, &o->check.rule, random_number(c));
 
+	if (o->again)
+		at_ms = c->loop->now_ms;
+	o->again = false;
+
 	plan(o, at_ms > c->loop->now_ms ? at_ms : c->loop->now_ms);
 }
 
@@ -66,7 +71,8 @@ static bool is_under_way(const struct one *o)
 static void over(struct one *o, bool yes, const char *words)
 {
 	struct checks *c = o->all;
-	struct check_answer a = {.yes = yes, .words = words, .took_us = clock_mono_us() - o->began_us};
+	struct check_answer a = {
+	        .began_ms = o->began_ms, .yes = yes, .words = words, .took_us = clock_mono_us() - o->began_us};
 
 	o->dialog = NULL;
 	o->program = 0;
@@ -271,6 +277,16 @@ void checks_program_answered(struct checks *c, uint64_t number, enum check_progr
 			check_answered(o, answer == CHECK_PROGRAM_YES, words);
 		return;
 	}
+}
+
+void checks_now(struct checks *c, uint64_t key)
+{
+	struct one *o = find(c, key);
+
+	if (o && (o->dialog || o->program))
+		o->again = true;
+	else if (o)
+		plan(o, c->loop->now_ms);
 }
 
 uint64_t checks_late(const struct checks *c)

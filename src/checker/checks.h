@@ -31,6 +31,7 @@ struct check_answer {
 	bool changed;          /* the state has */
 	const char *words;     /* of a no */
 	const struct addr *at; /* the address that has said so, the last one asked; NULL: none */
+	int64_t began_ms;      /* monotonic */
 	int64_t took_us;
 };
 
@@ -55,6 +56,8 @@ void checks_hurry(struct checks *c, uint64_t key);
 enum check_program { CHECK_PROGRAM_NO, CHECK_PROGRAM_YES, CHECK_PROGRAM_UNDONE /* it is asked again */ };
 /* words: why it is a no. */
 void checks_program_answered(struct checks *c, uint64_t number, enum check_program answer, const char *words);
+/* It is asked at once; if it is being asked, once more after that. */
+void checks_now(struct checks *c, uint64_t key);
 /* So many could not begin in time, because as many were under way as may be; ever. */
 uint64_t checks_late(const struct checks *c);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -282,6 +283,21 @@ void checker_child_drain(struct checker_child *c)
 	c->telling = false;
 	if (c->child.control.fd >= 0)
 		outbox_send(&c->child.outbox, &(struct wire){.type = WIRE_QUIT}, NULL, 0);
+}
+
+bool checker_child_ask(struct checker_child *c, const uint32_t *seats, size_t n)
+{
+	if (c->child.pid == 0 || c->child.control.fd < 0)
+		return false;
+	while (n > 0) {
+		struct wire ask = {.type = WIRE_CHECK, .n = n < SOCK_MAX_FDS ? (uint32_t)n : SOCK_MAX_FDS};
+
+		memcpy(ask.ids, seats, ask.n * sizeof(*seats));
+		outbox_send(&c->child.outbox, &ask, NULL, 0);
+		seats += ask.n;
+		n -= ask.n;
+	}
+	return true;
 }
 
 void checker_child_died(struct checker_child *c, int status)

@@ -47,6 +47,8 @@ void checker_child_join(struct checker_child *c);
 void checker_child_refresh(struct checker_child *c);
 /* A new configuration is in force. */
 void checker_child_reload(struct checker_child *c);
+/* These seats are to be asked now; the answers stand beside them (health_answered()). false: nobody checks at the moment. */
+bool checker_child_ask(struct checker_child *c, const uint32_t *seats, size_t n);
 void checker_child_died(struct checker_child *c, int status);
 /* The listening sockets are another program's from now on: it closes its own. */
 void checker_child_drain(struct checker_child *c);

@@ -58,7 +58,7 @@ struct server {
 	char **argv;      /* SERVER_PROGRAM: NULL-terminated */
 	char *key;        /* as spelt, one line: "mail:25", "mail", "[::1]:25", "unix:/p", "/bin/x -y" */
 	char *called;     /* its name ("as db1"), of its own in its service; NULL: none */
-	uint32_t weight;  /* 1..1000, default 1 */
+	uint32_t weight;  /* 0..1000, default 1; 0: no new connection */
 	uint32_t max;     /* connections at a time; 0: no limit */
 	bool backup;
 	bool disabled;

@@ -149,12 +149,12 @@ static const char *host_parse(struct parser *p, const char *text, struct server 
 }
 
 /* "weight=5": the number after the equals sign. */
-static const char *number_option(const char *text, uint64_t min, uint64_t max, uint32_t *ret)
+static const char *number_option(const char *text, uint64_t max, const char *why, uint32_t *ret)
 {
 	uint64_t n;
 
-	if (!text_parse_uint(text, max, &n) || n < min)
-		return min ? "is out of range: a weight goes from 1 to 1000" : "is no number of connections";
+	if (!text_parse_uint(text, max, &n))
+		return why;
 	*ret = (uint32_t)n;
 	return NULL;
 }
@@ -162,9 +162,9 @@ static const char *number_option(const char *text, uint64_t min, uint64_t max, u
 static const char *server_option(const char *word, struct server *s)
 {
 	if (!strncmp(word, "weight=", 7))
-		return number_option(word + 7, 1, WEIGHT_MAX, &s->weight);
+		return number_option(word + 7, WEIGHT_MAX, "is out of range: a weight goes from 0 to 1000", &s->weight);
 	if (!strncmp(word, "max=", 4))
-		return number_option(word + 4, 0, SERVER_MAX, &s->max);
+		return number_option(word + 4, SERVER_MAX, "is no number of connections", &s->max);
 	if (!strcmp(word, "backup"))
 		s->backup = true;
 	else if (!strcmp(word, "disabled"))

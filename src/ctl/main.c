@@ -11,6 +11,7 @@
 #include "ctl/client.h"
 #include "ctl/tap.h"
 #include "ctl/top.h"
+#include "ctl/wait.h"
 #include "os/proc.h"
 
 #define DEFAULT_SOCKET "/run/tcpproxy/admin.sock"
@@ -115,6 +116,8 @@ int main(int argc, char **argv)
 		letter = ctl_tap(path, words, n);
 	else if (strcmp(words[0], "top") == 0)
 		letter = ctl_top(path, words, n);
+	else if (strcmp(words[0], "wait") == 0)
+		letter = ctl_wait(path, words, n);
 	else
 		letter = run(path, words, n);
 	free(words);

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "os/proc.h"
 #include "ipc/accesslog.h"
+#include "ipc/changes.h"
 #include "takeover/handover.h"
 
 #define SAME_RATE_US  (200 * 1000)         /* two looks so close to each other give no new rate */
@@ -434,6 +435,22 @@ static void set_health(struct server_view *v, const struct target *t, const stru
 		v->why = target_error_text(h.error);
 }
 
+/* What clients have found, what a check says, what tcpproxyctl says: the latter stands above the former. */
+static void set_known(struct snapshot *s, const struct world *w, struct server_view *v, uint32_t target,
+                      const struct checked *c)
+{
+	const struct target *t = &w->targets.list[target];
+	enum force force = changed_force(&t->changed);
+
+	set_health(v, t, &w->experience[target]);
+	set_checked(s, w, v, c);
+	if (force != FORCE_UP && force != FORCE_DOWN)
+		return;
+	v->health = force == FORCE_UP ? "up" : "down";
+	v->why = "forced (tcpproxyctl)";
+	v->health_us = -1;
+}
+
 /* In which it has its name. */
 static const char *service_of(const struct collector *v, const struct target *t)
 {
@@ -464,8 +481,7 @@ static void look_at_servers(struct collector *v, struct snapshot *s, const uint3
 		        .addresses = atomic_load(&t->n),
 		        .counted = mem_alloc(sizeof(struct counted)),
 		};
-		set_health(&s->servers[i], t, &v->source.world->experience[i]);
-		set_checked(s, v->source.world, &s->servers[i], &checked[i]);
+		set_known(s, v->source.world, &s->servers[i], (uint32_t)i, &checked[i]);
 		for (uint32_t k = 0; k < v->source.n_trios; k++)
 			counted_add(s->servers[i].counted, counters_server(trio_counters(trio_of(v, k)), (uint32_t)i));
 	}
@@ -500,6 +516,91 @@ static void look_at_config(struct collector *v, struct snapshot *s, const struct
 	free(in_use);
 }
 
+/* ---- pools ---- */
+
+static const char *keep_buf(struct snapshot *s, struct buf *b)
+{
+	const char *kept = b->len > 0 ? snapshot_keep(s, b->s, b->len) : NULL;
+
+	buf_release(b);
+	return kept;
+}
+
+static const char *check_text(struct snapshot *s, const struct section *section, const struct server *server)
+{
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < section->n_checks && server->kind != SERVER_PROGRAM; i++)
+		buf_addf(&text, "%s%s", i ? "; " : "", section->checks[i].what);
+	return keep_buf(s, &text);
+}
+
+static const char *address_text(struct snapshot *s, const struct target *t, uint16_t port)
+{
+	struct addr addrs[TARGET_ADDRS];
+	size_t n = target_addrs(t, addrs);
+	char one[ADDR_TEXT_MAX];
+	struct buf text = BUF_INIT;
+
+	for (size_t i = 0; i < n; i++) {
+		addrs[i].port = port;
+		buf_addf(&text, "%s%s", i ? "," : "",
+		         port ? addr_format_port(&addrs[i], one) : addr_format_bracket(&addrs[i], one));
+	}
+	return keep_buf(s, &text);
+}
+
+/* By the checks of its section alone. */
+static void set_state(struct snapshot *s, const struct world *w, const struct config *c, const struct section *section,
+                      const struct server *server, struct member_view *m)
+{
+	uint32_t seat = world_seat(w, c, section, server);
+	struct checked checked = {.seat = SEAT_NONE};
+	struct server_view v = {0};
+
+	uint64_t asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0;
+
+	if (seat < SEATS_MAX)
+		add_seat(w, seat, &checked);
+	m->weight = world_weight(w, m->target, seat, asks, m->weight_file);
+	m->max = world_max(w, m->target, seat, asks, m->max_file);
+	set_known(s, w, &v, m->target, &checked);
+	m->state = v.health;
+	m->why = v.why;
+	m->since_wall_us = v.health_us < 0 ? 0 : s->wall_us - v.health_us;
+}
+
+static void set_changed(struct snapshot *s, const struct world *w, struct member_view *m)
+{
+	struct buf text = BUF_INIT;
+
+	changes_of_server(w, m->target, clock_mono_ms(), &text);
+	m->changed = keep_buf(s, &text);
+}
+
+static uint64_t failures_of(const struct server_view *v)
+{
+	return v->counted->values[COUNT_connect_failures] + v->counted->values[COUNT_connect_timeouts] +
+	       v->counted->values[COUNT_unresolved];
+}
+
+static void set_server(struct snapshot *s, const struct world *w, const struct config *c, const struct section *section,
+                       const struct server *server, struct member_view *m)
+{
+	if (m->target < s->n_servers) {
+		m->server = s->servers[m->target].label;
+		m->connections = s->servers[m->target].active;
+		m->failures = failures_of(&s->servers[m->target]);
+	} else {
+		m->server = snapshot_keep(s, server_label(server), strlen(server_label(server)));
+	}
+	if (m->target < TARGETS_MAX) {
+		set_state(s, w, c, section, server, m);
+		set_changed(s, w, m);
+		m->address = address_text(s, &w->targets.list[m->target], world_check_port(c, section, server));
+	}
+}
+
 static void look_at_pools(struct collector *v, struct snapshot *s, const struct config *config)
 {
 	const struct world *w = v->source.world;
@@ -508,24 +609,31 @@ static void look_at_pools(struct collector *v, struct snapshot *s, const struct 
 	for (size_t i = 0; i < config->n_sections; i++) {
 		const struct section *section = &config->sections[i];
 		uint32_t service = world_service(w, config, section);
+		const struct service_view *of = service < s->n_services ? &s->services[service] : NULL;
+		const char *rule = snapshot_keep(s, section->origin, strlen(section->origin));
 
 		s->members = mem_resize(s->members, s->n_members + section->n_servers + 1, sizeof(*s->members));
 		for (size_t k = 0; k < section->n_servers; k++) {
 			const struct server *server = &section->servers[k];
-			uint32_t target = world_target(w, config, section, server);
+			struct member_view *m = &s->members[s->n_members++];
 
-			s->members[s->n_members++] = (struct member_view){
-			        .service = service < s->n_services ? s->services[service].label : "",
-			        .rule = snapshot_keep(s, section->origin, strlen(section->origin)),
-			        .server = target < s->n_servers ? s->servers[target].label
-			                                        : snapshot_keep(s, server_label(server),
-			                                                        strlen(server_label(server))),
+			*m = (struct member_view){
+			        .service = of ? of->label : "",
+			        .rule = rule,
+			        .ports = of ? of->ports : "",
+			        .within = of ? of->within : NULL,
+			        .target = world_target(w, config, section, server),
 			        .weight = server->weight,
+			        .weight_file = server->weight,
 			        .max = server->max,
+			        .max_file = server->max,
 			        .backup = server->backup,
 			        .disabled = server->disabled,
 			        .usable = world_usable(w, config, section, server, now_ms),
+			        .state = "untried",
+			        .check = check_text(s, section, server),
 			};
+			set_server(s, w, config, section, server, m);
 		}
 	}
 }

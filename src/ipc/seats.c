@@ -139,8 +139,10 @@ void health_begin(struct health *h, uint64_t asks)
 	atomic_store(&h->asks, 0); /* nothing is known of any seat */
 	atomic_store(&h->state, HEALTH_UNKNOWN);
 	atomic_store(&h->agent, 0);
-	for (int i = 0; i < CHECK_LINES_MAX; i++)
+	for (int i = 0; i < CHECK_LINES_MAX; i++) {
 		atomic_store(&h->pulses[i], 0);
+		atomic_store(&h->asked[i], 0);
+	}
 	for (int i = 0; i < 3; i++) {
 		atomic_store(&h->answers[i], 0);
 		atomic_store(&h->changes[i], 0);
@@ -155,6 +157,19 @@ void health_set(struct health *h, enum health_state state, int64_t now_ms)
 {
 	atomic_store_explicit(&h->state, (uint64_t)now_ms << STATE_BITS | state, memory_order_release);
 	atomic_fetch_add_explicit(&h->changes[state], 1, memory_order_relaxed);
+}
+
+void health_asked(struct health *h, uint32_t line, int64_t began_ms, bool yes)
+{
+	atomic_store_explicit(&h->asked[line], (uint64_t)began_ms << 1 | yes, memory_order_release);
+}
+
+bool health_answered(const struct health *h, uint32_t line, int64_t since_ms, bool *yes)
+{
+	uint64_t word = atomic_load_explicit(&h->asked[line], memory_order_acquire);
+
+	*yes = word & 1;
+	return (int64_t)(word >> 1) >= since_ms;
 }
 
 void health_say(struct health *h, const char *words)

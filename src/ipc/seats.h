@@ -49,9 +49,11 @@ struct health {
 	atomic_uint changes[3];              /* ever: to each state */
 	atomic_llong took_us;                /* the last answer */
 	atomic_llong answered_ms;            /* monotonic; 0: never */
-	atomic_uint sequence;                /* odd while the text is written */
-	char words[HEALTH_WORDS];            /* of the last no, cut if need be; it may be torn, never the state */
-	char room[76];
+	atomic_ullong asked
+	        [CHECK_LINES_MAX]; /* of each line: when its last check began, and how it was answered: health_answered() */
+	atomic_uint sequence;      /* odd while the text is written */
+	char words[HEALTH_WORDS]; /* of the last no, cut if need be; it may be torn, never the state */
+	char room[12];
 };
 _Static_assert(sizeof(struct health) == 256, "a room of the world (world.h)");
 
@@ -90,6 +92,9 @@ void agent_set(struct health *h, const struct agent_view *v);
 void health_begin(struct health *h, uint64_t asks); /* keeps what is about the same seat */
 void health_set(struct health *h, enum health_state state, int64_t now_ms);
 void health_say(struct health *h, const char *words);
+void health_asked(struct health *h, uint32_t line, int64_t began_ms, bool yes);
+/* Has this line been answered in a check that began then (monotonic) or later? *yes: how. */
+bool health_answered(const struct health *h, uint32_t line, int64_t since_ms, bool *yes);
 /* Room for HEALTH_WORDS. */
 void health_words(const struct health *h, char *ret);
 

@@ -44,6 +44,8 @@ static void inherit(struct targets *t, struct experience *experience, uint32_t i
 
 	if (before->of_service == 0 || before->of_service == now->of_service) {
 		atomic_store(&now->admin_state, atomic_load(&before->admin_state));
+		atomic_store(&now->changed.disabled, atomic_load(&before->changed.disabled));
+		atomic_store(&now->changed.drained_ms, atomic_load(&before->changed.drained_ms));
 		atomic_store(&experience[i].health, atomic_load(&experience[like].health));
 		atomic_store(&experience[i].failed_ms, atomic_load(&experience[like].failed_ms));
 	}

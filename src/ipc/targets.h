@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include "base/addr.h"
 #include "config/config.h"
+#include "ipc/changed.h"
 
 #define TARGETS_MAX     4096
 #define TARGET_ADDRS    16
@@ -28,12 +29,14 @@ enum target_state {
 	TARGET_PARTIAL,    /* has addresses of one family; whether there are others is still being asked */
 };
 
+/* What a choice looks at stands first. */
 struct target {
+	_Alignas(64) atomic_uint admin_state; /* enum admin_state, world.h */
+	atomic_uint state;                    /* enum target_state */
+	struct changed changed;
 	atomic_uint sequence;
-	atomic_uint state; /* enum target_state */
 	atomic_uint n;
 	struct addr addrs[TARGET_ADDRS]; /* port 0 */
-	atomic_uint admin_state;         /* enum admin_state, world.h */
 	char key[TARGET_KEY_MAX];        /* set before the entry is counted */
 	char called[CALLED_SIZE];        /* its name, if it has one: set before, too */
 	uint32_t of_service;             /* number, and one, of the service in which it has the name; 0: it has none */

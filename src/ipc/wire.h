@@ -56,6 +56,8 @@ enum wire_type {
 	WIRE_HEALTH,
 	/* likewise: what a server's name resolves to; n addrs */
 	WIRE_NAMED,
+	/* to the checker: n ids: seats: ask these now */
+	WIRE_CHECK,
 };
 
 #define WIRE_TRIO_CHECKER UINT64_MAX /* CHANNEL: not a trio's, but between checker and spawner */

@@ -127,6 +127,7 @@ static void check_target(struct target *t)
 	end_text(t->key, sizeof(t->key));
 	end_text(t->called, sizeof(t->called));
 	check_admin_state(&t->admin_state);
+	changed_check(&t->changed);
 	atomic_store(&t->n, at_most(&t->n, TARGET_ADDRS));
 	if (atomic_load(&t->sequence) % 2) /* it died while it wrote */
 		atomic_fetch_add(&t->sequence, 1);
@@ -409,8 +410,13 @@ static enum known known_by_clients(const struct experience *e, int64_t now_ms)
 enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms)
 {
 	enum known by_clients = target < TARGETS_MAX ? known_by_clients(&w->experience[target], now_ms) : KNOWN_UP;
+	enum force force = target < TARGETS_MAX ? changed_force(&w->targets.list[target].changed) : FORCE_AUTO;
 	enum health_state health = seat < SEATS_MAX ? health_read(&w->health[seat], asks).state : HEALTH_UP;
 
+	if (force == FORCE_DOWN)
+		return KNOWN_DOWN;
+	if (force == FORCE_UP)
+		return by_clients;
 	if (health == HEALTH_DOWN) /* bad news that is old must not lock out a server that is well again */
 		return !world_checks_stale(w, now_ms) ? KNOWN_DOWN
 		       : by_clients == KNOWN_SILENT   ? by_clients
@@ -418,6 +424,45 @@ enum known world_known(const struct world *w, uint32_t target, uint32_t seat, ui
 	if (health == HEALTH_UNKNOWN && by_clients == KNOWN_UP)
 		return KNOWN_UNKNOWN;
 	return by_clients;
+}
+
+static struct agent_view agent_of(const struct world *w, uint32_t seat, uint64_t asks)
+{
+	return seat < SEATS_MAX ? agent_read(&w->health[seat], asks) : AGENT_SILENT;
+}
+
+uint32_t world_weight(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file)
+{
+	struct agent_view agent;
+
+	if (target < TARGETS_MAX && changed_has_weight(&w->targets.list[target].changed))
+		return changed_weight(&w->targets.list[target].changed, file);
+	agent = agent_of(w, seat, asks);
+	if (agent.weight < 0)
+		return file;
+	return agent.in_percent ? changed_percent_of((uint32_t)agent.weight, file) : (uint32_t)agent.weight;
+}
+
+uint32_t world_max(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file)
+{
+	struct agent_view agent;
+
+	if (target < TARGETS_MAX && changed_has_max(&w->targets.list[target].changed))
+		return changed_max(&w->targets.list[target].changed, file);
+	agent = agent_of(w, seat, asks);
+	return agent.max < 0 ? file : agent.max > UINT32_MAX ? 0 : (uint32_t)agent.max;
+}
+
+bool world_is_out(const struct world *w, const struct standing *s)
+{
+	const struct target *t = s->target < TARGETS_MAX ? &w->targets.list[s->target] : NULL;
+	struct agent_view agent = agent_of(w, s->seat, s->asks);
+	bool enabled = t && atomic_load_explicit(&t->admin_state, memory_order_relaxed) == ADMIN_STATE_ENABLED;
+
+	if (t ? admin_state_is_out(&t->admin_state, s->disabled) : s->disabled)
+		return true;
+	return (!enabled && (agent.drain || agent.maint)) ||
+	       world_weight(w, s->target, s->seat, s->asks, s->weight) == 0;
 }
 
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
@@ -428,16 +473,15 @@ struct standing world_standing(const struct world *w, const struct config *c, co
 	return (struct standing){.target = world_target(w, c, section, server),
 	                         .seat = seat,
 	                         .asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0,
-	                         .disabled = server->disabled};
+	                         .disabled = server->disabled,
+	                         .weight = server->weight};
 }
 
 bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms)
 {
 	const struct target *t = s->target < TARGETS_MAX ? &w->targets.list[s->target] : NULL;
 
-	if (t ? admin_state_is_out(&t->admin_state, s->disabled) : s->disabled)
-		return false;
-	if (world_agent_is_out(w, s->seat, s->asks))
+	if (world_is_out(w, s))
 		return false;
 	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) &&
 	       world_known(w, s->target, s->seat, s->asks, now_ms) != KNOWN_DOWN;

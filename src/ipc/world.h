@@ -15,7 +15,7 @@
 #define WORLD_VERSION 5
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
-#define WORLD_TURNS   8192 /* pools that go round: indices of sections, modulo */
+#define WORLD_PASSES  32768 /* members of all pools, in the order of the configuration, modulo */
 
 #define LOAD_FRESH_MS 2000
 
@@ -85,7 +85,7 @@ struct world {
 		atomic_uint percent;         /* of a processor that it took ... */
 		atomic_llong at_ms;          /* ... in the second before this (monotonic) */
 	} load[WORLD_WORKERS];
-	atomic_uint turns[WORLD_TURNS];            /* round-robin counters */
+	atomic_ullong pass[WORLD_PASSES];          /* of each member of a pool (proxy/balance_round_robin.h) */
 	struct experience experience[TARGETS_MAX]; /* of each target */
 	struct {
 		atomic_uint serial;   /* of the process that does the checks: one more than of the one before it */
@@ -142,31 +142,30 @@ uint32_t world_seat(const struct world *w, const struct config *c, const struct 
 uint16_t world_check_port(const struct config *c, const struct section *section, const struct server *server);
 /* What is known of a server, from the best to the worst. */
 enum known {
-	KNOWN_UP,      /* a check says so; without checks: its last client could connect, or it was never tried */
+	KNOWN_UP, /* a check says so, or tcpproxyctl does (force); without checks: its last client could connect, or it was never tried */
 	KNOWN_UNKNOWN, /* not checked yet */
 	KNOWN_REFUSED, /* a client could not connect lately, which was soon clear ... */
 	KNOWN_SILENT,  /* ... or took its time */
-	KNOWN_DOWN,    /* a check says so */
+	KNOWN_DOWN,    /* a check says so, or tcpproxyctl does */
 };
 /* seat: SEAT_NONE: it is not checked; asks: of the seat. target: TARGET_NONE: nothing is known of it. */
 enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms);
-/* Its agent lets no new connection come. */
-static inline bool world_agent_is_out(const struct world *w, uint32_t seat, uint64_t asks)
-{
-	struct agent_view v = seat < SEATS_MAX ? agent_read(&w->health[seat], asks) : AGENT_SILENT;
-
-	return v.drain || v.maint;
-}
-
 /* A server of a section, found once, for who looks at it often. */
 struct standing {
 	uint32_t target, seat;
 	uint64_t asks;
-	bool disabled; /* by the file */
+	bool disabled; /* by the file; likewise: */
+	uint32_t weight;
 };
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
                                const struct server *server);
-/* Clients may come: admin state, file and checks let them, and it has an address, as far as is known. */
+/* Of a server in a pool: what tcpproxyctl has said beats what its agent says, which beats what the file says. Likewise connections
+ * at a time, 0: no limit. */
+uint32_t world_weight(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file);
+uint32_t world_max(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file);
+/* No new connection is to come to it, whether it is up or not: by its admin state, its agent, or because its weight is 0. */
+bool world_is_out(const struct world *w, const struct standing *s);
+/* Clients may come: admin state, weight, file and checks let them, and it has an address, as far as is known. */
 bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms);
 bool world_usable(const struct world *w, const struct config *c, const struct section *section,
                   const struct server *server, int64_t now_ms);

@@ -28,12 +28,12 @@ static void over(struct forward *f, bool obeyed, const char *text)
 	free(f);
 }
 
-/* "ok 0 LENGTH\nTEXT" or "error TEXT\n". */
+/* "ok CODE LENGTH\nTEXT" or "error TEXT\n". */
 static void take_apart(struct forward *f)
 {
 	char *text = f->answer.s, *end = text ? strchr(text, '\n') : NULL;
 
-	if (end && strncmp(text, "ok 0 ", 5) == 0) {
+	if (end && strncmp(text, "ok ", 3) == 0) {
 		over(f, true, end + 1);
 	} else if (end && strncmp(text, "error ", 6) == 0) {
 		*end = '\0';

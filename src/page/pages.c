@@ -136,7 +136,8 @@ static void show_config(const struct pages_ops *w, struct http_request *r)
 
 /* ---- steering ---- */
 
-static const char *const steering[] = {"kill", "drain", "disable", "enable", "reload"};
+static const char *const steering[] = {"kill", "drain", "disable", "enable", "weight",
+                                       "max",  "force", "check",   "forget", "reload"};
 
 static bool is_steering(const char *words)
 {
@@ -172,7 +173,8 @@ static void command(const struct pages_ops *w, struct http_request *r)
 	} else if (strpbrk(words, "\r\n") || !is_steering(words)) {
 		answer_text(r, BAD,
 		            "the body is one of: kill ID|FILTER..., drain|disable|enable "
-		            "SERVICE|SERVER, reload");
+		            "SERVICE|SERVER, weight SERVER N|N%|file, max SERVER N|file, force SERVER up|down|auto, "
+		            "check SERVER, forget SERVER|all, reload");
 	} else {
 		http_client(r, &client);
 		fd = w->command_channel(w->arg, &client);

@@ -1,5 +1,7 @@
 #include "proxy/route.h"
 
+#define ROUTE_LOOKS 8 /* other workers may be faster each time */
+
 /* From the best to the last resort. Asking one again that refuses is cheap; nobody is to wait for one that is silent while there is a
  * backup. */
 enum rank {
@@ -12,8 +14,8 @@ enum rank {
 	RANK_SILENT,
 	RANK_BACKUP_SILENT,
 	RANK_DOWN, /* with `on-down try` alone */
-	RANKS,
-	RANK_NEVER = RANKS
+	RANK_NEVER_DOWN,
+	RANK_NEVER, /* for another reason */
 };
 
 static enum rank rank_of(enum known known, bool backup, bool try_down)
@@ -30,7 +32,7 @@ static enum rank rank_of(enum known known, bool backup, bool try_down)
 	case KNOWN_DOWN:
 		break;
 	}
-	return try_down ? RANK_DOWN : RANK_NEVER;
+	return try_down ? RANK_DOWN : RANK_NEVER_DOWN;
 }
 
 static bool was_tried(uint64_t tried, uint32_t i)
@@ -39,52 +41,114 @@ static bool was_tried(uint64_t tried, uint32_t i)
 	return tried >> (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1) & 1;
 }
 
-/* Its admin state, or the file, lets no client come. */
-static bool is_out(const struct world *w, uint32_t target, const struct server *server)
+/* A look at a pool: who of it may have the client. */
+struct look {
+	const struct pool *pool;
+	const struct section *section;
+	struct world *world;
+	const struct limits *limits;
+	uint64_t tried;
+	int64_t now_ms;
+	bool mind_limits; /* one was full: from now on each is asked first */
+	/* found */
+	enum rank best;
+	uint32_t n; /* of pool->contenders, all of this rank */
+	bool full, down;
+};
+
+static enum rank rank_now(const struct look *l, uint32_t i)
 {
-	return target < TARGETS_MAX ? admin_state_is_out(&w->targets.list[target].admin_state, server->disabled)
-	                            : server->disabled;
+	const struct pool *p = l->pool;
+	const struct server *server = &l->section->servers[i];
+	const struct standing s = {p->targets[i], p->seats[i], p->asks[i], server->disabled, server->weight};
+
+	if (was_tried(l->tried, i) || world_is_out(l->world, &s))
+		return RANK_NEVER;
+	return rank_of(world_known(l->world, p->targets[i], p->seats[i], p->asks[i], l->now_ms), server->backup,
+	               l->section->on_down == ON_DOWN_TRY);
+}
+
+static uint32_t max_now(const struct look *l, uint32_t i)
+{
+	const struct pool *p = l->pool;
+
+	return world_max(l->world, p->targets[i], p->seats[i], p->asks[i], l->section->servers[i].max);
+}
+
+static bool is_full(const struct look *l, uint32_t i)
+{
+	uint32_t max = max_now(l, i);
+
+	return max && limits_count(l->limits, l->pool->limit_keys[i]) >= max;
+}
+
+/* Its weight hardly ever changes, and a division takes longer than the rest. */
+static void enter(struct look *l, uint32_t i)
+{
+	const struct pool *p = l->pool;
+	struct contender *c = &p->contenders[l->n++];
+	uint32_t file = l->section->servers[i].weight;
+
+	c->weight = world_weight(l->world, p->targets[i], p->seats[i], p->asks[i], file) * WEIGHT_ONE;
+	if (c->weight == 0) /* since we looked: this client may still come */
+		c->weight = WEIGHT_ONE;
+	if (p->weights[i] != c->weight) {
+		p->weights[i] = c->weight;
+		p->strides[i] = round_robin_stride(c->weight);
+	}
+	c->member = i;
+	c->stride = p->strides[i];
+	c->pass = &l->world->pass[(p->first_pass + i) % WORLD_PASSES];
+}
+
+static void look(struct look *l)
+{
+	const struct pool *p = l->pool;
+
+	l->best = RANK_NEVER_DOWN;
+	l->n = 0;
+	for (uint32_t i = 0; i < p->n; i++) {
+		enum rank rank = rank_now(l, i);
+
+		l->down |= rank == RANK_NEVER_DOWN;
+		if (rank > l->best || rank >= RANK_NEVER_DOWN)
+			continue;
+		if (l->mind_limits && is_full(l, i)) {
+			l->full = true;
+			continue;
+		}
+		if (rank < l->best)
+			l->n = 0;
+		l->best = rank;
+		enter(l, i);
+	}
 }
 
 enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
                              struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
-	atomic_uint *turns = &world->turns[s->index % WORLD_TURNS];
-	uint32_t turn = 0;
-	unsigned seen = 1; /* a bit for each rank that there is; the first is looked at in any case */
-	bool full = false;
+	struct look l = {.pool = p, .section = s, .world = world, .limits = limits, .tried = tried, .now_ms = now_ms};
 
-	if (p->n == 0)
-		return ROUTE_ALL_TRIED;
-	if (p->n > 1)
-		turn = atomic_fetch_add(turns, 1) % p->n_turns;
-	for (enum rank rank = RANK_UP; rank < RANKS; rank++) {
-		if (!(seen >> rank & 1))
+	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
+		const struct contender *c;
+		uint32_t turn;
+
+		look(&l);
+		if (l.n == 0)
+			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
+		turn = p->n > 1 ? round_robin_pick(p->contenders, l.n) : 0;
+		c = &p->contenders[turn];
+		if (!limits_take(limits, p->limit_keys[c->member], max_now(&l, c->member))) {
+			l.full = l.mind_limits = true;
 			continue;
-		for (uint32_t n = 0; n < p->n_turns; n++) {
-			uint32_t i = p->turns[(turn + n) % p->n_turns];
-			const struct server *server = &s->servers[i];
-			enum rank its;
-
-			if (was_tried(tried, i) || is_out(world, p->targets[i], server) ||
-			    world_agent_is_out(world, p->seats[i], p->asks[i]))
-				continue;
-			its = rank_of(world_known(world, p->targets[i], p->seats[i], p->asks[i], now_ms),
-			              server->backup, s->on_down == ON_DOWN_TRY);
-			seen |= 1u << its;
-			if (its != rank)
-				continue;
-			if (limits_take(limits, p->limit_keys[i], server->max)) {
-				/* a server that was passed over has had its turn: else the next in line
-				 * would get that share on top of its own */
-				if (n > 0)
-					atomic_fetch_add(turns, n);
-				*ret = i;
-				return ROUTE_FOUND;
-			}
-			full = true;
 		}
+		/* a place first, then the turn: who is full has had none */
+		if (p->n == 1 || round_robin_turn(p->contenders, l.n, turn) || looks == ROUTE_LOOKS) {
+			*ret = c->member;
+			return ROUTE_FOUND;
+		}
+		limits_give(limits, p->limit_keys[c->member]);
 	}
-	return full ? ROUTE_ALL_FULL : seen >> RANK_NEVER & 1 ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
+	return ROUTE_ALL_FULL;
 }

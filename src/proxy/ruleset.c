@@ -6,33 +6,6 @@
 #include "os/sock.h"
 #include "proxy/limits.h"
 
-#define TURNS_MAX 4096
-
-/* The order in which servers of these weights take turns: each time the one that is most behind its
- * share (smooth weighted round-robin). */
-static void plan_turns(struct pool *p, const struct server *servers)
-{
-	int64_t *credit = mem_alloc(p->n * sizeof(*credit));
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < p->n; i++)
-		sum += servers[i].weight;
-	p->n_turns = sum > TURNS_MAX ? TURNS_MAX : (uint32_t)sum;
-	p->turns = mem_alloc(p->n_turns * sizeof(*p->turns));
-	for (uint32_t t = 0; t < p->n_turns; t++) {
-		uint32_t best = 0;
-
-		for (uint32_t i = 0; i < p->n; i++) {
-			credit[i] += servers[i].weight;
-			if (credit[i] > credit[best])
-				best = i;
-		}
-		credit[best] -= (int64_t)sum;
-		p->turns[t] = best;
-	}
-	free(credit);
-}
-
 static void load_pool(struct pool *p, const struct config *c, const struct section *s, const struct world *world)
 {
 	p->n = (uint32_t)s->n_servers;
@@ -42,6 +15,9 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	p->seats = mem_alloc(p->n * sizeof(*p->seats));
 	p->asks = mem_alloc(p->n * sizeof(*p->asks));
 	p->limit_keys = mem_alloc(p->n * sizeof(*p->limit_keys));
+	p->contenders = mem_alloc(p->n * sizeof(*p->contenders));
+	p->weights = mem_alloc(p->n * sizeof(*p->weights));
+	p->strides = mem_alloc(p->n * sizeof(*p->strides));
 	for (uint32_t i = 0; i < p->n; i++) {
 		const char *key = s->servers[i].key;
 
@@ -50,7 +26,6 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		p->asks[i] = p->seats[i] < SEATS_MAX ? atomic_load(&world->seats.list[p->seats[i]].asks) : 0;
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
 	}
-	plan_turns(p, s->servers);
 }
 
 static bool may_come_home(const struct ruleset *r)
@@ -81,8 +56,10 @@ struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
 	r->ifs = mem_alloc(r->n_ifs * sizeof(*r->ifs) + 1);
 	memcpy(r->ifs, rest.ifs, r->n_ifs * sizeof(*r->ifs));
 	r->pools = mem_alloc(c->n_sections * sizeof(*r->pools));
-	for (size_t i = 0; i < c->n_sections; i++)
+	for (size_t i = 0; i < c->n_sections; i++) {
 		load_pool(&r->pools[i], c, &c->sections[i], world);
+		r->pools[i].first_pass = i ? r->pools[i - 1].first_pass + r->pools[i - 1].n : 0;
+	}
 	r->service_keys = mem_alloc(c->n_services * sizeof(*r->service_keys));
 	for (size_t i = 0; i < c->n_services; i++) /* a service is known by its first port */
 		r->service_keys[i] =
@@ -107,7 +84,9 @@ void ruleset_free(struct ruleset *r)
 		free(r->pools[i].seats);
 		free(r->pools[i].asks);
 		free(r->pools[i].limit_keys);
-		free(r->pools[i].turns);
+		free(r->pools[i].contenders);
+		free(r->pools[i].weights);
+		free(r->pools[i].strides);
 	}
 	home_release(&r->home);
 	config_free(r->config);

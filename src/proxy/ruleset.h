@@ -8,6 +8,7 @@
 #include "config/home.h"
 #include "ipc/packed.h"
 #include "ipc/world.h"
+#include "proxy/balance_round_robin.h"
 
 /* The pool of one section, ready to choose from. */
 struct pool {
@@ -16,8 +17,11 @@ struct pool {
 	uint32_t *seats;      /* of each server that is checked, else SEAT_NONE */
 	uint64_t *asks;       /* of each seat */
 	uint64_t *limit_keys; /* of each server, for `max` */
-	uint32_t *turns;      /* round-robin by weight: servers in the order in which they come */
-	uint32_t n_turns;
+	uint32_t first_pass;  /* that of its first server; the others follow (world.h) */
+	/* for the choice, while it is made: room for all, with the strides of the weights that they had the last time */
+	struct contender *contenders;
+	uint32_t *weights;
+	uint64_t *strides;
 };
 
 struct ruleset {

@@ -8,7 +8,10 @@
 void render_status(const struct snapshot *s, struct buf *out);
 void render_connections(const struct snapshot *s, struct buf *out);
 void render_counters(const struct snapshot *s, struct buf *out);
+void render_servers(const struct snapshot *s, struct buf *out);
 
+/* An object in which nothing is null. */
+void render_servers_json(const struct snapshot *s, struct buf *out);
 /* An object; a list with one object for each connection, keys as in the access record; an object.
  */
 void render_status_json(const struct snapshot *s, struct buf *out);

@@ -206,6 +206,41 @@ void snapshot_select(struct snapshot *s, const struct connection_filter *f)
 	s->n_connections = n;
 }
 
+/* "25,8000-8010" has 8005. */
+static bool has_port(const char *ports, uint64_t port)
+{
+	while (*ports) {
+		char *end;
+		uint64_t first = strtoull(ports, &end, 10), last = *end == '-' ? strtoull(end + 1, &end, 10) : first;
+
+		if (port >= first && port <= last)
+			return true;
+		ports = end + strcspn(end, ",");
+		ports += *ports == ',';
+	}
+	return false;
+}
+
+static bool is_of(const struct member_view *v, const char *service)
+{
+	uint64_t port;
+
+	if (text_parse_uint(service, 65535, &port))
+		return has_port(v->ports, port);
+	return same(service, v->service) || same(service, v->within) || same(service, v->ports);
+}
+
+bool snapshot_select_members(struct snapshot *s, const char *service)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_members; i++)
+		if (is_of(&s->members[i], service))
+			s->members[n++] = s->members[i];
+	s->n_members = n;
+	return n > 0;
+}
+
 /* ---- in which order ---- */
 
 static int by_number(uint64_t a, uint64_t b)

@@ -83,9 +83,18 @@ struct server_view {
 /* A server in the pool of a section. */
 struct member_view {
 	const char *service, *rule, *server;
-	uint32_t weight, max;
-	bool backup, disabled; /* as the file says */
-	bool usable;           /* clients may come to it now */
+	const char *ports, *within;   /* of the service, as in its view */
+	uint32_t target;              /* which server: the same number, the same server */
+	uint32_t weight, weight_file; /* what holds, and what the file says; likewise below */
+	uint32_t max, max_file;       /* 0: no limit */
+	bool backup, disabled;        /* as the file says */
+	bool usable;                  /* clients may come to it now */
+	const char *state, *why;      /* as in server_view, but by its own checks */
+	int64_t since_wall_us;        /* 0: not known */
+	const char *check, *address;  /* what is asked; where it is: "10.0.0.1:25,10.0.0.2:25". NULL: nothing */
+	uint32_t connections;         /* of the server, in all pools; so are those that failed */
+	uint64_t failures;
+	const char *changed; /* commands that would change it so again, one a line; NULL: none */
 };
 
 struct worker_view {
@@ -140,6 +149,9 @@ void snapshot_label_servers(struct snapshot *s);
 /* A service that was moved to another port, a server that was moved to another host, go on under their labels: what the old ones
  * have counted is in the new ones, which alone are left in the lists. */
 void snapshot_merge(struct snapshot *s);
+
+/* Keeps the members of pools of this service: its name, port or ports. false: there is none. */
+bool snapshot_select_members(struct snapshot *s, const char *service);
 
 /* Which connections are meant: all the words must fit. */
 struct connection_filter {

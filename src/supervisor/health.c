@@ -108,8 +108,25 @@ static void tell_first(const struct supervisor *s, const struct service *service
 
 /* ---- on-server-down ---- */
 
+/* Who is down: a seat, or a server wherever it is. */
+struct down {
+	uint32_t target, seat; /* seat SEAT_NONE: in all */
+};
+
+static bool has(const struct supervisor *s, const struct section *section, const struct down *down)
+{
+	if (down->seat != SEAT_NONE)
+		return find_server(s, section, down->seat) != NULL;
+	for (size_t i = 0; i < section->n_servers; i++)
+		if (world_target(s->children.workers.world, s->rules.config, section, &section->servers[i]) ==
+		    down->target)
+			return true;
+	return false;
+}
+
 /* The section that this connection came in by; one of another configuration: a section of the same service that has the server. */
-static const struct section *section_of(const struct supervisor *s, const struct connection_view *c, uint32_t seat)
+static const struct section *section_of(const struct supervisor *s, const struct connection_view *c,
+                                        const struct down *down)
 {
 	const struct config *config = s->rules.config;
 	const struct services *services = &s->children.workers.world->services;
@@ -120,7 +137,7 @@ static const struct section *section_of(const struct supervisor *s, const struct
 		uint32_t service = world_service(s->children.workers.world, config, section);
 
 		if (service >= COUNTED_SERVICES || c->service != service_label(&services->list[service]) ||
-		    !find_server(s, section, seat))
+		    !has(s, section, down))
 			continue;
 		if (c->rule && strcmp(c->rule, section->origin) == 0)
 			return section;
@@ -131,16 +148,16 @@ static const struct section *section_of(const struct supervisor *s, const struct
 }
 
 /* A connection's texts are those of the world, so that they are the same if they stand in the same place. */
-static bool is_to_end(const struct supervisor *s, const struct connection_view *c, uint32_t seat)
+static bool is_to_end(const struct supervisor *s, const struct connection_view *c, const struct down *down)
 {
 	const struct world *w = s->children.workers.world;
 	const struct section *section;
 
 	if (strcmp(c->state, "relay") != 0 && strcmp(c->state, "half-closed") != 0)
 		return false;
-	if (!c->server || c->server != target_label(&w->targets.list[atomic_load(&w->seats.list[seat].target)]))
+	if (!c->server || c->server != target_label(&w->targets.list[down->target]))
 		return false;
-	section = section_of(s, c, seat);
+	section = section_of(s, c, down);
 	return section && section->kill_on_server_down;
 }
 
@@ -152,7 +169,7 @@ static bool any_kills(const struct config *c)
 	return false;
 }
 
-static void end_connections(struct supervisor *s, uint32_t seat)
+static void end_connections(struct supervisor *s, const struct down *down)
 {
 	struct snapshot *shot;
 	size_t n = 0;
@@ -161,7 +178,7 @@ static void end_connections(struct supervisor *s, uint32_t seat)
 		return;
 	shot = inspect_take(s, true);
 	for (size_t i = 0; i < shot->n_connections; i++)
-		if (is_to_end(s, &shot->connections[i], seat))
+		if (is_to_end(s, &shot->connections[i], down))
 			shot->connections[n++] = shot->connections[i];
 	if (n > 0) {
 		log_info("%zu connection%s ended: on-server-down kill", n, n == 1 ? " is" : "s are");
@@ -172,9 +189,16 @@ static void end_connections(struct supervisor *s, uint32_t seat)
 
 void health_tell(struct supervisor *s, const struct health_change *change)
 {
+	uint32_t target = atomic_load(&s->children.workers.world->seats.list[change->seat].target);
+
 	find_standings(s);
 	for (size_t i = 0; i < s->rules.config->n_services; i++)
 		tell_first(s, &s->rules.config->services[i], change);
 	if (change->state == HEALTH_DOWN)
-		end_connections(s, change->seat);
+		end_connections(s, &(struct down){target, change->seat});
+}
+
+void health_forced_down(struct supervisor *s, uint32_t target)
+{
+	end_connections(s, &(struct down){target, SEAT_NONE});
 }

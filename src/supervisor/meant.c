@@ -19,6 +19,7 @@ static void add(struct meant *m, uint32_t number, uint32_t none)
 void meant_release(struct meant *m)
 {
 	free(m->list);
+	free(m->within);
 	*m = (struct meant){0};
 }
 
@@ -39,7 +40,7 @@ static bool is_called(const struct world *w, const struct config *c, const struc
 	return number < COUNTED_SERVICES && strcmp(w->services.list[number].ports, word) == 0;
 }
 
-static bool section_is_called(const struct world *w, const struct config *c, const struct section *s, const char *word)
+bool meant_section(const struct world *w, const struct config *c, const struct section *s, const char *word)
 {
 	return (s->called && strcmp(s->called, word) == 0) || is_called(w, c, &c->services[s->service], word);
 }
@@ -66,7 +67,7 @@ static struct meant find(const struct world *w, const struct config *c, const ch
 	for (size_t i = 0; i < c->n_sections; i++) {
 		const struct section *s = &c->sections[i];
 
-		if (service && !section_is_called(w, c, s, service))
+		if (service && !meant_section(w, c, s, service))
 			continue;
 		for (size_t k = 0; k < s->n_servers; k++) {
 			const struct server *server = &s->servers[k];
@@ -87,23 +88,63 @@ struct meant meant_servers(const struct world *w, const struct config *c, const 
 		char *before = mem_strndup(word, (size_t)(slash - word));
 
 		m = find(w, c, before, slash + 1);
-		free(before);
+		m.within = before;
 	}
 	if (m.n == 0 && !service) /* one that the file has no longer */
 		add(&m, targets_like(&w->targets, word), TARGETS_MAX);
 	return m;
 }
 
-bool meant_elsewhere(const struct world *w, const struct config *c, const char *service, uint32_t target)
+/* In another service than this; NULL: in any. */
+static bool is_elsewhere(const struct world *w, const struct config *c, const char *service, uint32_t target)
 {
 	for (size_t i = 0; i < c->n_sections; i++) {
 		const struct section *s = &c->sections[i];
 
-		if (section_is_called(w, c, s, service))
+		if (service && meant_section(w, c, s, service))
 			continue;
 		for (size_t k = 0; k < s->n_servers; k++)
 			if (world_target(w, c, s, &s->servers[k]) == target)
 				return true;
 	}
 	return false;
+}
+
+bool meant_too_much(const struct world *w, const struct config *c, const char *service, const struct meant *m,
+                    struct buf *why)
+{
+	if (!service)
+		service = m->within;
+	for (size_t i = 0; service && i < m->n; i++) {
+		const struct target *t = &w->targets.list[m->list[i]];
+
+		if (t->of_service || !is_elsewhere(w, c, service, m->list[i]))
+			continue;
+		buf_addf(
+		        why,
+		        "%s is a server of other services, too: give it a name in this one (as NAME), or leave out the "
+		        "service",
+		        t->key);
+		return true;
+	}
+	return false;
+}
+
+struct meant meant_configured(const struct world *w, const struct config *c, const char *word, struct buf *why)
+{
+	struct meant m = meant_servers(w, c, NULL, word);
+	size_t n = 0;
+
+	for (size_t i = 0; i < m.n; i++)
+		if (is_elsewhere(w, c, NULL, m.list[i]))
+			m.list[n++] = m.list[i];
+	m.n = n;
+	if (n == 0)
+		buf_addf(why,
+		         "\"%s\" is no server of the configuration: write its name, or as it is spelt there, or "
+		         "SERVICE/SERVER (see servers)",
+		         word);
+	else if (meant_too_much(w, c, NULL, &m, why))
+		meant_release(&m);
+	return m;
 }

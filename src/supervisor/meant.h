@@ -11,14 +11,21 @@
 struct meant {
 	uint32_t *list;
 	size_t n;
+	char *within; /* of servers: the service that was said before a slash; NULL: none */
 };
 
 /* The services of this port, name or ports ("8000-8010") that c has; a section with that name of its own is one. */
 struct meant meant_services(const struct world *w, const struct config *c, const char *word);
 /* The targets of this name or spelling, of one service only if that is said (NULL: of all); SERVICE/NAME says it, too. */
 struct meant meant_servers(const struct world *w, const struct config *c, const char *service, const char *word);
-/* Whether this one is also a server of another service: then it cannot be meant in one of them only. */
-bool meant_elsewhere(const struct world *w, const struct config *c, const char *service, uint32_t target);
+/* One of them is a server of other services, too, because it has no name: then it cannot be meant in this one (NULL: any) only; `why`
+ * says so. */
+bool meant_too_much(const struct world *w, const struct config *c, const char *service, const struct meant *m,
+                    struct buf *why);
+/* Those of this word that the configuration has. None: `why` says why not. */
+struct meant meant_configured(const struct world *w, const struct config *c, const char *word, struct buf *why);
+/* Is this section, or its service, meant by this word? */
+bool meant_section(const struct world *w, const struct config *c, const struct section *s, const char *word);
 void meant_release(struct meant *m);
 
 #endif

@@ -13,6 +13,7 @@
 #include "os/systemd.h"
 #include "supervisor/admin_sockets.h"
 #include "supervisor/state.h"
+#include "supervisor/steer.h"
 
 /* ---- reading it again, with the rights that are left ---- */
 
@@ -108,6 +109,7 @@ static void take(struct supervisor *s, struct config *next, struct sockets *sock
 	health_forget_rules(s);
 	s->rules.listeners = *sockets;
 	world_take(s->children.workers.world, next);
+	steer_take_file(s);
 	sockets_tune(&s->rules.listeners, next, s->ifs, s->n_ifs);
 	if (rules_pack(s) == 0)
 		spawner_child_tell_rules(&s->children.spawner);
@@ -144,6 +146,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 		free(ifs);
 		take(s, next, &sockets);
 		reload_tell_warnings(next);
+		steer_tell_changes(s);
 		admin_sockets_change(&s->files, &s->admin_sockets, &admin, s->admin_server);
 		page_child_reload(&s->children.page);
 		checker_child_reload(&s->children.checker);

@@ -6,7 +6,7 @@
  *   supervisor.c               the life: signals, and what follows from what the parts report
  *   rules.c, reload.c          a new configuration, taken whole or not at all
  *   admin_sockets.c            the sockets at which we can be asked
- *   steer.c, inspect.c, steer_tap.c  what the commands do that come there
+ *   steer*.c, inspect.c        what the commands do that come there
  *   stop.c                     the ways to the end
  *   health.c                   what follows from what the checker reports
  *   announce.c, notify.c       what is said of it: in the log; to what started us
@@ -55,6 +55,8 @@ struct supervisor {
 	struct inspect *inspect;           /* likewise */
 	struct killing *killings;          /* steer_kill.c */
 	struct standings standings;        /* health.c */
+	struct checking *checkings;        /* steer_check.c */
+	struct timer drain_timer;          /* steer_drain.c */
 	int upgrade_client_fd;             /* of the program before us: it waits for the answer; -1: none */
 	char *identity;                    /* the user we became, for the log; NULL: no other */
 	char *pidfile;                     /* NULL: none was written */
@@ -102,6 +104,8 @@ struct health_change {
 void health_tell(struct supervisor *s, const struct health_change *change);
 /* There is another configuration. */
 void health_forget_rules(struct supervisor *s);
+/* An administrator calls this server down: as if a check did. */
+void health_forced_down(struct supervisor *s, uint32_t target);
 
 /* announce.c */
 void announce_services(const struct supervisor *s);

@@ -62,58 +62,81 @@ static bool set_services(struct supervisor *s, const char *service, const struct
 	return any;
 }
 
-/* A server without a name is one and the same in all services. */
-static bool is_of_others(struct supervisor *s, const char *service, const struct meant *m, struct buf *why)
+static void set_server(struct target *t, enum admin_state value, int64_t drained_ms)
 {
-	for (size_t i = 0; service && i < m->n; i++) {
-		const struct target *t = &s->children.workers.world->targets.list[m->list[i]];
-
-		if (t->of_service || !meant_elsewhere(s->children.workers.world, s->rules.config, service, m->list[i]))
-			continue;
-		buf_addf(why,
-		         "%s is a server of other services, too: give it a name in this one (as NAME), or leave out "
-		         "service=",
-		         t->key);
-		return true;
-	}
-	return false;
+	atomic_store(&t->changed.drained_ms, drained_ms); /* which counts for one that is draining */
+	atomic_store(&t->admin_state, value);
 }
 
 static bool set_servers(struct supervisor *s, const char *service, const char *what, const struct admin_state_word *to,
-                        struct buf *why)
+                        int64_t within_ms, struct buf *why)
 {
-	struct meant m = meant_servers(s->children.workers.world, s->rules.config, service, what);
-	bool done = m.n > 0 && !is_of_others(s, service, &m, why);
+	struct world *w = s->children.workers.world;
+	struct meant m = meant_servers(w, s->rules.config, service, what);
+	bool done = m.n > 0 && !meant_too_much(w, s->rules.config, service, &m, why);
 
 	for (size_t i = 0; done && i < m.n; i++)
-		atomic_store(&s->children.workers.world->targets.list[m.list[i]].admin_state, to->value);
+		set_server(&w->targets.list[m.list[i]], to->value, within_ms < 0 ? 0 : s->loop.now_ms + within_ms);
 	meant_release(&m);
-	if (done)
-		log_info("tcpproxyctl: %s%s%s is %s", what, service ? " of " : "", service ? service : "", to->word);
-	return done;
+	if (!done)
+		return false;
+	log_info("tcpproxyctl: %s%s%s is %s", what, service ? " of " : "", service ? service : "", to->word);
+	steer_drain_plan(s);
+	return true;
 }
 
-static bool set_admin_state(void *arg, const char *service, const char *what, enum admin_change change, struct buf *why)
+static bool set_admin_state(void *arg, const char *service, const char *what, enum admin_change change,
+                            int64_t within_ms, struct buf *why)
 {
 	struct supervisor *s = ((struct admin *)arg)->supervisor;
 	const struct admin_state_word *to = &admin_state_words[change];
 
-	if (!service && set_services(s, what, to))
+	if (within_ms < 0 && !service && set_services(s, what, to))
 		return true;
-	if (what && set_servers(s, service, what, to, why))
+	if (what && set_servers(s, service, what, to, within_ms, why))
 		return true;
-	if (!what && set_services(s, service, to))
+	if (within_ms < 0 && !what && set_services(s, service, to))
 		return true;
-	if (!why->len && service && what)
+	if (why->len)
+		return false;
+	if (within_ms >= 0)
+		buf_addf(why, "\"%s\" is no server (see servers), and \"within\" is about the connections of one",
+		         what ? what : service);
+	else if (service && what)
 		buf_addf(why, "service %s has no server \"%s\", or there is no such service (see status)", service,
 		         what);
-	else if (!why->len)
+	else
 		buf_addf(why,
 		         "\"%s\" is neither a service, by its name or port, nor a server, by its name or as it is "
 		         "spelt in "
 		         "the configuration (see status)",
 		         what ? what : service);
 	return false;
+}
+
+static bool change(void *arg, const char *server, enum change_kind change, uint32_t n, struct buf *text)
+{
+	return steer_change(((struct admin *)arg)->supervisor, server, change, n, text);
+}
+
+static void forget_all(void *arg, struct buf *text)
+{
+	steer_forget_all(((struct admin *)arg)->supervisor, text);
+}
+
+static void changes(void *arg, struct buf *out)
+{
+	steer_changes(((struct admin *)arg)->supervisor, out);
+}
+
+static int is(void *arg, const char *server, enum server_is is, struct buf *text)
+{
+	return steer_is(((struct admin *)arg)->supervisor, server, is, text);
+}
+
+static void check(void *arg, struct admin_client *c, const char *server)
+{
+	steer_check(((struct admin *)arg)->supervisor, c, server);
 }
 
 /* A client that waits for the end of a steer_reload(); NULL: it has gone. */
@@ -172,14 +195,23 @@ static bool set_log_level(void *arg, const char *name)
 static const char *why_server_is_out(void *arg, const struct section *section, const struct server *server)
 {
 	struct supervisor *s = arg;
-	uint32_t i = world_target(s->children.workers.world, s->rules.config, section, server);
-	const struct target *t = i < TARGETS_MAX ? &s->children.workers.world->targets.list[i] : NULL;
+	const struct world *w = s->children.workers.world;
+	const struct standing standing = world_standing(w, s->rules.config, section, server);
+	const struct target *t = standing.target < TARGETS_MAX ? &w->targets.list[standing.target] : NULL;
 
-	if (!t || !admin_state_is_out(&t->admin_state, server->disabled))
-		return t && atomic_load(&t->state) == TARGET_UNRESOLVED ? "a name that does not resolve" : NULL;
-	return atomic_load(&t->admin_state) == ADMIN_STATE_DRAINING   ? "drained (tcpproxyctl)"
-	       : atomic_load(&t->admin_state) == ADMIN_STATE_DISABLED ? "disabled (tcpproxyctl)"
-	                                                              : "disabled";
+	if (!t)
+		return NULL;
+	if (admin_state_is_out(&t->admin_state, server->disabled))
+		return atomic_load(&t->admin_state) == ADMIN_STATE_DRAINING   ? "drained (tcpproxyctl)"
+		       : atomic_load(&t->admin_state) == ADMIN_STATE_DISABLED ? "disabled (tcpproxyctl)"
+		                                                              : "disabled";
+	if (world_weight(w, standing.target, standing.seat, standing.asks, server->weight) == 0)
+		return changed_has_weight(&t->changed) ? "of weight 0 (tcpproxyctl)" : "of weight 0";
+	if (world_is_out(w, &standing))
+		return "drained (its agent)";
+	if (changed_force(&t->changed) == FORCE_DOWN)
+		return "down (tcpproxyctl force)";
+	return atomic_load(&t->state) == TARGET_UNRESOLVED ? "a name that does not resolve" : NULL;
 }
 
 static const char *why_service_is_out(void *arg, const struct section *section)
@@ -284,6 +316,11 @@ void steer_start(struct supervisor *s)
 	        .kill = kill_connections,
 	        .tap = tap,
 	        .set_admin_state = set_admin_state,
+	        .change = change,
+	        .forget_all = forget_all,
+	        .changes = changes,
+	        .is = is,
+	        .check = check,
 	        .reload = steer_reload,
 	        .upgrade = upgrade,
 	        .log_level = log_level,
@@ -291,6 +328,7 @@ void steer_start(struct supervisor *s)
 	        .explain = explain,
 	};
 	inspect_start(s);
+	steer_drain_plan(s);
 	s->admin = a;
 	s->admin_server = admin_server_new(&setup);
 	admin_sockets_listen(&s->admin_sockets, s->admin_server);
@@ -323,6 +361,8 @@ void steer_stop(struct supervisor *s)
 		admin_sockets_forget(&s->admin_sockets, s->admin_server);
 	admin_sockets_close(&s->files, &s->admin_sockets, NULL);
 	steer_kill_stop(s);
+	steer_check_stop(s);
+	timer_clear(&s->loop, &s->drain_timer);
 	inspect_stop(s);
 	if (!a)
 		return;

@@ -6,13 +6,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include "admin/commands.h"
 #include "base/addr.h"
 #include "base/record.h"
 
 struct supervisor;
-struct admin_client;
-struct connection_filter;
-struct connection_view;
 
 /* The trios are there: commands are heard. */
 void steer_start(struct supervisor *s);
@@ -28,6 +26,20 @@ void steer_upgrade_over(struct supervisor *s, bool done, const char *text);
 
 /* steer_tap.c: answers the client with where to read what is seen. */
 void steer_tap(struct supervisor *s, struct admin_client *c, const struct connection_filter *filter);
+/* steer_servers.c: as in struct admin_ops. */
+bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text);
+void steer_forget_all(struct supervisor *s, struct buf *text);
+void steer_changes(const struct supervisor *s, struct buf *out);
+int steer_is(struct supervisor *s, const char *server, enum server_is is, struct buf *text);
+/* A configuration holds from now on: what it says anew of a server beats what was changed, and the log says so. */
+void steer_take_file(struct supervisor *s);
+/* To the log: what differs from it still. */
+void steer_tell_changes(const struct supervisor *s);
+/* steer_check.c: asks a server now; answers the client. */
+void steer_check(struct supervisor *s, struct admin_client *c, const char *server);
+void steer_check_stop(struct supervisor *s);
+/* steer_drain.c: some drain has begun, or may have ended. */
+void steer_drain_plan(struct supervisor *s);
 /* steer_kill.c: these end, wherever they are by now; no client waits for that any more. */
 void steer_kill(struct supervisor *s, const struct connection_view *list, size_t n, enum end end);
 void steer_kill_stop(struct supervisor *s);

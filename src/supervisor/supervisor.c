@@ -248,6 +248,7 @@ static int start_knowing(struct supervisor *s)
 	log_set_level_word(&ws->world->log_level);
 	logger_count_lost(s->logger, &ws->world->totals.lines_lost);
 	world_take(ws->world, s->rules.config);
+	steer_take_file(s);
 	return rules_pack(s);
 }
 

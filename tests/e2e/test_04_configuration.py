@@ -204,7 +204,7 @@ def test_a_file_that_includes_itself_is_an_error(directory):
     ("server a.test\n", "1:1", ["port"]),
     ("port 25\nserver a.test\ntimeout fast\n", "3:9", ["fast"]),
     ("port 25\nserver a.test\ntimeout\n", "3:8", []),
-    ("port 25\nserver a.test weight=0\n", "2:15", ["weight"]),
+    ("port 25\nserver a.test weight=1001\n", "2:15", ["weight"]),
     ("port 25\nserver a.test\nbalance roundrobin\n", "3:", []),
     ("port 25\nserver a.test\nadmin 127.0.0.1:1\n", "3:1", []),
     ("listen 25\n", "1:1", ["port"]),

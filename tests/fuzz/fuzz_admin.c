@@ -35,7 +35,8 @@ static void kill_all(void *arg, const struct connection_view *list, size_t n)
 	CHECK(n > 0);
 }
 
-static bool set_admin_state(void *arg, const char *service, const char *what, enum admin_change change, struct buf *why)
+static bool set_admin_state(void *arg, const char *service, const char *what, enum admin_change change,
+                            int64_t within_ms, struct buf *why)
 {
 	CHECK(service || what);
 	if (service && what)
@@ -43,6 +44,35 @@ static bool set_admin_state(void *arg, const char *service, const char *what, en
 	else if (strcmp(what ? what : service, "25") != 0)
 		buf_adds(why, "no");
 	return why->len == 0;
+}
+
+static bool change(void *arg, const char *server, enum change_kind change, uint32_t n, struct buf *text)
+{
+	CHECK(change <= CHANGE_FORGET && n <= 1000000000);
+	buf_adds(text, server);
+	return n % 2;
+}
+
+static void forget_all(void *arg, struct buf *text)
+{
+}
+
+static void changes(void *arg, struct buf *out)
+{
+	buf_adds(out, "force a up\n");
+}
+
+static int is(void *arg, const char *server, enum server_is is, struct buf *text)
+{
+	CHECK(is <= SERVER_IS_DRAINED);
+	if (!*server)
+		buf_adds(text, "no");
+	return *server ? (int)is % 2 : -1;
+}
+
+static void check(void *arg, struct admin_client *c, const char *server)
+{
+	admin_error(c, "%s", server);
 }
 
 static void tap(void *arg, struct admin_client *c, const struct connection_filter *filter)
@@ -81,6 +111,11 @@ static int explain(void *arg, const char *client, const char *local, struct buf 
 static const struct admin_ops world = {.look = look,
                                        .kill = kill_all,
                                        .set_admin_state = set_admin_state,
+                                       .change = change,
+                                       .forget_all = forget_all,
+                                       .changes = changes,
+                                       .is = is,
+                                       .check = check,
                                        .tap = tap,
                                        .reload = reload,
                                        .upgrade = upgrade,

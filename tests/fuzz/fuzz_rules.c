@@ -79,8 +79,7 @@ static void use(struct ruleset *r)
 		CHECK(!s || (s >= r->config->sections && s < r->config->sections + r->config->n_sections));
 	}
 	for (size_t i = 0; i < r->config->n_sections; i++)
-		for (uint32_t k = 0; k < r->pools[i].n_turns; k++)
-			CHECK(r->pools[i].turns[k] < r->pools[i].n && r->services[i] < COUNTED_SERVICES);
+		CHECK(r->pools[i].n == r->config->sections[i].n_servers && r->services[i] < COUNTED_SERVICES);
 	close(fd);
 }
 

@@ -130,7 +130,7 @@ static void spoil(struct input *in)
 		break;
 	case 10:
 		input_spoil(in, &spoilt, &world->next_id,
-		            offsetof(struct world, turns) - offsetof(struct world, next_id), 0);
+		            offsetof(struct world, pass) - offsetof(struct world, next_id), 0);
 		break;
 	case 11:
 		input_spoil(in, &spoilt, &t->rows_used, sizeof(t->rows_used), sizeof(t->rows_used));

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "ipc/changes.h"
 #include "ipc/collect.h"
 #include "input.h"
 #include "os/shm.h"
@@ -100,6 +101,8 @@ static void check_world(const struct world *w)
 		const struct target *t = &w->targets.list[i];
 
 		CHECK(memchr(t->key, 0, sizeof(t->key)) && memchr(t->called, 0, sizeof(t->called)));
+		CHECK(changed_weight(&t->changed, 1) <= 1000 && changed_force(&t->changed) < FORCES);
+		CHECK(changed_max(&t->changed, 0) <= CHANGED_MAX_MAX && atomic_load(&t->changed.disabled) <= 1);
 		CHECK(atomic_load(&t->admin_state) <= ADMIN_STATE_DISABLED && atomic_load(&t->state) <= TARGET_PARTIAL);
 		CHECK(atomic_load(&t->sequence) % 2 == 0 && target_addrs(t, addrs) == atomic_load(&t->n));
 		for (uint32_t k = 0; k < atomic_load(&t->n); k++)
@@ -134,6 +137,7 @@ static void show(const struct world *w)
 	s->log_level = log_level_name((enum log_level)atomic_load(&w->log_level));
 	render_status(s, &out);
 	render_counters(s, &out);
+	render_servers(s, &out);
 	buf_clear(&out);
 	render_metrics(s, &out);
 	for (size_t at = 0, n; at < out.len; at += n)
@@ -143,9 +147,20 @@ static void show(const struct world *w)
 	j = json_loadb(out.s, out.len, JSON_DECODE_INT_AS_REAL, NULL);
 	CHECK(j);
 	json_decref(j);
+	buf_clear(&out);
+	render_servers_json(s, &out);
+	j = json_loadb(out.s, out.len, JSON_DECODE_INT_AS_REAL, NULL);
+	CHECK(j);
+	json_decref(j);
 	buf_release(&out);
 	snapshot_free(s);
 	collect_free(v);
+}
+
+static void forgotten(void *arg, const char *server, const char *commands)
+{
+	(void)arg;
+	CHECK(*server && *commands && commands[strlen(commands) - 1] == '\n');
 }
 
 static void use(struct world *w)
@@ -156,6 +171,7 @@ static void use(struct world *w)
 
 	show(w);
 	world_take(w, config);
+	changes_take(w, config, forgotten, NULL);
 	labels_add(&w->labels, "/fuzz:9");
 	services_search(&w->services, 25, "inner");
 	targets_search(w, "db1:25", "one", 0);

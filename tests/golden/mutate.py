@@ -80,7 +80,7 @@ def bad_value(rng, lines):
     wrong["port"] = ["0", "65536", "no-such-service", "80,81", "20-10", "1-70000", "-5", "*:80"]
     wrong["interface"] = ["10.0.0.1:80", "10.0.0.0/33", "*", "a/b", "averyverylongname", "[::1"]
     wrong["server"] = ["8080", "a:b:c", "h:0", "h:65536", "h:", ":25", "[::1", "[a]:1", "1.2.3",
-                       "h weight=0", "h weight=1001", "h max=x", "h backups", "h i", "unix:",
+                       "h weight=-1", "h weight=1001", "h max=x", "h backups", "h i", "unix:",
                        "srv:x", "a..b:1", "a/b:1", "unix:/" + "x" * 107]
     wrong["user"] = ["root", "0", ":x", "a:", "root:root"]
     wrong["log"] = ["8080", "syslog:nowhere", "file:", "stdout", "+json"]

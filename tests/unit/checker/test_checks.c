@@ -369,6 +369,21 @@ static void hurrying_makes_nothing_later(void **state)
 	assert_int_equal(servers[0].answers, 2);
 }
 
+/* An administrator wants to know: each time. */
+static void one_that_is_wanted_now_is_asked_at_once(void **state)
+{
+	is_at(0, &well);
+	take(1, &usual);
+	pass(1000);
+	assert_int_equal(servers[0].answers, 1);
+	for (int i = 2; i < 5; i++) {
+		checks_now(checks, 1);
+		checks_now(checks, 4711);
+		pass(50);
+		assert_int_equal(servers[0].answers, i);
+	}
+}
+
 /* ---- programs ---- */
 
 static void take_program(void)
@@ -378,6 +393,23 @@ static void take_program(void)
 	one.program = true;
 	checks_take(checks, &one, 1);
 	pass(100);
+}
+
+static void one_that_is_being_asked_is_asked_once_more(void **state)
+{
+	is_at(0, &well);
+	take_program();
+	pass(CHECK_FIRST_MS);
+	assert_int_equal(asked_times, 1);
+	checks_now(checks, 1);
+	pass(10);
+	assert_int_equal(asked_times, 1);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, "");
+	pass(2);
+	assert_int_equal(asked_times, 2);
+	checks_program_answered(checks, asked_number, CHECK_PROGRAM_YES, "");
+	pass(10);
+	assert_int_equal(asked_times, 2);
 }
 
 static void a_program_answers_when_it_will(void **state)
@@ -472,6 +504,8 @@ int main(void)
 	        TEST(what_is_known_is_asked_at_its_pace_from_the_start),
 	        TEST(a_client_without_luck_hurries_it),
 	        TEST(hurrying_makes_nothing_later),
+	        TEST(one_that_is_wanted_now_is_asked_at_once),
+	        TEST(one_that_is_being_asked_is_asked_once_more),
 	        TEST(a_program_answers_when_it_will),
 	        TEST(each_address_is_asked_for_by_itself),
 	        TEST(what_could_not_be_run_is_asked_again),

@@ -332,7 +332,7 @@ static const struct {
         {SERVED "server 8080\n", "3:8", "all digits"},
         {SERVED "server a..b\n", "3:8", "empty"},
         {SERVED "server a!b\n", "3:8", "letters"},
-        {SERVED "server b:1 weight=0\n", "3:12", "1 to 1000"},
+        {SERVED "server b:1 weight=1001\n", "3:12", "0 to 1000"},
         {SERVED "server b:1 maxconn=4\n", "3:12", "max="},
         {SERVED "server b:1 bakup\n", "3:12", "backup"},
         {SERVED "server b:1 c:1\n", "3:12", "line of its own"},

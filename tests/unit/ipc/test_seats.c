@@ -106,6 +106,22 @@ static void nonsense_is_not_believed(void **state)
 	assert_int_equal(health.sequence % 2, 0);
 }
 
+/* Of each line, when it was asked the last time, and what it was answered. */
+static void an_answer_counts_if_it_was_asked_for_late_enough(void **state)
+{
+	bool yes;
+
+	health_begin(&health, 7);
+	assert_false(health_answered(&health, 0, 1, &yes));
+	health_asked(&health, 0, 100, true);
+	health_asked(&health, 7, 200, false);
+	assert_true(health_answered(&health, 0, 100, &yes) && yes);
+	assert_false(health_answered(&health, 0, 101, &yes));
+	assert_true(health_answered(&health, 7, 150, &yes) && !yes);
+	health_begin(&health, 8); /* another seat's */
+	assert_false(health_answered(&health, 0, 1, &yes));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -114,6 +130,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(a_place_rests_for_an_hour, setup, teardown),
 	        cmocka_unit_test_setup_teardown(nothing_is_known_of_another_s, setup, teardown),
 	        cmocka_unit_test_setup_teardown(nonsense_is_not_believed, setup, teardown),
+	        cmocka_unit_test_setup_teardown(an_answer_counts_if_it_was_asked_for_late_enough, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -388,12 +388,212 @@ static void a_heavy_pool_keeps_its_proportions(void **state)
 	assert_int_equal(n[2], 2);
 }
 
+/* Of n connections, how many each of the ten got. */
+static void share_out(size_t n, unsigned ret[10])
+{
+	memset(ret, 0, 10 * sizeof(*ret));
+	for (size_t i = 0; i < n; i++)
+		ret[sequence(1)[0] - '0']++;
+}
+
+static void a_weight_of_0_is_no_turn(void **state)
+{
+	load("port 25\nserver h1\nserver h2 weight=0\nserver h3\n");
+	assert_string_equal(sequence(4), "1313");
+	assert_string_equal(failures(), "13");
+	ruleset_free(rules);
+	load("port 25\nserver h1 weight=0\n");
+	assert_string_equal(sequence(1), "-");
+}
+
+/* In this order whatever the weights are: each server's share is right over a round, and over any part of one nearly so. */
+static void shares_are_right_at_any_time(void **state)
+{
+	const unsigned weights[] = {100, 7, 33, 1};
+	unsigned n[4] = {0}, sum = 141;
+
+	load("port 25\nserver h0 weight=100\nserver h1 weight=7\nserver h2 weight=33\nserver h3\n");
+	for (unsigned i = 1; i <= 10 * sum; i++) {
+		n[sequence(1)[0] - '0']++;
+		for (int k = 0; k < 4; k++)
+			assert_in_range((int64_t)n[k] * sum - (int64_t)i * weights[k] + 2 * sum, sum / 2, 7 * sum / 2);
+	}
+	for (int k = 0; k < 4; k++)
+		assert_int_equal(n[k], 10 * weights[k]);
+}
+
+static void one_that_comes_back_has_no_backlog(void **state)
+{
+	atomic_uint *admin_state;
+
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	admin_state = &target_of("h3")->admin_state;
+	atomic_store(admin_state, ADMIN_STATE_DISABLED);
+	assert_string_equal(sequence(200) + 196, "1212");
+	atomic_store(admin_state, ADMIN_STATE_BY_FILE);
+	assert_int_equal(strspn(sequence(3), "123"), 3);
+	assert_ptr_equal(strchr(order, '3'), strrchr(order, '3')); /* its share, no more */
+	sequence(30);
+	for (int i = 0; i < 30; i += 3)
+		assert_int_equal(order[i] + order[i + 1] + order[i + 2], '1' + '2' + '3');
+}
+
+/* Whatever the weights are, it has its share from then on. */
+static void one_that_comes_back_has_its_share(void **state)
+{
+	unsigned n[10];
+
+	for (unsigned heavy = 1; heavy <= 300; heavy = heavy * 3 + 1) {
+		char text[128];
+		atomic_uint *admin_state;
+
+		snprintf(text, sizeof(text), "port 25\nserver h1 weight=%u\nserver h2 weight=2\nserver h3\n", heavy);
+		load(text);
+		for (const char **key = (const char *[]){"h1", "h2", "h3", NULL}; *key; key++) {
+			unsigned parts[] = {heavy, 2, 1}, sum = heavy + 3;
+
+			admin_state = &target_of(*key)->admin_state;
+			atomic_store(admin_state, ADMIN_STATE_DISABLED);
+			share_out(1000, n);
+			atomic_store(admin_state, ADMIN_STATE_BY_FILE);
+			share_out((size_t)10 * sum, n);
+			for (int i = 0; i < 3; i++)
+				assert_in_range(n[i + 1] + 2, 10 * parts[i], 10 * parts[i] + 4);
+		}
+		ruleset_free(rules);
+		rules = NULL;
+	}
+}
+
+static struct changed *changed_of(const char *key)
+{
+	return &target_of(key)->changed;
+}
+
+/* 1 to 300 must not mean no client for a hundred turns, nor a hundred clients at once. */
+static void weights_change_while_turns_go_on(void **state)
+{
+	unsigned n[10];
+
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	sequence(7);
+	changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, 300);
+	share_out(302, n);
+	assert_in_range(n[1], 297, 301);
+	changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, 1);
+	share_out(9, n);
+	assert_in_range(n[1], 2, 4);
+	changed_set_weight(changed_of("h2"), WEIGHT_PERCENT, 500);
+	share_out(70, n);
+	assert_in_range(n[2], 49, 51);
+	changed_set_weight(changed_of("h2"), WEIGHT_NUMBER, 0);
+	share_out(70, n);
+	assert_int_equal(n[2], 0);
+	changed_set_weight(changed_of("h2"), WEIGHT_BY_FILE, 0);
+	share_out(90, n);
+	assert_in_range(n[2], 29, 32);
+}
+
+/* As a slow start changes them, with each client. */
+static void weights_that_always_change(void **state)
+{
+	unsigned n[10] = {0};
+
+	load("port 25\nserver h1\nserver h2\nserver h3\n");
+	for (uint32_t weight = 1; weight <= 1000; weight++) {
+		changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, weight);
+		n[sequence(1)[0] - '0']++;
+	}
+	assert_in_range(n[1], 960, 1000);
+	for (uint32_t weight = 1000; weight > 0; weight--) {
+		changed_set_weight(changed_of("h1"), WEIGHT_NUMBER, weight);
+		n[sequence(1)[0] - '0']++;
+	}
+	assert_in_range(n[2], 7, 20);
+	assert_in_range(n[3], 7, 20);
+}
+
+static void max_and_force_hold_from_the_next_client(void **state)
+{
+	load("port 25\nserver h1 max=3\nserver h2 max=1\n");
+	atomic_store(&changed_of("h1")->max, 1 + 1);
+	atomic_store(&changed_of("h2")->max, 0 + 1); /* no limit */
+	assert_string_equal(sequence(4), "1222");
+	atomic_store(&changed_of("h2")->force, FORCE_DOWN);
+	assert_string_equal(sequence(1), "!");
+	atomic_store(&changed_of("h1")->force, FORCE_DOWN);
+	assert_string_equal(sequence(1), "x");
+}
+
+/* Those of a backup stand still while it gets nothing, and so do those of the others afterwards. */
+static void backups_share_evenly_from_the_first_on(void **state)
+{
+	unsigned n[10];
+
+	load("port 25\nserver h1\nserver h2 backup\nserver h3 backup\n");
+	sequence(200);
+	atomic_store(&target_of("h1")->admin_state, ADMIN_STATE_DISABLED);
+	assert_string_equal(sequence(4), "2323");
+	sequence(200);
+	atomic_store(&target_of("h1")->admin_state, ADMIN_STATE_ENABLED);
+	atomic_store(&target_of("h3")->admin_state, ADMIN_STATE_DISABLED);
+	share_out(20, n);
+	assert_int_equal(n[1], 20);
+}
+
+/* Another pool's before a reload, or a worker's that lies. */
+static void a_pass_means_something_whatever_it_is(void **state)
+{
+	static const uint64_t words[] = {UINT64_MAX, 1ULL << 63, (1ULL << 63) - 1, 12345678901234567ULL, 1};
+	unsigned n[10];
+
+	load("port 25\nserver h1 weight=2\nserver h2\nserver h3\n");
+	for (size_t i = 0; i < 125; i++) {
+		for (size_t k = 0, rest = i; k < 3; k++, rest /= 5)
+			atomic_store(&world->pass[rules->pools[0].first_pass + k], words[rest % 5]);
+		share_out(8, n);
+		assert_in_range(n[1], 3, 5);
+		assert_in_range(n[2], 1, 3);
+		assert_in_range(n[3], 1, 3);
+		share_out(400, n);
+		assert_in_range(n[1], 199, 201);
+		assert_in_range(n[2], 99, 101);
+	}
+}
+
+/* Pools have words of their own, though they have servers in common. */
+static void pools_take_turns_by_themselves(void **state)
+{
+	const struct section *second;
+	uint32_t server;
+
+	load("port 25\nserver h1\nserver h2\nport 26\nserver h1\nserver h2\n");
+	second = &rules->config->sections[1];
+	for (int i = 0; i < 5; i++)
+		route_next(rules, second, world, &limits, 0, now_ms, &server);
+	assert_string_equal(sequence(4), "1212");
+}
+
+/* No share of a server that is full is lost, and it is not given to its neighbour. */
+static void the_share_of_a_full_one_is_everybodys(void **state)
+{
+	unsigned n[10];
+
+	load("port 25\nserver h1 max=1\nserver h2\nserver h3\n");
+	sequence(3);
+	share_out(100, n);
+	assert_int_equal(n[1], 0);
+	assert_int_equal(n[2], 50);
+	assert_int_equal(n[3], 50);
+}
+
 static void the_next_one_after_a_failure(void **state)
 {
 	load("port 25\nserver h1\nserver h2\nserver h3\n");
-	assert_string_equal(failures(), "123");
+	assert_string_equal(failures(), "123"); /* a turn for each */
+	assert_string_equal(sequence(1), "1");
 	assert_string_equal(failures(), "231"); /* not always the first one, which had all the load */
-	assert_string_equal(failures(), "312");
+	assert_string_equal(sequence(2), "23");
 }
 
 static struct experience *experience_of(const char *key)
@@ -607,6 +807,17 @@ int main(void)
 	        TEST(servers_take_turns),
 	        TEST(servers_take_turns_by_weight),
 	        TEST(a_heavy_pool_keeps_its_proportions),
+	        TEST(a_weight_of_0_is_no_turn),
+	        TEST(shares_are_right_at_any_time),
+	        TEST(one_that_comes_back_has_no_backlog),
+	        TEST(one_that_comes_back_has_its_share),
+	        TEST(weights_change_while_turns_go_on),
+	        TEST(weights_that_always_change),
+	        TEST(max_and_force_hold_from_the_next_client),
+	        TEST(backups_share_evenly_from_the_first_on),
+	        TEST(a_pass_means_something_whatever_it_is),
+	        TEST(pools_take_turns_by_themselves),
+	        TEST(the_share_of_a_full_one_is_everybodys),
 	        TEST(the_next_one_after_a_failure),
 	        TEST(a_backup_comes_after_all_others),
 	        TEST(one_that_failed_is_tried_last),

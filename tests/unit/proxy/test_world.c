@@ -68,7 +68,12 @@ static void tell_lies(void)
 	liar->targets.list[0].n = 9999;
 	liar->targets.list[0].sequence = 1;
 	liar->targets.list[0].state = 77;
-	liar->targets.list[1].state = TARGET_PARTIAL; /* of which there is no address */
+	liar->targets.list[0].changed = (struct changed){
+	        .weight = UINT32_MAX, .max = UINT32_MAX, .force = 77, .drained_ms = INT64_MAX, .disabled = 77};
+	liar->targets.list[1].changed = (struct changed){.weight = 1u << 16 | 1001, .drained_ms = INT64_MIN};
+	liar->targets.list[2].changed =
+	        (struct changed){.weight = 5, .max = 8, .force = FORCE_DOWN}; /* no kind of weight */
+	liar->targets.list[1].state = TARGET_PARTIAL;                         /* of which there is no address */
 	liar->totals.started_wall_us = INT64_MIN;
 	liar->totals.reload_wall_us = INT64_MAX;
 	liar->targets.list[0].addrs[0] = (struct addr){.family = AF_INET};
@@ -103,6 +108,15 @@ static void the_next_supervisor_believes_what_can_be(void **state)
 	assert_int_equal(strlen(w->labels.text[0]), LABEL_MAX - 1);
 	assert_int_equal(strlen(w->services.list[0].ports), sizeof(w->services.list[0].ports) - 1);
 	assert_int_equal(w->targets.list[0].admin_state, ADMIN_STATE_BY_FILE);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(changed_weight(&w->targets.list[i].changed, 7), 7);
+		assert_int_equal(w->targets.list[i].changed.drained_ms, 0);
+	}
+	assert_int_equal(changed_max(&w->targets.list[0].changed, 7), 7);
+	assert_int_equal(changed_force(&w->targets.list[0].changed), FORCE_AUTO);
+	assert_int_equal(w->targets.list[0].changed.disabled, 1);
+	assert_int_equal(changed_max(&w->targets.list[2].changed, 0), 7); /* that can be */
+	assert_int_equal(changed_force(&w->targets.list[2].changed), FORCE_DOWN);
 	assert_int_equal(w->targets.list[0].state, TARGET_UNKNOWN);
 	assert_int_equal(w->targets.list[1].state, TARGET_UNKNOWN);
 	assert_in_range(w->totals.started_wall_us, 1, clock_wall_us());
@@ -155,11 +169,13 @@ static void what_was_said_goes_on(void **state)
 	targets_add(&world->targets, world->experience, &a, 0);
 	targets_add(&world->targets, world->experience, &b, 0);
 	atomic_store(&world->targets.list[1].admin_state, ADMIN_STATE_DISABLED);
+	changed_set_weight(&world->targets.list[1].changed, WEIGHT_PERCENT, 50);
 	labels_add(&world->labels, "/etc/x:1");
 	atomic_store(&world->totals.reloads, 7);
 	assert_int_equal(world_succeed(w, &next), 0);
 	assert_int_equal(targets_find(&w->targets, "b:2", NULL, 0), 1);
 	assert_int_equal(w->targets.list[1].admin_state, ADMIN_STATE_DISABLED);
+	assert_int_equal(changed_weight(&w->targets.list[1].changed, 8), 4);
 	assert_string_equal(labels_text(&w->labels, 0), "/etc/x:1");
 	assert_int_equal(w->totals.reloads, 7);
 	/* a worker hears it at the same place */

@@ -1,0 +1,73 @@
+#include "ipc/changed.h"
+
+#include "base/clock.h"
+
+#define DRAIN_MS_MAX (366LL * 86400 * 1000) /* a drain ends within that, or nobody has meant it */
+
+#define HOW_SHIFT 16
+#define NUMBER    ((1u << HOW_SHIFT) - 1)
+
+enum weight_how changed_weight_how(const struct changed *c, uint32_t *n)
+{
+	uint32_t word = atomic_load_explicit(&c->weight, memory_order_relaxed);
+
+	*n = word & NUMBER;
+	return (enum weight_how)(word >> HOW_SHIFT);
+}
+
+uint32_t changed_percent_of(uint32_t percent, uint32_t file)
+{
+	uint32_t n = (uint32_t)((uint64_t)file * percent / 100);
+
+	return n == 0 && percent > 0 && file > 0 ? 1 : n;
+}
+
+uint32_t changed_weight(const struct changed *c, uint32_t file)
+{
+	uint32_t n;
+
+	switch (changed_weight_how(c, &n)) {
+	case WEIGHT_NUMBER:
+		return n;
+	case WEIGHT_PERCENT:
+		return changed_percent_of(n, file);
+	default:
+		return file;
+	}
+}
+
+uint32_t changed_max(const struct changed *c, uint32_t file)
+{
+	uint32_t word = atomic_load_explicit(&c->max, memory_order_relaxed);
+
+	return word ? word - 1 : file;
+}
+
+void changed_set_weight(struct changed *c, enum weight_how how, uint32_t n)
+{
+	atomic_store(&c->weight, how == WEIGHT_BY_FILE ? 0 : (uint32_t)how << HOW_SHIFT | n);
+}
+
+void changed_forget(struct changed *c)
+{
+	atomic_store(&c->weight, 0);
+	atomic_store(&c->max, 0);
+	atomic_store(&c->force, FORCE_AUTO);
+}
+
+void changed_check(struct changed *c)
+{
+	uint32_t weight = atomic_load(&c->weight);
+	int64_t drained_ms = atomic_load(&c->drained_ms);
+
+	if (weight && (weight >> HOW_SHIFT == WEIGHT_BY_FILE || weight >> HOW_SHIFT > WEIGHT_PERCENT ||
+	               (weight & NUMBER) > CHANGED_WEIGHT_MAX))
+		atomic_store(&c->weight, 0);
+	if (atomic_load(&c->max) > CHANGED_MAX_MAX + 1)
+		atomic_store(&c->max, 0);
+	if (atomic_load(&c->force) >= FORCES)
+		atomic_store(&c->force, FORCE_AUTO);
+	if (drained_ms < 0 || drained_ms > clock_mono_ms() + DRAIN_MS_MAX)
+		atomic_store(&c->drained_ms, 0);
+	atomic_store(&c->disabled, atomic_load(&c->disabled) != 0);
+}

@@ -1,0 +1,66 @@
+/*
+ * changed.h - what tcpproxyctl has changed of a server, against the file.
+ *
+ * A few words beside the server's entry in what the supervisor says (ipc/targets.h), which supervisors alone can write: so a reload,
+ * an upgrade, a restart and the death of any process leave them as they are. The file wins where it speaks: with them stands a number
+ * for what it says of the server, and if that is another one, the words are forgotten.
+ */
+#ifndef IPC_CHANGED_H
+#define IPC_CHANGED_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CHANGED_WEIGHT_MAX 1000       /* also in per cent of the file's */
+#define CHANGED_MAX_MAX    1000000000 /* connections */
+
+enum weight_how { WEIGHT_BY_FILE, WEIGHT_NUMBER, WEIGHT_PERCENT };
+
+enum force {
+	FORCE_AUTO, /* as checks say */
+	FORCE_UP,
+	FORCE_DOWN,
+	FORCES,
+};
+
+struct changed {
+	atomic_uint weight;      /* changed_set_weight(); 0: by file */
+	atomic_uint max;         /* 0: by file; else so many connections, and one */
+	atomic_uint force;       /* enum force */
+	atomic_llong drained_ms; /* monotonic: if it is draining still, those that are left are ended then; 0: never */
+	atomic_ullong line;      /* what the file says of it; 0: it does not have it */
+	atomic_uint disabled;    /* the file calls it disabled, wherever it has it */
+};
+
+static inline bool changed_has_weight(const struct changed *c)
+{
+	return atomic_load_explicit(&c->weight, memory_order_relaxed) != 0;
+}
+
+static inline bool changed_has_max(const struct changed *c)
+{
+	return atomic_load_explicit(&c->max, memory_order_relaxed) != 0;
+}
+
+/* What holds. file: what the file says. 0: no new connection. */
+uint32_t changed_weight(const struct changed *c, uint32_t file);
+/* 0 only if that was said. */
+uint32_t changed_percent_of(uint32_t percent, uint32_t file);
+/* Connections; 0: no limit. */
+uint32_t changed_max(const struct changed *c, uint32_t file);
+
+static inline enum force changed_force(const struct changed *c)
+{
+	return (enum force)atomic_load_explicit(&c->force, memory_order_relaxed);
+}
+
+/* WEIGHT_BY_FILE: *n says nothing. */
+enum weight_how changed_weight_how(const struct changed *c, uint32_t *n);
+/* Supervisor only. */
+void changed_set_weight(struct changed *c, enum weight_how how, uint32_t n);
+void changed_forget(struct changed *c);
+/* Of another supervisor, through hands that may lie: only what can be stays. */
+void changed_check(struct changed *c);
+
+#endif

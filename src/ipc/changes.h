@@ -1,0 +1,22 @@
+/*
+ * changes.h - what differs from the file because tcpproxyctl has changed it (ipc/changed.h), as commands; and what becomes of it when
+ * the file changes.
+ */
+#ifndef IPC_CHANGES_H
+#define IPC_CHANGES_H
+
+#include "base/buf.h"
+#include "ipc/world.h"
+
+/* The commands of tcpproxyctl that would change this server, or this service, so again: one a line, quoted for sh. */
+void changes_of_server(const struct world *w, uint32_t target, int64_t now_ms, struct buf *out);
+void changes_of_service(const struct known_service *s, struct buf *out);
+/* The word that means this server to tcpproxyctl, not quoted. */
+void changes_word(const struct world *w, uint32_t target, struct buf *out);
+
+/* Supervisor only, when the world has been given this configuration: what the file says anew of a server beats what was changed of it.
+ * forgotten is called for each that this takes something from: server: its word; commands: what was. */
+void changes_take(struct world *w, const struct config *c,
+                  void (*forgotten)(void *arg, const char *server, const char *commands), void *arg);
+
+#endif

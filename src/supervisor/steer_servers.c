@@ -1,0 +1,231 @@
+/* steer_servers.c - servers are changed by tcpproxyctl, against the file, until that speaks of them or they are forgotten. */
+#include <stdlib.h>
+#include <string.h>
+#include "base/log.h"
+#include "ipc/changes.h"
+#include "supervisor/inspect.h"
+#include "supervisor/meant.h"
+#include "supervisor/state.h"
+#include "supervisor/steer.h"
+
+/* ---- one change ---- */
+
+static void change_one(struct changed *c, enum change_kind change, uint32_t n)
+{
+	switch (change) {
+	case CHANGE_WEIGHT:
+		changed_set_weight(c, WEIGHT_NUMBER, n);
+		break;
+	case CHANGE_WEIGHT_PERCENT:
+		changed_set_weight(c, WEIGHT_PERCENT, n);
+		break;
+	case CHANGE_WEIGHT_FILE:
+		changed_set_weight(c, WEIGHT_BY_FILE, 0);
+		break;
+	case CHANGE_MAX:
+		atomic_store(&c->max, n + 1);
+		break;
+	case CHANGE_MAX_FILE:
+		atomic_store(&c->max, 0);
+		break;
+	case CHANGE_FORCE_UP:
+		atomic_store(&c->force, FORCE_UP);
+		break;
+	case CHANGE_FORCE_DOWN:
+		atomic_store(&c->force, FORCE_DOWN);
+		break;
+	case CHANGE_FORCE_AUTO:
+		atomic_store(&c->force, FORCE_AUTO);
+		break;
+	case CHANGE_FORGET:
+		changed_forget(c);
+		break;
+	}
+}
+
+/* Also whether clients may come to it. */
+static void forget(struct target *t)
+{
+	changed_forget(&t->changed);
+	atomic_store(&t->admin_state, ADMIN_STATE_BY_FILE);
+	atomic_store(&t->changed.drained_ms, 0);
+}
+
+static void describe(const char *server, enum change_kind change, uint32_t n, struct buf *text)
+{
+	static const char *const words[] = {
+	        [CHANGE_WEIGHT_FILE] = "has the weight that the file says",
+	        [CHANGE_MAX_FILE] = "has the limit that the file says",
+	        [CHANGE_FORCE_UP] = "is up, whatever its checks say",
+	        [CHANGE_FORCE_DOWN] = "is down, whatever its checks say",
+	        [CHANGE_FORCE_AUTO] = "is what its checks say",
+	        [CHANGE_FORGET] = "is as the file says",
+	};
+
+	buf_addf(text, "%s ", server);
+	if (change == CHANGE_WEIGHT || change == CHANGE_WEIGHT_PERCENT)
+		buf_addf(text, "has the weight %u%s", n, change == CHANGE_WEIGHT ? "" : "% of what the file says");
+	else if (change == CHANGE_MAX && n > 0)
+		buf_addf(text, "gets at most %u connections at a time", n);
+	else
+		buf_adds(text, change == CHANGE_MAX ? "has no limit of connections" : words[change]);
+}
+
+bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text)
+{
+	struct world *w = s->children.workers.world;
+	struct meant m = meant_configured(w, s->rules.config, server, text);
+	bool any = m.n > 0;
+
+	for (size_t i = 0; i < m.n; i++) {
+		struct target *t = &w->targets.list[m.list[i]];
+
+		if (change == CHANGE_FORGET)
+			forget(t);
+		else
+			change_one(&t->changed, change, n);
+		if (change == CHANGE_FORCE_DOWN)
+			health_forced_down(s, m.list[i]);
+	}
+	meant_release(&m);
+	if (!any)
+		return false;
+	describe(server, change, n, text);
+	log_info("tcpproxyctl: %s", text->s);
+	buf_addc(text, '\n');
+	return true;
+}
+
+void steer_forget_all(struct supervisor *s, struct buf *text)
+{
+	struct world *w = s->children.workers.world;
+
+	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
+		forget(&w->targets.list[i]);
+	for (uint32_t i = 0; i < atomic_load(&w->services.n); i++)
+		atomic_store(&w->services.list[i].admin_state, ADMIN_STATE_BY_FILE);
+	log_info("tcpproxyctl: all is as the file says");
+	buf_adds(text, "all is as the file says\n");
+}
+
+/* ---- what is changed ---- */
+
+/* Those of the configuration; what is said of others means nothing now. */
+static bool is_configured(const struct target *t)
+{
+	return atomic_load(&t->changed.line) != 0;
+}
+
+static void add_services(const struct world *w, const struct config *c, struct buf *out)
+{
+	for (uint32_t i = 0; i < atomic_load(&w->services.n); i++) {
+		struct meant m = meant_services(w, c, service_label(&w->services.list[i]));
+
+		if (m.n > 0)
+			changes_of_service(&w->services.list[i], out);
+		meant_release(&m);
+	}
+}
+
+void steer_changes(const struct supervisor *s, struct buf *out)
+{
+	const struct world *w = s->children.workers.world;
+
+	add_services(w, s->rules.config, out);
+	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
+		if (is_configured(&w->targets.list[i]))
+			changes_of_server(w, i, s->loop.now_ms, out);
+}
+
+/* ---- the file speaks ---- */
+
+/* Commands, one a line, as "weight db1 5, max db1 3". */
+static void join(const char *commands, struct buf *out)
+{
+	for (; *commands; commands++)
+		if (*commands != '\n')
+			buf_addc(out, *commands);
+		else if (commands[1])
+			buf_adds(out, ", ");
+}
+
+static void steer_forgotten(void *arg, const char *server, const char *commands)
+{
+	struct buf text = BUF_INIT;
+
+	(void)arg;
+	join(commands, &text);
+	log_warning(
+	        "the file says something else of %s now, so it holds; changes by tcpproxyctl that are forgotten: %s",
+	        server, text.s);
+	buf_release(&text);
+}
+
+void steer_take_file(struct supervisor *s)
+{
+	changes_take(s->children.workers.world, s->rules.config, steer_forgotten, s);
+}
+
+void steer_tell_changes(const struct supervisor *s)
+{
+	const struct world *w = s->children.workers.world;
+
+	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++) {
+		struct buf commands = BUF_INIT, word = BUF_INIT, text = BUF_INIT;
+
+		if (is_configured(&w->targets.list[i]))
+			changes_of_server(w, i, s->loop.now_ms, &commands);
+		if (commands.len > 0) {
+			changes_word(w, i, &word);
+			join(commands.s, &text);
+			log_info("reload: %s still differs from the file: %s (tcpproxyctl forget %s)", word.s, text.s,
+			         word.s);
+		}
+		buf_release(&commands);
+		buf_release(&word);
+		buf_release(&text);
+	}
+}
+
+/* ---- is it so? ---- */
+
+/* Wherever it is in a pool: all of these are to be so. */
+static bool is_so(const struct snapshot *shot, uint32_t target, enum server_is is)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < shot->n_members; i++) {
+		const struct member_view *v = &shot->members[i];
+		bool up = strcmp(v->state, "up") == 0 || strcmp(v->state, "untried") == 0;
+
+		if (v->target != target)
+			continue;
+		any = true;
+		if ((is == SERVER_IS_UP && !up) || (is == SERVER_IS_DOWN && strcmp(v->state, "down") != 0) ||
+		    (is == SERVER_IS_DRAINED && v->connections > 0))
+			return false;
+	}
+	return any;
+}
+
+/* It gets no new connection any more. */
+static bool is_drained(const struct supervisor *s, uint32_t target)
+{
+	const struct target *t = &s->children.workers.world->targets.list[target];
+	const struct changed *c = &t->changed;
+
+	return admin_state_is_out(&t->admin_state, atomic_load(&c->disabled)) || changed_weight(c, 1) == 0;
+}
+
+int steer_is(struct supervisor *s, const char *server, enum server_is is, struct buf *text)
+{
+	struct meant m = meant_configured(s->children.workers.world, s->rules.config, server, text);
+	struct snapshot *shot = m.n > 0 ? inspect_take(s, false) : NULL;
+	int result = m.n > 0 ? 1 : -1;
+
+	for (size_t i = 0; i < m.n && result > 0; i++)
+		result = is_so(shot, m.list[i], is) && (is != SERVER_IS_DRAINED || is_drained(s, m.list[i]));
+	snapshot_free(shot);
+	meant_release(&m);
+	return result;
+}
