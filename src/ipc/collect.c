@@ -80,6 +80,8 @@ static const char *state_text(uint8_t state)
 	                        [ROW_ABORTING] = "aborting",
 	                        [ROW_GIVING] = "relay", /* to another worker, which changes nothing outside */
 	                        [ROW_TAKING] = "relay",
+	                        [ROW_QUEUED] = "queued",
+	                        [ROW_HELD] = "held",
 	                };
 
 	return state < ARRAY_LEN(names) && names[state] ? names[state] : "?";

@@ -46,8 +46,9 @@ static bool is_out(const struct world *w, uint32_t target, const struct server *
 	                            : server->disabled;
 }
 
-enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
-                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
+/* patient: rather none than a backup, if a primary would do but for its limit. */
+static enum route_result choose(const struct ruleset *rules, const struct section *s, struct world *world,
+                                struct limits *limits, uint64_t tried, int64_t now_ms, bool patient, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
 	atomic_uint *turns = &world->turns[s->index % WORLD_TURNS];
@@ -60,6 +61,8 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 	if (p->n > 1)
 		turn = atomic_fetch_add(turns, 1) % p->n_turns;
 	for (enum rank rank = RANK_UP; rank < RANKS; rank++) {
+		if (patient && full && rank == RANK_BACKUP_UP)
+			break;
 		if (!(seen >> rank & 1))
 			continue;
 		for (uint32_t n = 0; n < p->n_turns; n++) {
@@ -87,4 +90,48 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 		}
 	}
 	return full ? ROUTE_ALL_FULL : seen >> RANK_NEVER & 1 ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
+}
+
+enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
+                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
+{
+	return choose(rules, s, world, limits, tried, now_ms, false, ret);
+}
+
+enum route_result route_next_patiently(const struct ruleset *rules, const struct section *s, struct world *world,
+                                       struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
+{
+	return choose(rules, s, world, limits, tried, now_ms, true, ret);
+}
+
+/* Nothing is known against it but what is old. */
+static bool is_well(const struct world *w, uint32_t target, enum known known)
+{
+	return (known == KNOWN_UP || known == KNOWN_UNKNOWN) &&
+	       (target >= TARGETS_MAX || target_health(&w->experience[target]).finding != FAILS);
+}
+
+struct route_outlook route_look(const struct ruleset *rules, const struct section *s, const struct world *world,
+                                const struct limits *limits, int64_t now_ms)
+{
+	const struct pool *p = &rules->pools[s->index];
+	struct route_outlook ret = {0};
+	bool usable[2] = {0}, room[2] = {0}; /* primaries, backups */
+
+	for (uint32_t i = 0; i < p->n; i++) {
+		const struct server *server = &s->servers[i];
+		uint32_t target = p->targets[i];
+		enum known known = world_known(world, target, p->seats[i], p->asks[i], now_ms);
+
+		if (is_out(world, target, server) ||
+		    rank_of(known, server->backup, s->on_down == ON_DOWN_TRY) == RANK_NEVER ||
+		    (target < TARGETS_MAX && atomic_load(&world->targets.list[target].state) == TARGET_UNRESOLVED))
+			continue;
+		usable[server->backup] = true;
+		ret.well |= is_well(world, target, known);
+		room[server->backup] |= server->max == 0 || limits_count(limits, p->limit_keys[i]) < server->max;
+	}
+	ret.usable = usable[0] || usable[1];
+	ret.room = usable[0] ? room[0] : room[1];
+	return ret;
 }

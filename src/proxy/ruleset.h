@@ -18,6 +18,7 @@ struct pool {
 	uint64_t *limit_keys; /* of each server, for `max` */
 	uint32_t *turns;      /* round-robin by weight: servers in the order in which they come */
 	uint32_t n_turns;
+	uint64_t line; /* where its clients wait: the same number over reloads, and in all workers */
 };
 
 struct ruleset {

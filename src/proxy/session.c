@@ -20,7 +20,8 @@
 
 /*
  * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
- *                                      \-> handler -----------------------> end
+ *               \-> wait ->            \-> handler -----------------------> end
+ *                                      \-> wait -> route
  */
 
 static const struct server *server_of(struct session *s)
@@ -133,6 +134,26 @@ static enum why why_denied(struct session *s, const struct section *section)
 	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
 }
 
+static void enter_limits(struct session *s, const struct section *section)
+{
+	struct limits *limits = &s->engine->limits;
+	enum why why;
+
+	if (session_waits_behind(s))
+		return;
+	why = limits_take_place(limits, s->engine->rules, section, s->cold);
+	if (why && session_waits_for(s, true)) {
+		session_enter_wait(s, session_waits_for(s, true));
+		return;
+	}
+	if (!why)
+		why = limits_take_client(limits, s->engine->rules, section, s->cold);
+	if (why)
+		session_refuse(s, END_LIMIT, why, BY_RESET);
+	else
+		session_let_in(s);
+}
+
 void session_enter_access(struct session *s, const struct section *section)
 {
 	enum why why = why_denied(s, section);
@@ -148,11 +169,13 @@ void session_enter_access(struct session *s, const struct section *section)
 		session_refuse(s, END_DENIED, why, BY_RESET);
 		return;
 	}
-	why = limits_admit(&s->engine->limits, s->engine->rules, section, s->cold);
-	if (why) {
-		session_refuse(s, END_LIMIT, why, BY_RESET);
-		return;
-	}
+	enter_limits(s, section);
+}
+
+void session_let_in(struct session *s)
+{
+	const struct section *section = section_of(s);
+
 	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
 	if (section->acp)
 		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
@@ -165,8 +188,10 @@ void session_enter_access(struct session *s, const struct section *section)
 
 void session_give_server_back(struct session *s)
 {
-	limits_give(&s->engine->limits, s->cold->limit[LIMIT_SERVER]);
-	s->cold->limit[LIMIT_SERVER] = 0;
+	if (s->cold->limit[LIMIT_SERVER]) {
+		limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVER);
+		waiting_wake(&s->engine->waiting);
+	}
 	chain_forget(s->engine, s->index);
 }
 
@@ -186,6 +211,8 @@ static void say_failed(struct session *s, const char *why)
 	struct buf server = BUF_INIT;
 	char client[ADDR_TEXT_MAX];
 
+	if (!session_says_failed(s))
+		return;
 	server_describe(server_of(s), &server);
 	log_error("connecting %s to %s: %s, id=%" PRIu64, client_text(s, client), server.s, why, s->cold->id);
 	buf_release(&server);
@@ -200,10 +227,23 @@ static bool out_of_time(struct session *s)
 	return s->row->deadline_ms && now_ms(s) >= s->row->deadline_ms;
 }
 
+static void took_too_long(struct session *s)
+{
+	s->cold->last_failure = END_CONNECT_TIMEOUT;
+	if (session_waits_for(s, false))
+		session_enter_wait(s, session_waits_for(s, false));
+	else
+		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+}
+
 /* None is left. What the last one said counts for more than that the others are full. */
 static void no_server(struct session *s, enum route_result result)
 {
-	if (s->cold->last_failure)
+	enum row_state wait = session_waits_for(s, result == ROUTE_ALL_FULL);
+
+	if (wait)
+		session_enter_wait(s, wait);
+	else if (s->cold->last_failure)
 		session_end(s, (enum end)s->cold->last_failure, BY_RESET);
 	else if (result == ROUTE_ALL_FULL)
 		session_refuse(s, END_LIMIT, WHY_SERVER_MAX, BY_RESET);
@@ -219,13 +259,20 @@ void session_enter_route(struct session *s)
 	struct engine *e = s->engine;
 	enum route_result result;
 
+	if (session_waits_behind(s))
+		return;
+	if (session_goes_back(s)) {
+		session_enter_wait(s, ROW_HELD);
+		return;
+	}
 	if (s->row->deadline_ms == 0 && section->connect_timeout_ms)
 		s->row->deadline_ms = now_ms(s) + 3 * section->connect_timeout_ms;
 	if (out_of_time(s)) {
-		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+		took_too_long(s);
 		return;
 	}
-	result = route_next(e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s), &s->cold->server_index);
+	result = (session_is_patient(s) ? route_next_patiently : route_next)(
+	        e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s), &s->cold->server_index);
 	if (result == ROUTE_FOUND) {
 		const struct pool *pool = &e->rules->pools[section->index];
 
@@ -335,6 +382,7 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 		target_worked(e, now_ms(s));
 		s->cold->connected_us = clock_mono_us();
 		s->row->deadline_ms = 0;
+		session_waits_no_more(s);
 		tally_connected(s);
 		recording_begin(s);
 		seen[SERVER] = s->steps->dial.seen;
@@ -382,7 +430,8 @@ static void enter_dial(struct session *s)
 	const struct target *t;
 
 	if (out_of_time(s)) { /* it has waited for the name */
-		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+		session_give_server_back(s);
+		took_too_long(s);
 		return;
 	}
 	if (s->cold->target == TARGET_NONE) {
@@ -451,6 +500,7 @@ void session_handler_done(void *arg, enum handler_outcome outcome)
 static void enter_handler(struct session *s)
 {
 	s->cold->connected_us = clock_mono_us();
+	session_waits_no_more(s);
 	tally_connected(s);
 	recording_begin(s);
 	handler_start(&session_begin_step(s)->handler, &s->engine->env, s->row, s->cold, session_handler_done, s);
@@ -498,6 +548,11 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	case ROW_HANDLER:
 		if (side == SECOND)
 			handler_event(&s->steps->handler);
+		break;
+	case ROW_QUEUED:
+	case ROW_HELD:
+		if (side == CLIENT)
+			waiting_event(&s->steps->waiting, events);
 		break;
 	case ROW_LINGER:
 		if (side == CLIENT)

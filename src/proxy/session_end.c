@@ -46,6 +46,10 @@ static void cancel_step(struct session *s, uint8_t was)
 	case ROW_HANDLER:
 		handler_cancel(&s->steps->handler);
 		break;
+	case ROW_QUEUED:
+	case ROW_HELD:
+		waiting_cancel(&s->steps->waiting);
+		break;
 	case ROW_LINGER:
 		linger_cancel(&s->steps->linger);
 		break;
@@ -138,6 +142,10 @@ void session_refuse(struct session *s, enum end end, enum why why, enum manner m
 		FAULT_POINT();
 		s->cold->limit[i] = 0;
 	}
+	limits_give(&e->limits, s->cold->wait.key);
+	FAULT_POINT();
+	s->cold->wait.key = 0;
+	waiting_wake(&e->waiting);
 	row_set_state(row, ROW_FREE);
 	engine_row_freed(e, s->index);
 }

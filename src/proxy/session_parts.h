@@ -23,9 +23,28 @@ void session_no_more_steps(struct session *s); /* none may have begun */
 /* Into a state; the session may have ended when these return. */
 void session_enter_access(struct session *s, const struct section *section);
 void session_enter_route(struct session *s);
+void session_let_in(struct session *s); /* by the rules, and counted */
 void session_enter_linger(struct session *s);
 /* A socket of it cannot be watched (-errno): says so, and ends it. */
 void session_unwatched(struct session *s, int error);
+/* session_wait.c. It waits in line, or is refused since it cannot; state: ROW_QUEUED, ROW_HELD. */
+void session_enter_wait(struct session *s, enum row_state state);
+/* The state in which it may wait; ROW_FREE: it may not. full: it could be connected but for a limit. */
+enum row_state session_waits_for(struct session *s, bool full);
+/* Others wait already. True: it stands behind them, or has been refused. */
+bool session_waits_behind(struct session *s);
+/* It rather waits for a primary than goes to a backup. */
+bool session_is_patient(struct session *s);
+/* It waits, and its worker has died, or its rules have changed: its step is over. */
+void session_resume_wait(struct session *s);
+void session_go_on_waiting(struct session *s);
+/* It is connected: others have one hope more. */
+void session_waits_no_more(struct session *s);
+/* It was let go, and the server failed: back into the line at once. */
+bool session_goes_back(struct session *s);
+/* Is it worth a message that a server has failed? */
+bool session_says_failed(struct session *s);
+
 /* Out of one. */
 void session_leave_resolve(struct session *s);
 void session_give_server_back(struct session *s); /* it has not been connected */

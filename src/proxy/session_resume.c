@@ -34,6 +34,8 @@ void session_rules_changed(struct session *s)
 	case ROW_RESOLVE:
 	case ROW_CONNECTING:
 	case ROW_STARTING:
+	case ROW_QUEUED:
+	case ROW_HELD:
 		break;
 	default:
 		return; /* needs no rules any more */
@@ -48,6 +50,11 @@ void session_rules_changed(struct session *s)
 	FAULT_POINT();
 	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
 		session_describe_dial(s); /* it may have accepted already: it shall not be called twice */
+		return;
+	}
+	if (s->row->state == ROW_QUEUED || s->row->state == ROW_HELD) {
+		waiting_cancel(&s->steps->waiting);
+		session_go_on_waiting(s);
 		return;
 	}
 	if (s->row->state == ROW_RESOLVE)
@@ -145,11 +152,17 @@ static void adopt_by_state(struct session *s)
 		session_give_server_back(s);
 		session_enter_route(s);
 		break;
+	case ROW_QUEUED:
+	case ROW_HELD:
+		session_resume_wait(s);
+		break;
 	default: /* ROW_ACCEPTED: nothing was decided, nothing counted that is not in the row */
 		for (int i = 0; i < LIMIT_KINDS; i++) {
 			limits_give(&s->engine->limits, s->cold->limit[i]);
 			s->cold->limit[i] = 0;
 		}
+		limits_give(&s->engine->limits, s->cold->wait.key);
+		s->cold->wait.key = 0;
 		session_enter_access(s, section_of(s));
 		break;
 	}
@@ -163,7 +176,7 @@ static bool needs_server(const struct row *row)
 static bool needs_rules(const struct row *row)
 {
 	return row->state == ROW_ACCEPTED || row->state == ROW_VERDICT || row->state == ROW_RESOLVE ||
-	       row->state == ROW_CONNECTING;
+	       row->state == ROW_CONNECTING || row->state == ROW_QUEUED || row->state == ROW_HELD;
 }
 
 void session_adopt(struct session *s)

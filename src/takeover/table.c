@@ -25,7 +25,8 @@ _Static_assert(offsetof(struct trio, head_pad) + 4 == TRIO_HEAD_SIZE, "others re
 #define MOVES_OFFSET    (BATCH_OFFSET + PAGES(BATCH_SLOTS * BATCH_ROOM))
 #define TCP_INFO_OFFSET (MOVES_OFFSET + PAGES(sizeof(struct moves) + TRIO_ROWS * sizeof(struct move)))
 #define NOTES_OFFSET    (TCP_INFO_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_tcp_info)))
-#define TRIO_SIZE       (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
+#define LINES_OFFSET    (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
+#define TRIO_SIZE       (LINES_OFFSET + PAGES(TRIO_LINES * sizeof(struct trio_line)))
 
 const uint64_t trio_size = TRIO_SIZE;
 
@@ -129,6 +130,9 @@ void trio_reset(struct trio *t, uint32_t number, uint32_t n_rows)
 	for (uint32_t i = 0; i < t->limit_slots; i++)
 		if (atomic_load(&trio_limits(t)[i]) != 0) /* what was never touched takes no memory */
 			atomic_store(&trio_limits(t)[i], 0);
+	for (uint32_t i = 0; i < TRIO_LINES; i++)
+		if (atomic_load(&trio_lines(t)[i].key) != 0)
+			memset(&trio_lines(t)[i], 0, sizeof(struct trio_line));
 	atomic_store(&t->reader_waits, 1);
 }
 
@@ -215,6 +219,11 @@ atomic_ullong *(trio_limits)(const struct trio *t)
 struct moves *(trio_moves)(const struct trio *t)
 {
 	return (struct moves *)((char *)t + MOVES_OFFSET);
+}
+
+struct trio_line *(trio_lines)(const struct trio *t)
+{
+	return (struct trio_line *)((char *)t + LINES_OFFSET);
 }
 
 struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)

@@ -1,0 +1,262 @@
+/*
+ * session_wait.c - a connection that has to wait: why it may, how long, and what becomes of it then. The line itself is in waiting.c.
+ *
+ * Who waits is counted as waiting, and for the limits of its client; not for max-connections, nor for a server. It is counted as waiting
+ * until it is connected, so that one whose try fails has its place in the line still.
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "proxy/route.h"
+#include "proxy/session_parts.h"
+#include "takeover/position.h"
+
+enum { KEY_HELD = LIMIT_KINDS + 16, KEY_QUEUED };
+
+/* The access program has not been asked yet, so it waits for a place only, in a line of its own. */
+static bool before_access(struct session *s)
+{
+	return section_of(s)->acp && !(s->row->flags & ROWFLAG_GRANTED);
+}
+
+static uint64_t line_of(struct session *s)
+{
+	return s->engine->rules->pools[s->cold->section].line | before_access(s);
+}
+
+/* One process that serves one connection does not know of others. */
+static bool queues(struct session *s)
+{
+	return s->engine->setup.rearm_fds && section_of(s)->queue.time_ms;
+}
+
+static bool holds(struct session *s)
+{
+	return s->engine->setup.rearm_fds && section_of(s)->on_down == ON_DOWN_HOLD && !before_access(s);
+}
+
+static struct route_outlook look(struct session *s)
+{
+	return route_look(s->engine->rules, section_of(s), s->engine->world, &s->engine->limits,
+	                  s->engine->loop.now_ms);
+}
+
+static const struct wait_rule *rule_of(struct session *s, enum row_state state)
+{
+	return state == ROW_HELD ? &section_of(s)->hold : &section_of(s)->queue;
+}
+
+static uint64_t key_of(struct session *s, enum row_state state)
+{
+	const struct config *c = s->engine->rules->config;
+	const struct port_range *ports = c->services[section_of(s)->service].ports;
+
+	return limit_key((enum limit_kind)(state == ROW_HELD ? KEY_HELD : KEY_QUEUED), &ports[0].first,
+	                 sizeof(ports[0].first));
+}
+
+static int64_t deadline_ms(struct session *s, enum row_state state)
+{
+	int64_t since_us = s->cold->wait.since_us;
+
+	return (since_us ? since_us / 1000 : s->engine->loop.now_ms) + rule_of(s, state)->time_ms;
+}
+
+static bool is_waiting(const struct session *s)
+{
+	return s->row->state == ROW_QUEUED || s->row->state == ROW_HELD;
+}
+
+/* ---- may it wait? ---- */
+
+enum row_state session_waits_for(struct session *s, bool full)
+{
+	if (!full)
+		return holds(s) ? ROW_HELD : ROW_FREE;
+	/* who was held waits on in the same line, as long as it would have been held */
+	if (holds(s) && s->cold->wait.key == key_of(s, ROW_HELD))
+		return ROW_HELD;
+	return queues(s) ? ROW_QUEUED : ROW_FREE;
+}
+
+bool session_waits_behind(struct session *s)
+{
+	if (s->row->state != ROW_ACCEPTED && s->row->state != ROW_VERDICT)
+		return false; /* its turn has come before */
+	if ((!queues(s) && !holds(s)) || !waiting_has_line(&s->engine->waiting, line_of(s)))
+		return false;
+	session_enter_wait(s, !queues(s) || (holds(s) && !look(s).well) ? ROW_HELD : ROW_QUEUED);
+	return true;
+}
+
+bool session_is_patient(struct session *s)
+{
+	return queues(s) && s->engine->loop.now_ms < deadline_ms(s, ROW_QUEUED);
+}
+
+/* ---- its turn ---- */
+
+static void wait_over(struct session *s, enum row_state state)
+{
+	if (state == ROW_HELD)
+		session_refuse(s, END_NO_SERVER, WHY_HOLD_TIMEOUT, BY_RESET);
+	else
+		session_refuse(s, END_LIMIT, WHY_QUEUE_TIMEOUT, BY_RESET);
+}
+
+static bool take_place(struct session *s)
+{
+	return limits_take_place(&s->engine->limits, s->engine->rules, section_of(s), s->cold) == WHY_NONE;
+}
+
+static void go_on(struct session *s)
+{
+	s->cold->tried = 0;
+	s->cold->last_failure = 0;
+	if (before_access(s)) {
+		session_let_in(s);
+		return;
+	}
+	if (holds(s))
+		waiting_tries(&s->engine->waiting, line_of(s), s->row);
+	session_enter_route(s);
+}
+
+static bool wait_ready(void *arg, bool first)
+{
+	struct session *s = arg;
+	struct waiting *w = &s->steps->waiting;
+	struct route_outlook outlook;
+
+	if (!limits_have_place(&s->engine->limits, s->engine->rules, section_of(s)))
+		return false;
+	if (before_access(s))
+		return first;
+	outlook = look(s);
+	if (!holds(s))
+		return first && (outlook.room || !outlook.usable); /* the latter is told so, as ever */
+	waiting_hopes(w, outlook.well ? HOPE_GOOD : outlook.usable ? HOPE_SOME : HOPE_NONE);
+	return outlook.room && waiting_may_try(w) && (first || !outlook.well);
+}
+
+static void wait_done(void *arg, enum waiting_outcome outcome)
+{
+	struct session *s = arg;
+	enum row_state state = (enum row_state)s->row->state;
+
+	switch (outcome) {
+	case WAITING_TURN:
+		if (take_place(s))
+			go_on(s);
+		else
+			session_enter_wait(s, state);
+		break;
+	case WAITING_OVER:
+		/* a backup may have room, for which it has not waited */
+		if (state == ROW_QUEUED && !before_access(s) && take_place(s))
+			go_on(s);
+		else
+			wait_over(s, state);
+		break;
+	case WAITING_RESET:
+		s->row->flags |= ROWFLAG_CLIENT_RESET;
+		session_end(s, END_CLIENT_RESET, BY_RESET);
+		break;
+	}
+}
+
+/* ---- into the line ---- */
+
+static bool count_as_waiting(struct session *s, enum row_state state)
+{
+	uint64_t key = key_of(s, state);
+
+	if (s->cold->wait.key)
+		return true;
+	FAULT_POINT();
+	s->cold->wait.key = key;
+	if (limits_take(&s->engine->limits, key, rule_of(s, state)->max))
+		return true;
+	s->cold->wait.key = 0;
+	return false;
+}
+
+void session_enter_wait(struct session *s, enum row_state state)
+{
+	struct limits *limits = &s->engine->limits;
+	bool is_new = !is_waiting(s);
+	struct waiting *w;
+	enum why why;
+
+	if (s->row->flags & ROWFLAG_CLIENT_RESET) {
+		session_end(s, END_CLIENT_RESET, BY_RESET);
+		return;
+	}
+	why = limits_take_client(limits, s->engine->rules, section_of(s), s->cold);
+	if (!why && !count_as_waiting(s, state))
+		why = WHY_QUEUE_FULL;
+	if (why) {
+		session_refuse(s, END_LIMIT, why, BY_RESET);
+		return;
+	}
+	if (s->engine->loop.now_ms >= deadline_ms(s, state)) {
+		wait_over(s, state);
+		return;
+	}
+	if (state == ROW_HELD && s->cold->last_failure)
+		waiting_failed(&s->engine->waiting, line_of(s));
+	w = &session_begin_step(s)->waiting;
+	*w = (struct waiting){.ready = wait_ready, .done = wait_done, .arg = s};
+	waiting_start(w, &s->engine->waiting, s->row, s->cold, state, line_of(s), deadline_ms(s, state));
+	/* not before the state says that it waits: it would be connected without being counted */
+	limits_give_kind(limits, s->cold, LIMIT_SERVICE);
+	limits_give_kind(limits, s->cold, LIMIT_GLOBAL);
+	if (is_new)
+		waiting_wake(&s->engine->waiting); /* what it found may be old news already */
+}
+
+void session_go_on_waiting(struct session *s)
+{
+	enum row_state state = (enum row_state)s->row->state;
+
+	if (s->cold->wait.key != key_of(s, ROW_HELD) && s->cold->wait.key != key_of(s, ROW_QUEUED)) {
+		limits_give(&s->engine->limits, s->cold->wait.key);
+		s->cold->wait.key = 0;
+	}
+	if (state == ROW_HELD ? holds(s) : queues(s))
+		session_enter_wait(s, state);
+	else
+		wait_done(s, WAITING_TURN); /* the rules say otherwise by now */
+}
+
+void session_resume_wait(struct session *s)
+{
+	session_begin_step(s);
+	session_give_server_back(s);
+	limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVICE);
+	limits_give_kind(&s->engine->limits, s->cold, LIMIT_GLOBAL);
+	if (position_error_pending(s->row->fd[CLIENT]))
+		s->row->flags |= ROWFLAG_CLIENT_RESET;
+	session_go_on_waiting(s);
+}
+
+/* ---- out of it ---- */
+
+void session_waits_no_more(struct session *s)
+{
+	if (!s->cold->wait.key)
+		return;
+	limits_give(&s->engine->limits, s->cold->wait.key);
+	FAULT_POINT();
+	s->cold->wait.key = 0;
+	waiting_wake(&s->engine->waiting);
+}
+
+bool session_goes_back(struct session *s)
+{
+	return s->cold->wait.key && s->cold->last_failure && holds(s);
+}
+
+bool session_says_failed(struct session *s)
+{
+	return !s->cold->wait.key || waiting_says(&s->engine->waiting, line_of(s));
+}
