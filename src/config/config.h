@@ -167,8 +167,8 @@ struct section {
 	size_t n_checks;
 	enum on_down on_down;
 	bool kill_on_server_down; /* connections of a server that a check calls down */
-	struct wait_rule hold;  /* of ON_DOWN_HOLD, else 0 */
-	struct wait_rule queue; /* for a place */
+	struct wait_rule hold;    /* of ON_DOWN_HOLD, else 0 */
+	struct wait_rule queue;   /* for a place */
 };
 
 struct port_range {

@@ -34,7 +34,8 @@ bool wait_rule_read(struct parser *p, const char *who, struct word *args, size_t
 		return false;
 	}
 	if (!text_parse_time_ms(args[0].text, &ret->time_ms) || ret->time_ms == 0) {
-		parse_error(p, args[0].column, "%s: a time above 0 is allowed: seconds, or a number with ms, s, m, h or d",
+		parse_error(p, args[0].column,
+		            "%s: a time above 0 is allowed: seconds, or a number with ms, s, m, h or d",
 		            lex_show(args[0].text, shown));
 		return false;
 	}

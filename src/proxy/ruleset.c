@@ -60,7 +60,8 @@ static uint64_t line_of(const struct config *c, const struct section *s)
 	char net[ADDR_TEXT_MAX];
 	char *what = mem_printf("%u %d %s %s", c->services[s->service].ports[0].first, (int)s->kind,
 	                        s->kind == INTERFACE_NAME ? s->name : "",
-	                        s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME ? ""
+	                        s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME
+	                                ? ""
 	                                : cidr_format_zone(&s->net, config_zone(c, s->zone), net));
 	uint64_t ret = hash_bytes(HASH_START, what, strlen(what)) << 1;
 

@@ -56,9 +56,7 @@ static uint64_t key_of(struct session *s, enum row_state state)
 
 static int64_t deadline_ms(struct session *s, enum row_state state)
 {
-	int64_t since_us = s->cold->wait.since_us;
-
-	return (since_us ? since_us / 1000 : s->engine->loop.now_ms) + rule_of(s, state)->time_ms;
+	return (s->cold->wait.since_us + 999) / 1000 + rule_of(s, state)->time_ms;
 }
 
 static bool is_waiting(const struct session *s)
@@ -90,7 +88,7 @@ bool session_waits_behind(struct session *s)
 
 bool session_is_patient(struct session *s)
 {
-	return queues(s) && s->engine->loop.now_ms < deadline_ms(s, ROW_QUEUED);
+	return queues(s) && (s->cold->wait.since_us == 0 || s->engine->loop.now_ms < deadline_ms(s, ROW_QUEUED));
 }
 
 /* ---- its turn ---- */
@@ -198,6 +196,8 @@ void session_enter_wait(struct session *s, enum row_state state)
 		session_refuse(s, END_LIMIT, why, BY_RESET);
 		return;
 	}
+	if (s->cold->wait.since_us == 0)
+		s->cold->wait.since_us = clock_mono_us();
 	if (s->engine->loop.now_ms >= deadline_ms(s, state)) {
 		wait_over(s, state);
 		return;

@@ -391,8 +391,6 @@ void waiting_start(struct waiting *w, struct waiting_room *room, struct row *row
 	w->row = row;
 	w->cold = cold;
 	w->line = take_line(room, line);
-	if (cold->wait.since_us == 0)
-		cold->wait.since_us = now_us;
 	if (cold->wait.began_us == 0)
 		cold->wait.began_us = now_us - cold->wait.waited_us;
 	row->deadline_ms = deadline_ms;

@@ -34,7 +34,8 @@ struct waiting_room {
 	struct timer timer;
 	bool wanted; /* look in this turn of the loop */
 	uint32_t n;
-	uint32_t inherited; /* rows of a predecessor that wait, not all of which are taken up; meanwhile nobody goes on */
+	uint32_t
+	        inherited; /* rows of a predecessor that wait, not all of which are taken up; meanwhile nobody goes on */
 };
 
 struct waiting {
@@ -57,7 +58,7 @@ void waiting_room_forget(struct waiting_room *room); /* frees memory only */
 void waiting_room_inherit(struct waiting_room *room, uint32_t n);
 void waiting_room_settle(struct waiting_room *room);
 
-/* Begins to wait, or goes on with it: state is ROW_QUEUED or ROW_HELD, line names what it waits for (never 0; the same in
+/* Begins to wait with the ticket in the row, or goes on with it: state is ROW_QUEUED or ROW_HELD, line names what it waits for (never 0; the same in
  * all workers), deadline_ms when it has to end. */
 void waiting_start(struct waiting *w, struct waiting_room *room, struct row *row, struct row_cold *cold,
                    enum row_state state, uint64_t line, int64_t deadline_ms);

@@ -37,6 +37,7 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		json_text(out, "state", v->admin_state);
 		json_bool(out, "configured", v->configured);
 		json_count(out, "active", v->active);
+		json_count(out, "waiting", v->waiting);
 		add_counted(out, v->counted, true);
 		buf_addc(out, '}');
 	}

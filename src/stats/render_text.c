@@ -46,7 +46,7 @@ static void add_head(const struct snapshot *s, struct buf *out)
 
 static void add_services(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">TOTAL", ">UP", ">DOWN", NULL};
+	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">WAITING", ">TOTAL", ">UP", ">DOWN", NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -58,6 +58,7 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		table_text(&t, v->label);
 		table_text(&t, v->configured ? v->admin_state : "removed");
 		table_addf(&t, "%u", v->active);
+		table_addf(&t, "%u", v->waiting);
 		table_addf(&t, "%" PRIu64, value(v->counted, COUNT_connections));
 		table_amount(&t, value(v->counted, COUNT_client_bytes));
 		table_amount(&t, value(v->counted, COUNT_server_bytes));

@@ -50,6 +50,7 @@ struct service_view {
 	const char *admin_state; /* "enabled", "draining", "drained", "disabled" */
 	bool configured;         /* still */
 	uint32_t active;
+	uint32_t waiting;        /* of these: for a place, or for a server */
 	struct counted *counted; /* sums over all workers; owned */
 };
 
