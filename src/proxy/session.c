@@ -44,16 +44,6 @@ static int64_t now_ms(struct session *s)
 	return s->engine->loop.now_ms;
 }
 
-struct steps *session_begin_step(struct session *s)
-{
-	if (!s->stepping)
-		s->steps = mem_alloc(sizeof(*s->steps));
-	else
-		memset(s->steps, 0, sizeof(*s->steps));
-	s->stepping = true;
-	return s->steps;
-}
-
 /* ---- accepted ---- */
 
 void session_copy_section(struct session *s, const struct section *section)
@@ -134,16 +124,30 @@ static enum why why_denied(struct session *s, const struct section *section)
 	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
 }
 
+static void let_in(struct session *s)
+{
+	const struct section *section = section_of(s);
+
+	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
+	if (section->acp)
+		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
+		              section->acp_timeout_ms, session_verdict_done, s);
+	else
+		session_enter_route(s);
+}
+
 static void enter_limits(struct session *s, const struct section *section)
 {
 	struct limits *limits = &s->engine->limits;
-	enum why why;
+	enum row_state wait = session_stands_behind(s);
+	enum why why = WHY_NONE;
 
-	if (session_waits_behind(s))
-		return;
-	why = limits_take_place(limits, s->engine->rules, section, s->cold);
-	if (why && session_waits_for(s, true)) {
-		session_enter_wait(s, session_waits_for(s, true));
+	if (!wait) {
+		why = limits_take_place(limits, s->engine->rules, section, s->cold);
+		wait = why ? session_waits_for(s, true) : ROW_FREE;
+	}
+	if (wait) {
+		session_enter_wait(s, wait);
 		return;
 	}
 	if (!why)
@@ -151,7 +155,7 @@ static void enter_limits(struct session *s, const struct section *section)
 	if (why)
 		session_refuse(s, END_LIMIT, why, BY_RESET);
 	else
-		session_let_in(s);
+		let_in(s);
 }
 
 void session_enter_access(struct session *s, const struct section *section)
@@ -170,18 +174,6 @@ void session_enter_access(struct session *s, const struct section *section)
 		return;
 	}
 	enter_limits(s, section);
-}
-
-void session_let_in(struct session *s)
-{
-	const struct section *section = section_of(s);
-
-	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
-	if (section->acp)
-		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
-		              section->acp_timeout_ms, session_verdict_done, s);
-	else
-		session_enter_route(s);
 }
 
 /* ---- route: which server; again after each that failed ---- */
@@ -257,12 +249,11 @@ void session_enter_route(struct session *s)
 {
 	const struct section *section = section_of(s);
 	struct engine *e = s->engine;
+	enum row_state wait = session_goes_back(s) ? ROW_HELD : session_stands_behind(s);
 	enum route_result result;
 
-	if (session_waits_behind(s))
-		return;
-	if (session_goes_back(s)) {
-		session_enter_wait(s, ROW_HELD);
+	if (wait) {
+		session_enter_wait(s, wait);
 		return;
 	}
 	if (s->row->deadline_ms == 0 && section->connect_timeout_ms)
@@ -289,6 +280,53 @@ void session_enter_route(struct session *s)
 		return;
 	}
 	no_server(s, result);
+}
+
+/* ---- wait: until there is a place, or a server ---- */
+
+void session_take_turn(struct session *s)
+{
+	enum row_state state = (enum row_state)s->row->state;
+
+	if (limits_take_place(&s->engine->limits, s->engine->rules, section_of(s), s->cold)) {
+		session_enter_wait(s, state); /* another one was faster */
+		return;
+	}
+	s->cold->tried = 0;
+	s->cold->last_failure = 0;
+	if (session_before_access(s)) {
+		let_in(s);
+		return;
+	}
+	session_tries(s);
+	session_enter_route(s);
+}
+
+static void wait_done(void *arg, enum waiting_outcome outcome)
+{
+	struct session *s = arg;
+
+	switch (outcome) {
+	case WAITING_TURN:
+		session_take_turn(s);
+		break;
+	case WAITING_OVER:
+		/* a backup may have room, for which it has not waited */
+		if (s->row->state == ROW_QUEUED && !session_before_access(s))
+			session_take_turn(s);
+		else
+			session_wait_over(s, (enum row_state)s->row->state);
+		break;
+	case WAITING_RESET:
+		s->row->flags |= ROWFLAG_CLIENT_RESET;
+		session_end(s, END_CLIENT_RESET, BY_RESET);
+		break;
+	}
+}
+
+void session_enter_wait(struct session *s, enum row_state state)
+{
+	session_wait_begin(s, state, wait_done);
 }
 
 /* ---- resolve: the server's name has no answer yet ---- */

@@ -3,13 +3,25 @@
  * successor may take up at any point (session_adopt() calls it again).
  */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
 #include "proxy/tally.h"
 #include "takeover/row_state.h"
+
+struct steps *session_begin_step(struct session *s)
+{
+	if (!s->stepping)
+		s->steps = mem_alloc(sizeof(*s->steps));
+	else
+		memset(s->steps, 0, sizeof(*s->steps));
+	s->stepping = true;
+	return s->steps;
+}
 
 void session_no_more_steps(struct session *s)
 {

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
+#include "takeover/position.h"
 #include "takeover/recover.h"
 #include "takeover/row_state.h"
 
@@ -20,6 +21,15 @@ static bool find_server_again(struct session *s)
 			return true;
 		}
 	return false;
+}
+
+/* Its step is over, or has not begun. */
+static void go_on_waiting(struct session *s)
+{
+	if (session_may_wait_on(s))
+		session_enter_wait(s, (enum row_state)s->row->state);
+	else
+		session_take_turn(s); /* its rules say otherwise by now */
 }
 
 /* ---- after a reload ---- */
@@ -54,7 +64,7 @@ void session_rules_changed(struct session *s)
 	}
 	if (s->row->state == ROW_QUEUED || s->row->state == ROW_HELD) {
 		waiting_cancel(&s->steps->waiting);
-		session_go_on_waiting(s);
+		go_on_waiting(s);
 		return;
 	}
 	if (s->row->state == ROW_RESOLVE)
@@ -123,6 +133,18 @@ static void dial_again(struct session *s)
 	session_enter_route(s);
 }
 
+/* What was counted for a turn that it was about to take is given back. */
+static void wait_again(struct session *s)
+{
+	session_begin_step(s);
+	session_give_server_back(s);
+	limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVICE);
+	limits_give_kind(&s->engine->limits, s->cold, LIMIT_GLOBAL);
+	if (position_error_pending(s->row->fd[CLIENT])) /* nobody says so again */
+		s->row->flags |= ROWFLAG_CLIENT_RESET;
+	go_on_waiting(s);
+}
+
 static void adopt_by_state(struct session *s)
 {
 	struct step_env *env = &s->engine->env;
@@ -154,7 +176,7 @@ static void adopt_by_state(struct session *s)
 		break;
 	case ROW_QUEUED:
 	case ROW_HELD:
-		session_resume_wait(s);
+		wait_again(s);
 		break;
 	default: /* ROW_ACCEPTED: nothing was decided, nothing counted that is not in the row */
 		for (int i = 0; i < LIMIT_KINDS; i++) {

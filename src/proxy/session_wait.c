@@ -8,19 +8,18 @@
 #include "base/fault.h"
 #include "proxy/route.h"
 #include "proxy/session_parts.h"
-#include "takeover/position.h"
 
 enum { KEY_HELD = LIMIT_KINDS + 16, KEY_QUEUED };
 
 /* The access program has not been asked yet, so it waits for a place only, in a line of its own. */
-static bool before_access(struct session *s)
+bool session_before_access(struct session *s)
 {
 	return section_of(s)->acp && !(s->row->flags & ROWFLAG_GRANTED);
 }
 
 static uint64_t line_of(struct session *s)
 {
-	return s->engine->rules->pools[s->cold->section].line | before_access(s);
+	return s->engine->rules->pools[s->cold->section].line | session_before_access(s);
 }
 
 /* One process that serves one connection does not know of others. */
@@ -31,7 +30,7 @@ static bool queues(struct session *s)
 
 static bool holds(struct session *s)
 {
-	return s->engine->setup.rearm_fds && section_of(s)->on_down == ON_DOWN_HOLD && !before_access(s);
+	return s->engine->setup.rearm_fds && section_of(s)->on_down == ON_DOWN_HOLD && !session_before_access(s);
 }
 
 static struct route_outlook look(struct session *s)
@@ -76,14 +75,13 @@ enum row_state session_waits_for(struct session *s, bool full)
 	return queues(s) ? ROW_QUEUED : ROW_FREE;
 }
 
-bool session_waits_behind(struct session *s)
+enum row_state session_stands_behind(struct session *s)
 {
 	if (s->row->state != ROW_ACCEPTED && s->row->state != ROW_VERDICT)
-		return false; /* its turn has come before */
+		return ROW_FREE; /* its turn has come before */
 	if ((!queues(s) && !holds(s)) || !waiting_has_line(&s->engine->waiting, line_of(s)))
-		return false;
-	session_enter_wait(s, !queues(s) || (holds(s) && !look(s).well) ? ROW_HELD : ROW_QUEUED);
-	return true;
+		return ROW_FREE;
+	return !queues(s) || (holds(s) && !look(s).well) ? ROW_HELD : ROW_QUEUED;
 }
 
 bool session_is_patient(struct session *s)
@@ -91,32 +89,14 @@ bool session_is_patient(struct session *s)
 	return queues(s) && (s->cold->wait.since_us == 0 || s->engine->loop.now_ms < deadline_ms(s, ROW_QUEUED));
 }
 
-/* ---- its turn ---- */
+/* ---- in line ---- */
 
-static void wait_over(struct session *s, enum row_state state)
+void session_wait_over(struct session *s, enum row_state state)
 {
 	if (state == ROW_HELD)
 		session_refuse(s, END_NO_SERVER, WHY_HOLD_TIMEOUT, BY_RESET);
 	else
 		session_refuse(s, END_LIMIT, WHY_QUEUE_TIMEOUT, BY_RESET);
-}
-
-static bool take_place(struct session *s)
-{
-	return limits_take_place(&s->engine->limits, s->engine->rules, section_of(s), s->cold) == WHY_NONE;
-}
-
-static void go_on(struct session *s)
-{
-	s->cold->tried = 0;
-	s->cold->last_failure = 0;
-	if (before_access(s)) {
-		session_let_in(s);
-		return;
-	}
-	if (holds(s))
-		waiting_tries(&s->engine->waiting, line_of(s), s->row);
-	session_enter_route(s);
 }
 
 static bool wait_ready(void *arg, bool first)
@@ -127,7 +107,7 @@ static bool wait_ready(void *arg, bool first)
 
 	if (!limits_have_place(&s->engine->limits, s->engine->rules, section_of(s)))
 		return false;
-	if (before_access(s))
+	if (session_before_access(s))
 		return first;
 	outlook = look(s);
 	if (!holds(s))
@@ -135,34 +115,6 @@ static bool wait_ready(void *arg, bool first)
 	waiting_hopes(w, outlook.well ? HOPE_GOOD : outlook.usable ? HOPE_SOME : HOPE_NONE);
 	return outlook.room && waiting_may_try(w) && (first || !outlook.well);
 }
-
-static void wait_done(void *arg, enum waiting_outcome outcome)
-{
-	struct session *s = arg;
-	enum row_state state = (enum row_state)s->row->state;
-
-	switch (outcome) {
-	case WAITING_TURN:
-		if (take_place(s))
-			go_on(s);
-		else
-			session_enter_wait(s, state);
-		break;
-	case WAITING_OVER:
-		/* a backup may have room, for which it has not waited */
-		if (state == ROW_QUEUED && !before_access(s) && take_place(s))
-			go_on(s);
-		else
-			wait_over(s, state);
-		break;
-	case WAITING_RESET:
-		s->row->flags |= ROWFLAG_CLIENT_RESET;
-		session_end(s, END_CLIENT_RESET, BY_RESET);
-		break;
-	}
-}
-
-/* ---- into the line ---- */
 
 static bool count_as_waiting(struct session *s, enum row_state state)
 {
@@ -178,7 +130,7 @@ static bool count_as_waiting(struct session *s, enum row_state state)
 	return false;
 }
 
-void session_enter_wait(struct session *s, enum row_state state)
+void session_wait_begin(struct session *s, enum row_state state, void (*done)(void *arg, enum waiting_outcome outcome))
 {
 	struct limits *limits = &s->engine->limits;
 	bool is_new = !is_waiting(s);
@@ -199,13 +151,13 @@ void session_enter_wait(struct session *s, enum row_state state)
 	if (s->cold->wait.since_us == 0)
 		s->cold->wait.since_us = clock_mono_us();
 	if (s->engine->loop.now_ms >= deadline_ms(s, state)) {
-		wait_over(s, state);
+		session_wait_over(s, state);
 		return;
 	}
 	if (state == ROW_HELD && s->cold->last_failure)
 		waiting_failed(&s->engine->waiting, line_of(s));
 	w = &session_begin_step(s)->waiting;
-	*w = (struct waiting){.ready = wait_ready, .done = wait_done, .arg = s};
+	*w = (struct waiting){.ready = wait_ready, .done = done, .arg = s};
 	waiting_start(w, &s->engine->waiting, s->row, s->cold, state, line_of(s), deadline_ms(s, state));
 	/* not before the state says that it waits: it would be connected without being counted */
 	limits_give_kind(limits, s->cold, LIMIT_SERVICE);
@@ -214,29 +166,15 @@ void session_enter_wait(struct session *s, enum row_state state)
 		waiting_wake(&s->engine->waiting); /* what it found may be old news already */
 }
 
-void session_go_on_waiting(struct session *s)
+bool session_may_wait_on(struct session *s)
 {
-	enum row_state state = (enum row_state)s->row->state;
+	uint64_t key = s->cold->wait.key;
 
-	if (s->cold->wait.key != key_of(s, ROW_HELD) && s->cold->wait.key != key_of(s, ROW_QUEUED)) {
-		limits_give(&s->engine->limits, s->cold->wait.key);
+	if (key != key_of(s, ROW_HELD) && key != key_of(s, ROW_QUEUED)) { /* it is of another service now */
+		limits_give(&s->engine->limits, key);
 		s->cold->wait.key = 0;
 	}
-	if (state == ROW_HELD ? holds(s) : queues(s))
-		session_enter_wait(s, state);
-	else
-		wait_done(s, WAITING_TURN); /* the rules say otherwise by now */
-}
-
-void session_resume_wait(struct session *s)
-{
-	session_begin_step(s);
-	session_give_server_back(s);
-	limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVICE);
-	limits_give_kind(&s->engine->limits, s->cold, LIMIT_GLOBAL);
-	if (position_error_pending(s->row->fd[CLIENT]))
-		s->row->flags |= ROWFLAG_CLIENT_RESET;
-	session_go_on_waiting(s);
+	return s->row->state == ROW_HELD ? holds(s) : queues(s);
 }
 
 /* ---- out of it ---- */
@@ -249,6 +187,12 @@ void session_waits_no_more(struct session *s)
 	FAULT_POINT();
 	s->cold->wait.key = 0;
 	waiting_wake(&s->engine->waiting);
+}
+
+void session_tries(struct session *s)
+{
+	if (holds(s))
+		waiting_tries(&s->engine->waiting, line_of(s), s->row);
 }
 
 bool session_goes_back(struct session *s)
