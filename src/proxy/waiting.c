@@ -334,7 +334,7 @@ void waiting_hopes(struct waiting *w, enum waiting_hope hope)
 
 bool waiting_may_try(const struct waiting *w)
 {
-	return w->room->loop->now_ms >= w->line->try_ms && !is_trying(w->room, w->line);
+	return w->room->loop->now_ms >= w->line->try_ms && (w->line->hope == HOPE_GOOD || !is_trying(w->room, w->line));
 }
 
 void waiting_tries(struct waiting_room *room, uint64_t line, const struct row *row)

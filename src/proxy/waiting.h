@@ -81,7 +81,7 @@ enum waiting_hope {
 };
 
 /* The pace at which a line tries servers that have failed: after 100 ms, 200 ms ... 1 s, and when there is more hope than before. One
- * client at a time does. */
+ * client at a time does, unless a server is well. */
 void waiting_hopes(struct waiting *w, enum waiting_hope hope);
 bool waiting_may_try(const struct waiting *w);
 void waiting_tries(struct waiting_room *room, uint64_t line, const struct row *row);
