@@ -20,8 +20,9 @@
 
 /*
  * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
- *               \-> wait ->            \-> handler -----------------------> end
- *                                      \-> wait -> route
+ *                                      \-> handler -----------------------> end
+ *
+ * Where there is no place, or no server, access and route lead to (wait), and that back to them.
  */
 
 static const struct server *server_of(struct session *s)
