@@ -468,7 +468,7 @@ def test_hold_and_queue_together(waiting, servers, admin):
     behind, counting = free_port(), Counting(0.01)
     w = waiting(f"server 127.0.0.1:{behind} max=2", "on-down hold 50", "queue 50")
     clients = clients_of(w.port, 20, b"1")
-    admin.wait_connections(20, "state=held")
+    wait_for(lambda: admin.service(w.port)["waiting"] == 20, "all wait, for the one or the other")
     servers(behind, counting)
     done(clients)
     assert counting.most <= 2
