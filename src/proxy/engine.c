@@ -61,7 +61,7 @@ static void run_ready(void *arg)
 	engine_adopt_some(e);
 	waiting_look(&e->waiting);
 	n = e->n_ready;
-	e->loop.busy = e->adopted < e->env.trio->rows_used || e->waiting.wanted;
+	e->loop.busy = e->adopted < e->env.trio->rows_used || e->waiting.wanted || e->waiting.news;
 	if (n == 0)
 		return;
 	/* a row that asks again while we go through the list comes onto the other one */
@@ -78,7 +78,7 @@ static void run_ready(void *arg)
 			e->env.trio->working_on = -1;
 		}
 	}
-	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->rows_used || e->waiting.wanted;
+	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->rows_used || e->waiting.wanted || e->waiting.news;
 }
 
 /* ---- rows ---- */

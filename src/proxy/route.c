@@ -116,20 +116,22 @@ struct route_outlook route_look(const struct ruleset *rules, const struct sectio
 {
 	const struct pool *p = &rules->pools[s->index];
 	struct route_outlook ret = {0};
-	bool usable[2] = {0}, room[2] = {0}; /* primaries, backups */
+	bool usable[2] = {0}, room[2] = {0}; /* those that are asked first; backups, and who was silent */
 
 	for (uint32_t i = 0; i < p->n; i++) {
 		const struct server *server = &s->servers[i];
 		uint32_t target = p->targets[i];
 		enum known known = world_known(world, target, p->seats[i], p->asks[i], now_ms);
+		bool late;
 
 		if (is_out(world, target, server) ||
 		    rank_of(known, server->backup, s->on_down == ON_DOWN_TRY) == RANK_NEVER ||
 		    (target < TARGETS_MAX && atomic_load(&world->targets.list[target].state) == TARGET_UNRESOLVED))
 			continue;
-		usable[server->backup] = true;
+		late = server->backup || known == KNOWN_SILENT;
+		usable[late] = true;
 		ret.well |= is_well(world, target, known);
-		room[server->backup] |= server->max == 0 || limits_count(limits, p->limit_keys[i]) < server->max;
+		room[late] |= server->max == 0 || limits_count(limits, p->limit_keys[i]) < server->max;
 	}
 	ret.usable = usable[0] || usable[1];
 	ret.room = usable[0] ? room[0] : room[1];

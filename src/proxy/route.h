@@ -33,7 +33,7 @@ enum route_result route_next_patiently(const struct ruleset *rules, const struct
 struct route_outlook {
 	bool usable; /* there is a server to try */
 	bool well;   /* one that did not fail when it was tried last */
-	bool room;   /* below its limit; backups count where no primary is usable */
+	bool room;   /* below its limit; backups, and who was silent, count where there is no other */
 };
 struct route_outlook route_look(const struct ruleset *rules, const struct section *s, const struct world *world,
                                 const struct limits *limits, int64_t now_ms);

@@ -149,10 +149,16 @@ static bool is_first_of_all(const struct waiting_room *room, const struct waitin
 	return true;
 }
 
+static bool somebody_waits(const struct waiting_room *room, uint32_t worker)
+{
+	return atomic_load_explicit(&room->trios[worker]->waiting, memory_order_relaxed) > 0;
+}
+
 static void wake_others(struct waiting_room *room)
 {
+	room->news = false;
 	for (uint32_t i = 0; i < room->n_trios; i++)
-		if (i != room->own && atomic_load(&room->trios[i]->waiting) > 0 &&
+		if (i != room->own && somebody_waits(room, i) &&
 		    write(room->rearm_fds[i], &(uint64_t){1}, sizeof(uint64_t)) < 0)
 			errno = 0; /* it looks by itself */
 }
@@ -169,7 +175,7 @@ static void publish(struct waiting_room *room, struct waiting_line *l)
 	if (room->inherited > 0)
 		return; /* the first of them may not be taken up yet */
 	if (atomic_exchange(&slot->since_us, since_us) != since_us)
-		wake_others(room);
+		room->news = room->loop->busy = true;
 }
 
 /* ---- lines ---- */
@@ -237,9 +243,15 @@ void waiting_wake(struct waiting_room *room)
 {
 	if (!room->rearm_fds)
 		return;
-	if (atomic_load_explicit(&room->trio->waiting, memory_order_relaxed) > 0)
-		room->wanted = room->loop->busy = true;
-	wake_others(room);
+	for (uint32_t i = 0; i < room->n_trios; i++) {
+		if (!somebody_waits(room, i))
+			continue;
+		if (i == room->own)
+			room->wanted = true;
+		else
+			room->news = true;
+		room->loop->busy = true;
+	}
 }
 
 /* ---- looking ---- */
@@ -314,13 +326,15 @@ static void plan(struct waiting_room *room)
 
 void waiting_look(struct waiting_room *room)
 {
-	if (!room->wanted || room->inherited > 0)
-		return;
-	room->wanted = false;
-	for (struct waiting_line *l = room->lines; l; l = l->next) /* one that is new comes in front */
-		look_at(room, l);
-	drop_lines(room);
-	plan(room);
+	if (room->wanted && room->inherited == 0) {
+		room->wanted = false;
+		for (struct waiting_line *l = room->lines; l; l = l->next) /* one that is new comes in front */
+			look_at(room, l);
+		drop_lines(room);
+		plan(room);
+	}
+	if (room->news)
+		wake_others(room);
 }
 
 /* ---- the pace ---- */

@@ -33,6 +33,7 @@ struct waiting_room {
 	struct waiting_line *lines;
 	struct timer timer;
 	bool wanted; /* look in this turn of the loop */
+	bool news;   /* wake the other workers then */
 	uint32_t n;
 	uint32_t
 	        inherited; /* rows of a predecessor that wait, not all of which are taken up; meanwhile nobody goes on */
@@ -68,9 +69,9 @@ void waiting_cancel(struct waiting *w);
 
 /* Does anybody wait there, in any worker? Who comes now stands behind him. */
 bool waiting_has_line(const struct waiting_room *room, uint64_t line);
-/* Something was freed, or is known that was not: all workers look. */
+/* Something was freed, or is known that was not: those workers look in which somebody waits. */
 void waiting_wake(struct waiting_room *room);
-/* Once a turn of the loop, if room->wanted. */
+/* Once a turn of the loop. */
 void waiting_look(struct waiting_room *room);
 
 /* What is known of the servers of a line. */

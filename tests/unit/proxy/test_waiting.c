@@ -185,6 +185,7 @@ static void the_oldest_of_all_workers_goes_and_wakes_the_next(void **state)
 	wait_from(&worker[0], 0, 20, 1000);
 	wait_from(&worker[1], 0, 10, 1000);
 	wait_from(&worker[1], 1, 30, 1000);
+	waiting_look(&worker[1].room);
 	assert_true(was_woken(0)); /* there is an older one */
 	was_woken(1);
 	places = 3;
@@ -233,11 +234,16 @@ static void who_comes_sees_those_who_wait_anywhere(void **state)
 static void only_workers_with_somebody_are_woken(void **state)
 {
 	waiting_wake(&worker[0].room);
+	waiting_look(&worker[0].room);
 	assert_false(was_woken(1));
-	assert_false(worker[0].room.wanted);
+	assert_false(worker[0].loop.busy);
 	wait_from(&worker[1], 0, 10, 1000);
 	waiting_wake(&worker[0].room);
+	waiting_wake(&worker[0].room);
+	assert_false(was_woken(1)); /* once in a turn */
+	waiting_look(&worker[0].room);
 	assert_true(was_woken(1));
+	assert_false(worker[0].room.wanted);
 	waiting_wake(&worker[1].room);
 	assert_true(worker[1].room.wanted);
 }
