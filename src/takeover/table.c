@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "base/check.h"
+#include "base/clock.h"
 #include "os/shm.h"
 #include "takeover/handover.h"
 
@@ -234,6 +235,11 @@ struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)
 struct counters *(trio_counters)(const struct trio *t)
 {
 	return (struct counters *)((char *)t + COUNTER_OFFSET);
+}
+
+int64_t row_waited_us(const struct row_cold *cold, int64_t now_us)
+{
+	return cold->wait.began_us ? clock_span(cold->wait.began_us, now_us) : cold->wait.waited_us;
 }
 
 uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed)

@@ -147,11 +147,8 @@ struct row_cold {
 	struct row_wait wait;
 };
 
-/* How long it has waited. */
-static inline int64_t row_waited_us(const struct row_cold *cold, int64_t now_us)
-{
-	return cold->wait.began_us ? now_us - cold->wait.began_us : cold->wait.waited_us;
-}
+/* How long it has waited, in all; the row may say anything. */
+int64_t row_waited_us(const struct row_cold *cold, int64_t now_us);
 
 /* What a worker says of a line in which clients of its own wait: who has come first, and that it still looks. A table that is found by
  * the key, as that of the limits is. */
