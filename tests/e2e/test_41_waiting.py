@@ -383,25 +383,44 @@ def test_the_queue_has_a_length_and_a_time(waiting, servers, admin):
 
 
 def test_nobody_waits_for_a_worker_that_is_stopped(waiting, servers, admin):
-    """It has those who came first; the others go on after a second."""
+    """It has the one that came first; the others go on after a second."""
     behind = free_port()
     servers(behind)
-    w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 50")
-    first, = clients_of(w.port, 1)
-    clients = clients_of(w.port, 40)
-    admin.wait_connections(40, "state=queued")
-    mine = admin.connections("state=relay")[0]["worker"]
-    stopped = w.proxy.role(f"worker {1 - mine}")[0]
-    ports = {int(c["client"].rpartition(":")[2]) for c in admin.connections("state=queued") if c["worker"] == mine}
-    here = [c for c in clients if c.getsockname()[1] in ports]
-    there = [c for c in clients if c not in here]
-    assert here and there
+    w = waiting(f"server 127.0.0.1:{behind} max=40", "queue 50")
+    served_now = clients_of(w.port, 40)
+    admin.wait_connections(40, "state=relay")
+    clients = clients_of(w.port, 60)
+    queue = admin.wait_connections(60, "state=queued")
+    first = min(queue, key=lambda c: c["id"])["worker"]
+
+    def there(state, worker, of):
+        ports = {int(c["client"].rpartition(":")[2]) for c in admin.connections(f"state={state}")
+                 if c["worker"] == worker}
+        return [c for c in of if c.getsockname()[1] in ports]
+    others, goes = there("queued", 1 - first, clients), there("relay", 1 - first, served_now)[:1]
+    assert others and goes
+    stopped = w.proxy.role(f"worker {first}")[0]
     os.kill(stopped, signal.SIGSTOP)
     try:
-        served([first, *here])
+        served([*goes, *others])
     finally:
         os.kill(stopped, signal.SIGCONT)
-    served(there)
+    served([c for c in clients if c not in others])
+
+
+def test_who_waits_for_a_place_is_told_when_there_is_no_server_any_more(waiting, servers, admin):
+    behind, health = free_port(), free_port()
+    servers(behind)
+    well = servers(health)
+    w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 50", f"check every=100ms fall=1 port={health} tcp")
+    first, = clients_of(w.port, 1)
+    clients = clients_of(w.port, 3)
+    admin.wait_connections(3, "state=queued")
+    well.close()
+    for c in clients:
+        assert is_reset(c)
+    assert {r.end for r in w.proxy.wait_records(3)} == {"no-server"}
+    served([first])
 
 
 def test_max_connections_of_a_service(waiting, servers, admin):
