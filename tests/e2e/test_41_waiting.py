@@ -301,6 +301,14 @@ def test_the_death_of_the_supervisor_ends_no_wait(one_waits):
     served([one_waits.client])
 
 
+def test_an_upgrade_ends_no_wait(one_waits, admin):
+    one_waits.proxy.expect_deaths()
+    admin.ask("upgrade")
+    admin.wait_connections(1, f"state={one_waits.state}")
+    one_waits.release()
+    served([one_waits.client])
+
+
 # -- queue
 
 class Counting:
