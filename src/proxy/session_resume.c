@@ -6,7 +6,6 @@
 #include "base/fault.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
-#include "takeover/position.h"
 #include "takeover/recover.h"
 #include "takeover/row_state.h"
 
@@ -140,8 +139,6 @@ static void wait_again(struct session *s)
 	session_give_server_back(s);
 	limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVICE);
 	limits_give_kind(&s->engine->limits, s->cold, LIMIT_GLOBAL);
-	if (position_error_pending(s->row->fd[CLIENT])) /* nobody says so again */
-		s->row->flags |= ROWFLAG_CLIENT_RESET;
 	go_on_waiting(s);
 }
 
