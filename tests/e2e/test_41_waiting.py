@@ -294,6 +294,19 @@ def test_a_reload_without_waiting_ends_it(one_waits, admin):
     assert is_reset(one_waits.client)
 
 
+def test_a_reload_may_make_place(waiting, servers, admin):
+    """Nobody waits any more, but there is nothing to wait for, either."""
+    behind = free_port()
+    servers(behind)
+    w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 50")
+    first, = clients_of(w.port, 1)
+    others = clients_of(w.port, 3)
+    admin.wait_connections(3, "state=queued")
+    w.proxy.rewrite(w.config.replace(" max=1", "").replace("queue 50\n", ""))
+    admin.ask("reload")
+    served([*others, first])
+
+
 def test_the_death_of_the_supervisor_ends_no_wait(one_waits):
     one_waits.proxy.kill_supervisor()
     one_waits.proxy.start_again()
