@@ -10,9 +10,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/mem.h"
 #include "checker/agent.h"
 #include "checker/asking.h"
 #include "checker/checks.h"
+#include "checker/ports.h"
 #include "checker/programs.h"
 #include "checker/telling.h"
 #include "ipc/outbox.h"
@@ -27,7 +29,8 @@
 #define LATE_SLACK_US 5000  /* timers go by milliseconds that began earlier */
 #define AT_ONCE       1024  /* checks under way */
 #define MEMORY_MAX    (64 << 20)
-#define DESCRIPTORS   (2 * AT_ONCE + 64) /* those that leave politely have theirs a second longer */
+#define DESCRIPTORS \
+	(2 * AT_ONCE + WORLD_WORKERS + 64 + TRIO_LISTENERS) /* who leaves politely has his a second longer */
 
 _Static_assert(PULSE_UNKNOWN == (int)HEALTH_UNKNOWN && PULSE_UP == (int)HEALTH_UP && PULSE_DOWN == (int)HEALTH_DOWN,
                "the state of a check and that of a seat are the same words");
@@ -45,7 +48,12 @@ static struct checkerd {
 	uint64_t generation; /* of what asking has */
 	struct names *names; /* NULL: none was ever to be looked up */
 	struct outbox outbox;
-	bool lost;         /* the outbox was full: not all is told */
+	bool lost; /* the outbox was full: not all is told */
+	struct pools *pools;
+	struct ports *ports;
+	struct interface_address *ifs;
+	int rearm_fds[WORLD_WORKERS];
+	uint32_t n_rearm;
 	uint32_t serial;   /* of this process */
 	int64_t orphan_ms; /* since then there is no supervisor; 0: there is one */
 } self;
@@ -169,6 +177,7 @@ static void heard(const struct asked *k, const struct want *want, const struct c
 		return;
 	health_set(h, now, self.loop.now_ms);
 	say_changed(p, now, was, a, why);
+	ports_look(self.ports, self.loop.now_ms);
 }
 
 static void checkerd_answered(void *arg, void *owner, const struct check_answer *a)
@@ -262,13 +271,71 @@ static void take_names(const struct config *c)
 		log_error("names of servers cannot be looked up: %s", strerror(-rc));
 }
 
+/* ---- the ports that may refuse ---- */
+
+static bool checkerd_may_act(void *arg)
+{
+	(void)arg;
+	return atomic_load(&self.world->checker.serial) == self.serial;
+}
+
+static void checkerd_resumed(void *arg)
+{
+	(void)arg;
+	for (uint32_t i = 0; i < self.n_rearm; i++)
+		if (write(self.rearm_fds[i], &(uint64_t){1}, sizeof(uint64_t)) < 0)
+			errno = 0; /* it looks by itself soon */
+}
+
+static void take_listeners(const struct wire *w, int *fds, size_t n)
+{
+	if (w->type != WIRE_LISTEN ||
+	    w->n != n) { /* some were lost: the supervisor sees that a socket does not listen */
+		while (n > 0)
+			close(fds[--n]);
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		ports_add(self.ports, w->ids[i], fds[i]);
+}
+
 /* ---- what is wanted ---- */
 
-static void take(struct config *c, uint64_t generation)
+static void take_ports(struct config *c, struct interface_address *ifs, size_t n_ifs)
+{
+	struct pools *before = self.pools;
+
+	self.pools = pools_new(c, self.world);
+	ports_use(self.ports, self.pools, ifs, n_ifs);
+	pools_free(before);
+	free(self.ifs);
+	self.ifs = ifs;
+}
+
+static uint32_t interface_index(void *arg, const char *name)
+{
+	int index = sock_interface_index(*(const int *)arg, name);
+
+	return index < 0 ? 0 : (uint32_t)index;
+}
+
+/* The text of a configuration has names after a %. */
+static void look_at_zones(struct config *c)
+{
+	int fd = c->n_zones ? sock_new_tcp(AF_INET6) : -1;
+
+	if (fd < 0)
+		return;
+	config_look_at_zones(c, interface_index, &fd);
+	close(fd);
+}
+
+static void take(struct config *c, uint64_t generation, struct interface_address *ifs, size_t n_ifs)
 {
 	struct asking *before = self.asking;
 	struct check *list;
 
+	look_at_zones(c);
 	self.asking = asking_new(c, self.world);
 	self.generation = generation;
 	for (size_t i = 0; i < self.asking->n_places; i++) {
@@ -283,7 +350,8 @@ static void take(struct config *c, uint64_t generation)
 	list = asking_checks(self.asking);
 	checks_take(self.checks, list, self.asking->n_asked);
 	free(list);
-	asking_free(before);
+	take_ports(c, ifs, n_ifs);
+	asking_free(before); /* and its configuration */
 }
 
 /* A client could not connect since we looked last. */
@@ -313,6 +381,7 @@ static void checkerd_beat(void *arg)
 	telling_go_on(&self.telling);
 	for (size_t i = 0; i < self.asking->n_places; i++)
 		hurry(&self.asking->places[i]);
+	ports_look(self.ports, self.loop.now_ms);
 	timer_set(&self.loop, &self.beat, self.loop.now_ms + BEAT_MS, checkerd_beat, NULL);
 }
 
@@ -326,6 +395,38 @@ static void orphaned(void)
 	self.control.fd = self.saying.fd = -1;
 	outbox_clear(&self.outbox);
 	self.orphan_ms = self.loop.now_ms;
+	ports_give_back(self.ports);
+}
+
+static void take_rules(int fd, uint64_t generation)
+{
+	struct interface_address *ifs = NULL;
+	size_t n_ifs = 0;
+	struct config *c = packed_config_of(fd, &ifs, &n_ifs);
+
+	if (c)
+		take(c, generation, ifs, n_ifs);
+	else
+		log_error("the checker cannot read the configuration that came from the supervisor");
+}
+
+static void obey(const struct wire *w, int *fds, size_t n_fds)
+{
+	if (w->type == WIRE_RULES && n_fds == 1) {
+		ports_begin(self.ports);
+		take_rules(fds[0], w->generation);
+		return;
+	}
+	if (w->type == WIRE_CHANNEL && n_fds == 1) {
+		programs_channel(self.programs, fds[0]);
+		return;
+	}
+	take_listeners(w, fds, n_fds);
+	if (w->type == WIRE_SYNC)
+		ports_end(self.ports);
+	else if (w->type == WIRE_QUIT)
+		ports_drop(self.ports);
+	ports_look(self.ports, self.loop.now_ms);
 }
 
 static void checkerd_control_event(void *arg, uint32_t events)
@@ -335,10 +436,9 @@ static void checkerd_control_event(void *arg, uint32_t events)
 		outbox_flush(&self.outbox);
 	for (;;) {
 		struct wire w;
-		struct config *c = NULL;
-		int fd = -1;
-		size_t n_fds = 1;
-		int len = sock_recv_message(self.control.fd, &w, sizeof(w), &fd, &n_fds);
+		int fds[SOCK_MAX_FDS];
+		size_t n_fds = SOCK_MAX_FDS;
+		int len = sock_recv_message(self.control.fd, &w, sizeof(w), fds, &n_fds);
 
 		if (len == -EAGAIN || len == -EINTR)
 			return;
@@ -346,16 +446,9 @@ static void checkerd_control_event(void *arg, uint32_t events)
 			orphaned();
 			return;
 		}
-		if (len == sizeof(w) && w.type == WIRE_RULES && n_fds == 1)
-			c = packed_config_of(fd);
-		else if (len == sizeof(w) && w.type == WIRE_CHANNEL && n_fds == 1)
-			programs_channel(self.programs, fd);
-		else if (n_fds == 1)
-			close(fd);
-		if (c)
-			take(c, w.generation);
-		else if (w.type == WIRE_RULES)
-			log_error("the checker cannot read the configuration that came from the supervisor");
+		if (len != sizeof(w))
+			w.type = 0;
+		obey(&w, fds, n_fds);
 	}
 }
 
@@ -379,14 +472,26 @@ static void limit(void)
 #endif
 }
 
+static struct interface_address *copy_ifs(const struct checkerd_setup *setup)
+{
+	struct interface_address *ifs = mem_alloc(setup->n_ifs * sizeof(*ifs) + 1);
+
+	if (setup->n_ifs)
+		memcpy(ifs, setup->ifs, setup->n_ifs * sizeof(*ifs));
+	return ifs;
+}
+
 int checkerd_run(const struct checkerd_setup *setup)
 {
 	const struct checks_ops ops = {
 	        .addresses = checkerd_addresses, .answered = checkerd_answered, .run = checkerd_run_program};
 	const char *missing;
 
-	self = (struct checkerd){
-	        .world = setup->world, .saying.fd = setup->control_fd, .telling.fd = setup->control_fd};
+	self = (struct checkerd){.world = setup->world,
+	                         .saying.fd = setup->control_fd,
+	                         .telling.fd = setup->control_fd,
+	                         .n_rearm = setup->n_rearm};
+	memcpy(self.rearm_fds, setup->rearm_fds, sizeof(self.rearm_fds));
 	log_set_sink(saying_line, &self.saying);
 	limit();
 	if (loop_init(&self.loop, -1, NULL, 64) < 0 ||
@@ -397,7 +502,9 @@ int checkerd_run(const struct checkerd_setup *setup)
 	self.serial = atomic_fetch_add(&self.world->checker.serial, 1) + 1;
 	self.programs = programs_new(&self.loop, checkerd_program_answered, NULL);
 	self.checks = checks_new(&self.loop, &ops, AT_ONCE);
-	take(setup->config, setup->generation);
+	self.ports =
+	        ports_new(&(struct ports_ops){.may_act = checkerd_may_act, .resumed = checkerd_resumed}, self.world);
+	take(setup->config, setup->generation, copy_ifs(setup), setup->n_ifs);
 	missing = sandbox_checker();
 	if (missing && !setup->again)
 		log_warning("servers are checked without %s", missing);

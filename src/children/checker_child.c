@@ -9,8 +9,13 @@
 #include "base/log.h"
 #include "checker/checkerd.h"
 #include "children/hearing.h"
+#include "children/refusing.h"
 #include "os/oom.h"
 #include "os/sock.h"
+
+#define LOOK_MS      1000
+#define LOOK_SOON_MS 100
+#define LOOK_FOR_MS  1000
 
 /* ---- the child ---- */
 
@@ -22,16 +27,21 @@ static void checker_child_become(void *arg, int control_fd, int err)
 	                               .world = world,
 	                               .config = c->workers->rules->config,
 	                               .generation = c->workers->rules->generation,
+	                               .ifs = c->workers->rules->ifs,
+	                               .n_ifs = c->workers->rules->n_ifs,
+	                               .n_rearm = c->workers->n,
 	                               .again = c->child.started_ms > 0};
-	int keep[] = {control_fd};
+	int keep[1 + WORLD_WORKERS] = {control_fd};
 
 	/* it outlives the supervisor; but one that has died before this has no next one to fear */
 	if (getppid() != c->supervisor_pid || world_listen(world, c->workers->world_fds.said) < 0)
 		_exit(1);
-	for (uint32_t i = 0; i < c->workers->n; i++)
+	for (uint32_t i = 0; i < c->workers->n; i++) {
 		if (c->workers->list[i].trio)
 			trio_unmap(c->workers->list[i].trio);
-	child_settle("tcpproxy: checker", err, keep, 1);
+		keep[1 + i] = setup.rearm_fds[i] = c->workers->rearm_fds[i];
+	}
+	child_settle("tcpproxy: checker", err, keep, 1 + c->workers->n);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	_exit(checkerd_run(&setup));
 }
@@ -95,6 +105,99 @@ static void checker_child_control_event(void *arg, uint32_t events)
 	}
 }
 
+/* ---- what it is told ---- */
+
+static const struct socket_entry *next_that_may_refuse(struct checker_child *c)
+{
+	const struct rules *r = c->workers->rules;
+
+	while (c->next_listener < r->listeners.n) {
+		const struct socket_entry *e = &r->listeners.list[c->next_listener++];
+
+		if (refusing_may(r, e))
+			return e;
+	}
+	return NULL;
+}
+
+static void send_listeners(struct checker_child *c)
+{
+	struct wire m = {.type = WIRE_LISTEN};
+	const struct socket_entry *e = NULL;
+	int fds[SOCK_MAX_FDS];
+
+	while (m.n < SOCK_MAX_FDS && (e = next_that_may_refuse(c))) {
+		m.ids[m.n] = e->id;
+		fds[m.n++] = e->fd;
+	}
+	if (m.n > 0)
+		outbox_send(&c->child.outbox, &m, fds, m.n);
+	if (!e) {
+		outbox_send(&c->child.outbox, &(struct wire){.type = WIRE_SYNC}, NULL, 0);
+		c->telling = false;
+	}
+}
+
+/* As much as can be sent now; the rest when that has gone. New rules come first: they begin a list of sockets, which WIRE_SYNC ends. */
+static void checker_child_tell(void *arg)
+{
+	struct checker_child *c = arg;
+	const struct rules *r = c->workers->rules;
+
+	while (c->telling && c->child.control.fd >= 0 && outbox_is_empty(&c->child.outbox)) {
+		if (c->rules_told) {
+			send_listeners(c);
+			continue;
+		}
+		outbox_send(&c->child.outbox, &(struct wire){.type = WIRE_RULES, .generation = r->generation}, &r->fd,
+		            1);
+		c->rules_told = true;
+	}
+}
+
+/* rules: also them, which a new process has got with its birth. */
+static void tell_all(struct checker_child *c, bool rules)
+{
+	const struct rules *r = c->workers->rules;
+
+	c->telling = true;
+	c->rules_told = !rules;
+	c->next_listener = refusing_is_wanted(r->config) ? 0 : r->listeners.n;
+	checker_child_tell(c);
+}
+
+/* ---- sockets that do not listen ---- */
+
+/* Nobody decides any more: there is no checker, or it is not heard of. */
+static bool nobody_decides(const struct checker_child *c)
+{
+	return (c->child.pid == 0 && !again_is_pending(&c->child.again)) ||
+	       world_checks_stale(c->workers->world, c->workers->loop->now_ms);
+}
+
+static void look_after_sockets(void *arg)
+{
+	struct checker_child *c = arg;
+	const struct rules *r = c->workers->rules;
+	int64_t now_ms = c->workers->loop->now_ms;
+	bool soon, all = nobody_decides(c);
+
+	if (*c->workers->phase == PHASE_STOPPING)
+		return;
+	if (all || c->n_deaf > 0 || now_ms < c->look_until_ms)
+		c->n_deaf = refusing_end(r, c->workers->world, all, c->n_deaf > 0);
+	soon = c->n_deaf > 0 || now_ms < c->look_until_ms;
+	if (soon || refusing_is_wanted(r->config))
+		timer_set(c->workers->loop, &c->timer, now_ms + (soon ? LOOK_SOON_MS : LOOK_MS), look_after_sockets, c);
+}
+
+/* For a moment: a checker that has not heard of the new rules yet may do what the old ones wanted. */
+static void look_now(struct checker_child *c)
+{
+	c->look_until_ms = c->workers->loop->now_ms + LOOK_FOR_MS;
+	look_after_sockets(c);
+}
+
 /* ---- its life ---- */
 
 static bool wanted(const struct checker_child *c)
@@ -138,42 +241,47 @@ static int checker_child_start_now(void *arg)
 	rc = child_start(&c->child, oom_fork, "checker", checker_child_become, checker_child_control_event, c);
 	if (rc == 0)
 		checker_child_join(c);
+	tell_all(c, false);
 	return rc;
 }
 
 void checker_child_init(struct checker_child *c)
 {
-	child_init(&c->child, c->workers->loop, "the checker", checker_child_start_now, NULL, c);
+	child_init(&c->child, c->workers->loop, "the checker", checker_child_start_now, checker_child_tell, c);
 }
 
 void checker_child_start(struct checker_child *c)
 {
 	/* one that has outlived the supervisor before leaves, also where nothing is checked any more */
 	atomic_fetch_add(&c->workers->world->checker.serial, 1);
+	refusing_tell(c->workers->rules);
 	again_start(&c->child.again);
-}
-
-static void send_rules(struct checker_child *c)
-{
-	struct wire rules = {.type = WIRE_RULES, .generation = c->workers->rules->generation};
-
-	outbox_send(&c->child.outbox, &rules, &c->workers->rules->fd, 1);
+	look_now(c);
 }
 
 void checker_child_refresh(struct checker_child *c)
 {
 	if (c->child.control.fd >= 0)
-		send_rules(c);
+		tell_all(c, true);
 }
 
 void checker_child_reload(struct checker_child *c)
 {
+	refusing_tell(c->workers->rules);
 	if (!wanted(c))
 		checker_child_stop(c);
-	else if (c->child.pid > 0 && c->child.control.fd >= 0)
-		send_rules(c);
-	else if (c->child.pid == 0)
-		checker_child_start(c);
+	else if (c->child.pid > 0)
+		tell_all(c, true);
+	else
+		again_start(&c->child.again);
+	look_now(c);
+}
+
+void checker_child_drain(struct checker_child *c)
+{
+	c->telling = false;
+	if (c->child.control.fd >= 0)
+		outbox_send(&c->child.outbox, &(struct wire){.type = WIRE_QUIT}, NULL, 0);
 }
 
 void checker_child_died(struct checker_child *c, int status)
@@ -200,4 +308,7 @@ void checker_child_stop(struct checker_child *c)
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);
 	}
+	timer_clear(c->workers->loop, &c->timer);
+	if (c->workers->world && *c->workers->phase != PHASE_STOPPING)
+		c->n_deaf = refusing_end(c->workers->rules, c->workers->world, true, false);
 }

@@ -29,6 +29,12 @@ struct checker_child {
 	/* its own */
 	struct child child;
 	pid_t supervisor_pid;
+	bool telling;    /* it has not been told all of the present rules ... */
+	bool rules_told; /* ... but them, and which sockets may refuse up to this one */
+	size_t next_listener;
+	struct timer timer; /* looks after sockets that do not listen */
+	int64_t look_until_ms;
+	size_t n_deaf; /* that should listen and cannot */
 };
 
 /* The loop is there. */
@@ -42,7 +48,9 @@ void checker_child_refresh(struct checker_child *c);
 /* A new configuration is in force. */
 void checker_child_reload(struct checker_child *c);
 void checker_child_died(struct checker_child *c, int status);
-/* Ends it, at once. */
+/* The listening sockets are another program's from now on: it closes its own. */
+void checker_child_drain(struct checker_child *c);
+/* Ends it, at once. Unless all is to end, ports that refused accept again: somebody else may follow us. */
 void checker_child_stop(struct checker_child *c);
 
 #endif

@@ -11,12 +11,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/caps.h"
+#include "os/refuse.h"
 #include "os/sock.h"
 #include "takeover/table.h"
 
-#define LISTENERS_BACKLOG 4096
-#define LEFT_MS           10000
-#define SPARE_FDS         256 /* what else must fit beside them; of few descriptors a half */
+#define LEFT_MS   10000
+#define SPARE_FDS 256 /* what else must fit beside them; of few descriptors a half */
 
 static void add(struct sockets *s, const struct addr *a, int fd, uint32_t id)
 {
@@ -61,7 +61,7 @@ void sockets_adopt(struct sockets *s, int first, int n)
 
 		if (sock_is_listening(fd) && sock_is_tcp(fd) && sock_local(fd, &a) == 0) {
 			sock_prepare_listener(fd);
-			add(s, &a, fd, ++s->last_id);
+			add(s, &a, fd, ++s->last_id | SOCKET_FOREIGN);
 		} else {
 			close(fd);
 		}
@@ -82,19 +82,33 @@ static bool share_port(const struct sockets *s, uint16_t port, bool share)
 	return any;
 }
 
+/* It listens, or did so until its port began to refuse. */
+static bool is_listener(int fd, const struct addr *a)
+{
+	return sock_is_tcp(fd) && a->port && (sock_is_listening(fd) || sock_peer(fd, NULL) < 0);
+}
+
 void sockets_adopt_one(struct sockets *s, int fd, uint32_t id)
 {
+	uint32_t number = id & ~SOCKET_FOREIGN;
 	struct addr a;
 
 	/* no worker takes 0 for a listener, and after the last number there would be no other */
-	if (id == 0 || id >= UINT32_MAX / 2 || sockets_has(s, id) || !sock_is_listening(fd) || !sock_is_tcp(fd) ||
-	    sock_local(fd, &a) < 0) {
+	if (number == 0 || id >= UINT32_MAX / 2 || sockets_has(s, id) || sock_local(fd, &a) < 0 ||
+	    !is_listener(fd, &a)) {
 		close(fd);
 		return;
 	}
+	if (!sock_is_listening(fd))
+		refuse_end(fd, SOCK_BACKLOG); /* if it cannot, it is tried again (refusing.c) */
 	add(s, &a, fd, id);
-	if (id > s->last_id)
-		s->last_id = id;
+	if (number > s->last_id)
+		s->last_id = number;
+}
+
+bool socket_is_ours(const struct socket_entry *e)
+{
+	return !(e->id & SOCKET_FOREIGN) && sock_binds_freely(e->fd);
 }
 
 /* ---- ports that were given up a moment ago ---- */
@@ -145,9 +159,9 @@ static int open_one(const struct addr *a, const struct sockets *old)
 
 	if (a->port < 1024)
 		caps_raise(CAP_NET_BIND_SERVICE, true);
-	fd = sock_listen(a, LISTENERS_BACKLOG, share);
+	fd = sock_listen(a, SOCK_BACKLOG, share);
 	if (fd == -EADDRINUSE && was_left(a->port))
-		fd = sock_listen(a, LISTENERS_BACKLOG, true);
+		fd = sock_listen(a, SOCK_BACKLOG, true);
 	if (a->port < 1024)
 		caps_raise(CAP_NET_BIND_SERVICE, false);
 	if (share)
@@ -240,6 +254,13 @@ static bool too_many(size_t n, struct buf *why)
 	return true;
 }
 
+static void mark_overlap(struct sockets *s, const struct addr *a)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->list[i].addr.port == a->port && s->list[i].addr.family == a->family)
+			s->list[i].overlaps = true;
+}
+
 bool sockets_open(const struct sockets *old, const struct config *c, const struct interface_address *ifs, size_t n_ifs,
                   struct sockets *next, struct buf *why)
 {
@@ -269,10 +290,14 @@ bool sockets_open(const struct sockets *old, const struct config *c, const struc
 			ok = false;
 		}
 	}
-	/* closed, it would reset a client that connects at that moment; the wildcard does the same, so it stays */
+	/* closed, it would reset a client that connects at that moment; the wildcard does the same, so it stays. Nobody
+	 * connects to one that refuses */
 	for (size_t i = 0; i < old->n; i++)
-		if (covered(&old->list[i].addr, wanted, n) && !sockets_has(next, old->list[i].id))
+		if (covered(&old->list[i].addr, wanted, n) && !sockets_has(next, old->list[i].id) &&
+		    sock_is_listening(old->list[i].fd)) {
 			add(next, &old->list[i].addr, old->list[i].fd, old->list[i].id);
+			mark_overlap(next, &old->list[i].addr);
+		}
 	free(wanted);
 	if (!ok)
 		sockets_close(next, old);

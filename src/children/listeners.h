@@ -12,20 +12,29 @@ struct socket_entry {
 	struct addr addr;
 	int fd;
 	uint32_t id; /* for the workers; never used again for another */
+	bool overlaps; /* one of an address and one of all of them are at the same port, as some reloads leave them: one that
+	                * stopped listening could not begin again beside the other */
 };
+
+/* Of an id: another program (systemd) has opened it, which knows nothing of what we do to it. It stays with it for good, through all
+ * supervisors; what other versions take for numbers. */
+#define SOCKET_FOREIGN 0x40000000u
 
 struct sockets {
 	struct socket_entry *list;
 	size_t n;
-	uint32_t last_id;
+	uint32_t last_id; /* without SOCKET_FOREIGN */
 };
 
 /* Sockets that another program (systemd) opened for us, fds first..first+n-1: those that listen become
  * entries; the others are closed. */
 void sockets_adopt(struct sockets *s, int first, int n);
 
-/* One that the workers know by this id already. Closed if it is in the list, or no such thing. */
+/* One that the workers know by this id already. Closed if it is in the list, or no such thing; if it does not listen, because its
+ * port was refusing, it listens again, or is left as it is if it cannot. */
 void sockets_adopt_one(struct sockets *s, int fd, uint32_t id);
+/* We have opened it ourselves, or a supervisor before us. */
+bool socket_is_ours(const struct socket_entry *e);
 
 /* What a reload would change: opens what is missing. Returns false, with one line per failure in `why`
  * ("port 25: address already in use"), and nothing open that was not before. On success *next is the new

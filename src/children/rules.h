@@ -15,6 +15,8 @@ struct rules {
 	uint64_t generation;
 	int fd; /* sealed memfd of this generation; -1: none yet */
 	struct sockets listeners;
+	const struct interface_address *ifs; /* of this host, when it was taken */
+	size_t n_ifs;
 	char *formats[WORLD_LABELS]; /* log-format of the section with this label; NULL: the usual text */
 };
 

@@ -484,14 +484,32 @@ static bool is_program(const struct section *s)
 	return s->n_servers && s->servers[0].kind == SERVER_PROGRAM;
 }
 
+/* Whether a port refuses is decided by checks: without one its servers are asked whether they take a connection. */
+static void imply(struct parser *p, struct section *s, const struct place *said)
+{
+	struct check_line l = {.every_ms = EVERY_MS, .rise = RISE, .fall = FALL, .implied = true};
+
+	if (said->file && p->checks_off) {
+		parse_error_at(p, said, "\"on-down refuse\" needs a check: \"check off\" cannot stand beside it");
+		return;
+	}
+	l.kind = mem_strdup("tcp");
+	line_finish(&l);
+	s->checks = NULL;
+	line_add(p, &l);
+}
+
 void check_lines_finish(struct parser *p)
 {
-	const struct section *s = parse_section(p);
+	struct section *s = parse_section(p);
 	const struct place *said = &p->said[directive_find("check") - directives];
 
-	if (p->level == GLOBAL || !said->file || p->checks_off || !is_program(s))
+	if (p->level == GLOBAL)
 		return;
-	parse_error_at(p, said, "there are no servers to check: this section leads to a program");
+	if (said->file && !p->checks_off && is_program(s))
+		parse_error_at(p, said, "there are no servers to check: this section leads to a program");
+	else if (s->on_down == ON_DOWN_REFUSE && s->n_checks == 0 && s->n_servers > 0 && !is_program(s))
+		imply(p, s, said);
 }
 
 /* ---- all sections ---- */
@@ -576,17 +594,18 @@ void set_on_down(struct parser *p, const struct directive *d, struct word *args,
 	const char *word = args[0].text;
 	char shown[SHOWN_MAX];
 
-	if (!strcmp(word, "refuse")) {
-		parse_error(p, args[0].column, "\"on-down %s\" " NOT_YET, word);
-	} else if (!strcmp(word, "hold")) {
+	if (!strcmp(word, "hold")) {
 		set_hold(p, args, n);
-	} else if (strcmp(word, "reset") && strcmp(word, "try")) {
-		parse_error(p, args[0].column, "%s is neither reset, try nor hold", lex_show(word, shown));
+	} else if (strcmp(word, "reset") && strcmp(word, "try") && strcmp(word, "refuse")) {
+		parse_error(p, args[0].column, "%s is neither reset nor try nor refuse nor hold",
+		            lex_show(word, shown));
 	} else if (n > 1) {
 		parse_error(p, args[1].column, "%s is too much: on-down %s", lex_show(args[1].text, shown),
 		            d->arguments);
 	} else {
-		parse_section(p)->on_down = !strcmp(word, "try") ? ON_DOWN_TRY : ON_DOWN_RESET;
+		parse_section(p)->on_down = !strcmp(word, "try")      ? ON_DOWN_TRY
+		                            : !strcmp(word, "refuse") ? ON_DOWN_REFUSE
+		                                                      : ON_DOWN_RESET;
 		parse_section(p)->hold = (struct wait_rule){0};
 	}
 }

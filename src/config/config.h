@@ -102,14 +102,16 @@ struct check_line {
 	char **program;                  /* argv, NULL-terminated; NULL: no program */
 	char *user, *path, *host;        /* NULL: not said */
 	uint16_t status_from, status_to; /* http; 0: not said */
+	bool implied;                    /* nobody has said it: on-down refuse needs one */
 	char *what; /* the canonical text of what is asked, without how often: "port=8008 http /primary" */
 };
 
 /* What becomes of clients when no server is usable. */
 enum on_down {
-	ON_DOWN_RESET, /* they are reset */
-	ON_DOWN_TRY,   /* servers that a check calls down are tried as the last resort */
-	ON_DOWN_HOLD,  /* they wait for one */
+	ON_DOWN_RESET,  /* they are reset */
+	ON_DOWN_TRY,    /* servers that a check calls down are tried as the last resort */
+	ON_DOWN_REFUSE, /* the port refuses them, if all that is reached by it does; else as RESET */
+	ON_DOWN_HOLD,   /* they wait for one */
 };
 
 /* Clients that wait. */
@@ -303,6 +305,11 @@ bool service_has_port(const struct service *service, uint16_t port);
  * section without servers is never returned. */
 const struct section *config_find(const struct config *c, const struct addr *local, const struct interface_address *ifs,
                                   size_t n_ifs);
+
+/* All that may serve what comes to a socket that listens there: one section, or several at a wildcard. Returns the number written to
+ * *ret (free()). */
+size_t config_sections_at(const struct config *c, const struct addr *local, const struct interface_address *ifs,
+                          size_t n_ifs, const struct section ***ret);
 
 struct access_verdict {
 	bool let_in;

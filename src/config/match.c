@@ -69,6 +69,31 @@ const struct section *config_find(const struct config *c, const struct addr *loc
 	return best;
 }
 
+/* Can a connection that comes to an address of this family be its? */
+static bool is_of_family(const struct section *s, uint16_t family)
+{
+	return s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME || s->net.net.family == family;
+}
+
+size_t config_sections_at(const struct config *c, const struct addr *local, const struct interface_address *ifs,
+                          size_t n_ifs, const struct section ***ret)
+{
+	const struct section *one = addr_is_wildcard(local) ? NULL : config_find(c, local, ifs, n_ifs);
+	size_t n = 0;
+
+	*ret = mem_alloc((c->n_sections + 1) * sizeof(**ret));
+	if (one)
+		(*ret)[n++] = one;
+	for (size_t i = 0; i < c->n_sections && addr_is_wildcard(local); i++) {
+		const struct section *s = &c->sections[i];
+
+		if (s->n_servers && service_has_port(&c->services[s->service], local->port) &&
+		    is_of_family(s, local->family))
+			(*ret)[n++] = s;
+	}
+	return n;
+}
+
 struct access_verdict access_check(const struct access_list *l, const struct addr *client)
 {
 	for (size_t i = 0; i < l->n; i++) {

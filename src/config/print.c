@@ -361,7 +361,8 @@ static void print_check(const struct printer *p, const struct directive *d)
 
 static void print_on_down(const struct printer *p, const struct directive *d)
 {
-	static const char *const words[] = {[ON_DOWN_RESET] = "reset", [ON_DOWN_TRY] = "try", [ON_DOWN_HOLD] = "hold"};
+	static const char *const words[] = {
+	        [ON_DOWN_RESET] = "reset", [ON_DOWN_TRY] = "try", [ON_DOWN_REFUSE] = "refuse", [ON_DOWN_HOLD] = "hold"};
 
 	if (p->s->on_down == p->outer->on_down && wait_rule_equal(&p->s->hold, &p->outer->hold))
 		return;

@@ -359,6 +359,7 @@ static void look_at_services(struct collector *v, struct snapshot *s, const stru
 		        .ports = known->ports,
 		        .within = known->within ? service_label(&list->list[known->within - 1]) : NULL,
 		        .admin_state = admin_state_text(atomic_load(&known->admin_state), false, counts->of_service[i]),
+		        .refusing = atomic_load(&v->source.world->refusing[i]) != 0,
 		        .active = counts->of_service[i],
 		        .waiting = counts->waiting[i],
 		        .counted = mem_alloc(sizeof(struct counted)),

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include "base/mem.h"
 #include "os/shm.h"
 
 #define BLOCK_MAGIC 0x7463707063303031ULL
@@ -56,7 +57,18 @@ struct config *packed_config(const void *block, size_t len)
 	return c;
 }
 
-struct config *packed_config_of(int fd)
+static void copy_ifs(const void *block, size_t len, struct interface_address **ret, size_t *n)
+{
+	struct packed rest = {.n_ifs = 0};
+
+	packed_read(block, len, &rest);
+	*n = rest.n_ifs;
+	*ret = mem_alloc(*n * sizeof(**ret) + 1);
+	if (*n)
+		memcpy(*ret, rest.ifs, *n * sizeof(**ret));
+}
+
+struct config *packed_config_of(int fd, struct interface_address **ifs, size_t *n_ifs)
 {
 	struct config *c = NULL;
 	const void *block;
@@ -64,6 +76,8 @@ struct config *packed_config_of(int fd)
 
 	if (shm_map_sealed(fd, &block, &len) == 0) {
 		c = packed_config(block, len);
+		if (c && ifs)
+			copy_ifs(block, len, ifs, n_ifs);
 		munmap((void *)block, len);
 	}
 	close(fd);

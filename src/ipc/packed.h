@@ -14,8 +14,8 @@ void packed_make(const struct config *c, const uint32_t *labels, const struct in
 
 /* Just the configuration of a block. NULL: it is not one. */
 struct config *packed_config(const void *block, size_t len);
-/* The same, of a sealed memfd, which is closed. */
-struct config *packed_config_of(int fd);
+/* The same, of a sealed memfd, which is closed. ifs, which may be NULL: also the addresses of the interfaces, n_ifs of them (free()). */
+struct config *packed_config_of(int fd, struct interface_address **ifs, size_t *n_ifs);
 
 /* The rest, which stands in the block as bytes: copy it. */
 struct packed {

@@ -51,7 +51,8 @@ enum wire_type {
 	WIRE_WANT_TCP_INFO, /* what TCP says is wanted */
 	/* from a worker */
 	WIRE_SYNCED, /* answers WIRE_SYNC, generation as there */
-	/* from the checker, which is told WIRE_RULES: a seat (seats.h) is another state now; in `line`: why */
+	/* from the checker, which is told WIRE_RULES, then WIRE_LISTEN: sockets that may refuse, and WIRE_SYNC: those were all;
+	 * WIRE_QUIT: none any more, and they are closed as they are: a seat (seats.h) is another state now; in `line`: why */
 	WIRE_HEALTH,
 	/* likewise: what a server's name resolves to; n addrs */
 	WIRE_NAMED,

@@ -92,6 +92,8 @@ struct world {
 		atomic_llong beat_ms; /* it lived then (monotonic); 0: there never was one */
 		atomic_ullong late;   /* checks that began later than they should have */
 	} checker;
+	atomic_uchar
+	        refusing[COUNTED_SERVICES]; /* a port of this service refuses clients now; written by the checker */
 	_Alignas(WORLD_PAGE) struct health health[SEATS_MAX]; /* of each seat, written by the checker */
 	char end[WORLD_PAGE];
 };

@@ -141,7 +141,7 @@ static const int files_calls[] = {
         SCMP_SYS(setsockopt), SCMP_SYS(socketpair),      SCMP_SYS(unlinkat),     SCMP_SYS(write),
 };
 
-/* Connections of its own, and the files that say how names are looked up. */
+/* Connections of its own, and the files that say how names are looked up; the ports that may refuse. */
 static const int checker_calls[] = {
         SCMP_SYS(bind),          SCMP_SYS(brk),
         SCMP_SYS(clock_gettime), SCMP_SYS(close),
@@ -153,11 +153,11 @@ static const int checker_calls[] = {
         SCMP_SYS(getpeername),   SCMP_SYS(getpid),
         SCMP_SYS(getrandom),     SCMP_SYS(getsockname),
         SCMP_SYS(getsockopt),    SCMP_SYS(gettid),
-        SCMP_SYS(gettimeofday),  SCMP_SYS(lseek),
-        SCMP_SYS(madvise),       SCMP_SYS(mmap),
-        SCMP_SYS(mprotect),      SCMP_SYS(mremap),
-        SCMP_SYS(munmap),        SCMP_SYS(newfstatat),
-        SCMP_SYS(openat), /* what landlock lets it */
+        SCMP_SYS(gettimeofday),  SCMP_SYS(listen),
+        SCMP_SYS(lseek),         SCMP_SYS(madvise),
+        SCMP_SYS(mmap),          SCMP_SYS(mprotect),
+        SCMP_SYS(mremap),        SCMP_SYS(munmap),
+        SCMP_SYS(newfstatat),    SCMP_SYS(openat), /* what landlock lets it */
         SCMP_SYS(poll),          SCMP_SYS(ppoll),
         SCMP_SYS(read),          SCMP_SYS(recvfrom),
         SCMP_SYS(recvmsg),       SCMP_SYS(restart_syscall),
@@ -233,6 +233,7 @@ static const struct rule checker_rules[] = {
         {SCMP_SYS(socket), 2, {INT(0, AF_INET6), SOCKET_TYPE(SOCK_STREAM)}},
         {SCMP_SYS(socket), 2, {INT(0, AF_INET), SOCKET_TYPE(SOCK_DGRAM)}}, /* to name servers */
         {SCMP_SYS(socket), 2, {INT(0, AF_INET6), SOCKET_TYPE(SOCK_DGRAM)}},
+        {SCMP_SYS(ioctl), 1, {INT(1, SIOCGIFINDEX)}}, /* after the % of an address */
 };
 
 static const struct rule page_rules[] = {

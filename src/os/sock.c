@@ -165,7 +165,8 @@ int sock_peer(int fd, struct addr *ret)
 
 	if (getpeername(fd, (struct sockaddr *)&sa, &len) < 0)
 		return -errno;
-	addr_from_sockaddr((struct sockaddr *)&sa, len, ret);
+	if (ret)
+		addr_from_sockaddr((struct sockaddr *)&sa, len, ret);
 	return 0;
 }
 
@@ -180,6 +181,12 @@ int sock_interface_index(int fd, const char *name)
 bool sock_is_listening(int fd)
 {
 	return get_int(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+}
+
+bool sock_binds_freely(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET6 ? get_int(fd, IPPROTO_IPV6, IPV6_FREEBIND) == 1
+	                                                      : get_int(fd, IPPROTO_IP, IP_FREEBIND) == 1;
 }
 
 bool sock_is_stream(int fd)

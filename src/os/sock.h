@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include "base/addr.h"
 
+#define SOCK_BACKLOG 4096 /* clients that may wait at a port, as far as the system lets them (somaxconn) */
+
 /* A listening TCP socket. An address that this host does not have is bound all the same. Accepted
  * sockets inherit: no delay, urgent data in line. */
 int sock_listen(const struct addr *a, int backlog, bool share);
@@ -38,12 +40,13 @@ int sock_accept(int fd, struct addr *peer);
 bool sock_is_shortage(int error);
 const char *sock_shortage_text(int error);
 int sock_local(int fd, struct addr *ret);
-int sock_peer(int fd, struct addr *ret);
+int sock_peer(int fd, struct addr *ret); /* ret may be NULL */
 /* The index of an interface by its name, asked of any socket: no file and no other socket is needed. -ENODEV: it is
  * not there. */
 int sock_interface_index(int fd, const char *name);
 bool sock_is_listening(int fd);
-bool sock_is_stream(int fd); /* a stream socket that does not listen */
+bool sock_binds_freely(int fd); /* as those of sock_listen() do */
+bool sock_is_stream(int fd);    /* a stream socket that does not listen */
 bool sock_is_tcp(int fd);
 
 /* Sockets for a connection to a server: not connected yet. With a delay for small messages (Nagle). */

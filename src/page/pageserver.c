@@ -163,7 +163,7 @@ static void leave(void)
 
 static void take_rules(int fd, uint64_t generation)
 {
-	struct config *c = packed_config_of(fd);
+	struct config *c = packed_config_of(fd, NULL, NULL);
 
 	if (!c) {
 		log_error("the admin process cannot read the configuration that came from the "

@@ -4,16 +4,21 @@
  * All workers hold the same listening sockets. epoll wakes the one that was added last, again and
  * again, so each takes itself out ("disarms") while it has clearly more connections than the others,
  * and tells those that are out when it does.
+ *
+ * A port may refuse its clients for a while (checker/ports.h). Its socket does not listen then, and epoll says so in each turn: it is
+ * taken out, and looked at until it listens again; who has it listen wakes us, too.
  */
 #include "proxy/arming.h"
 
 #include <errno.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "os/sock.h"
 #include "proxy/engine.h"
 
 #define ARMING_SLACK    8    /* connections more than the share that are not worth a call */
 #define ARMING_PAUSE_MS 100  /* no descriptors: look again */
+#define HUNG_UP_MS      100  /* a port refuses: look again */
 #define REARM_MS        1000 /* disarmed: look again, even if no other worker said so */
 
 bool arming_more_than_share(struct engine *e)
@@ -71,6 +76,37 @@ static void arming_tick(void *arg)
 	engine_balance(e);
 }
 
+static void look_again(struct engine *e, bool out, bool soon)
+{
+	if (e->want_accept && (out || soon || e->n_hung_up > 0))
+		timer_set(&e->loop, &e->rearm_timer,
+		          e->loop.now_ms + (soon               ? ARMING_PAUSE_MS
+		                            : e->n_hung_up > 0 ? HUNG_UP_MS
+		                                               : REARM_MS),
+		          arming_tick, e);
+}
+
+/* Only those of which it is known are asked. */
+static bool still_hung_up(struct engine *e, struct listener *l)
+{
+	if (l->hung_up && sock_is_listening(l->fd)) {
+		l->hung_up = false;
+		e->n_hung_up--;
+	}
+	return l->hung_up;
+}
+
+bool arming_hung_up(struct engine *e, struct listener *l)
+{
+	if (sock_is_listening(l->fd))
+		return false;
+	arming_set(e, l, false);
+	e->n_hung_up += !l->hung_up;
+	l->hung_up = true;
+	look_again(e, false, false);
+	return true;
+}
+
 void engine_balance(struct engine *e)
 {
 	bool out = e->want_accept && arming_more_than_share(e);
@@ -78,20 +114,20 @@ void engine_balance(struct engine *e)
 	bool leaves = false;
 	int error = 0;
 
-	for (uint32_t i = 0; i < e->n_listeners; i++)
-		if (e->listeners[i].fd >= 0) {
-			int rc;
+	for (uint32_t i = 0; i < e->n_listeners; i++) {
+		struct listener *l = &e->listeners[i];
+		int rc;
 
-			leaves = leaves || (e->listeners[i].armed && !armed);
-			rc = arming_set(e, &e->listeners[i], armed);
-			error = rc ? rc : error;
-		}
+		if (l->fd < 0 || still_hung_up(e, l))
+			continue;
+		leaves = leaves || (l->armed && !armed);
+		rc = arming_set(e, l, armed);
+		error = rc ? rc : error;
+	}
 	if (armed)
 		say_deaf(e, error);
 	atomic_store(&e->world->disarmed[e->limits.own], out || error);
 	if (leaves)
 		wake_others(e);
-	if (e->want_accept && (out || e->paused || error))
-		timer_set(&e->loop, &e->rearm_timer, e->loop.now_ms + (e->paused || error ? ARMING_PAUSE_MS : REARM_MS),
-		          arming_tick, e);
+	look_again(e, out, e->paused || error);
 }

@@ -28,6 +28,7 @@ struct listener {
 	struct addr local; /* of all that it accepts, unless it is a wildcard */
 	uint32_t turn;     /* of the loop, when clients came last */
 	bool armed;
+	bool hung_up; /* it did not listen when it was looked at last: its port refuses */
 };
 
 struct engine_setup {
@@ -65,6 +66,7 @@ struct engine {
 	uint32_t adopted;           /* rows below this number are taken up; trio->rows_used: all */
 	struct listener *listeners; /* TRIO_LISTENERS */
 	uint32_t n_listeners;       /* slots in use are below this */
+	uint32_t n_hung_up;         /* of them */
 	bool want_accept;           /* listeners are to be armed (not quitting, not full) */
 	bool paused;                /* out of descriptors */
 	bool paused_told;           /* the log knows */

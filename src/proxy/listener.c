@@ -118,6 +118,8 @@ static void listener_listener_event(void *arg, uint64_t number, uint32_t events)
 	if (number >= e->n_listeners)
 		return;
 	l = &e->listeners[number];
+	if (events & EPOLLHUP && l->fd >= 0 && arming_hung_up(e, l))
+		return;
 	/* One, so as not to be told that there are no more; many if they keep coming. */
 	batch = l->turn + 1 == e->loop.turns ? BATCH : 1;
 	l->turn = e->loop.turns;
@@ -182,6 +184,7 @@ void engine_drop_listener(struct engine *e, uint32_t id)
 		if (l->fd < 0 || l->id != id)
 			continue;
 		arming_set(e, l, false);
+		e->n_hung_up -= l->hung_up;
 		/* clients in its queue were promised service */
 		while (engine_free_rows(e) > 0 && accept_one(e, l))
 			;

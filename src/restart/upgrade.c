@@ -74,6 +74,7 @@ static void upgrade_become(void *arg)
 		return;
 	}
 	log_info("upgrade: becoming %s", u->binary);
+	checker_child_stop(&u->children->checker); /* what comes may not know that a port may refuse */
 	set_leaving(ws, 1);
 	left = (struct inheritance){.files = u->files->fd,
 	                            .guard = guard_fd,
@@ -98,6 +99,7 @@ static void upgrade_become(void *arg)
 	guard_release(&u->guard);
 	close(u->guard.lifeline_fd);
 	u->guard.lifeline_fd = -1;
+	checker_child_start(&u->children->checker);
 }
 
 /* ---- 1. whether it is worth that ---- */

@@ -92,7 +92,7 @@ static void set_resolver(const struct config *c)
 
 static void take_rules(int fd, uint64_t generation)
 {
-	struct config *c = packed_config_of(fd);
+	struct config *c = packed_config_of(fd, NULL, NULL);
 
 	if (!c) {
 		log_error("the spawner cannot read the configuration that came from the supervisor");

@@ -35,6 +35,7 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		json_text(out, "ports", v->ports);
 		json_text(out, "within", v->within);
 		json_text(out, "state", v->admin_state);
+		json_bool(out, "refusing", v->refusing);
 		json_bool(out, "configured", v->configured);
 		json_count(out, "active", v->active);
 		json_count(out, "waiting", v->waiting);

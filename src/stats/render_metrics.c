@@ -172,6 +172,9 @@ static void add_services(const struct snapshot *s, struct buf *scratch, struct b
 	for (size_t i = 0; i < g.n; i++)
 		sample(out, "service_enabled", g.key, g.list[i].label,
 		       strcmp(s->services[i].admin_state, "enabled") == 0);
+	family(out, "service_refusing", "gauge", "Whether a port of it refuses clients, because no server is usable.");
+	for (size_t i = 0; i < g.n; i++)
+		sample(out, "service_refusing", g.key, g.list[i].label, s->services[i].refusing);
 	free(g.list);
 }
 

@@ -44,6 +44,13 @@ static void add_head(const struct snapshot *s, struct buf *out)
 	buf_addf(out, "log: level %s, %" PRIu64 " lines lost\n", s->log_level, s->lines_lost);
 }
 
+static const char *service_state(const struct service_view *v)
+{
+	if (!v->configured)
+		return "removed";
+	return v->refusing && strcmp(v->admin_state, "enabled") == 0 ? "refusing" : v->admin_state;
+}
+
 static void add_services(const struct snapshot *s, struct buf *out)
 {
 	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">WAITING", ">TOTAL", ">UP", ">DOWN", NULL};
@@ -56,7 +63,7 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		if (!v->configured && v->active == 0)
 			continue;
 		table_text(&t, v->label);
-		table_text(&t, v->configured ? v->admin_state : "removed");
+		table_text(&t, service_state(v));
 		table_addf(&t, "%u", v->active);
 		table_addf(&t, "%u", v->waiting);
 		table_addf(&t, "%" PRIu64, value(v->counted, COUNT_connections));

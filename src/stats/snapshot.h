@@ -49,6 +49,7 @@ struct service_view {
 	const char *within;      /* the service whose section it is; NULL: of none */
 	const char *admin_state; /* "enabled", "draining", "drained", "disabled" */
 	bool configured;         /* still */
+	bool refusing;           /* a port of it does not listen: no server is usable */
 	uint32_t active;
 	uint32_t waiting;        /* of these: for a place, or for a server */
 	struct counted *counted; /* sums over all workers; owned */

@@ -26,6 +26,8 @@ int rules_pack(struct supervisor *s)
 		set_format(s, labels[i], s->rules.config->sections[i].log_format);
 	}
 	packed_make(s->rules.config, labels, s->ifs, (uint32_t)s->n_ifs, &block);
+	s->rules.ifs = s->ifs;
+	s->rules.n_ifs = s->n_ifs;
 	fd = shm_new_sealed("tcpproxy-rules", block.s, block.len);
 	buf_release(&block);
 	free(labels);

@@ -69,6 +69,7 @@ void stop_drain(struct supervisor *s)
 	log_info("graceful stop: no new connections, waiting for the old ones to end");
 	workers_send(&s->children.workers, &w, NULL, 0);
 	sockets_close(&s->rules.listeners, NULL);
+	checker_child_drain(&s->children.checker);
 	if (s->rules.config->stop_timeout_ms)
 		timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + s->rules.config->stop_timeout_ms, patience_is_over,
 		          s);

@@ -108,7 +108,7 @@ static void from_memfd(const struct buf *block, bool sealed)
 		fd = shm_new_sealed("rules", block->s ? block->s : "", block->len);
 	}
 	CHECK(fd >= 0);
-	c = packed_config_of(fd); /* which is closed */
+	c = packed_config_of(fd, NULL, NULL); /* which is closed */
 	CHECK(!c || sealed);
 	config_free(c);
 }
@@ -131,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		load(&block);
 	}
 	if (how % 16 == 3)
-		packed_config_of(input_fd(&in)); /* no memfd at all */
+		packed_config_of(input_fd(&in), NULL, NULL); /* no memfd at all */
 	buf_release(&block);
 	CHECK(fds_open() == fds);
 	return 0;

@@ -28,9 +28,9 @@ def upgrade(proxy, n=1, timeout=15):
     wait_for(lambda: proxy.log().count("upgrade: done") >= n, f"upgrade {n} is done:\n{proxy.log()}", timeout)
 
 
-def roll_back(proxy):
-    """An upgrade to a program that passes both trials, and ends in the place of the supervisor. Returns the pid of the
-    supervisor that goes on. It is no child of ours: a test has to end it itself."""
+def roll_back(proxy, first=":"):
+    """An upgrade to a program that passes both trials, and ends in the place of the supervisor, after a command. Returns the pid of
+    the supervisor that goes on. It is no child of ours: a test has to end it itself."""
     notes = proxy.directory / "notes"
     os.mkdir(notes)
     os.chmod(notes, 0o777)  # the service user notes which trials there were
@@ -38,6 +38,7 @@ def roll_back(proxy):
 for trial in check rehearsal; do
     [ -e {notes}/$trial ] || {{ : >{notes}/$trial; exec REAL "$@"; }}
 done
+{first}
 exit 3
 """)
     proxy.expect_deaths()

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "children/listeners.h"
+#include "os/refuse.h"
 #include "os/sock.h"
 
 #define LEFT_MS 10000
@@ -228,7 +229,9 @@ static void test_of_those_that_are_passed_the_ones_that_listen_are_taken(void **
 	sockets_adopt(&now, first, 4); /* and one that is not open at all */
 	assert_int_equal(now.n, 1);
 	assert_int_equal(now.list[0].fd, first + 1);
-	assert_int_equal(now.list[0].id, 1);
+	assert_int_equal(now.list[0].id, 1 | SOCKET_FOREIGN);
+	assert_int_equal(now.last_id, 1);
+	assert_false(socket_is_ours(&now.list[0]));
 	assert_int_equal(now.list[0].addr.port, port_of(good));
 	assert_false(fd_is_open(first) || fd_is_open(first + 2));
 	close(good);
@@ -260,6 +263,36 @@ static void test_one_that_workers_know_keeps_its_number(void **state)
 	assert_int_equal(now.last_id, 9);
 	assert_true(sockets_has(&now, 4));
 	assert_false(sockets_has(&now, 5));
+	close(good);
+}
+
+/* A port that refuses must not go to somebody who does not know that. */
+static void test_one_that_refuses_listens_again(void **state)
+{
+	int good = sock_listen(&loopback, 5, false), fd, client = sock_new_tcp(AF_INET);
+	struct addr a, theirs = loopback;
+
+	assert_int_equal(sock_local(good, &a), 0);
+	close(good);
+	good = sock_listen(&a, 5, false); /* a number of its own */
+	assert_true(good >= 0);
+	assert_int_equal(refuse_begin(good), 0);
+	sockets_adopt_one(&now, dup_of(good), 9 | SOCKET_FOREIGN);
+	assert_int_equal(now.n, 1);
+	assert_true(sock_is_listening(good));
+	assert_false(socket_is_ours(&now.list[0]));
+	assert_int_equal(now.last_id, 9);
+	sockets_adopt_one(&now, dup_of(good), 10);
+	assert_true(socket_is_ours(&now.list[1]));
+	assert_int_equal(now.last_id, 10);
+	/* but a connection is none, whatever a trio says */
+	fd = sock_listen(&theirs, 5, false);
+	assert_int_equal(sock_local(fd, &theirs), 0);
+	sock_connect(client, &theirs);
+	sockets_adopt_one(&now, dup_of(client), 11);
+	assert_int_equal(now.n, 2);
+	close(fd);
+	close(client);
 	close(good);
 }
 
@@ -298,6 +331,7 @@ int main(void)
 	        TEST(what_is_kept_is_not_given_up),
 	        TEST(of_those_that_are_passed_the_ones_that_listen_are_taken),
 	        TEST(one_that_workers_know_keeps_its_number),
+	        TEST(one_that_refuses_listens_again),
 	        TEST(a_wildcard_listens_at_each_address_of_its_family),
 	};
 

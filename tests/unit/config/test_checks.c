@@ -209,6 +209,31 @@ static void checks_are(const struct section *s, const char *first, const char *s
 		assert_string_equal(s->checks[1].what, second);
 }
 
+static void on_down_refuse_needs_a_check(void **state)
+{
+	struct config *c = parse_good("on-down refuse\n" SERVED "interface 10.0.0.1\nserver b:1\non-down reset\n"
+	                              "interface 10.0.0.2\nexec /x\n"
+	                              "port 81\nserver a:1\ncheck ssh\n"
+	                              "port 82\non-down reset\nserver a:1\ninterface lo\non-down refuse\n"
+	                              "port 83\ninterface lo\nserver a:1\n");
+	const struct section *s = c->sections;
+
+	assert_int_equal(c->global.on_down, ON_DOWN_REFUSE);
+	checks_are(&c->global, NULL, NULL);
+	checks_are(&s[0], "tcp", NULL);
+	assert_true(s[0].checks[0].implied);
+	assert_int_equal(s[0].checks[0].every_ms, 2000);
+	assert_ptr_equal(s[1].checks, s[0].checks);
+	checks_are(&s[2], NULL, NULL); /* a program */
+	checks_are(&s[3], "ssh", NULL);
+	assert_false(s[3].checks[0].implied);
+	checks_are(&s[4], NULL, NULL);
+	checks_are(&s[5], "tcp", NULL);
+	checks_are(&s[6], NULL, NULL); /* no servers */
+	checks_are(&s[7], "tcp", NULL);
+	config_free(c);
+}
+
 static void the_nearest_section_wins_as_a_whole(void **state)
 {
 	struct config *c =
@@ -360,7 +385,8 @@ static const struct {
         {"check tcp\nport 80 81\nserver a\ninterface lo\ninterface 10.0.0.1\ncheck ssh\n", "3:8", "port=PORT"},
         {SERVED "check tcp\ncheck tcp\ncheck tcp\ncheck tcp\ncheck tcp\ncheck tcp\ncheck tcp\ncheck tcp\ncheck tcp\n",
          "11:1", "at most 8"},
-        {SERVED "on-down refuse\n", "3:9", "not yet"},
+        {SERVED "check off\non-down refuse\n", "3:1", "needs a check"},
+        {"on-down refuse\n" SERVED "interface lo\ncheck off\n", "5:1", "needs a check"},
         {SERVED "on-down hold 20 then refuse\n", "3:17", "not yet"},
         {SERVED "on-down hold 20 max=5 then refuse\n", "3:23", "not yet"},
         {SERVED "on-down hold\n", "3:13", "needs a TIME"},
@@ -376,7 +402,7 @@ static const struct {
         {SERVED "queue off 7\n", "3:7", "a time above 0"},
         {SERVED "queue 5\nqueue 6\n", "4:1", "twice"},
         {SERVED "maxqueue 5\n", "3:1", "queue TIME max=N"},
-        {SERVED "on-down drop\n", "3:9", "neither reset, try nor hold"},
+        {SERVED "on-down drop\n", "3:9", "neither reset nor try nor refuse nor hold"},
         {SERVED "on-down try it\n", "3:13", "too much"},
         {SERVED "on-down try\non-down try\n", "4:1", "twice"},
 };
@@ -405,6 +431,7 @@ int main(void)
 	        cmocka_unit_test(steps_in_their_order),
 	        cmocka_unit_test(any_bytes_as_text),
 	        cmocka_unit_test(the_same_is_spelt_the_same),
+	        cmocka_unit_test(on_down_refuse_needs_a_check),
 	        cmocka_unit_test(the_nearest_section_wins_as_a_whole),
 	        cmocka_unit_test(the_text_has_what_differs),
 	        cmocka_unit_test(texts_that_lift),

@@ -60,6 +60,39 @@ static void sections_of_several_services(void **state)
 	config_free(c);
 }
 
+/* The hosts of the first servers of all that is reached there. */
+static const char *reached(const struct config *c, const char *local, uint16_t port)
+{
+	static char hosts[200];
+	const struct section **list;
+	struct addr a = at(local, port);
+	size_t n = config_sections_at(c, &a, ifs, ARRAY_LEN(ifs), &list);
+
+	hosts[0] = '\0';
+	for (size_t i = 0; i < n; i++) {
+		strcat(hosts, i ? " " : "");
+		strcat(hosts, list[i]->servers[0].host);
+	}
+	free(list);
+	return hosts;
+}
+
+static void all_that_is_reached_at_a_socket(void **state)
+{
+	struct config *c = parse_good("port 80\nserver own\ninterface eth0\nserver name\n"
+	                              "interface 10.0.0.0/8\nserver net\ninterface ::1\nserver six\n"
+	                              "port 81\ninterface 10.1.2.3\nserver one\ninterface 10.1.2.4\nserver other\n"
+	                              "port 80\ninterface 10.9.9.9\nserver far\n");
+
+	assert_string_equal(reached(c, "0.0.0.0", 80), "own name net far");
+	assert_string_equal(reached(c, "::", 80), "own name six");
+	assert_string_equal(reached(c, "10.1.2.3", 81), "one");
+	assert_string_equal(reached(c, "10.1.2.4", 81), "other");
+	assert_string_equal(reached(c, "10.1.2.5", 81), "");
+	assert_string_equal(reached(c, "0.0.0.0", 82), "");
+	config_free(c);
+}
+
 static bool let_in(const struct config *c, size_t section, const char *client)
 {
 	struct addr a = at(client, 5);
@@ -208,9 +241,13 @@ static void a_zone_is_bound_where_it_is(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        cmocka_unit_test(the_most_exact_section),      cmocka_unit_test(sections_of_several_services),
-	        cmocka_unit_test(the_first_match_decides),     cmocka_unit_test(ports_ascending_once),
-	        cmocka_unit_test(what_must_be_bound),          cmocka_unit_test(a_zone_is_looked_at_again),
+	        cmocka_unit_test(the_most_exact_section),
+	        cmocka_unit_test(sections_of_several_services),
+	        cmocka_unit_test(all_that_is_reached_at_a_socket),
+	        cmocka_unit_test(the_first_match_decides),
+	        cmocka_unit_test(ports_ascending_once),
+	        cmocka_unit_test(what_must_be_bound),
+	        cmocka_unit_test(a_zone_is_looked_at_again),
 	        cmocka_unit_test(a_zone_is_bound_where_it_is),
 	};
 

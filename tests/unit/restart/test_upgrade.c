@@ -85,10 +85,13 @@ static char folder[] = "/tmp/test-upgrade-XXXXXX", binary[64];
 static int setup(void **state)
 {
 	static const struct upgrade_events events = {.over = take_end, .client = client};
+	static struct config nothing; /* to check: no checker is stopped, or started again */
 	char self[300];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	fixture_setup(state);
+	rules.config = &nothing;
+	checker_child_init(&children.checker);
 	getrlimit(RLIMIT_NOFILE, &nofile);
 	assert_true(len > 0);
 	self[len] = '\0';
