@@ -32,6 +32,7 @@ const struct format_key format_keys[] = {
         {"duration-ms", "Tt", "the same in milliseconds"},
         {"end", "ts", "who ended it, and how"},
         {"why", NULL, "the reason, if the end alone does not say it"},
+        {"waited", NULL, "seconds for which it waited for a place, or for a server"},
 };
 const unsigned n_format_keys = ARRAY_LEN(format_keys);
 

@@ -46,6 +46,9 @@ const char *why_name(enum why why)
 	        [WHY_MAX_CONNECTIONS] = "max-connections",
 	        [WHY_MAX_CONNECTIONS_PER_CLIENT] = "max-connections-per-client",
 	        [WHY_SERVER_MAX] = "server-max",
+	        [WHY_QUEUE_FULL] = "queue-full",
+	        [WHY_QUEUE_TIMEOUT] = "queue-timeout",
+	        [WHY_HOLD_TIMEOUT] = "hold-timeout",
 	};
 
 	return (unsigned)why < WHY_COUNT ? names[why] : NULL;
@@ -178,6 +181,7 @@ void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 	field_seconds(&f, "duration", r->duration_us < 0 ? 0 : r->duration_us);
 	field_string(&f, "end", r->end == END_NONE ? NULL : end_name(r->end));
 	field_string(&f, "why", why_name(r->why));
+	field_seconds(&f, "waited", r->waited_us > 0 ? r->waited_us : -1);
 }
 
 /* A line of text that is being made. */
@@ -191,7 +195,7 @@ static bool says_nothing(const struct record *r, const char *key, const char *va
 {
 	if (strcmp(key, "service") == 0)
 		return !r->named;
-	return !value && (strcmp(key, "name") == 0 || strcmp(key, "why") == 0);
+	return !value && (strcmp(key, "name") == 0 || strcmp(key, "why") == 0 || strcmp(key, "waited") == 0);
 }
 
 static void text_field(void *arg, const char *key, const char *value, bool number)

@@ -48,7 +48,10 @@ enum why {
 	WHY_LOOP,            /* it has come through this service already */
 	WHY_MAX_CONNECTIONS, /* of the service, or of all */
 	WHY_MAX_CONNECTIONS_PER_CLIENT,
-	WHY_SERVER_MAX, /* of each server that would do */
+	WHY_SERVER_MAX,    /* of each server that would do */
+	WHY_QUEUE_FULL,    /* so many wait already */
+	WHY_QUEUE_TIMEOUT, /* it has waited for a place */
+	WHY_HOLD_TIMEOUT,  /* it has waited for a server */
 	WHY_COUNT
 };
 
@@ -57,6 +60,7 @@ struct record {
 	int64_t wall_us;    /* when this record was made */
 	int64_t connect_us; /* accept to connected; -1: never was */
 	int64_t duration_us;
+	int64_t waited_us; /* for a place or a server; 0: not at all */
 	uint64_t up, down; /* bytes from the client, from the server */
 	struct addr local; /* where the client was accepted: interface and port */
 	struct addr client;

@@ -574,20 +574,38 @@ void set_on_server_down(struct parser *p, const struct directive *d, struct word
 		parse_section(p)->kill_on_server_down = !strcmp(args[0].text, "kill");
 }
 
+static void set_hold(struct parser *p, struct word *args, size_t n)
+{
+	struct wait_rule rule;
+
+	for (size_t i = 1; i < n; i++)
+		if (!strcmp(args[i].text, "then")) {
+			parse_error(p, args[i].column, "\"then refuse\" " NOT_YET);
+			return;
+		}
+	if (!wait_rule_read(p, "on-down hold", args + 1, n - 1, &rule))
+		return;
+	parse_section(p)->on_down = ON_DOWN_HOLD;
+	parse_section(p)->hold = rule;
+}
+
 void set_on_down(struct parser *p, const struct directive *d, struct word *args, size_t n)
 {
 	const char *word = args[0].text;
 	char shown[SHOWN_MAX];
 
-	if (!strcmp(word, "hold"))
-		parse_error(p, args[0].column, "\"on-down %s\" " NOT_YET, word);
-	else if (strcmp(word, "reset") && strcmp(word, "try") && strcmp(word, "refuse"))
-		parse_error(p, args[0].column, "%s is neither reset nor try nor refuse", lex_show(word, shown));
-	else if (n > 1)
+	if (!strcmp(word, "hold")) {
+		set_hold(p, args, n);
+	} else if (strcmp(word, "reset") && strcmp(word, "try") && strcmp(word, "refuse")) {
+		parse_error(p, args[0].column, "%s is neither reset nor try nor refuse nor hold",
+		            lex_show(word, shown));
+	} else if (n > 1) {
 		parse_error(p, args[1].column, "%s is too much: on-down %s", lex_show(args[1].text, shown),
 		            d->arguments);
-	else
+	} else {
 		parse_section(p)->on_down = !strcmp(word, "try")      ? ON_DOWN_TRY
 		                            : !strcmp(word, "refuse") ? ON_DOWN_REFUSE
 		                                                      : ON_DOWN_RESET;
+		parse_section(p)->hold = (struct wait_rule){0};
+	}
 }

@@ -111,6 +111,13 @@ enum on_down {
 	ON_DOWN_RESET,  /* they are reset */
 	ON_DOWN_TRY,    /* servers that a check calls down are tried as the last resort */
 	ON_DOWN_REFUSE, /* the port refuses them, if all that is reached by it does; else as RESET */
+	ON_DOWN_HOLD,   /* they wait for one */
+};
+
+/* Clients that wait. */
+struct wait_rule {
+	int64_t time_ms; /* each at most so long; 0: nobody waits */
+	uint32_t max;    /* at a time, of the whole service; 1.. */
 };
 
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
@@ -162,6 +169,8 @@ struct section {
 	size_t n_checks;
 	enum on_down on_down;
 	bool kill_on_server_down; /* connections of a server that a check calls down */
+	struct wait_rule hold;    /* of ON_DOWN_HOLD, else 0 */
+	struct wait_rule queue;   /* for a place */
 };
 
 struct port_range {

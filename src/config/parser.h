@@ -159,6 +159,11 @@ void check_lines_finish(struct parser *p);
 /* All sections are: is it known at which port each server is checked? */
 void check_lines_check(struct parser *p);
 
+/* waits.c: TIME [max=N] behind `who`. False: an error was added. */
+bool wait_rule_read(struct parser *p, const char *who, struct word *args, size_t n, struct wait_rule *ret);
+void wait_rule_print(const struct wait_rule *r, struct buf *out);
+bool wait_rule_equal(const struct wait_rule *a, const struct wait_rule *b);
+
 /* home.c: servers that are ourselves. */
 void check_home(struct parser *p);
 

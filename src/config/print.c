@@ -362,10 +362,27 @@ static void print_check(const struct printer *p, const struct directive *d)
 static void print_on_down(const struct printer *p, const struct directive *d)
 {
 	static const char *const words[] = {
-	        [ON_DOWN_RESET] = "reset", [ON_DOWN_TRY] = "try", [ON_DOWN_REFUSE] = "refuse"};
+	        [ON_DOWN_RESET] = "reset", [ON_DOWN_TRY] = "try", [ON_DOWN_REFUSE] = "refuse", [ON_DOWN_HOLD] = "hold"};
 
-	if (p->s->on_down != p->outer->on_down)
-		line(p, d->keyword, words[p->s->on_down]);
+	if (p->s->on_down == p->outer->on_down && wait_rule_equal(&p->s->hold, &p->outer->hold))
+		return;
+	begin(p, d->keyword);
+	word(p, words[p->s->on_down]);
+	if (p->s->on_down == ON_DOWN_HOLD)
+		wait_rule_print(&p->s->hold, p->out);
+	end(p);
+}
+
+static void print_queue(const struct printer *p, const struct directive *d)
+{
+	if (wait_rule_equal(&p->s->queue, &p->outer->queue))
+		return;
+	begin(p, d->keyword);
+	if (p->s->queue.time_ms)
+		wait_rule_print(&p->s->queue, p->out);
+	else
+		word(p, "off");
+	end(p);
 }
 
 static void print_on_server_down(const struct printer *p, const struct directive *d)

@@ -33,6 +33,7 @@ size_t accesslog_fill(const struct trio *t, const struct world *world, uint32_t 
 	        .wall_us = clock_wall_us(),
 	        .connect_us = cold->connected_us ? clock_span(cold->accepted_us, cold->connected_us) : -1,
 	        .duration_us = clock_span(cold->accepted_us, now_us),
+	        .waited_us = row_waited_us(cold, now_us),
 	        .up = row->flow[CLIENT].moved,
 	        .down = row->flow[SERVER].moved,
 	        .local = cold->local,

@@ -81,6 +81,8 @@ static const char *state_text(uint8_t state)
 	                        [ROW_ABORTING] = "aborting",
 	                        [ROW_GIVING] = "relay", /* to another worker, which changes nothing outside */
 	                        [ROW_TAKING] = "relay",
+	                        [ROW_QUEUED] = "queued",
+	                        [ROW_HELD] = "held",
 	                };
 
 	return state < ARRAY_LEN(names) && names[state] ? names[state] : "?";
@@ -203,20 +205,29 @@ static void view_row(struct collector *v, struct snapshot *s, uint32_t worker, u
 	set_tcp(t, i, row, c);
 }
 
-static void count_row(struct snapshot *s, uint32_t worker, const struct row *row, uint32_t *of_service,
-                      uint32_t *of_server)
+/* Rows. */
+struct row_counts {
+	uint32_t of_service[COUNTED_SERVICES], of_server[COUNTED_SERVERS];
+	uint32_t waiting[COUNTED_SERVICES];
+};
+
+static void count_row(struct snapshot *s, uint32_t worker, const struct row *row, struct row_counts *counts)
 {
-	if (row->service < COUNTED_SERVICES)
-		of_service[row->service]++;
-	if (row->server < COUNTED_SERVERS)
-		of_server[row->server]++;
+	bool waits = row->state == ROW_QUEUED || row->state == ROW_HELD;
+
+	if (row->service < COUNTED_SERVICES) {
+		counts->of_service[row->service]++;
+		counts->waiting[row->service] += waits;
+	}
+	if (row->server < COUNTED_SERVERS && !waits) /* then it has tried it, no more */
+		counts->of_server[row->server]++;
 	for (int side = 0; side < 2; side++)
 		s->workers[worker].parked_pipes += row->flow[side].pipe_read >= 0;
 }
 
 /* For services and servers, whose connections there are; and all of them, if they are wanted. */
-static void look_at_rows(struct collector *v, struct snapshot *s, uint32_t worker, uint32_t *of_service,
-                         uint32_t *of_server, bool connections)
+static void look_at_rows(struct collector *v, struct snapshot *s, uint32_t worker, struct row_counts *counts,
+                         bool connections)
 {
 	const struct trio *t = trio_of(v, worker);
 	struct row_cold cold;
@@ -226,7 +237,7 @@ static void look_at_rows(struct collector *v, struct snapshot *s, uint32_t worke
 		if (trio_row(t, i)->state == ROW_FREE || !copy_row(t, i, &row, &cold))
 			continue;
 		if (row.state != ROW_TAKING) /* then its giver has it, too */
-			count_row(s, worker, &row, of_service, of_server);
+			count_row(s, worker, &row, counts);
 		if (!connections)
 			continue;
 		if (s->n_connections % 256 == 0)
@@ -275,19 +286,17 @@ static uint64_t moves(const struct collector *v)
 
 /* One that goes, while we look, from where we have not been to where we were is seen nowhere: then
  * once more, and what was seen ever counts. */
-static void look_at_all_rows(struct collector *v, struct snapshot *s, uint32_t *of_service, uint32_t *of_server,
-                             bool connections)
+static void look_at_all_rows(struct collector *v, struct snapshot *s, struct row_counts *counts, bool connections)
 {
 	uint64_t before;
 	int times = 0;
 
 	do {
 		before = moves(v);
-		memset(of_service, 0, COUNTED_SERVICES * sizeof(*of_service));
-		memset(of_server, 0, COUNTED_SERVERS * sizeof(*of_server));
+		memset(counts, 0, sizeof(*counts));
 		for (uint32_t i = 0; i < s->n_workers; i++) {
 			s->workers[i].parked_pipes = 0;
-			look_at_rows(v, s, i, of_service, of_server, connections);
+			look_at_rows(v, s, i, counts, connections);
 		}
 	} while (moves(v) != before && ++times < COLLECT_LOOKS);
 	drop_doubles(s);
@@ -337,7 +346,7 @@ const char *admin_state_text(unsigned state, bool disabled_by_file, uint32_t act
 	}
 }
 
-static void look_at_services(struct collector *v, struct snapshot *s, const uint32_t *active)
+static void look_at_services(struct collector *v, struct snapshot *s, const struct row_counts *counts)
 {
 	const struct services *list = &v->source.world->services;
 
@@ -350,9 +359,10 @@ static void look_at_services(struct collector *v, struct snapshot *s, const uint
 		        .label = service_label(known),
 		        .ports = known->ports,
 		        .within = known->within ? service_label(&list->list[known->within - 1]) : NULL,
-		        .admin_state = admin_state_text(atomic_load(&known->admin_state), false, active[i]),
+		        .admin_state = admin_state_text(atomic_load(&known->admin_state), false, counts->of_service[i]),
 		        .refusing = atomic_load(&v->source.world->refusing[i]) != 0,
-		        .active = active[i],
+		        .active = counts->of_service[i],
+		        .waiting = counts->waiting[i],
 		        .counted = mem_alloc(sizeof(struct counted)),
 		};
 		for (uint32_t k = 0; k < v->source.n_trios; k++)
@@ -643,8 +653,7 @@ static void look_at_pools(struct collector *v, struct snapshot *s, const struct 
 struct snapshot *collect_take(struct collector *v, const struct config *config, uint64_t generation, bool connections)
 {
 	const struct totals *totals = &v->source.world->totals;
-	uint32_t *of_service = mem_alloc(COUNTED_SERVICES * sizeof(*of_service));
-	uint32_t *of_server = mem_alloc(COUNTED_SERVERS * sizeof(*of_server));
+	struct row_counts *counts = mem_alloc(sizeof(*counts));
 	struct snapshot *s = snapshot_new();
 
 	s->version = TCPPROXY_VERSION;
@@ -663,14 +672,13 @@ struct snapshot *collect_take(struct collector *v, const struct config *config, 
 	s->workers = mem_alloc((s->n_workers + 1) * sizeof(*s->workers));
 	for (uint32_t i = 0; i < s->n_workers; i++)
 		look_at_worker(v, s, i);
-	look_at_all_rows(v, s, of_service, of_server, connections);
-	look_at_services(v, s, of_service);
-	look_at_servers(v, s, of_server);
+	look_at_all_rows(v, s, counts, connections);
+	look_at_services(v, s, counts);
+	look_at_servers(v, s, counts->of_server);
 	look_at_config(v, s, config);
 	snapshot_label_servers(s);
 	look_at_pools(v, s, config);
 	snapshot_merge(s);
-	free(of_service);
-	free(of_server);
+	free(counts);
 	return s;
 }

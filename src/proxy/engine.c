@@ -59,8 +59,9 @@ static void run_ready(void *arg)
 
 	engine_look_at_load(e);
 	engine_adopt_some(e);
+	waiting_look(&e->waiting);
 	n = e->n_ready;
-	e->loop.busy = e->adopted < e->env.trio->rows_used;
+	e->loop.busy = e->adopted < e->env.trio->rows_used || e->waiting.wanted || e->waiting.news;
 	if (n == 0)
 		return;
 	/* a row that asks again while we go through the list comes onto the other one */
@@ -77,7 +78,7 @@ static void run_ready(void *arg)
 			e->env.trio->working_on = -1;
 		}
 	}
-	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->rows_used;
+	e->loop.busy = e->n_ready > 0 || e->adopted < e->env.trio->rows_used || e->waiting.wanted || e->waiting.news;
 }
 
 /* ---- rows ---- */
@@ -181,6 +182,7 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	e->loop.after_arg = e;
 	e->world = setup->world;
 	e->limits = (struct limits){.trios = setup->trios, .n_trios = setup->n_trios, .own = setup->trio->number};
+	waiting_room_init(&e->waiting, &e->loop, setup->trios, setup->n_trios, setup->trio->number, setup->rearm_fds);
 	e->channel.fd = e->old_channel.fd = -1;
 	e->rearm_watch.fd = -1;
 	e->env = (struct step_env){.loop = &e->loop,
@@ -213,6 +215,7 @@ void engine_forget(struct engine *e)
 	free(e->ready_now);
 	free(e->listeners);
 	batch_forget(e->batch);
+	waiting_room_forget(&e->waiting);
 	free(e->loop.heap);
 	ruleset_free(e->rules);
 	memset(e, 0, sizeof(*e));

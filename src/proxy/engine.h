@@ -16,6 +16,7 @@
 #include "proxy/ruleset.h"
 #include "proxy/step.h"
 #include "proxy/tapping.h"
+#include "proxy/waiting.h"
 
 struct batch;
 struct session;
@@ -53,6 +54,7 @@ struct engine {
 	struct tapping tapping;
 	struct limits limits;
 	struct chain chain;
+	struct waiting_room waiting;
 	struct ruleset *rules;    /* NULL: none yet */
 	struct session *sessions; /* one for each row; private, untouched until used */
 	uint32_t *free_rows;      /* stack, of rows that were used before */

@@ -18,12 +18,15 @@ static void count_limits(struct engine *e, struct row_cold *cold)
 	for (int k = 0; k < LIMIT_KINDS; k++)
 		if (cold->limit[k])
 			limits_take(&e->limits, cold->limit[k], 0);
+	if (cold->wait.key)
+		limits_take(&e->limits, cold->wait.key, 0);
 }
 
 /* Which rows are free, which are not, and what they count for. */
 static void look_through(struct engine *e)
 {
 	struct trio *t = e->env.trio;
+	uint32_t waiting = 0;
 
 	limits_clear(&e->limits);
 	e->n_stacked = 0;
@@ -35,7 +38,9 @@ static void look_through(struct engine *e)
 		if (!moving_is_elsewhere(e, i))
 			count_limits(e, trio_cold(t, i));
 		chain_count(e, i);
+		waiting += trio_row(t, i)->state == ROW_QUEUED || trio_row(t, i)->state == ROW_HELD;
 	}
+	waiting_room_inherit(&e->waiting, waiting);
 	atomic_store(&t->live, engine_live(e));
 	atomic_store(&e->world->live[e->limits.own], engine_live(e));
 }
@@ -135,6 +140,8 @@ void engine_adopt_some(struct engine *e)
 		e->env.trio->working_on = -1;
 		done++;
 	}
+	if (e->adopted >= e->env.trio->rows_used)
+		waiting_room_settle(&e->waiting);
 }
 
 void engine_take_over(struct engine *e)

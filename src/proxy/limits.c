@@ -167,6 +167,8 @@ bool limits_number(const struct trio *t, uint64_t key, uint32_t *ret)
 
 static bool take(struct limits *l, struct row_cold *cold, enum limit_kind kind, uint64_t key, uint32_t max)
 {
+	if (cold->limit[kind])
+		return true;
 	FAULT_POINT();
 	cold->limit[kind] = key;
 	if (limits_take(l, key, max))
@@ -175,17 +177,36 @@ static bool take(struct limits *l, struct row_cold *cold, enum limit_kind kind, 
 	return false;
 }
 
-enum why limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
-                      struct row_cold *cold)
+static uint64_t global_key(void)
+{
+	return limit_key(LIMIT_GLOBAL, "", 0);
+}
+
+enum why limits_take_place(struct limits *l, const struct ruleset *rules, const struct section *section,
+                           struct row_cold *cold)
+{
+	if (take(l, cold, LIMIT_GLOBAL, global_key(), rules->config->max_connections) &&
+	    take(l, cold, LIMIT_SERVICE, rules->service_keys[section->service], section->max_connections))
+		return WHY_NONE;
+	return WHY_MAX_CONNECTIONS;
+}
+
+bool limits_have_place(const struct limits *l, const struct ruleset *rules, const struct section *section)
+{
+	uint32_t all = rules->config->max_connections, of_service = section->max_connections;
+
+	return (all == 0 || limits_count(l, global_key()) < all) &&
+	       (of_service == 0 || limits_count(l, rules->service_keys[section->service]) < of_service);
+}
+
+enum why limits_take_client(struct limits *l, const struct ruleset *rules, const struct section *section,
+                            struct row_cold *cold)
 {
 	struct {
 		uint16_t port;
 		struct addr net;
 	} client = {0};
 
-	if (!take(l, cold, LIMIT_GLOBAL, limit_key(LIMIT_GLOBAL, "", 0), rules->config->max_connections) ||
-	    !take(l, cold, LIMIT_SERVICE, rules->service_keys[section->service], section->max_connections))
-		return WHY_MAX_CONNECTIONS;
 	/* counted without a limit, too: the next reload may bring one */
 	client.port = rules->config->services[section->service].ports[0].first;
 	client.net = addr_client_network(&cold->client);
@@ -193,4 +214,11 @@ enum why limits_admit(struct limits *l, const struct ruleset *rules, const struc
 	          section->max_connections_per_client))
 		return WHY_MAX_CONNECTIONS_PER_CLIENT;
 	return WHY_NONE;
+}
+
+void limits_give_kind(struct limits *l, struct row_cold *cold, enum limit_kind kind)
+{
+	limits_give(l, cold->limit[kind]);
+	FAULT_POINT();
+	cold->limit[kind] = 0;
 }

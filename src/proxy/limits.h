@@ -30,10 +30,16 @@ uint64_t limit_key_from(uint64_t word);
 
 /* Counts one more under the key, unless that makes more than max (0: no limit). */
 bool limits_take(struct limits *l, uint64_t key, uint32_t max);
-/* A new client of this section, under all its limits. The keys are in the row from before it is counted on. Returns
- * WHY_NONE, or which limit leaves no room; what was counted stays in the row. */
-enum why limits_admit(struct limits *l, const struct ruleset *rules, const struct section *section,
-                      struct row_cold *cold);
+/* A client of this section, under all its limits. The keys are in the row from before it is counted on; what is in the row
+ * already is not counted once more. Each returns WHY_NONE, or which limit leaves no room; what was counted stays in the row. */
+enum why limits_take_place(struct limits *l, const struct ruleset *rules, const struct section *section,
+                           struct row_cold *cold);
+enum why limits_take_client(struct limits *l, const struct ruleset *rules, const struct section *section,
+                            struct row_cold *cold);
+/* Would there be a place? Counts nothing. */
+bool limits_have_place(const struct limits *l, const struct ruleset *rules, const struct section *section);
+/* Gives back what a row is counted under. */
+void limits_give_kind(struct limits *l, struct row_cold *cold, enum limit_kind kind);
 void limits_give(struct limits *l, uint64_t key); /* key 0: nothing */
 /* How many there are, over all workers. */
 uint32_t limits_count(const struct limits *l, uint64_t key);

@@ -143,6 +143,7 @@ static void rearm_event(void *arg, uint32_t events)
 	if (read(e->rearm_watch.fd, &count, sizeof(count)) < 0)
 		return;
 	progress();
+	e->waiting.wanted = true; /* a place was freed, perhaps */
 	engine_balance(e);
 	/* the worker that went out had been woken in our place */
 	for (uint32_t i = 0; i < e->n_listeners; i++)

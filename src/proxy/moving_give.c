@@ -175,6 +175,8 @@ static bool more_may_come(struct engine *e)
 		case ROW_RESOLVE:
 		case ROW_CONNECTING:
 		case ROW_RELAY:
+		case ROW_QUEUED:
+		case ROW_HELD:
 			return true;
 		default: /* a program's, or nearly over */
 			break;

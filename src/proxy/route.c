@@ -54,6 +54,7 @@ struct look {
 	enum rank best;
 	uint32_t n; /* of pool->contenders, all of this rank */
 	bool full, down;
+	bool full_first; /* one is full that would have come before the backups */
 };
 
 static enum rank rank_now(const struct look *l, uint32_t i)
@@ -115,6 +116,7 @@ static void look(struct look *l)
 			continue;
 		if (l->mind_limits && is_full(l, i)) {
 			l->full = true;
+			l->full_first |= rank < RANK_BACKUP_UP;
 			continue;
 		}
 		if (rank < l->best)
@@ -124,17 +126,26 @@ static void look(struct look *l)
 	}
 }
 
-enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
-                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
+/* patient: rather none than a backup, if a primary would do but for its limit. */
+static enum route_result choose(const struct ruleset *rules, const struct section *s, struct world *world,
+                                struct limits *limits, uint64_t tried, int64_t now_ms, bool patient, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
-	struct look l = {.pool = p, .section = s, .world = world, .limits = limits, .tried = tried, .now_ms = now_ms};
+	struct look l = {.pool = p,
+	                 .section = s,
+	                 .world = world,
+	                 .limits = limits,
+	                 .tried = tried,
+	                 .now_ms = now_ms,
+	                 .mind_limits = patient};
 
 	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
 		const struct contender *c;
 		uint32_t turn;
 
 		look(&l);
+		if (patient && l.full_first && l.best >= RANK_BACKUP_UP)
+			return ROUTE_ALL_FULL;
 		if (l.n == 0)
 			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
 		turn = p->n > 1 ? round_robin_pick(p->contenders, l.n) : 0;
@@ -151,4 +162,57 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 		limits_give(limits, p->limit_keys[c->member]);
 	}
 	return ROUTE_ALL_FULL;
+}
+
+enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
+                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
+{
+	return choose(rules, s, world, limits, tried, now_ms, false, ret);
+}
+
+enum route_result route_next_patiently(const struct ruleset *rules, const struct section *s, struct world *world,
+                                       struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
+{
+	return choose(rules, s, world, limits, tried, now_ms, true, ret);
+}
+
+/* Nothing is known against it but what is old. */
+static bool is_well(const struct world *w, uint32_t target, enum known known)
+{
+	return (known == KNOWN_UP || known == KNOWN_UNKNOWN) &&
+	       (target >= TARGETS_MAX || target_health(&w->experience[target]).finding != FAILS);
+}
+
+/* As a look finds it; RANK_NEVER: whatever a client could do. */
+static enum rank outlook_of(const struct look *l, uint32_t i)
+{
+	uint32_t target = l->pool->targets[i];
+
+	if (target < TARGETS_MAX && atomic_load(&l->world->targets.list[target].state) == TARGET_UNRESOLVED)
+		return RANK_NEVER;
+	return rank_now(l, i);
+}
+
+struct route_outlook route_look(const struct ruleset *rules, const struct section *s, const struct world *world,
+                                const struct limits *limits, int64_t now_ms)
+{
+	const struct pool *p = &rules->pools[s->index];
+	const struct look l = {
+	        .pool = p, .section = s, .world = (struct world *)world, .limits = limits, .now_ms = now_ms};
+	struct route_outlook ret = {0};
+	bool usable[2] = {0}, room[2] = {0}; /* those that are asked first; backups, and who was silent */
+
+	for (uint32_t i = 0; i < p->n; i++) {
+		enum known known = world_known(world, p->targets[i], p->seats[i], p->asks[i], now_ms);
+		bool late = s->servers[i].backup || known == KNOWN_SILENT;
+
+		if (outlook_of(&l, i) >= RANK_NEVER_DOWN)
+			continue;
+		usable[late] = true;
+		ret.well |= is_well(world, p->targets[i], known);
+		room[late] |= !is_full(&l, i);
+	}
+	ret.usable = usable[0] || usable[1];
+	ret.room = usable[0] ? room[0] : room[1];
+	return ret;
 }

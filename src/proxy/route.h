@@ -25,4 +25,17 @@ enum route_result {
 enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
                              struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret);
 
+/* The same for a client that can wait: while a primary would do, but for its limit, none of the backups. */
+enum route_result route_next_patiently(const struct ruleset *rules, const struct section *s, struct world *world,
+                                       struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret);
+
+/* Is it worth to ask? Counts nothing, and nobody's turn is taken. */
+struct route_outlook {
+	bool usable; /* there is a server to try */
+	bool well;   /* one that did not fail when it was tried last */
+	bool room;   /* below its limit; backups, and who was silent, count where there is no other */
+};
+struct route_outlook route_look(const struct ruleset *rules, const struct section *s, const struct world *world,
+                                const struct limits *limits, int64_t now_ms);
+
 #endif

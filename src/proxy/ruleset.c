@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "base/hash.h"
 #include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/limits.h"
@@ -26,6 +27,21 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		p->asks[i] = p->seats[i] < SEATS_MAX ? atomic_load(&world->seats.list[p->seats[i]].asks) : 0;
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
 	}
+}
+
+/* A section is known by its service, and by what it is about. */
+static uint64_t line_of(const struct config *c, const struct section *s)
+{
+	char net[ADDR_TEXT_MAX];
+	char *what = mem_printf("%u %d %s %s", c->services[s->service].ports[0].first, (int)s->kind,
+	                        s->kind == INTERFACE_NAME ? s->name : "",
+	                        s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME
+	                                ? ""
+	                                : cidr_format_zone(&s->net, config_zone(c, s->zone), net));
+	uint64_t ret = hash_bytes(HASH_START, what, strlen(what)) << 1;
+
+	free(what);
+	return ret ? ret : 2;
 }
 
 static bool may_come_home(const struct ruleset *r)
@@ -59,6 +75,7 @@ struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
 	for (size_t i = 0; i < c->n_sections; i++) {
 		load_pool(&r->pools[i], c, &c->sections[i], world);
 		r->pools[i].first_pass = i ? r->pools[i - 1].first_pass + r->pools[i - 1].n : 0;
+		r->pools[i].line = line_of(c, &c->sections[i]);
 	}
 	r->service_keys = mem_alloc(c->n_services * sizeof(*r->service_keys));
 	for (size_t i = 0; i < c->n_services; i++) /* a service is known by its first port */

@@ -22,6 +22,7 @@ struct pool {
 	struct contender *contenders;
 	uint32_t *weights;
 	uint64_t *strides;
+	uint64_t line; /* where its clients wait: the same number over reloads, and in all workers */
 };
 
 struct ruleset {

@@ -21,6 +21,8 @@
 /*
  * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
  *                                      \-> handler -----------------------> end
+ *
+ * Where there is no place, or no server, access and route lead to (wait), and that back to them.
  */
 
 static const struct server *server_of(struct session *s)
@@ -41,16 +43,6 @@ static const char *client_text(struct session *s, char *buf)
 static int64_t now_ms(struct session *s)
 {
 	return s->engine->loop.now_ms;
-}
-
-struct steps *session_begin_step(struct session *s)
-{
-	if (!s->stepping)
-		s->steps = mem_alloc(sizeof(*s->steps));
-	else
-		memset(s->steps, 0, sizeof(*s->steps));
-	s->stepping = true;
-	return s->steps;
 }
 
 /* ---- accepted ---- */
@@ -133,6 +125,40 @@ static enum why why_denied(struct session *s, const struct section *section)
 	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
 }
 
+static void let_in(struct session *s)
+{
+	const struct section *section = section_of(s);
+
+	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
+	if (section->acp)
+		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
+		              section->acp_timeout_ms, session_verdict_done, s);
+	else
+		session_enter_route(s);
+}
+
+static void enter_limits(struct session *s, const struct section *section)
+{
+	struct limits *limits = &s->engine->limits;
+	enum row_state wait = session_stands_behind(s);
+	enum why why = WHY_NONE;
+
+	if (!wait) {
+		why = limits_take_place(limits, s->engine->rules, section, s->cold);
+		wait = why ? session_waits_for(s, true) : ROW_FREE;
+	}
+	if (wait) {
+		session_enter_wait(s, wait);
+		return;
+	}
+	if (!why)
+		why = limits_take_client(limits, s->engine->rules, section, s->cold);
+	if (why)
+		session_refuse(s, END_LIMIT, why, BY_RESET);
+	else
+		let_in(s);
+}
+
 void session_enter_access(struct session *s, const struct section *section)
 {
 	enum why why = why_denied(s, section);
@@ -148,25 +174,17 @@ void session_enter_access(struct session *s, const struct section *section)
 		session_refuse(s, END_DENIED, why, BY_RESET);
 		return;
 	}
-	why = limits_admit(&s->engine->limits, s->engine->rules, section, s->cold);
-	if (why) {
-		session_refuse(s, END_LIMIT, why, BY_RESET);
-		return;
-	}
-	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
-	if (section->acp)
-		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
-		              section->acp_timeout_ms, session_verdict_done, s);
-	else
-		session_enter_route(s);
+	enter_limits(s, section);
 }
 
 /* ---- route: which server; again after each that failed ---- */
 
 void session_give_server_back(struct session *s)
 {
-	limits_give(&s->engine->limits, s->cold->limit[LIMIT_SERVER]);
-	s->cold->limit[LIMIT_SERVER] = 0;
+	if (s->cold->limit[LIMIT_SERVER]) {
+		limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVER);
+		waiting_wake(&s->engine->waiting);
+	}
 	chain_forget(s->engine, s->index);
 }
 
@@ -186,6 +204,8 @@ static void say_failed(struct session *s, const char *why)
 	struct buf server = BUF_INIT;
 	char client[ADDR_TEXT_MAX];
 
+	if (!session_says_failed(s))
+		return;
 	server_describe(server_of(s), &server);
 	log_error("connecting %s to %s: %s, id=%" PRIu64, client_text(s, client), server.s, why, s->cold->id);
 	buf_release(&server);
@@ -200,10 +220,23 @@ static bool out_of_time(struct session *s)
 	return s->row->deadline_ms && now_ms(s) >= s->row->deadline_ms;
 }
 
+static void took_too_long(struct session *s)
+{
+	s->cold->last_failure = END_CONNECT_TIMEOUT;
+	if (session_waits_for(s, false))
+		session_enter_wait(s, session_waits_for(s, false));
+	else
+		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+}
+
 /* None is left. What the last one said counts for more than that the others are full. */
 static void no_server(struct session *s, enum route_result result)
 {
-	if (s->cold->last_failure)
+	enum row_state wait = session_waits_for(s, result == ROUTE_ALL_FULL);
+
+	if (wait)
+		session_enter_wait(s, wait);
+	else if (s->cold->last_failure)
 		session_end(s, (enum end)s->cold->last_failure, BY_RESET);
 	else if (result == ROUTE_ALL_FULL)
 		session_refuse(s, END_LIMIT, WHY_SERVER_MAX, BY_RESET);
@@ -217,15 +250,21 @@ void session_enter_route(struct session *s)
 {
 	const struct section *section = section_of(s);
 	struct engine *e = s->engine;
+	enum row_state wait = session_goes_back(s) ? ROW_HELD : session_stands_behind(s);
 	enum route_result result;
 
+	if (wait) {
+		session_enter_wait(s, wait);
+		return;
+	}
 	if (s->row->deadline_ms == 0 && section->connect_timeout_ms)
 		s->row->deadline_ms = now_ms(s) + 3 * section->connect_timeout_ms;
 	if (out_of_time(s)) {
-		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+		took_too_long(s);
 		return;
 	}
-	result = route_next(e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s), &s->cold->server_index);
+	result = (session_is_patient(s) ? route_next_patiently : route_next)(
+	        e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s), &s->cold->server_index);
 	if (result == ROUTE_FOUND) {
 		const struct pool *pool = &e->rules->pools[section->index];
 
@@ -242,6 +281,53 @@ void session_enter_route(struct session *s)
 		return;
 	}
 	no_server(s, result);
+}
+
+/* ---- wait: until there is a place, or a server ---- */
+
+void session_take_turn(struct session *s)
+{
+	enum row_state state = (enum row_state)s->row->state;
+
+	if (limits_take_place(&s->engine->limits, s->engine->rules, section_of(s), s->cold)) {
+		session_enter_wait(s, state); /* another one was faster */
+		return;
+	}
+	s->cold->tried = 0;
+	s->cold->last_failure = 0;
+	if (session_before_access(s)) {
+		let_in(s);
+		return;
+	}
+	session_tries(s);
+	session_enter_route(s);
+}
+
+static void wait_done(void *arg, enum waiting_outcome outcome)
+{
+	struct session *s = arg;
+
+	switch (outcome) {
+	case WAITING_TURN:
+		session_take_turn(s);
+		break;
+	case WAITING_OVER:
+		/* a backup may have room, for which it has not waited */
+		if (s->row->state == ROW_QUEUED && !session_before_access(s))
+			session_take_turn(s);
+		else
+			session_wait_over(s, (enum row_state)s->row->state);
+		break;
+	case WAITING_RESET:
+		s->row->flags |= ROWFLAG_CLIENT_RESET;
+		session_end(s, END_CLIENT_RESET, BY_RESET);
+		break;
+	}
+}
+
+void session_enter_wait(struct session *s, enum row_state state)
+{
+	session_wait_begin(s, state, wait_done);
 }
 
 /* ---- resolve: the server's name has no answer yet ---- */
@@ -335,6 +421,7 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 		target_worked(e, now_ms(s));
 		s->cold->connected_us = clock_mono_us();
 		s->row->deadline_ms = 0;
+		session_waits_no_more(s);
 		tally_connected(s);
 		recording_begin(s);
 		seen[SERVER] = s->steps->dial.seen;
@@ -382,7 +469,8 @@ static void enter_dial(struct session *s)
 	const struct target *t;
 
 	if (out_of_time(s)) { /* it has waited for the name */
-		session_end(s, END_CONNECT_TIMEOUT, BY_RESET);
+		session_give_server_back(s);
+		took_too_long(s);
 		return;
 	}
 	if (s->cold->target == TARGET_NONE) {
@@ -451,6 +539,7 @@ void session_handler_done(void *arg, enum handler_outcome outcome)
 static void enter_handler(struct session *s)
 {
 	s->cold->connected_us = clock_mono_us();
+	session_waits_no_more(s);
 	tally_connected(s);
 	recording_begin(s);
 	handler_start(&session_begin_step(s)->handler, &s->engine->env, s->row, s->cold, session_handler_done, s);
@@ -498,6 +587,11 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	case ROW_HANDLER:
 		if (side == SECOND)
 			handler_event(&s->steps->handler);
+		break;
+	case ROW_QUEUED:
+	case ROW_HELD:
+		if (side == CLIENT)
+			waiting_event(&s->steps->waiting, events);
 		break;
 	case ROW_LINGER:
 		if (side == CLIENT)

@@ -11,6 +11,7 @@
 #include "proxy/linger.h"
 #include "proxy/relay.h"
 #include "proxy/verdict.h"
+#include "proxy/waiting.h"
 
 /* What a connection needs while it is not being relayed. Most are for a moment only. */
 struct steps {
@@ -19,6 +20,7 @@ struct steps {
 		struct dial dial;
 		struct handler handler;
 		struct lingering linger;
+		struct waiting waiting;
 		struct timer resolve; /* while it waits for a name */
 	};
 };

@@ -3,13 +3,25 @@
  * successor may take up at any point (session_adopt() calls it again).
  */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
 #include "proxy/tally.h"
 #include "takeover/row_state.h"
+
+struct steps *session_begin_step(struct session *s)
+{
+	if (!s->stepping)
+		s->steps = mem_alloc(sizeof(*s->steps));
+	else
+		memset(s->steps, 0, sizeof(*s->steps));
+	s->stepping = true;
+	return s->steps;
+}
 
 void session_no_more_steps(struct session *s)
 {
@@ -45,6 +57,10 @@ static void cancel_step(struct session *s, uint8_t was)
 	case ROW_STARTING:
 	case ROW_HANDLER:
 		handler_cancel(&s->steps->handler);
+		break;
+	case ROW_QUEUED:
+	case ROW_HELD:
+		waiting_cancel(&s->steps->waiting);
 		break;
 	case ROW_LINGER:
 		linger_cancel(&s->steps->linger);
@@ -138,6 +154,10 @@ void session_refuse(struct session *s, enum end end, enum why why, enum manner m
 		FAULT_POINT();
 		s->cold->limit[i] = 0;
 	}
+	limits_give(&e->limits, s->cold->wait.key);
+	FAULT_POINT();
+	s->cold->wait.key = 0;
+	waiting_wake(&e->waiting);
 	row_set_state(row, ROW_FREE);
 	engine_row_freed(e, s->index);
 }

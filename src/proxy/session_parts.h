@@ -26,12 +26,38 @@ void session_enter_route(struct session *s);
 void session_enter_linger(struct session *s);
 /* A socket of it cannot be watched (-errno): says so, and ends it. */
 void session_unwatched(struct session *s, int error);
+/* It waits in line, or is refused since it cannot; state: ROW_QUEUED, ROW_HELD. */
+void session_enter_wait(struct session *s, enum row_state state);
+/* Out of the line: it takes what there is. */
+void session_take_turn(struct session *s);
 /* Out of one. */
 void session_leave_resolve(struct session *s);
 void session_give_server_back(struct session *s); /* it has not been connected */
 
 /* Everything that a dial needs and no row has; the step has begun. */
 void session_describe_dial(struct session *s);
+
+/* session_wait.c: who may wait, and where. The state in which it may; ROW_FREE: it may not. full: it could be connected but for a
+ * limit. */
+enum row_state session_waits_for(struct session *s, bool full);
+/* Others wait already; the state in which it stands behind them, or ROW_FREE. */
+enum row_state session_stands_behind(struct session *s);
+/* After a worker's death or a reload: it may wait as it did. */
+bool session_may_wait_on(struct session *s);
+/* Its access program has not been asked yet. */
+bool session_before_access(struct session *s);
+/* It rather waits for a primary than goes to a backup. */
+bool session_is_patient(struct session *s);
+void session_wait_begin(struct session *s, enum row_state state, void (*done)(void *arg, enum waiting_outcome outcome));
+/* It has waited in this state, and in vain. */
+void session_wait_over(struct session *s, enum row_state state);
+/* It goes out of the line to try a server; the server failed, and it goes back at once; it is connected, and others have one hope
+ * more. */
+void session_tries(struct session *s);
+bool session_goes_back(struct session *s);
+void session_waits_no_more(struct session *s);
+/* Is it worth a message that a server has failed? */
+bool session_says_failed(struct session *s);
 
 /* What steps are to call when they are done. */
 void session_verdict_done(void *arg, enum verdict_outcome outcome);

@@ -22,6 +22,15 @@ static bool find_server_again(struct session *s)
 	return false;
 }
 
+/* Its step is over, or has not begun. */
+static void go_on_waiting(struct session *s)
+{
+	if (session_may_wait_on(s))
+		session_enter_wait(s, (enum row_state)s->row->state);
+	else
+		session_take_turn(s); /* its rules say otherwise by now */
+}
+
 /* ---- after a reload ---- */
 
 void session_rules_changed(struct session *s)
@@ -34,6 +43,8 @@ void session_rules_changed(struct session *s)
 	case ROW_RESOLVE:
 	case ROW_CONNECTING:
 	case ROW_STARTING:
+	case ROW_QUEUED:
+	case ROW_HELD:
 		break;
 	default:
 		return; /* needs no rules any more */
@@ -48,6 +59,11 @@ void session_rules_changed(struct session *s)
 	FAULT_POINT();
 	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
 		session_describe_dial(s); /* it may have accepted already: it shall not be called twice */
+		return;
+	}
+	if (s->row->state == ROW_QUEUED || s->row->state == ROW_HELD) {
+		waiting_cancel(&s->steps->waiting);
+		go_on_waiting(s);
 		return;
 	}
 	if (s->row->state == ROW_RESOLVE)
@@ -116,6 +132,16 @@ static void dial_again(struct session *s)
 	session_enter_route(s);
 }
 
+/* What was counted for a turn that it was about to take is given back. */
+static void wait_again(struct session *s)
+{
+	session_begin_step(s);
+	session_give_server_back(s);
+	limits_give_kind(&s->engine->limits, s->cold, LIMIT_SERVICE);
+	limits_give_kind(&s->engine->limits, s->cold, LIMIT_GLOBAL);
+	go_on_waiting(s);
+}
+
 static void adopt_by_state(struct session *s)
 {
 	struct step_env *env = &s->engine->env;
@@ -145,11 +171,17 @@ static void adopt_by_state(struct session *s)
 		session_give_server_back(s);
 		session_enter_route(s);
 		break;
+	case ROW_QUEUED:
+	case ROW_HELD:
+		wait_again(s);
+		break;
 	default: /* ROW_ACCEPTED: nothing was decided, nothing counted that is not in the row */
 		for (int i = 0; i < LIMIT_KINDS; i++) {
 			limits_give(&s->engine->limits, s->cold->limit[i]);
 			s->cold->limit[i] = 0;
 		}
+		limits_give(&s->engine->limits, s->cold->wait.key);
+		s->cold->wait.key = 0;
 		session_enter_access(s, section_of(s));
 		break;
 	}
@@ -163,7 +195,7 @@ static bool needs_server(const struct row *row)
 static bool needs_rules(const struct row *row)
 {
 	return row->state == ROW_ACCEPTED || row->state == ROW_VERDICT || row->state == ROW_RESOLVE ||
-	       row->state == ROW_CONNECTING;
+	       row->state == ROW_CONNECTING || row->state == ROW_QUEUED || row->state == ROW_HELD;
 }
 
 void session_adopt(struct session *s)

@@ -42,8 +42,8 @@ struct line {
 	const char *label;
 	uint32_t hash; /* of the label: there may be a thousand */
 	bool configured;
-	struct counted **counted; /* of one that has been merged: NULL */
-	uint32_t *active;
+	struct counted **counted;   /* of one that has been merged: NULL */
+	uint32_t *active, *waiting; /* the latter NULL: nobody can */
 };
 
 static uint32_t hash_of(const char *text)
@@ -73,6 +73,8 @@ static void merge(struct line *lines, size_t n)
 			continue;
 		counted_add(*into->counted, *from->counted);
 		*into->active += *from->active;
+		if (into->waiting)
+			*into->waiting += *from->waiting;
 		free(*from->counted);
 		*from->counted = NULL;
 	}
@@ -86,7 +88,8 @@ static void merge_services(struct snapshot *s)
 	for (size_t i = 0; i < s->n_services; i++) {
 		struct service_view *v = &s->services[i];
 
-		lines[i] = (struct line){v->label, hash_of(v->label), v->configured, &v->counted, &v->active};
+		lines[i] =
+		        (struct line){v->label, hash_of(v->label), v->configured, &v->counted, &v->active, &v->waiting};
 	}
 	merge(lines, s->n_services);
 	for (size_t i = 0; i < s->n_services; i++)
@@ -104,7 +107,7 @@ static void merge_servers(struct snapshot *s)
 	for (size_t i = 0; i < s->n_servers; i++) {
 		struct server_view *v = &s->servers[i];
 
-		lines[i] = (struct line){v->label, hash_of(v->label), v->configured, &v->counted, &v->active};
+		lines[i] = (struct line){v->label, hash_of(v->label), v->configured, &v->counted, &v->active, NULL};
 	}
 	merge(lines, s->n_servers);
 	for (size_t i = 0; i < s->n_servers; i++)

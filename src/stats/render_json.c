@@ -38,6 +38,7 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		json_bool(out, "refusing", v->refusing);
 		json_bool(out, "configured", v->configured);
 		json_count(out, "active", v->active);
+		json_count(out, "waiting", v->waiting);
 		add_counted(out, v->counted, true);
 		buf_addc(out, '}');
 	}

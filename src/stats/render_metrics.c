@@ -165,6 +165,9 @@ static void add_services(const struct snapshot *s, struct buf *scratch, struct b
 	add_ends(&g, "Connections that have ended, by who ended them first and how.", scratch, out);
 	add_histograms(&g, "Time from accepting a client to being connected to its server.",
 	               "Time from accepting a client to the end of its connection.", scratch, out);
+	family(out, "service_waiting", "gauge", "Clients that wait for a place, or for a server.");
+	for (size_t i = 0; i < g.n; i++)
+		sample(out, "service_waiting", g.key, g.list[i].label, s->services[i].waiting);
 	family(out, "service_enabled", "gauge", "Whether clients are let in (tcpproxyctl disable).");
 	for (size_t i = 0; i < g.n; i++)
 		sample(out, "service_enabled", g.key, g.list[i].label,

@@ -53,7 +53,7 @@ static const char *service_state(const struct service_view *v)
 
 static void add_services(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">TOTAL", ">UP", ">DOWN", NULL};
+	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">WAITING", ">TOTAL", ">UP", ">DOWN", NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -65,6 +65,7 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		table_text(&t, v->label);
 		table_text(&t, service_state(v));
 		table_addf(&t, "%u", v->active);
+		table_addf(&t, "%u", v->waiting);
 		table_addf(&t, "%" PRIu64, value(v->counted, COUNT_connections));
 		table_amount(&t, value(v->counted, COUNT_client_bytes));
 		table_amount(&t, value(v->counted, COUNT_server_bytes));

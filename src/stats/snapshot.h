@@ -51,6 +51,7 @@ struct service_view {
 	bool configured;         /* still */
 	bool refusing;           /* a port of it does not listen: no server is usable */
 	uint32_t active;
+	uint32_t waiting;        /* of these: for a place, or for a server */
 	struct counted *counted; /* sums over all workers; owned */
 };
 

@@ -106,6 +106,7 @@ size_t handover_pack(const struct trio *t, uint32_t i, struct handover_entry *re
 	        .keepalive_ms = cold->keepalive_ms,
 	        .access_log = cold->access_log,
 	        .access_interval_ms = cold->access_interval_ms,
+	        .waited_us = cold->wait.waited_us,
 	};
 	memcpy(ret->limit, cold->limit, sizeof(ret->limit));
 	fds[0] = row->fd[CLIENT];
@@ -153,6 +154,7 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 	cold->keepalive_ms = (uint32_t)e->keepalive_ms;
 	cold->access_log = e->access_log;
 	cold->access_interval_ms = e->access_interval_ms;
+	cold->wait.waited_us = e->waited_us > 0 ? e->waited_us : 0;
 	memcpy(cold->limit, e->limit, sizeof(cold->limit));
 	for (enum side s = CLIENT; s <= SERVER; s++) {
 		row->fd[s] = fds[s];

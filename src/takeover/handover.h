@@ -116,6 +116,7 @@ struct handover_entry {
 	int64_t access_interval_ms;
 	char service_called[72]; /* its service's name; "": none. Nothing of an older program's */
 	char target_called[72];  /* its server's */
+	int64_t waited_us;       /* for its place, or its server */
 };
 
 struct handover_message {

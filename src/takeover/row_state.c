@@ -6,8 +6,10 @@
 
 /* What every connection may come to: its end. */
 #define END (BIT(ROW_ENDING) | BIT(ROW_ABORTING))
+/* There is no server for it now. */
+#define WAIT (BIT(ROW_QUEUED) | BIT(ROW_HELD))
 /* Where the next server leads. */
-#define NEXT_SERVER (BIT(ROW_RESOLVE) | BIT(ROW_CONNECTING) | BIT(ROW_STARTING))
+#define NEXT_SERVER (BIT(ROW_RESOLVE) | BIT(ROW_CONNECTING) | BIT(ROW_STARTING) | WAIT)
 
 static const unsigned next[] = {
         [ROW_FREE] = BIT(ROW_ACCEPTED) | BIT(ROW_TAKING),
@@ -25,6 +27,8 @@ static const unsigned next[] = {
         [ROW_ABORTING] = BIT(ROW_FREE) | END,
         [ROW_GIVING] = BIT(ROW_RELAY) | BIT(ROW_FREE),
         [ROW_TAKING] = BIT(ROW_RELAY) | BIT(ROW_FREE),
+        [ROW_QUEUED] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
+        [ROW_HELD] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
 };
 
 bool row_state_may_follow(enum row_state from, enum row_state to)
@@ -32,5 +36,5 @@ bool row_state_may_follow(enum row_state from, enum row_state to)
 	if (from == to)
 		return true;
 	/* of a version that knows more of them: the connection is begun anew */
-	return (from < ARRAY_LEN(next) ? next[from] : next[ROW_ACCEPTED]) >> to & 1;
+	return (from < ARRAY_LEN(next) && next[from] ? next[from] : next[ROW_ACCEPTED]) >> to & 1;
 }

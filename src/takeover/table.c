@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "base/check.h"
+#include "base/clock.h"
 #include "os/shm.h"
 #include "takeover/handover.h"
 
@@ -25,7 +26,8 @@ _Static_assert(offsetof(struct trio, head_pad) + 4 == TRIO_HEAD_SIZE, "others re
 #define MOVES_OFFSET    (BATCH_OFFSET + PAGES(BATCH_SLOTS * BATCH_ROOM))
 #define TCP_INFO_OFFSET (MOVES_OFFSET + PAGES(sizeof(struct moves) + TRIO_ROWS * sizeof(struct move)))
 #define NOTES_OFFSET    (TCP_INFO_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_tcp_info)))
-#define TRIO_SIZE       (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
+#define LINES_OFFSET    (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
+#define TRIO_SIZE       (LINES_OFFSET + PAGES(TRIO_LINES * sizeof(struct trio_line)))
 
 const uint64_t trio_size = TRIO_SIZE;
 
@@ -129,6 +131,9 @@ void trio_reset(struct trio *t, uint32_t number, uint32_t n_rows)
 	for (uint32_t i = 0; i < t->limit_slots; i++)
 		if (atomic_load(&trio_limits(t)[i]) != 0) /* what was never touched takes no memory */
 			atomic_store(&trio_limits(t)[i], 0);
+	for (uint32_t i = 0; i < TRIO_LINES; i++)
+		if (atomic_load(&trio_lines(t)[i].key) != 0)
+			memset(&trio_lines(t)[i], 0, sizeof(struct trio_line));
 	atomic_store(&t->reader_waits, 1);
 }
 
@@ -217,6 +222,11 @@ struct moves *(trio_moves)(const struct trio *t)
 	return (struct moves *)((char *)t + MOVES_OFFSET);
 }
 
+struct trio_line *(trio_lines)(const struct trio *t)
+{
+	return (struct trio_line *)((char *)t + LINES_OFFSET);
+}
+
 struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)
 {
 	return (struct row_tcp_info *)((char *)t + TCP_INFO_OFFSET) + i;
@@ -225,6 +235,11 @@ struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)
 struct counters *(trio_counters)(const struct trio *t)
 {
 	return (struct counters *)((char *)t + COUNTER_OFFSET);
+}
+
+int64_t row_waited_us(const struct row_cold *cold, int64_t now_us)
+{
+	return cold->wait.began_us ? clock_span(cold->wait.began_us, now_us) : cold->wait.waited_us;
 }
 
 uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed)

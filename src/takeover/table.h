@@ -41,11 +41,11 @@ enum row_state {
 	ROW_ABORTING,  /* likewise, and both sides get a reset */
 	ROW_GIVING,    /* on its way to another trio; the word of its move says how far (handover.h) */
 	ROW_TAKING,    /* on its way from another trio, whose word says whether it is ours */
-	/* Of versions to come; all have a client and nothing else. A worker that does not know one of them begins the connection anew. */
-	ROW_PREAMBLE, /* what the client says first is looked at, and is still in its socket */
-	ROW_QUEUED,
-	ROW_HELD,  /* no server has room, or none is there: it waits */
-	ROW_ROUTE, /* a program is asked where to */
+	/* All from here on have a client and nothing else. A worker that does not know one of them begins the connection anew. */
+	ROW_PREAMBLE, /* of a version to come: what the client says first is looked at, and is still in its socket */
+	ROW_QUEUED,   /* it waits in line until there is a place for it */
+	ROW_HELD,     /* it waits in line until a server is usable */
+	ROW_ROUTE,    /* of a version to come: a program is asked where to */
 };
 
 /* SECOND: another attempt to connect, or a program's pidfd. BANNER: the pipe behind an access program. */
@@ -106,6 +106,14 @@ enum limit_kind { LIMIT_GLOBAL, LIMIT_SERVICE, LIMIT_CLIENT, LIMIT_SERVER, LIMIT
 #define ELSEWHERE
 #endif
 
+/* A client that has to wait (proxy/waiting.h). Times are monotonic. */
+struct row_wait {
+	int64_t since_us; /* its ticket: it has come into the line then, and keeps its turn until it is connected; 0: it never had to */
+	int64_t began_us; /* it waits now, and this long ago would have begun had it never gone on between; 0: it does not */
+	int64_t waited_us; /* in all, when it went on last */
+	uint64_t key;      /* under which it is counted (proxy/limits.h), until it is connected; 0: it is not */
+};
+
 struct row_cold {
 	ELSEWHERE
 	uint64_t id; /* of the access record */
@@ -136,7 +144,21 @@ struct row_cold {
 	uint8_t pad;
 	uint8_t dial_tried[2]; /* so many of the target's addresses: IPv4, IPv6 */
 	int64_t access_interval_ms;
+	struct row_wait wait;
 };
+
+/* How long it has waited, in all; the row may say anything. */
+int64_t row_waited_us(const struct row_cold *cold, int64_t now_us);
+
+/* What a worker says of a line in which clients of its own wait: who has come first, and that it still looks. A table that is found by
+ * the key, as that of the limits is. */
+struct trio_line {
+	atomic_ullong key;     /* 0: never used */
+	atomic_llong since_us; /* the oldest ticket; 0: there is none */
+	atomic_llong looked_ms;
+	uint64_t pad;
+};
+#define TRIO_LINES 4096 /* a power of two */
 
 /* Room for what most rows have nothing of: it takes memory only where it is used. */
 struct row_note {
@@ -173,7 +195,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE   48
 #define TRIO_MAGIC       0x7463707072303031ULL
-#define TRIO_VERSION     8
+#define TRIO_VERSION     9
 #define TRIO_EVENTS      256
 #define TRIO_LISTENERS   32768
 #define TRIO_ROWS        349504     /* at most: a third of the descriptors that a process may have at most */
@@ -312,6 +334,7 @@ struct trio {
 
 	struct trio_tap taps[TRIO_TAPS];
 	atomic_uint live;                       /* rows in use */
+	atomic_uint waiting;                    /* of these, in a line */
 	uint32_t rows_used;                     /* rows from this one on were never in use, and are never looked at */
 	uint32_t listeners_used;                /* likewise: what is never looked at takes no memory */
 	struct epoll_event events[TRIO_EVENTS]; /* the journal of epoll_wait */
@@ -355,6 +378,10 @@ char *trio_batch(struct trio *t, unsigned slot); /* BATCH_ROOM bytes */
 /* Counts against limits: 64-bit words, see proxy/limits.h. t->limit_slots of them. */
 atomic_ullong *trio_limits(const struct trio *t);
 #define trio_limits(t) CONST_AS(t, trio_limits(t))
+
+/* TRIO_LINES of them. */
+struct trio_line *trio_lines(const struct trio *t);
+#define trio_lines(t) CONST_AS(t, trio_lines(t))
 
 struct row_tcp_info *trio_tcp_info(const struct trio *t, uint32_t i);
 #define trio_tcp_info(t, i) CONST_AS(t, trio_tcp_info(t, i))

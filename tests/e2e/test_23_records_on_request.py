@@ -151,7 +151,7 @@ def test_a_format_of_haproxy(served):
 
 def test_every_key_can_be_written(served):
     keys = ["time", "epoch", "event", "id", "service", "port", "interface", "client", "client-ip", "client-port", "name",
-            "rule", "target", "server", "server-ip", "server-port", "up", "down", "connect", "connect-ms", "duration", "duration-ms", "end", "why"]
+            "rule", "target", "server", "server-ip", "server-port", "up", "down", "connect", "connect-ms", "duration", "duration-ms", "end", "why", "waited"]
     port = served('log-format "own ' + "|".join("{%s}" % k for k in keys) + '"')
     assert ask(port, b"x") == b"x"
     values = dict(zip(keys, served.proxy.wait_log("^own (.*)$")[1].split("|"), strict=True))

@@ -13,6 +13,7 @@
 #include "children/workers.c"     /* lost_record() is its own */
 #include "ipc/collect.h"
 #include "proxy/limits.h"
+#include "proxy/waiting.h"
 #include "stats/history.h"
 #include "stats/render.h"
 #include "input.h"
@@ -97,7 +98,7 @@ static void spoil(struct input *in)
 	struct trio *t = trios[1];
 	uint32_t i = input_u8(in), row = i < 250 ? i % ROWS : TRIO_ROWS - 1;
 
-	switch (input_u8(in) % 14) {
+	switch (input_u8(in) % 15) {
 	case 0: /* what has a name, for all that is behind is large */
 		input_spoil(in, &spoilt, t, offsetof(struct trio, events), 0);
 		break;
@@ -140,6 +141,10 @@ static void spoil(struct input *in)
 		break;
 	case 13: /* the same connection in both */
 		input_spoil(in, &spoilt, trio_cold(trios[0], row % ROWS), sizeof(struct row_cold), 0);
+		break;
+	case 14: /* who waits in its lines; those of low numbers are looked for */
+		input_spoil(in, &spoilt, &t->waiting, sizeof(t->waiting), sizeof(t->waiting));
+		input_spoil(in, &spoilt, trio_lines(t), 64 * sizeof(struct trio_line), 0);
 		break;
 	}
 }
@@ -219,6 +224,17 @@ static void look_at_limits(struct input *in)
 	limits_clear(&l);
 }
 
+/* Who comes asks whether others wait. */
+static void look_at_lines(struct input *in)
+{
+	struct loop loop = {.now_ms = input_u8(in)};
+	struct waiting_room room;
+
+	waiting_room_init(&room, &loop, trios, TRIOS, 0, NULL);
+	waiting_has_line(&room, input_u8(in) + 1u);
+	waiting_room_forget(&room);
+}
+
 /* All of it died at once. */
 static void lose(struct input *in)
 {
@@ -259,6 +275,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			look(&in, v);
 		else if (step < 246)
 			look_at_limits(&in);
+		else if (step < 248)
+			look_at_lines(&in);
 		else
 			lose(&in);
 	}

@@ -3,8 +3,8 @@ import json
 import re
 
 KEYS = ["id", "service", "port", "interface", "client", "name", "rule", "target", "server", "up", "down", "connect",
-        "duration", "end", "why"]
-IF_ANY = ("service", "name", "why")  # left out of text if there is nothing to say
+        "duration", "end", "why", "waited"]
+IF_ANY = ("service", "name", "why", "waited")  # left out of text if there is nothing to say
 ENDS = ["client-fin", "server-fin", "client-reset", "server-reset", "denied", "connect-failed", "connect-timeout",
         "unresolved", "idle-timeout", "half-close-timeout", "limit", "killed", "stopped", "handler-exit", "poisoned",
         "lost"]

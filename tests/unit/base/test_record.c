@@ -106,6 +106,17 @@ static void test_the_reason_stands_last(void **state)
 	                                 "connect=0.004 duration=12.345 end=denied");
 }
 
+static void test_how_long_it_has_waited(void **state)
+{
+	struct record r = example();
+
+	r.waited_us = 1234567;
+	expect_part(&r, " end=client-fin waited=1.234");
+	r.end = END_LIMIT;
+	r.why = WHY_QUEUE_TIMEOUT;
+	expect_part(&r, " end=limit why=queue-timeout waited=1.234");
+}
+
 static void test_missing_values(void **state)
 {
 	struct record r = {.connect_us = -1, .event = RECORD_OPEN, .wall_us = 1788437109123456LL};
@@ -205,9 +216,10 @@ static void test_json(void **state)
 
 	json_object_foreach(o, key, value) strcat(strcat(keys, key), " ");
 	assert_string_equal(keys, "time event id service port interface client name rule target server up down "
-	                          "connect duration end why ");
+	                          "connect duration end why waited ");
 	assert_string_equal(string_at(o, "service"), "25");
 	assert_true(json_is_null(json_object_get(o, "why")));
+	assert_true(json_is_null(json_object_get(o, "waited")));
 	assert_string_equal(string_at(o, "time"), "2026-09-03T14:05:09.123+02:00");
 	assert_string_equal(string_at(o, "event"), "close");
 	assert_string_equal(string_at(o, "client"), "192.168.1.7:51234");
@@ -323,6 +335,7 @@ int main(void)
 	        cmocka_unit_test(test_name_follows_client),
 	        cmocka_unit_test(test_a_service_and_a_server_with_names),
 	        cmocka_unit_test(test_the_reason_stands_last),
+	        cmocka_unit_test(test_how_long_it_has_waited),
 	        cmocka_unit_test(test_missing_values),
 	        cmocka_unit_test(test_ipv6_in_brackets),
 	        cmocka_unit_test(test_values_do_not_break_the_line),

@@ -294,6 +294,27 @@ static void texts_that_lift(void **state)
 	        "port 80\n\tserver a:1\n\tcheck every=60 tcp\n\tcheck every=0.3 http\n");
 }
 
+static void who_waits_and_how_long(void **state)
+{
+	struct config *c = parse_good("on-down hold 20\n" SERVED "queue 1.5 max=7\ninterface 10.0.0.1\n"
+	                              "on-down hold 1m max=1000000\nqueue off\ninterface 10.0.0.2\non-down try\n");
+	const struct section *s = c->sections;
+
+	assert_int_equal(s[0].on_down, ON_DOWN_HOLD);
+	assert_true(s[0].hold.time_ms == 20000 && s[0].hold.max == 1000);
+	assert_true(s[0].queue.time_ms == 1500 && s[0].queue.max == 7);
+	assert_true(s[1].hold.time_ms == 60000 && s[1].hold.max == 1000000);
+	assert_int_equal(s[1].queue.time_ms, 0);
+	assert_int_equal(s[2].on_down, ON_DOWN_TRY);
+	assert_int_equal(s[2].hold.time_ms, 0);
+	assert_int_equal(s[2].queue.time_ms, 1500);
+	config_free(c);
+	text_is("on-down hold 20 max=1000\nqueue 30s max=5\n" SERVED "on-down hold 20\nqueue 30\ninterface lo\n"
+	        "on-down reset\nqueue off\n",
+	        "on-down hold 20\nqueue 30 max=5\n\nport 80\n\tserver a:1\n\tqueue 30\n\tinterface lo\n"
+	        "\t\ton-down reset\n\t\tqueue off\n");
+}
+
 /* What is sent may be a password. */
 static void what_not_everybody_may_know(void **state)
 {
@@ -366,8 +387,22 @@ static const struct {
          "11:1", "at most 8"},
         {SERVED "check off\non-down refuse\n", "3:1", "needs a check"},
         {"on-down refuse\n" SERVED "interface lo\ncheck off\n", "5:1", "needs a check"},
-        {SERVED "on-down hold 20 then refuse\n", "3:9", "not yet"},
-        {SERVED "on-down drop\n", "3:9", "neither reset nor try nor refuse"},
+        {SERVED "on-down hold 20 then refuse\n", "3:17", "not yet"},
+        {SERVED "on-down hold 20 max=5 then refuse\n", "3:23", "not yet"},
+        {SERVED "on-down hold\n", "3:13", "needs a TIME"},
+        {SERVED "on-down hold 0\n", "3:14", "a time above 0"},
+        {SERVED "on-down hold soon\n", "3:14", "a time above 0"},
+        {SERVED "on-down hold 5 max=0\n", "3:16", "from 1 to 1000000"},
+        {SERVED "on-down hold 5 max=1000001\n", "3:16", "from 1 to 1000000"},
+        {SERVED "on-down hold 5 max=\n", "3:16", "from 1 to 1000000"},
+        {SERVED "on-down hold 5 most=5\n", "3:16", "on-down hold TIME [max=N]"},
+        {SERVED "on-down hold 5 max=5 max=6\n", "3:22", "too much"},
+        {SERVED "queue 0\n", "3:7", "a time above 0"},
+        {SERVED "queue 5 7\n", "3:9", "queue TIME [max=N]"},
+        {SERVED "queue off 7\n", "3:7", "a time above 0"},
+        {SERVED "queue 5\nqueue 6\n", "4:1", "twice"},
+        {SERVED "maxqueue 5\n", "3:1", "queue TIME max=N"},
+        {SERVED "on-down drop\n", "3:9", "neither reset nor try nor refuse nor hold"},
         {SERVED "on-down try it\n", "3:13", "too much"},
         {SERVED "on-down try\non-down try\n", "4:1", "twice"},
 };
@@ -400,6 +435,7 @@ int main(void)
 	        cmocka_unit_test(the_nearest_section_wins_as_a_whole),
 	        cmocka_unit_test(the_text_has_what_differs),
 	        cmocka_unit_test(texts_that_lift),
+	        cmocka_unit_test(who_waits_and_how_long),
 	        cmocka_unit_test(what_not_everybody_may_know),
 	        cmocka_unit_test(the_command_line_wins),
 	        cmocka_unit_test(a_unix_server_needs_no_port),

@@ -790,6 +790,89 @@ static void a_pool_larger_than_the_bits(void **state)
 	assert_true(tried == UINT64_MAX);
 }
 
+/* ---- for those who wait ---- */
+
+static enum route_result next_patiently(void)
+{
+	uint32_t server;
+
+	return route_next_patiently(rules, &rules->config->sections[0], world, &limits, 0, now_ms, &server);
+}
+
+/* Usable, well, room. */
+static void outlook_is(bool usable, bool well, bool room)
+{
+	uint64_t pass = atomic_load(&world->pass[0]);
+	struct route_outlook o = route_look(rules, &rules->config->sections[0], world, &limits, now_ms);
+
+	assert_int_equal(o.usable, usable);
+	assert_int_equal(o.well, well);
+	assert_int_equal(o.room, room);
+	assert_int_equal(atomic_load(&world->pass[0]), pass);
+}
+
+static void a_patient_client_takes_no_backup_while_a_primary_is_full(void **state)
+{
+	load("port 25\nserver h1 max=1\nserver h2 backup\n");
+	assert_int_equal(next_patiently(), ROUTE_FOUND);
+	assert_int_equal(next_patiently(), ROUTE_ALL_FULL);
+	outlook_is(true, true, false);
+	target_failed(experience_of("h1"), now_ms, ECONNREFUSED);
+	assert_int_equal(next_patiently(), ROUTE_ALL_FULL);
+	target_of("h1")->admin_state = ADMIN_STATE_DISABLED;
+	outlook_is(true, true, true);
+	assert_int_equal(next_patiently(), ROUTE_FOUND);
+}
+
+static void what_a_server_that_failed_is_worth(void **state)
+{
+	load("port 25\nserver h1\nserver h2 max=1\n");
+	outlook_is(true, true, true);
+	target_failed(experience_of("h1"), now_ms, ECONNREFUSED);
+	outlook_is(true, true, true);
+	target_failed(experience_of("h2"), now_ms, ECONNREFUSED);
+	outlook_is(true, false, true);
+	now_ms += 2 * TARGET_AVOID_MS; /* it has its turn again, but is no better for that */
+	outlook_is(true, false, true);
+	target_worked(experience_of("h2"), now_ms);
+	outlook_is(true, true, true);
+}
+
+static void what_is_not_usable(void **state)
+{
+	load("port 25\nserver h1\n");
+	target_set_addrs(target_of("h1"), NULL, 0, false);
+	outlook_is(false, false, false);
+	target_set_addrs(target_of("h1"), &(struct addr){.family = AF_INET}, 1, false);
+	outlook_is(true, true, true);
+	target_of("h1")->admin_state = ADMIN_STATE_DRAINING;
+	outlook_is(false, false, false);
+}
+
+static void one_that_was_silent_does_not_keep_who_waits_from_a_backup(void **state)
+{
+	load("port 25\nserver h1 max=1\nserver h2 backup\n");
+	assert_int_equal(next_patiently(), ROUTE_FOUND);
+	target_failed(experience_of("h1"), now_ms, ETIMEDOUT);
+	outlook_is(true, true, true);
+	assert_int_equal(next_patiently(), ROUTE_FOUND);
+}
+
+static void a_line_is_known_over_reloads(void **state)
+{
+	uint64_t lines[3];
+
+	load("port 25\nserver h1\ninterface 10.0.0.1\nserver h2\nport 26\nserver h1\n");
+	for (int i = 0; i < 3; i++)
+		lines[i] = rules->pools[i].line;
+	assert_true(lines[0] != lines[1] && lines[0] != lines[2] && lines[1] != lines[2]);
+	for (int i = 0; i < 3; i++)
+		assert_true(lines[i] != 0 && lines[i] % 2 == 0);
+	ruleset_free(rules);
+	load("port 24\nserver h3\nport 25\nserver h9\nqueue 5\ninterface 10.0.0.9\ninterface 10.0.0.1\nserver h3\n");
+	assert_true(rules->pools[1].line == lines[0] && rules->pools[3].line == lines[1]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -834,6 +917,11 @@ int main(void)
 	        TEST(a_port_that_is_not_said_is_the_service_s),
 	        TEST(full_or_tried),
 	        TEST(a_pool_larger_than_the_bits),
+	        TEST(a_patient_client_takes_no_backup_while_a_primary_is_full),
+	        TEST(what_a_server_that_failed_is_worth),
+	        TEST(what_is_not_usable),
+	        TEST(one_that_was_silent_does_not_keep_who_waits_from_a_backup),
+	        TEST(a_line_is_known_over_reloads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
