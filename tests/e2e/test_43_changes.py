@@ -11,7 +11,7 @@ import pytest
 from lib import build
 from lib.admin import CTL
 from lib.page import Page
-from lib.peers import Service, ask, connect, gets_reset, is_reset, say, talk
+from lib.peers import Service, ask, connect, gets_reset, is_reset, refused, say, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -229,6 +229,19 @@ def test_force_down_is_down_for_on_down_and_on_server_down(start, service, admin
     proxy.rewrite(f"{admin.line}port {port}\nserver {a.spelt}\non-down try\n")
     admin.ask("reload")
     assert ask(port, b"x") == b"x"  # as the last resort
+
+
+@pytest.mark.parametrize("words, back", [(("force", "{a}", "down"), ("force", "{a}", "auto")), (("weight", "{a}", 0), ("forget", "{a}")),
+                                         (("drain", "{a}"), ("enable", "{a}"))])
+def test_a_port_refuses_for_what_was_changed_too(start, service, admin, words, back):
+    port, a = free_port(), service()
+    start(config=f"{admin.line}port {port}\nserver {a.spelt}\ncheck every=100ms tcp\non-down refuse\n")
+    admin.ask("wait", a.spelt, "up")
+    admin.ask(*(str(w).format(a=a.spelt) for w in words))
+    wait_for(lambda: refused(port), "it refuses")
+    admin.ask(*(str(w).format(a=a.spelt) for w in back))
+    wait_for(lambda: not refused(port), "it accepts again")
+    assert ask(port, b"x") == b"x"
 
 
 # -- check, wait
