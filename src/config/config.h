@@ -120,6 +120,16 @@ struct wait_rule {
 	uint32_t max;    /* at a time, of the whole service; 1.. */
 };
 
+/* Which of several servers that would do gets the next client. */
+enum balance_way {
+	BALANCE_ROUND_ROBIN,
+	BALANCE_LEAST_CONNECTIONS,
+	BALANCE_RANDOM,
+	BALANCE_SOURCE, /* by the client's address */
+	BALANCE_HASH,   /* by a key; without one by the client's address */
+	BALANCE_FIRST,
+};
+
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
 
 /* Which records are written, besides the one that says how it ended. */
@@ -168,6 +178,9 @@ struct section {
 	struct check_line *checks;           /* all must say yes; n_checks 0: none */
 	size_t n_checks;
 	enum on_down on_down;
+	enum balance_way balance;
+	uint32_t
+	        bounded; /* of BALANCE_SOURCE and HASH: no server gets more than so many per cent of the average; 0: no bound */
 	bool kill_on_server_down; /* connections of a server that a check calls down */
 	struct wait_rule hold;    /* of ON_DOWN_HOLD, else 0 */
 	struct wait_rule queue;   /* for a place */
@@ -271,6 +284,8 @@ void config_error_format(const struct config_error *e, struct buf *out);
 
 /* It asks an agent, which speaks for the server: not whether it is well, but what is to be done with it. */
 bool check_is_agent(const struct check_line *l);
+
+const char *balance_name(enum balance_way way);
 
 /* Appends the canonical text. */
 void config_print(const struct config *c, struct buf *out);

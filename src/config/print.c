@@ -385,6 +385,17 @@ static void print_queue(const struct printer *p, const struct directive *d)
 	end(p);
 }
 
+static void print_balance(const struct printer *p, const struct directive *d)
+{
+	if (p->s->balance == p->outer->balance && p->s->bounded == p->outer->bounded)
+		return;
+	begin(p, d->keyword);
+	word(p, balance_name(p->s->balance));
+	if (p->s->bounded)
+		buf_addf(p->out, " bounded=%u", p->s->bounded);
+	end(p);
+}
+
 static void print_on_server_down(const struct printer *p, const struct directive *d)
 {
 	if (p->s->kill_on_server_down != p->outer->kill_on_server_down)

@@ -1,5 +1,7 @@
 #include "proxy/route.h"
 
+#include "proxy/balance.h"
+
 #define ROUTE_LOOKS 8 /* other workers may be faster each time */
 
 /* From the best to the last resort. Asking one again that refuses is cheap; nobody is to wait for one that is silent while there is a
@@ -126,54 +128,77 @@ static void look(struct look *l)
 	}
 }
 
-/* patient: rather none than a backup, if a primary would do but for its limit. */
-static enum route_result choose(const struct ruleset *rules, const struct section *s, struct world *world,
-                                struct limits *limits, uint64_t tried, int64_t now_ms, bool patient, uint32_t *ret)
+/* Of those that the look has found, by `balance`. */
+static uint32_t pick(struct look *l, const struct route_client *client, uint64_t *random)
+{
+	const struct pool *p = l->pool;
+	const struct connection_counts counts = {l->limits, p->limit_keys};
+
+	if (p->n == 1)
+		return 0;
+	switch (l->section->balance) {
+	case BALANCE_LEAST_CONNECTIONS:
+		l->n = least_connections(p->contenders, l->n, &counts);
+		break;
+	case BALANCE_RANDOM:
+		return random_pick(p->contenders, l->n, &counts, random);
+	case BALANCE_SOURCE:
+	case BALANCE_HASH:
+		return hash_pick(p->contenders, l->n, hash_client(client->addr), p->hashes, l->section->bounded,
+		                 &counts);
+	case BALANCE_FIRST:
+		return 0;
+	case BALANCE_ROUND_ROBIN:
+		break;
+	}
+	return round_robin_pick(p->contenders, l->n);
+}
+
+static bool takes_turns(const struct section *s)
+{
+	return s->balance == BALANCE_ROUND_ROBIN || s->balance == BALANCE_LEAST_CONNECTIONS;
+}
+
+/* It has its place; then it has its turn, too: who is full has had none. False: another worker was faster. */
+static bool take_turn(const struct look *l, uint32_t turn)
+{
+	return l->pool->n == 1 || !takes_turns(l->section) || round_robin_turn(l->pool->contenders, l->n, turn);
+}
+
+enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
+                             struct limits *limits, const struct route_client *client, uint32_t *ret)
 {
 	const struct pool *p = &rules->pools[s->index];
 	struct look l = {.pool = p,
 	                 .section = s,
 	                 .world = world,
 	                 .limits = limits,
-	                 .tried = tried,
-	                 .now_ms = now_ms,
-	                 .mind_limits = patient};
+	                 .tried = client->tried,
+	                 .now_ms = client->now_ms,
+	                 .mind_limits = client->patient};
 
 	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
 		const struct contender *c;
 		uint32_t turn;
 
 		look(&l);
-		if (patient && l.full_first && l.best >= RANK_BACKUP_UP)
+		if (client->patient && l.full_first && l.best >= RANK_BACKUP_UP)
 			return ROUTE_ALL_FULL;
 		if (l.n == 0)
 			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
-		turn = p->n > 1 ? round_robin_pick(p->contenders, l.n) : 0;
+		turn = pick(&l, client, p->random);
 		c = &p->contenders[turn];
 		if (!limits_take(limits, p->limit_keys[c->member], max_now(&l, c->member))) {
 			l.full = l.mind_limits = true;
 			continue;
 		}
-		/* a place first, then the turn: who is full has had none */
-		if (p->n == 1 || round_robin_turn(p->contenders, l.n, turn) || looks == ROUTE_LOOKS) {
+		if (take_turn(&l, turn) || looks == ROUTE_LOOKS) {
 			*ret = c->member;
 			return ROUTE_FOUND;
 		}
 		limits_give(limits, p->limit_keys[c->member]);
 	}
 	return ROUTE_ALL_FULL;
-}
-
-enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
-                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
-{
-	return choose(rules, s, world, limits, tried, now_ms, false, ret);
-}
-
-enum route_result route_next_patiently(const struct ruleset *rules, const struct section *s, struct world *world,
-                                       struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret)
-{
-	return choose(rules, s, world, limits, tried, now_ms, true, ret);
 }
 
 /* Nothing is known against it but what is old. */

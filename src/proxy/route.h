@@ -1,7 +1,7 @@
 /*
  * route.h - which server of a pool a connection goes to next.
  *
- * In turn, by weight: those that are up, then those that nothing is known of, then those that refused a client lately; then the backups
+ * By `balance` (balance.h), of these: those that are up, then those that nothing is known of, then those that refused a client lately; then the backups
  * in the same order; then those that were silent. Never one that a check calls down (but for `on-down try`), a disabled one, one
  * that was tried already, or one at its limit.
  */
@@ -20,14 +20,17 @@ enum route_result {
 
 #define ROUTE_POOL_MAX 64 /* servers of a pool that are told apart when they fail */
 
-/* tried: a bit for each server of the pool that failed for this connection. On ROUTE_FOUND *ret is its
- * index, and the connection is counted under its limit key. */
-enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
-                             struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret);
+/* Who asks. */
+struct route_client {
+	uint64_t tried; /* a bit for each server of the pool that failed for this connection */
+	int64_t now_ms;
+	bool patient; /* it can wait: while a primary would do, but for its limit, none of the backups */
+	const struct addr *addr;
+};
 
-/* The same for a client that can wait: while a primary would do, but for its limit, none of the backups. */
-enum route_result route_next_patiently(const struct ruleset *rules, const struct section *s, struct world *world,
-                                       struct limits *limits, uint64_t tried, int64_t now_ms, uint32_t *ret);
+/* On ROUTE_FOUND *ret is its index, and the connection is counted under its limit key. */
+enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
+                             struct limits *limits, const struct route_client *client, uint32_t *ret);
 
 /* Is it worth to ask? Counts nothing, and nobody's turn is taken. */
 struct route_outlook {

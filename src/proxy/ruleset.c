@@ -2,9 +2,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include "base/hash.h"
 #include "base/mem.h"
 #include "os/sock.h"
+#include "proxy/balance.h"
 #include "proxy/limits.h"
 
 static void load_pool(struct pool *p, const struct config *c, const struct section *s, const struct world *world)
@@ -16,6 +18,8 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	p->seats = mem_alloc(p->n * sizeof(*p->seats));
 	p->asks = mem_alloc(p->n * sizeof(*p->asks));
 	p->limit_keys = mem_alloc(p->n * sizeof(*p->limit_keys));
+	p->hashes = mem_alloc(p->n * sizeof(*p->hashes));
+	p->random = mem_alloc(sizeof(*p->random));
 	p->contenders = mem_alloc(p->n * sizeof(*p->contenders));
 	p->weights = mem_alloc(p->n * sizeof(*p->weights));
 	p->strides = mem_alloc(p->n * sizeof(*p->strides));
@@ -26,7 +30,10 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		p->seats[i] = world_seat(world, c, s, &s->servers[i]);
 		p->asks[i] = p->seats[i] < SEATS_MAX ? atomic_load(&world->seats.list[p->seats[i]].asks) : 0;
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
+		p->hashes[i] = hash_member(key);
 	}
+	if (getrandom(p->random, sizeof(*p->random), GRND_NONBLOCK) != sizeof(*p->random) || *p->random == 0)
+		*p->random = HASH_START; /* anything but 0 */
 }
 
 /* A section is known by its service, and by what it is about. */
@@ -101,6 +108,8 @@ void ruleset_free(struct ruleset *r)
 		free(r->pools[i].seats);
 		free(r->pools[i].asks);
 		free(r->pools[i].limit_keys);
+		free(r->pools[i].hashes);
+		free(r->pools[i].random);
 		free(r->pools[i].contenders);
 		free(r->pools[i].weights);
 		free(r->pools[i].strides);

@@ -22,7 +22,9 @@ struct pool {
 	struct contender *contenders;
 	uint32_t *weights;
 	uint64_t *strides;
-	uint64_t line; /* where its clients wait: the same number over reloads, and in all workers */
+	uint64_t *hashes; /* of each server, by its spelling */
+	uint64_t *random; /* the generator's; one word */
+	uint64_t line;    /* where its clients wait: the same number over reloads, and in all workers */
 };
 
 struct ruleset {

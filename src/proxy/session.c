@@ -263,8 +263,12 @@ void session_enter_route(struct session *s)
 		took_too_long(s);
 		return;
 	}
-	result = (session_is_patient(s) ? route_next_patiently : route_next)(
-	        e->rules, section, e->world, &e->limits, s->cold->tried, now_ms(s), &s->cold->server_index);
+	result = route_next(e->rules, section, e->world, &e->limits,
+	                    &(struct route_client){.tried = s->cold->tried,
+	                                           .now_ms = now_ms(s),
+	                                           .patient = session_is_patient(s),
+	                                           .addr = &s->cold->client},
+	                    &s->cold->server_index);
 	if (result == ROUTE_FOUND) {
 		const struct pool *pool = &e->rules->pools[section->index];
 

@@ -156,7 +156,7 @@ WRONG = [
     (["-b", "80", "-b", "70-90", "a:1"], "opened twice"),
     (["-b", "80", "-o", "serverr x", "a:1"], "tcpproxy: -o 'serverr x': unknown directive"),
     (["-b", "80", "-o", "port 81", "a:1"], "-o 'port 81'"),
-    (["-b", "80", "-o", "balance source", "a:1"], "not yet"),
+    (["-b", "80", "-o", "bandwidth 1m", "a:1"], "not yet"),
     (["--dump", "a:1"], "beside -b"),
     (["-D", "-b", "80", "--dump", "a:1"], "--dump=FILE"),
     (["-b", "80", "a:99999"], "port"),

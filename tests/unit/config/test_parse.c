@@ -273,7 +273,7 @@ static const struct {
         {SERVED "  bind 1\n", "3:3", "\"interface ADDRESS\""},
         {SERVED "roundrobin\n", "3:1", "round-robin"},
         {SERVED "only_from 1\n", "3:1", "allow"},
-        {SERVED "balance leastconn\n", "3:1", "not yet"},
+        {SERVED "balance leastconn\n", "3:9", "least-connections"},
         {SERVED "check program x\n", "3:15", "no path"},
         {SERVED "check proxy=no tcp\n", "3:7", "not yet"},
         {SERVED "on-down hold 5 then refuse\n", "3:16", "not yet"},

@@ -307,6 +307,20 @@ static void lengths_that_wrap_around_are_refused(void **state)
 
 static char order[256];
 
+/* One of this number: 10.0.0.0 and up. */
+static struct addr client_number(uint32_t n)
+{
+	return (struct addr){.family = AF_INET, .ip = {10, (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n}};
+}
+
+static enum route_result next_of(const struct section *s, uint64_t tried, uint32_t *ret)
+{
+	const struct addr addr = client_number(1);
+
+	return route_next(rules, s, world, &limits,
+	                  &(struct route_client){.tried = tried, .now_ms = now_ms, .addr = &addr}, ret);
+}
+
 /* The servers that n connections get, by the last digit of their names. */
 static const char *sequence(size_t n)
 {
@@ -314,7 +328,7 @@ static const char *sequence(size_t n)
 	for (size_t i = 0; i < n; i++) {
 		uint32_t server;
 
-		switch (route_next(rules, &rules->config->sections[0], world, &limits, 0, now_ms, &server)) {
+		switch (next_of(&rules->config->sections[0], 0, &server)) {
 		case ROUTE_FOUND: {
 			const char *key = rules->config->sections[0].servers[server].key;
 
@@ -343,7 +357,7 @@ static const char *failures(void)
 	uint32_t server;
 
 	memset(order, 0, sizeof(order));
-	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms, &server) == ROUTE_FOUND) {
+	while (next_of(&rules->config->sections[0], tried, &server) == ROUTE_FOUND) {
 		const struct server *s = &rules->config->sections[0].servers[server];
 
 		assert_false(tried >> server & 1);
@@ -570,7 +584,7 @@ static void pools_take_turns_by_themselves(void **state)
 	load("port 25\nserver h1\nserver h2\nport 26\nserver h1\nserver h2\n");
 	second = &rules->config->sections[1];
 	for (int i = 0; i < 5; i++)
-		route_next(rules, second, world, &limits, 0, now_ms, &server);
+		next_of(second, 0, &server);
 	assert_string_equal(sequence(4), "1212");
 }
 
@@ -763,10 +777,8 @@ static void full_or_tried(void **state)
 	load("port 25\nserver h1\nserver h2 max=1\n");
 	assert_string_equal(sequence(2), "12");
 	/* h1 failed for this connection, h2 would do, but for its limit */
-	assert_int_equal(route_next(rules, &rules->config->sections[0], world, &limits, 1, now_ms, &server),
-	                 ROUTE_ALL_FULL);
-	assert_int_equal(route_next(rules, &rules->config->sections[0], world, &limits, 3, now_ms, &server),
-	                 ROUTE_ALL_TRIED);
+	assert_int_equal(next_of(&rules->config->sections[0], 1, &server), ROUTE_ALL_FULL);
+	assert_int_equal(next_of(&rules->config->sections[0], 3, &server), ROUTE_ALL_TRIED);
 }
 
 /* Servers beyond the 64th share a bit: the choice must end all the same. */
@@ -782,7 +794,7 @@ static void a_pool_larger_than_the_bits(void **state)
 		buf_addf(&text, "server host%d\n", i);
 	load(text.s);
 	buf_release(&text);
-	while (route_next(rules, &rules->config->sections[0], world, &limits, tried, now_ms, &server) == ROUTE_FOUND) {
+	while (next_of(&rules->config->sections[0], tried, &server) == ROUTE_FOUND) {
 		tried |= 1ULL << (server < 63 ? server : 63);
 		n++;
 	}
@@ -796,7 +808,8 @@ static enum route_result next_patiently(void)
 {
 	uint32_t server;
 
-	return route_next_patiently(rules, &rules->config->sections[0], world, &limits, 0, now_ms, &server);
+	return route_next(rules, &rules->config->sections[0], world, &limits,
+	                  &(struct route_client){.now_ms = now_ms, .patient = true}, &server);
 }
 
 /* Usable, well, room. */
