@@ -2,22 +2,29 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "base/hash.h"
 
-static bool is_spelt(const struct target *t, const char *key)
+uint64_t target_spelt(const char *key)
 {
-	return strncmp(t->key, key, TARGET_KEY_MAX - 1) == 0;
+	return hash_bytes(HASH_START, key, strnlen(key, TARGET_KEY_MAX - 1));
+}
+
+static bool is_spelt(const struct targets *t, uint32_t i, uint64_t spelt, const char *key)
+{
+	return t->spelt[i] == spelt && strncmp(t->list[i].key, key, TARGET_KEY_MAX - 1) == 0;
 }
 
 uint32_t targets_find(const struct targets *t, const char *key, const char *called, uint32_t of_service)
 {
 	uint32_t n = atomic_load(&t->n);
+	uint64_t spelt = target_spelt(key);
 
 	if (!called || !*called) {
 		called = "";
 		of_service = 0;
 	}
 	for (uint32_t i = 0; i < n; i++)
-		if (t->list[i].of_service == of_service && is_spelt(&t->list[i], key) &&
+		if (is_spelt(t, i, spelt, key) && t->list[i].of_service == of_service &&
 		    strcmp(t->list[i].called, called) == 0)
 			return i;
 	return TARGET_NONE;
@@ -25,8 +32,10 @@ uint32_t targets_find(const struct targets *t, const char *key, const char *call
 
 uint32_t targets_like(const struct targets *t, const char *key)
 {
+	uint64_t spelt = target_spelt(key);
+
 	for (uint32_t i = atomic_load(&t->n); i-- > 0;)
-		if (is_spelt(&t->list[i], key))
+		if (is_spelt(t, i, spelt, key))
 			return i;
 	return TARGET_NONE;
 }
@@ -81,6 +90,7 @@ uint32_t targets_add(struct targets *t, struct experience *experience, const str
 	entry = &t->list[i];
 	like = targets_like(t, s->key);
 	snprintf(entry->key, sizeof(entry->key), "%s", s->key);
+	t->spelt[i] = target_spelt(s->key);
 	if (s->called) {
 		snprintf(entry->called, sizeof(entry->called), "%s", s->called);
 		entry->of_service = of_service;

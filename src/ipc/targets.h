@@ -50,8 +50,11 @@ struct experience {
 
 struct targets {
 	atomic_uint n;
+	uint64_t spelt[TARGETS_MAX]; /* of each key a number, set before it, too: a search looks at these */
 	struct target list[TARGETS_MAX];
 };
+
+uint64_t target_spelt(const char *key);
 
 /* The entry of this server, or TARGET_NONE. called: its name in this service (its number in the world, and one), NULL or
  * "": it has none, and is the same in all services. Linear; for configuration loads. */

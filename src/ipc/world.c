@@ -191,6 +191,7 @@ static void copy(struct world *w, const struct world *before)
 	for (unsigned i = 0; i < atomic_load(&w->targets.n); i++) {
 		memcpy(&w->targets.list[i], &before->targets.list[i], sizeof(struct target));
 		check_target(&w->targets.list[i]);
+		w->targets.spelt[i] = target_spelt(w->targets.list[i].key);
 	}
 	for (unsigned i = 0; i < atomic_load(&w->labels.n); i++) {
 		memcpy(w->labels.text[i], before->labels.text[i], LABEL_MAX);

@@ -132,6 +132,7 @@ static void a_full_table_of_targets_says_so(void **state)
 		snprintf(key, sizeof(key), "host%u", n);
 		world->targets.list[n].key[0] = '\0';
 		memcpy(world->targets.list[n].key, key, strlen(key) + 1);
+		world->targets.spelt[n] = target_spelt(key);
 	}
 	atomic_store(&world->targets.n, TARGETS_MAX);
 	add_server("one-more", NULL, &i);
