@@ -11,8 +11,9 @@ static void stand(struct pools *p, const struct section *s)
 	pool->service = world_service(p->world, c, s);
 	pool->whole = world_service(p->world, c, &c->sections[c->services[s->service].root]);
 	pool->usable = true;
-	if (s->on_down != ON_DOWN_REFUSE)
+	if (!section_may_refuse(s))
 		return;
+	pool->hold_ms = s->hold.time_ms;
 	pool->n = s->n_servers;
 	pool->list = mem_alloc((pool->n + 1) * sizeof(*pool->list));
 	for (size_t i = 0; i < pool->n; i++)
@@ -48,9 +49,21 @@ static bool any_usable(const struct pools *p, const struct pool_standing *pool, 
 	return false;
 }
 
+/* With `hold TIME then refuse` clients are held first, for so long as if one was. */
+static bool is_usable(const struct pools *p, struct pool_standing *pool, int64_t now_ms)
+{
+	if (any_usable(p, pool, now_ms)) {
+		pool->none_ms = 0;
+		return true;
+	}
+	if (!pool->none_ms)
+		pool->none_ms = now_ms;
+	return now_ms - pool->none_ms < pool->hold_ms;
+}
+
 void pools_look(struct pools *p, int64_t now_ms)
 {
 	for (size_t i = 0; i < p->config->n_sections; i++)
 		if (p->list[i].list)
-			p->list[i].usable = any_usable(p, &p->list[i], now_ms);
+			p->list[i].usable = is_usable(p, &p->list[i], now_ms);
 }

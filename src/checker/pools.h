@@ -11,6 +11,8 @@ struct pool_standing {
 	struct standing *list;
 	size_t n;
 	uint32_t service, whole; /* numbers in the world of what it counts for; COUNTED_SERVICES: it is not there */
+	int64_t hold_ms;         /* the port does not refuse before none was usable for so long */
+	int64_t none_ms;         /* since when none is (monotonic); 0: one is */
 	bool usable;             /* when it was looked at last. One whose port may not refuse: always */
 };
 

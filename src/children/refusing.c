@@ -12,7 +12,7 @@
 bool refusing_is_wanted(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_sections; i++)
-		if (c->sections[i].on_down == ON_DOWN_REFUSE && c->sections[i].n_servers > 0)
+		if (section_may_refuse(&c->sections[i]) && c->sections[i].n_servers > 0)
 			return true;
 	return false;
 }
@@ -25,7 +25,7 @@ static bool is_asked_to(const struct rules *r, const struct socket_entry *e)
 	bool all = n > 0;
 
 	for (size_t i = 0; i < n; i++)
-		all = all && list[i]->on_down == ON_DOWN_REFUSE;
+		all = all && section_may_refuse(list[i]);
 	free(list);
 	return all;
 }

@@ -508,7 +508,7 @@ void check_lines_finish(struct parser *p)
 		return;
 	if (said->file && !p->checks_off && is_program(s))
 		parse_error_at(p, said, "there are no servers to check: this section leads to a program");
-	else if (s->on_down == ON_DOWN_REFUSE && s->n_checks == 0 && s->n_servers > 0 && !is_program(s))
+	else if (section_may_refuse(s) && s->n_checks == 0 && s->n_servers > 0 && !is_program(s))
 		imply(p, s, said);
 }
 
@@ -577,16 +577,21 @@ void set_on_server_down(struct parser *p, const struct directive *d, struct word
 static void set_hold(struct parser *p, struct word *args, size_t n)
 {
 	struct wait_rule rule;
+	size_t words = 1;
+	char shown[SHOWN_MAX];
 
-	for (size_t i = 1; i < n; i++)
-		if (!strcmp(args[i].text, "then")) {
-			parse_error(p, args[i].column, "\"then refuse\" " NOT_YET);
-			return;
-		}
-	if (!wait_rule_read(p, "on-down hold", args + 1, n - 1, &rule))
+	while (words < n && strcmp(args[words].text, "then"))
+		words++;
+	if (!wait_rule_read(p, "on-down hold", args + 1, words - 1, &rule))
 		return;
+	if (words < n && (words + 2 != n || strcmp(args[words + 1].text, "refuse"))) {
+		parse_error(p, args[words].column, "%s: on-down hold TIME [max=N] [then refuse]",
+		            lex_show(args[words].text, shown));
+		return;
+	}
 	parse_section(p)->on_down = ON_DOWN_HOLD;
 	parse_section(p)->hold = rule;
+	parse_section(p)->then_refuse = words < n;
 }
 
 void set_on_down(struct parser *p, const struct directive *d, struct word *args, size_t n)
@@ -607,5 +612,6 @@ void set_on_down(struct parser *p, const struct directive *d, struct word *args,
 		                            : !strcmp(word, "refuse") ? ON_DOWN_REFUSE
 		                                                      : ON_DOWN_RESET;
 		parse_section(p)->hold = (struct wait_rule){0};
+		parse_section(p)->then_refuse = false;
 	}
 }

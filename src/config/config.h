@@ -183,6 +183,7 @@ struct section {
 	        bounded; /* of BALANCE_SOURCE and HASH: no server gets more than so many per cent of the average; 0: no bound */
 	bool kill_on_server_down; /* connections of a server that a check calls down */
 	struct wait_rule hold;    /* of ON_DOWN_HOLD, else 0 */
+	bool then_refuse;         /* likewise: when no server was usable for that time, the port refuses */
 	struct wait_rule queue;   /* for a place */
 };
 
@@ -285,6 +286,11 @@ void config_error_format(const struct config_error *e, struct buf *out);
 /* It asks an agent, which speaks for the server: not whether it is well, but what is to be done with it. */
 bool check_is_agent(const struct check_line *l);
 
+/* The port is to refuse at some time. */
+static inline bool section_may_refuse(const struct section *s)
+{
+	return s->on_down == ON_DOWN_REFUSE || s->then_refuse;
+}
 const char *balance_name(enum balance_way way);
 
 /* Appends the canonical text. */

@@ -364,12 +364,15 @@ static void print_on_down(const struct printer *p, const struct directive *d)
 	static const char *const words[] = {
 	        [ON_DOWN_RESET] = "reset", [ON_DOWN_TRY] = "try", [ON_DOWN_REFUSE] = "refuse", [ON_DOWN_HOLD] = "hold"};
 
-	if (p->s->on_down == p->outer->on_down && wait_rule_equal(&p->s->hold, &p->outer->hold))
+	if (p->s->on_down == p->outer->on_down && wait_rule_equal(&p->s->hold, &p->outer->hold) &&
+	    p->s->then_refuse == p->outer->then_refuse)
 		return;
 	begin(p, d->keyword);
 	word(p, words[p->s->on_down]);
 	if (p->s->on_down == ON_DOWN_HOLD)
 		wait_rule_print(&p->s->hold, p->out);
+	if (p->s->then_refuse)
+		buf_adds(p->out, " then refuse");
 	end(p);
 }
 

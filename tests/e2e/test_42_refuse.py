@@ -423,6 +423,24 @@ def test_a_graceful_stop_leaves_the_port(port):
     assert port.proxy.wait_exit() == 0
 
 
+def test_clients_are_held_before_it_refuses(start, backend, admin):
+    port = free_port()
+    proxy = start(config=f"{admin.line}port {port}\nserver {backend.spelt}\n{CHECK}on-down hold 4 then refuse\n")
+    wait_for(lambda: admin.json("status")["servers"][0]["health"] == "up", "it is up")
+    backend.down()
+    wait_for(lambda: admin.json("status")["servers"][0]["health"] == "down", "it is down")
+    with connect(port) as held:
+        admin.wait_connections(1, "state=held")
+        backend.up()
+        talk(held, b"as if nothing had been")
+    backend.down()
+    proxy.wait_log("it refuses clients now")
+    assert refused(port)
+    backend.up()
+    wait_for(lambda: not refused(port), "it accepts again")
+    assert ask(port, b"word") == b"word"
+
+
 def test_a_socket_that_was_passed_cannot_refuse(start, backend, admin):
     with socket.socket() as passed:
         passed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -276,7 +276,7 @@ static const struct {
         {SERVED "balance leastconn\n", "3:9", "least-connections"},
         {SERVED "check program x\n", "3:15", "no path"},
         {SERVED "check proxy=no tcp\n", "3:7", "not yet"},
-        {SERVED "on-down hold 5 then refuse\n", "3:16", "not yet"},
+        {SERVED "on-down hold 5 then reset\n", "3:16", "then refuse"},
         {SERVED "route /x\n", "3:1", "not yet"},
         {SERVED "send-proxy v1\n", "3:1", "not yet"},
         {"admin 1.2.3.4\n" SERVED, "1:7", "ADDR:PORT"},
