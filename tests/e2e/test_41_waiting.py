@@ -300,6 +300,7 @@ def test_a_reload_may_make_place(waiting, servers, admin):
     servers(behind)
     w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 50")
     first, = clients_of(w.port, 1)
+    admin.wait_connections(1, "state=relay")
     others = clients_of(w.port, 3)
     admin.wait_connections(3, "state=queued")
     w.proxy.rewrite(w.config.replace(" max=1", "").replace("queue 50\n", ""))
@@ -388,7 +389,7 @@ def test_a_burst_of_short_connections_never_exceeds_the_limit(waiting, servers):
 def test_the_queue_has_a_length_and_a_time(waiting, servers, admin):
     behind = free_port()
     servers(behind)
-    w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 1 max=2")
+    w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 3 max=2")
     with connect(w.port) as first:
         talk(first)
         clients = clients_of(w.port, 2)
@@ -435,6 +436,7 @@ def test_who_waits_for_a_place_is_told_when_there_is_no_server_any_more(waiting,
     well = servers(health)
     w = waiting(f"server 127.0.0.1:{behind} max=1", "queue 50", f"check every=100ms fall=1 port={health} tcp")
     first, = clients_of(w.port, 1)
+    admin.wait_connections(1, "state=relay")
     clients = clients_of(w.port, 3)
     admin.wait_connections(3, "state=queued")
     well.close()
