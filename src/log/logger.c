@@ -397,9 +397,13 @@ void logger_change(struct logger *l, enum log_level level, const struct server_c
 
 	if (!log_wants(level))
 		return;
+	/* those who look at the last hour want no keys, and an address there is a client's */
+	buf_addf(&line, "server %s of service %s is %s, %u of %u are usable%s%s", c->server, c->service, c->state,
+	         c->up, c->of, c->why ? ": " : "", c->why ? c->why : "");
+	history_add_line(l->history, level, line.s, m.wall_us);
+	buf_clear(&line);
 	record_render_change_text(c, &line);
 	m.line = line.s;
-	history_add_line(l->history, level, line.s, m.wall_us);
 	deliver_to_all(l, &m);
 	buf_release(&line);
 }

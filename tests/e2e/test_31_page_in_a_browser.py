@@ -288,3 +288,22 @@ def test_five_thousand_connections(start, browser, shown):
     for s in held:
         s.close()
     server.close()
+
+
+def test_a_service_without_a_server(start, service, browser):
+    """Its state, who waits, and why, in words."""
+    refuses, holds, dying = free_port(), free_port(), service()
+    shown = Shown(start, service, browser, more=f"port {refuses} as shut\nserver {dying.spelt}\ncheck every=100ms fall=1 tcp\non-down refuse\n"
+                                                f"port {holds} as patient\nserver {dying.spelt}\ncheck every=100ms fall=1 tcp\non-down hold 60\n")
+    dying.close()
+    shown.proxy.wait_log("it refuses clients now")
+    waiting = [connect(holds) for _ in range(2)]
+
+    def state(name, column):
+        return next(row[column] for row in shown.rows("services") if row[0] == name)
+    shown.wait(lambda: state("shut", 1) == "refusing", "its port refuses")
+    shown.wait(lambda: state("patient", 2) == "2 (2 waiting)", "two wait")
+    words = "of service shut is down, 0 of 1 are usable: check tcp: connection refused"
+    shown.wait(lambda: any(words in row[2] for row in shown.rows("errors")), "why")
+    for s in waiting:
+        s.close()

@@ -223,7 +223,10 @@ def service_machine():
 
 def answers(connection, word):
     connection.sendall(word)
-    return connection.recv(100) == word
+    said = connection.recv(100)
+    if said != word:
+        print(f"{word} was answered by {said}")
+    return said == word
 
 
 def main_pid(machine):

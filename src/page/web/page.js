@@ -204,10 +204,13 @@ const failures = v => Object.entries(v.ends).reduce((sum, [end, n]) => sum + (WE
 const failureTitle = v => Object.entries(v.ends).filter(([end, n]) => n && !WENT_WELL.has(end)).map(([end, n]) => `${end} ${count(n)}`).join(", ");
 const standing = v => v.configured ? pill(v.state, v.state === "enabled" ? "good" : "warn") : pill("removed", "");
 
+const serviceStanding = v => v.refusing ? pill("refusing", "bad") : standing(v);
+const withWaiting = v => count(v.active) + (v.waiting ? ` (${count(v.waiting)} waiting)` : "");
+
 const services = new Table("table-services", [
 	{head: "Service", value: v => v.service, mono: true, title: v => v.service !== v.ports && `port ${v.ports}${v.within ? " of " + v.within : ""}`},
-	{head: "State", value: standing},
-	{head: "Now", value: v => count(v.active), number: true},
+	{head: "State", value: serviceStanding},
+	{head: "Now", value: withWaiting, number: true},
 	{head: "Ever", value: v => count(v.connections), number: true},
 	{head: "Failed", value: v => count(failures(v)), number: true, title: failureTitle},
 	{head: "From clients", value: v => bytes(v.client_bytes), number: true},
@@ -346,7 +349,7 @@ const errorTable = new Table("table-errors", [
 
 /* A line of the log that names a client first, in the same columns as what happened to connections. */
 function withClient(e) {
-	const [client] = (!e.end && e.reason.match(/\b\d+\.\d+\.\d+\.\d+:\d+|\[[0-9a-f:.]+\]:\d+/)) || [];
+	const [client] = (!e.end && !e.reason.startsWith("server ") && e.reason.match(/\b\d+\.\d+\.\d+\.\d+:\d+|\[[0-9a-f:.]+\]:\d+/)) || [];
 	return client ? {...e, client, reason: e.reason.replace(client, "a client").replace(/,? id=\d+/, "")} : e;
 }
 
