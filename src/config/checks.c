@@ -372,6 +372,15 @@ static void print_what(const struct config *c, const struct check_line *l, bool 
 		print_step(&l->steps[i], public, out);
 }
 
+void check_describe(const struct config *c, const struct check_line *l, struct buf *out)
+{
+	struct buf text = BUF_INIT;
+
+	print_what(c, l, true, &text);
+	buf_adds(out, text.s + 1);
+	buf_release(&text);
+}
+
 static void print_time(const char *name, int64_t ms, int64_t usual, struct buf *out)
 {
 	char text[TEXT_TIME_MAX];

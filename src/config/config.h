@@ -285,6 +285,8 @@ void config_error_format(const struct config_error *e, struct buf *out);
 
 /* It asks an agent, which speaks for the server: not whether it is well, but what is to be done with it. */
 bool check_is_agent(const struct check_line *l);
+/* Appends what is asked, for readers who may not know what is sent, which may be a password: "send ***". */
+void check_describe(const struct config *c, const struct check_line *l, struct buf *out);
 
 /* The port is to refuse at some time. */
 static inline bool section_may_refuse(const struct section *s)

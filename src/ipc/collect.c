@@ -536,12 +536,15 @@ static const char *keep_buf(struct snapshot *s, struct buf *b)
 	return kept;
 }
 
-static const char *check_text(struct snapshot *s, const struct section *section, const struct server *server)
+static const char *check_text(struct snapshot *s, const struct config *c, const struct section *section,
+                              const struct server *server)
 {
 	struct buf text = BUF_INIT;
 
-	for (size_t i = 0; i < section->n_checks && server->kind != SERVER_PROGRAM; i++)
-		buf_addf(&text, "%s%s", i ? "; " : "", section->checks[i].what);
+	for (size_t i = 0; i < section->n_checks && server->kind != SERVER_PROGRAM; i++) {
+		buf_adds(&text, i ? "; " : "");
+		check_describe(c, &section->checks[i], &text);
+	}
 	return keep_buf(s, &text);
 }
 
@@ -641,7 +644,7 @@ static void look_at_pools(struct collector *v, struct snapshot *s, const struct 
 			        .disabled = server->disabled,
 			        .usable = world_usable(w, config, section, server, now_ms),
 			        .state = "untried",
-			        .check = check_text(s, section, server),
+			        .check = check_text(s, config, section, server),
 			};
 			set_server(s, w, config, section, server, m);
 		}

@@ -228,6 +228,18 @@ static void add_checks(const struct snapshot *s, struct buf *out)
 	single(out, "checks_late_total", "counter", "Checks that began later than they should have.", s->checks_late);
 }
 
+static void add_weights(const struct snapshot *s, struct buf *out)
+{
+	family(out, "backend_weight", "gauge",
+	       "The weight that this server has now; the first one, where services differ.");
+	for (size_t i = 0; i < s->n_servers; i++)
+		for (size_t k = 0; k < s->n_members; k++)
+			if (strcmp(s->members[k].server, s->servers[i].label) == 0) {
+				sample(out, "backend_weight", "server", s->servers[i].label, s->members[k].weight);
+				break;
+			}
+}
+
 static void add_usable(const struct snapshot *s, struct buf *out)
 {
 	family(out, "service_servers_usable", "gauge", "Servers of this service to which clients may come now.");
@@ -285,6 +297,7 @@ static void add_servers(const struct snapshot *s, struct buf *scratch, struct bu
 	add_health(s, out);
 	add_states(s, out);
 	add_checks(s, out);
+	add_weights(s, out);
 	add_usable(s, out);
 	family(out, "backend_enabled", "gauge",
 	       "Whether this server gets new connections (tcpproxyctl disable, or \"disabled\" in "

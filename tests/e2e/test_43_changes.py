@@ -525,3 +525,12 @@ def test_the_page_takes_these_commands(start, service, admin, directory, health)
     assert status == 200 and text.startswith(f"{a.spelt}: down")
     status, text = page.command("check nobody", TOKEN)
     assert status == 409 and "is no server" in text
+
+
+def test_what_a_check_sends_may_be_a_password(start, service, admin):
+    port, server = free_port(), service()
+    start(config=f'{admin.line}port {port}\nserver {server.spelt} weight=7\ncheck send "AUTH xyzzy\\r\\n" expect OK\n')
+    one, = admin.json("servers")["servers"]
+    assert one["check"] == "send *** expect OK"
+    assert "xyzzy" not in admin.ask("servers")
+    assert f'tcpproxy_backend_weight{{server="{server.spelt}"}} 7' in admin.ask("metrics").splitlines()
