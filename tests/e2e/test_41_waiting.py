@@ -452,8 +452,10 @@ def test_max_connections_of_a_service(waiting, servers, admin):
     w = waiting(f"server 127.0.0.1:{behind}", "max-connections 2", "queue 50")
     first, second = clients_of(w.port, 2)
     admin.wait_connections(2, "state=relay")
-    others = clients_of(w.port, 5)
-    admin.wait_connections(5, "state=queued")
+    others = []
+    for i in range(5):  # one after the other in the line, too, for they are served in this order
+        others += clients_of(w.port, 1)
+        admin.wait_connections(i + 1, "state=queued")
     served([first])
     admin.wait_connections(4, "state=queued")
     assert len(admin.connections("state=relay")) == 2
@@ -493,7 +495,7 @@ def test_a_backup_is_for_those_whose_time_is_over(waiting, servers, admin):
     one, two = free_port(), free_port()
     servers(one, lambda s: (s.sendall(b"primary"), read_all(s)))
     servers(two, say("backup"))
-    w = waiting(f"server 127.0.0.1:{one} max=1", f"server 127.0.0.1:{two} backup", "queue 1")
+    w = waiting(f"server 127.0.0.1:{one} max=1", f"server 127.0.0.1:{two} backup", "queue 3")
     first = connect(w.port)
     assert read_exactly(first, 7) == b"primary"
     second = connect(w.port)
