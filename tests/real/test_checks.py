@@ -195,7 +195,8 @@ class Node:
     def __init__(self, name, host):
         self.name, self.host, self.leader = name, host, False
         self.database = socket.create_server((host, Node.PORTS[0]), backlog=64)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, daemon=True)
+        self.thread.start()
         node = self
 
         class Patroni(http.server.BaseHTTPRequestHandler):
@@ -220,6 +221,9 @@ class Node:
     def close(self):
         self.patroni.shutdown()
         self.patroni.server_close()
+        # else the thread waits on, at whatever socket has this number next
+        self.database.shutdown(socket.SHUT_RDWR)
+        self.thread.join(servers.PATIENCE)
         self.database.close()
 
 
