@@ -140,7 +140,7 @@ static void hear_agent_of(const struct asked *k, const struct place *p, const st
 		agent_is_silent(k, p, a->words);
 }
 
-/* ---- */
+/* ---- answers ---- */
 
 /* The address is the server's, also where its neighbour was asked: as it is spelt in the rest of the log. */
 static void say_changed(const struct place *p, enum health_state state, enum health_state was,

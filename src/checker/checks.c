@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "checker/dialog.h"
 
 #define LATE_AGAIN_MS   20
@@ -29,19 +29,10 @@ struct checks {
 	struct checks_ops ops;
 	unsigned under_way, at_once;
 	uint64_t late;
-	uint64_t random;
+	uint64_t random;   /* so that checks of many do not fall into step */
 	struct one **list; /* by key */
 	size_t n;
 };
-
-/* xorshift64 (Marsaglia, 2003): so that checks of many do not fall into step. */
-static uint32_t random_number(struct checks *c)
-{
-	c->random ^= c->random << 13;
-	c->random ^= c->random >> 7;
-	c->random ^= c->random << 17;
-	return (uint32_t)(c->random >> 32);
-}
 
 static void check_begin(void *arg);
 
@@ -54,7 +45,8 @@ static void plan(struct one *o, int64_t at_ms)
 static void plan_next(struct one *o)
 {
 	struct checks *c = o->all;
-	int64_t at_ms = o->began_ms + pulse_pause_ms(o->check.pulse, &o->check.rule, random_number(c));
+	int64_t at_ms =
+	        o->began_ms + pulse_pause_ms(o->check.pulse, &o->check.rule, (uint32_t)(random_next(&c->random) >> 32));
 
 	if (o->again)
 		at_ms = c->loop->now_ms;
@@ -299,8 +291,7 @@ struct checks *checks_new(struct loop *loop, const struct checks_ops *ops, unsig
 	struct checks *c = mem_alloc(sizeof(*c));
 
 	*c = (struct checks){.loop = loop, .ops = *ops, .at_once = at_once};
-	if (getrandom(&c->random, sizeof(c->random), GRND_NONBLOCK) != sizeof(c->random) || c->random == 0)
-		c->random = 0x9e3779b97f4a7c15; /* anything but 0 */
+	c->random = random_seed();
 	return c;
 }
 

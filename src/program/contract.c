@@ -134,41 +134,49 @@ static void put_server(struct env *e, const char *prefix, const struct program_c
 	}
 }
 
+/* What every program finds, whatever it is for. */
+static struct env env_begin(char *const *inherited)
+{
+	struct env e = {NULL, 0};
+
+	env_set(&e, "", "PATH", DEFAULT_PATH);
+	for (; inherited && *inherited; inherited++)
+		if (is_inherited(*inherited))
+			env_put(&e, mem_strdup(*inherited));
+	return e;
+}
+
+/* What the configuration says comes last, and so wins. */
+static char **env_end(struct env *e, const struct section *s)
+{
+	for (char **own = s->env; own && *own; own++)
+		env_put(e, mem_strdup(*own));
+	return e->list;
+}
+
 char **program_check_env(const struct section *s, const struct program_check *c, char *const *inherited)
 {
 	static const char *const states[] = {"unknown", "up", "down"};
 	const struct program_client nobody = {.local.port = c->port, .name = "", .server = c->server};
-	struct env e = {NULL, 0};
+	struct env e = env_begin(inherited);
 	char text[ADDR_TEXT_MAX];
 
-	env_set(&e, "", "PATH", DEFAULT_PATH);
-	for (; inherited && *inherited; inherited++)
-		if (is_inherited(*inherited))
-			env_put(&e, mem_strdup(*inherited));
 	put_server(&e, s->env_prefix, &nobody);
 	if (is_inet(&c->at))
 		env_set(&e, s->env_prefix, "SERVERADDR", addr_format(&c->at, text));
 	env_set(&e, s->env_prefix, "STATE", states[c->state < ARRAY_LEN(states) ? c->state : 0]);
-	for (char **own = s->env; own && *own; own++)
-		env_put(&e, mem_strdup(*own));
-	return e.list;
+	return env_end(&e, s);
 }
 
 char **program_env(const struct section *s, const struct program_client *c, char *const *inherited)
 {
-	struct env e = {NULL, 0};
+	struct env e = env_begin(inherited);
 
-	env_set(&e, "", "PATH", DEFAULT_PATH);
-	for (; inherited && *inherited; inherited++)
-		if (is_inherited(*inherited))
-			env_put(&e, mem_strdup(*inherited));
 	put_ucspi(&e, c);
 	put_client(&e, s->env_prefix, c);
 	if (c->server)
 		put_server(&e, s->env_prefix, c);
-	for (char **own = s->env; own && *own; own++)
-		env_put(&e, mem_strdup(*own));
-	return e.list;
+	return env_end(&e, s);
 }
 
 void program_env_free(char **env)

@@ -1,17 +1,10 @@
 #include "proxy/balance.h"
 
-/* xorshift64 (Marsaglia, 2003). */
-static uint64_t draw(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
+#include "base/random.h"
 
 static uint32_t draw_by_weight(const struct contender *list, uint32_t n, uint64_t sum, uint64_t *state)
 {
-	uint64_t at = draw(state) % sum;
+	uint64_t at = random_next(state) % sum;
 	uint32_t i = 0;
 
 	while (i + 1 < n && at >= list[i].weight)

@@ -186,7 +186,7 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 			return ROUTE_ALL_FULL;
 		if (l.n == 0)
 			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
-		turn = pick(&l, client, p->random);
+		turn = pick(&l, client, rules->random);
 		c = &p->contenders[turn];
 		if (!limits_take(limits, p->limit_keys[c->member], max_now(&l, c->member))) {
 			l.full = l.mind_limits = true;

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/random.h"
 #include "os/sock.h"
 #include "proxy/balance.h"
 #include "proxy/limits.h"
@@ -19,7 +19,6 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	p->asks = mem_alloc(p->n * sizeof(*p->asks));
 	p->limit_keys = mem_alloc(p->n * sizeof(*p->limit_keys));
 	p->hashes = mem_alloc(p->n * sizeof(*p->hashes));
-	p->random = mem_alloc(sizeof(*p->random));
 	p->contenders = mem_alloc(p->n * sizeof(*p->contenders));
 	p->weights = mem_alloc(p->n * sizeof(*p->weights));
 	p->strides = mem_alloc(p->n * sizeof(*p->strides));
@@ -32,8 +31,6 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
 		p->hashes[i] = hash_member(key);
 	}
-	if (getrandom(p->random, sizeof(*p->random), GRND_NONBLOCK) != sizeof(*p->random) || *p->random == 0)
-		*p->random = HASH_START; /* anything but 0 */
 }
 
 /* A section is known by its service, and by what it is about. */
@@ -72,6 +69,8 @@ struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
 	}
 	r = mem_alloc(sizeof(*r));
 	r->generation = generation;
+	r->random = mem_alloc(sizeof(*r->random));
+	*r->random = random_seed();
 	r->config = c;
 	r->labels = mem_alloc(c->n_sections * sizeof(*r->labels));
 	memcpy(r->labels, rest.labels, c->n_sections * sizeof(*r->labels));
@@ -109,7 +108,6 @@ void ruleset_free(struct ruleset *r)
 		free(r->pools[i].asks);
 		free(r->pools[i].limit_keys);
 		free(r->pools[i].hashes);
-		free(r->pools[i].random);
 		free(r->pools[i].contenders);
 		free(r->pools[i].weights);
 		free(r->pools[i].strides);
@@ -118,6 +116,7 @@ void ruleset_free(struct ruleset *r)
 	config_free(r->config);
 	free(r->pools);
 	free(r->service_keys);
+	free(r->random);
 	free(r->services);
 	free(r->labels);
 	free(r->ifs);

@@ -23,7 +23,6 @@ struct pool {
 	uint32_t *weights;
 	uint64_t *strides;
 	uint64_t *hashes; /* of each server, by its spelling */
-	uint64_t *random; /* the generator's; one word */
 	uint64_t line;    /* where its clients wait: the same number over reloads, and in all workers */
 };
 
@@ -34,6 +33,7 @@ struct ruleset {
 	uint32_t n_ifs;
 	uint32_t *labels;       /* of each section */
 	struct pool *pools;     /* of each section */
+	uint64_t *random;       /* of `balance random`: a generator's word */
 	uint64_t *service_keys; /* of each service, for its limit */
 	uint32_t *services;     /* of each section: its service's number in the world */
 	struct home home;       /* what is ours, as of when the interfaces were looked at */

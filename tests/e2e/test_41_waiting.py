@@ -11,7 +11,7 @@ import pytest
 from lib.peers import (Server, Service, connect, echo, gets_reset, is_reset, kill_connection, read_all, read_exactly,
                        say, talk)
 from lib.ports import free_port
-from lib.waiting import wait_for
+from lib.waiting import stays, wait_for
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_what_the_client_sent_before_is_all_there(waiting, servers, admin):
         sender = threading.Thread(target=lambda: (c.sendall(sent), c.shutdown(socket.SHUT_WR)))
         sender.start()
         admin.wait_connection(state="held")
-        time.sleep(0.3)  # nothing reads it meanwhile
+        stays(lambda: admin.connections("state=held"), "it is held", 0.3)
         servers(behind)
         assert read_all(c) == sent
         sender.join()
@@ -223,8 +223,7 @@ def test_a_reset_ends_the_wait_at_once_though_bytes_came_before(one_waits, admin
 
 def test_a_fin_does_not_end_the_wait(one_waits, admin):
     one_waits.client.shutdown(socket.SHUT_WR)
-    time.sleep(0.3)  # longer than any look
-    admin.wait_connections(1, f"state={one_waits.state}")
+    stays(lambda: admin.connections(f"state={one_waits.state}"), "it waits on, longer than any look takes", 0.5)
     one_waits.release()
     assert read_all(one_waits.client) == b"hello"
 
