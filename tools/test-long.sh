@@ -32,6 +32,8 @@ torture() { # program, kills, arguments...
 
 build "$BUILD"
 build "$BUILD-faults" -Dfaults=true
+# "make test" builds the program alone with clang
+CC=clang build "$BUILD-clang-tests" --werror || failed=1
 build "$BUILD-faults-sanitized" -Dfaults=true --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
 
 # letters: see tests/torture/killer.c
