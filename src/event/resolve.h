@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include "base/addr.h"
 #include "event/loop.h"
+#include "event/srv.h"
 
 struct resolver; /* opaque */
 
@@ -49,6 +50,20 @@ typedef void resolve_fn(void *arg, const struct resolve_result *result);
 /* All addresses of a host. The callback may come before the call returns. If one family is answered and the other is not, 50 ms
  * later, it comes twice: with those that are known (`more`), and with all, those in front (RFC 8305, section 3). */
 void resolve_host(struct resolver *r, const char *host, resolve_fn *fn, void *arg);
+
+struct resolve_srv_result {
+	int error;        /* 0, or an ARES_ code */
+	bool none;        /* an answer: there is no such name, or it has no such record */
+	bool none_at_all; /* an answer: the service is decidedly not there (RFC 2782), but for the records that stand beside */
+	const char *why;                  /* the error's text; NULL if none */
+	const struct srv_record *records; /* by host and port; valid during the call */
+	size_t n;
+	uint32_t ttl_s; /* the smallest */
+};
+typedef void resolve_srv_fn(void *arg, const struct resolve_srv_result *result);
+
+/* The servers of a service: "_imap._tcp.example.com", which no search list completes. Called once, perhaps before the call returns. */
+void resolve_srv(struct resolver *r, const char *name, resolve_srv_fn *fn, void *arg);
 
 /* The name of a client: its reverse name, if that resolves back to the address, within timeout_ms.
  * name is in lower case, of letters, digits, `.`, `_` and `-` only; "" if there is none, it is forged,

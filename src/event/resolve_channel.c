@@ -127,6 +127,7 @@ static int open_both(struct channel *ch)
 {
 	const struct resolver_setup *setup = &ch->resolver->setup;
 	struct ares_options options = {
+	        .flags = ARES_FLAG_EDNS, /* answers of many addresses need no second question, by TCP */
 	        .timeout = QUERY_TIMEOUT_MS,
 	        .tries = QUERY_TRIES,
 	        .lookups = (char[]){"f"},
@@ -136,7 +137,7 @@ static int open_both(struct channel *ch)
 	        .sock_state_cb = on_socket_state,
 	        .sock_state_cb_data = ch,
 	};
-	int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_RESOLVCONF;
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_RESOLVCONF;
 	int status = ares_init_options(&ch->servers, &options,
 	                               mask | (setup->port ? ARES_OPT_UDP_PORT | ARES_OPT_TCP_PORT : 0));
 

@@ -1,7 +1,7 @@
 /*
  * resolve_parts.h - what the parts of the resolver have from each other: resolve.c (the servers to ask),
- * resolve_channel.c (c-ares on the loop), resolve_host.c (a host's addresses), resolve_client.c (a client's name). Not
- * for others.
+ * resolve_channel.c (c-ares on the loop), resolve_host.c (a host's addresses), resolve_srv.c (a service's servers), resolve_client.c (a
+ * client's name). Not for others.
  */
 #ifndef EVENT_RESOLVE_PARTS_H
 #define EVENT_RESOLVE_PARTS_H

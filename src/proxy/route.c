@@ -4,38 +4,35 @@
 
 #define ROUTE_LOOKS 8 /* other workers may be faster each time */
 
-/* From the best to the last resort. Asking one again that refuses is cheap; nobody is to wait for one that is silent while there is a
- * backup. */
-enum rank {
-	RANK_UP,
-	RANK_UNKNOWN,
-	RANK_REFUSED,
-	RANK_BACKUP_UP,
-	RANK_BACKUP_UNKNOWN,
-	RANK_BACKUP_REFUSED,
-	RANK_SILENT,
-	RANK_BACKUP_SILENT,
-	RANK_DOWN, /* with `on-down try` alone */
-	RANK_NEVER_DOWN,
-	RANK_NEVER, /* for another reason */
-};
+/*
+ * From the best to the last resort, as a number: those of the first tier that are up, that nothing is known of, that refused a client
+ * lately; then those of the next tier in the same order, and so on; then those that were silent, by tier. Asking one again that refuses
+ * is cheap; nobody is to wait for one that is silent while there is a backup.
+ */
+typedef uint32_t rank_t;
 
-static enum rank rank_of(enum known known, bool backup, bool try_down)
+#define RANKS_OF_TIER   4u
+#define RANK_BACKUP     RANKS_OF_TIER /* from here on: of a tier behind the first, or silent */
+#define RANK_SILENT     (RANKS_OF_TIER * (POOL_TIERS_MAX + 1))
+#define RANK_DOWN       (RANK_SILENT + POOL_TIERS_MAX + 1) /* with `on-down try` alone */
+#define RANK_NEVER_DOWN (RANK_DOWN + 1)
+#define RANK_NEVER      (RANK_NEVER_DOWN + 1) /* for another reason */
+
+static rank_t rank_of(enum known known, uint32_t tier, bool try_down)
 {
 	switch (known) {
 	case KNOWN_UP:
-		return backup ? RANK_BACKUP_UP : RANK_UP;
 	case KNOWN_UNKNOWN:
-		return backup ? RANK_BACKUP_UNKNOWN : RANK_UNKNOWN;
 	case KNOWN_REFUSED:
-		return backup ? RANK_BACKUP_REFUSED : RANK_REFUSED;
+		return tier * RANKS_OF_TIER + (rank_t)known;
 	case KNOWN_SILENT:
-		return backup ? RANK_BACKUP_SILENT : RANK_SILENT;
+		return RANK_SILENT + tier;
 	case KNOWN_DOWN:
 		break;
 	}
 	return try_down ? RANK_DOWN : RANK_NEVER_DOWN;
 }
+_Static_assert(KNOWN_UP == 0 && KNOWN_REFUSED < RANKS_OF_TIER, "the ranks of a tier are what is known");
 
 static bool was_tried(uint64_t tried, uint32_t i)
 {
@@ -53,13 +50,13 @@ struct look {
 	int64_t now_ms;
 	bool mind_limits; /* one was full: from now on each is asked first */
 	/* found */
-	enum rank best;
+	rank_t best;
 	uint32_t n; /* of pool->contenders, all of this rank */
 	bool full, down;
 	bool full_first; /* one is full that would have come before the backups */
 };
 
-static enum rank rank_now(const struct look *l, uint32_t i)
+static rank_t rank_now(const struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 	const struct server *server = &l->section->servers[i];
@@ -67,7 +64,7 @@ static enum rank rank_now(const struct look *l, uint32_t i)
 
 	if (was_tried(l->tried, i) || world_is_out(l->world, &s))
 		return RANK_NEVER;
-	return rank_of(world_known(l->world, p->targets[i], p->seats[i], p->asks[i], l->now_ms), server->backup,
+	return rank_of(world_known(l->world, p->targets[i], p->seats[i], p->asks[i], l->now_ms), p->tiers[i],
 	               l->section->on_down == ON_DOWN_TRY);
 }
 
@@ -111,14 +108,14 @@ static void look(struct look *l)
 	l->best = RANK_NEVER_DOWN;
 	l->n = 0;
 	for (uint32_t i = 0; i < p->n; i++) {
-		enum rank rank = rank_now(l, i);
+		rank_t rank = rank_now(l, i);
 
 		l->down |= rank == RANK_NEVER_DOWN;
 		if (rank > l->best || rank >= RANK_NEVER_DOWN)
 			continue;
 		if (l->mind_limits && is_full(l, i)) {
 			l->full = true;
-			l->full_first |= rank < RANK_BACKUP_UP;
+			l->full_first |= rank < RANK_BACKUP;
 			continue;
 		}
 		if (rank < l->best)
@@ -182,7 +179,7 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 		uint32_t turn;
 
 		look(&l);
-		if (client->patient && l.full_first && l.best >= RANK_BACKUP_UP)
+		if (client->patient && l.full_first && l.best >= RANK_BACKUP)
 			return ROUTE_ALL_FULL;
 		if (l.n == 0)
 			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
@@ -209,7 +206,7 @@ static bool is_well(const struct world *w, uint32_t target, enum known known)
 }
 
 /* As a look finds it; RANK_NEVER: whatever a client could do. */
-static enum rank outlook_of(const struct look *l, uint32_t i)
+static rank_t outlook_of(const struct look *l, uint32_t i)
 {
 	uint32_t target = l->pool->targets[i];
 
@@ -229,7 +226,7 @@ struct route_outlook route_look(const struct ruleset *rules, const struct sectio
 
 	for (uint32_t i = 0; i < p->n; i++) {
 		enum known known = world_known(world, p->targets[i], p->seats[i], p->asks[i], now_ms);
-		bool late = s->servers[i].backup || known == KNOWN_SILENT;
+		bool late = p->tiers[i] > 0 || known == KNOWN_SILENT;
 
 		if (outlook_of(&l, i) >= RANK_NEVER_DOWN)
 			continue;

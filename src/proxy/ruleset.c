@@ -19,6 +19,7 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	p->asks = mem_alloc(p->n * sizeof(*p->asks));
 	p->limit_keys = mem_alloc(p->n * sizeof(*p->limit_keys));
 	p->hashes = mem_alloc(p->n * sizeof(*p->hashes));
+	p->tiers = mem_alloc(p->n * sizeof(*p->tiers));
 	p->contenders = mem_alloc(p->n * sizeof(*p->contenders));
 	p->weights = mem_alloc(p->n * sizeof(*p->weights));
 	p->strides = mem_alloc(p->n * sizeof(*p->strides));
@@ -30,6 +31,7 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		p->asks[i] = p->seats[i] < SEATS_MAX ? atomic_load(&world->seats.list[p->seats[i]].asks) : 0;
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
 		p->hashes[i] = hash_member(key);
+		p->tiers[i] = s->servers[i].backup;
 	}
 }
 
@@ -108,6 +110,7 @@ void ruleset_free(struct ruleset *r)
 		free(r->pools[i].asks);
 		free(r->pools[i].limit_keys);
 		free(r->pools[i].hashes);
+		free(r->pools[i].tiers);
 		free(r->pools[i].contenders);
 		free(r->pools[i].weights);
 		free(r->pools[i].strides);

@@ -10,6 +10,9 @@
 #include "ipc/world.h"
 #include "proxy/balance_round_robin.h"
 
+/* Servers of a tier get clients when none of the tiers before it can have them. */
+#define POOL_TIERS_MAX 8192
+
 /* The pool of one section, ready to choose from. */
 struct pool {
 	uint32_t n;
@@ -17,6 +20,7 @@ struct pool {
 	uint32_t *seats;      /* of each server that is checked, else SEAT_NONE */
 	uint64_t *asks;       /* of each seat */
 	uint64_t *limit_keys; /* of each server, for `max` */
+	uint32_t *tiers;      /* of each server: 0: it is asked first; else it is a backup */
 	uint32_t first_pass;  /* that of its first server; the others follow (world.h) */
 	/* for the choice, while it is made: room for all, with the strides of the weights that they had the last time */
 	struct contender *contenders;

@@ -310,7 +310,12 @@ int names_set_config(struct names *n, const struct config *c)
 		else if (name && !name->wanted)
 			timer_clear(n->loop, &name->timer);
 	}
-	return 0;
+	return rc;
+}
+
+struct resolver *names_resolver(struct names *n)
+{
+	return n->resolver;
 }
 
 void names_tell_again(struct names *n)

@@ -35,8 +35,11 @@ int names_new(struct loop *l, const struct world *world, const struct names_ops 
 void names_free(struct names *n); /* takes NULL */
 
 /* From now on these servers (all of c's, which the world has taken) are looked after. If the name servers are others than
- * before, all names are asked again. */
+ * before, all names are asked again, and 1 is returned; else 0 or -errno. */
 int names_set_config(struct names *n, const struct config *c);
+
+/* Who asks the name servers that are asked now; lives as long as n. */
+struct resolver *names_resolver(struct names *n);
 
 /* Says once more what it knows of each: something of it was lost on the way. */
 void names_tell_again(struct names *n);

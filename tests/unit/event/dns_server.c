@@ -47,7 +47,7 @@ static void put16(struct message *m, unsigned v)
 
 static void put_name(struct message *m, const char *name)
 {
-	while (*name) {
+	while (*name && strcmp(name, ".") != 0) {
 		size_t n = strcspn(name, ".");
 
 		m->data[m->len++] = (uint8_t)n;
@@ -77,6 +77,15 @@ static size_t take_name(const struct message *m, char *name)
 	return at + 1;
 }
 
+static void put_srv(struct message *m, const char *data)
+{
+	char *rest = (char *)data;
+
+	for (int i = 0; i < 3; i++)
+		put16(m, (unsigned)strtoul(rest, &rest, 10));
+	put_name(m, rest + 1);
+}
+
 static void put_record(struct message *m, const struct dns_record *r)
 {
 	size_t length_at;
@@ -94,6 +103,8 @@ static void put_record(struct message *m, const struct dns_record *r)
 	} else if (r->type == DNS_AAAA) {
 		inet_pton(AF_INET6, r->data, m->data + m->len);
 		m->len += 16;
+	} else if (r->type == DNS_SRV) {
+		put_srv(m, r->data);
 	} else {
 		put_name(m, r->data);
 	}

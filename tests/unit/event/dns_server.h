@@ -11,6 +11,7 @@ enum dns_type {
 	DNS_A = 1,
 	DNS_PTR = 12,
 	DNS_AAAA = 28,
+	DNS_SRV = 33,
 	DNS_SILENCE = 0,
 	DNS_SLOW = -1,
 	DNS_BIG = -2,
@@ -26,7 +27,7 @@ struct dns_record {
 	enum dns_type type; /* DNS_SILENCE: never answered; DNS_SLOW: not at the first time;
 	                     * DNS_BIG: only by TCP; DNS_NO_...: questions of this type are never
 	                     * answered; DNS_LATE_...: only after `ttl` ms; DNS_FAIL_...: SERVFAIL */
-	const char *data;   /* an address, or a name */
+	const char *data;   /* an address, or a name; "PRIORITY WEIGHT PORT NAME" */
 	uint32_t ttl;
 };
 
