@@ -181,11 +181,14 @@ static void take_tlv_head(struct proxy_reader *r)
 	}
 	if (tlv[0] == PROXY_TYPE_CRC32C) {
 		if (r->tlv_left != CRC_BYTES || r->crc_there)
-			wrong(r, PROXY_TLV);
+			wrong(r, PROXY_CRC);
 		r->crc_there = true;
 		r->tlv_kept = false;
 		return;
 	}
+	r->tlv_kept = false;
+	if (tlv[0] == PROXY_TYPE_NOOP)
+		return;
 	r->tlv_kept = !r->tlvs_left_out && r->n_tlvs + TLV_HEAD + r->tlv_left <= PROXY_TLVS_MAX;
 	if (r->tlv_kept) {
 		memcpy(r->tlvs + r->n_tlvs, tlv, TLV_HEAD);
@@ -291,18 +294,34 @@ uint32_t proxy_wanted(const struct proxy_reader *r)
 	return 1;
 }
 
+bool proxy_next_tlv(const uint8_t *tlvs, size_t n, size_t *at, uint8_t *type, const uint8_t **value, size_t *len)
+{
+	if (n - *at < TLV_HEAD)
+		return false;
+	*len = get16(tlvs + *at + 1);
+	if (*len > n - *at - TLV_HEAD)
+		return false;
+	*type = tlvs[*at];
+	*value = tlvs + *at + TLV_HEAD;
+	*at += TLV_HEAD + *len;
+	return true;
+}
+
+const uint8_t *proxy_find_tlv(const uint8_t *tlvs, size_t n, uint8_t type, size_t *len)
+{
+	const uint8_t *value;
+	size_t at = 0;
+	uint8_t found;
+
+	while (proxy_next_tlv(tlvs, n, &at, &found, &value, len))
+		if (found == type)
+			return value;
+	return NULL;
+}
+
 const uint8_t *proxy_tlv(const struct proxy_reader *r, uint8_t type, size_t *len)
 {
-	size_t end = r->n_tlvs <= PROXY_TLVS_MAX ? r->n_tlvs : PROXY_TLVS_MAX;
-
-	for (size_t at = 0; at + TLV_HEAD <= end; at += TLV_HEAD + *len) {
-		*len = get16(r->tlvs + at + 1);
-		if (*len > end - at - TLV_HEAD)
-			return NULL; /* it was spoilt */
-		if (r->tlvs[at] == type)
-			return r->tlvs + at + TLV_HEAD;
-	}
-	return NULL;
+	return proxy_find_tlv(r->tlvs, r->n_tlvs <= PROXY_TLVS_MAX ? r->n_tlvs : PROXY_TLVS_MAX, type, len);
 }
 
 /* ---- writing ---- */

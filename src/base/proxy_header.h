@@ -65,6 +65,10 @@ size_t proxy_read(struct proxy_reader *r, const void *bytes, size_t n);
 uint32_t proxy_wanted(const struct proxy_reader *r);
 /* The value of the first TLV of this type, its length in *len; NULL: there is none. */
 const uint8_t *proxy_tlv(const struct proxy_reader *r, uint8_t type, size_t *len);
+/* The same in n bytes of TLVs; they may be spoilt. */
+const uint8_t *proxy_find_tlv(const uint8_t *tlvs, size_t n, uint8_t type, size_t *len);
+/* The TLV that begins at *at, which is moved behind it. false: there is none, or the rest is spoilt. */
+bool proxy_next_tlv(const uint8_t *tlvs, size_t n, size_t *at, uint8_t *type, const uint8_t **value, size_t *len);
 /* "syntax" ... */
 const char *proxy_why_text(enum proxy_why why);
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/utf8.h"
 
 const char *end_name(enum end end)
@@ -169,6 +170,10 @@ void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 	field_string(&f, "interface", host_text(&r->local, text));
 	field_string(&f, "client", host_port_text(&r->client, text));
 	field_string(&f, "name", r->name);
+	field_string(&f, "via", host_port_text(&r->via, text));
+	field_string(&f, "announced", host_port_text(&r->announced, text));
+	field_string(&f, "uid", r->uid);
+	field_string(&f, "authority", r->authority);
 	field_string(&f, "rule", r->rule);
 	field_string(&f, "target", r->target);
 	if (r->server_text && *r->server_text)
@@ -193,9 +198,14 @@ struct text_line {
 /* What is left out of text if there is nothing to say. */
 static bool says_nothing(const struct record *r, const char *key, const char *value)
 {
+	static const char *const left_out[] = {"name", "via", "announced", "uid", "authority", "why", "waited"};
+
 	if (strcmp(key, "service") == 0)
 		return !r->named;
-	return !value && (strcmp(key, "name") == 0 || strcmp(key, "why") == 0 || strcmp(key, "waited") == 0);
+	for (size_t i = 0; !value && i < ARRAY_LEN(left_out); i++)
+		if (strcmp(key, left_out[i]) == 0)
+			return true;
+	return false;
 }
 
 static void text_field(void *arg, const char *key, const char *value, bool number)

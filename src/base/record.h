@@ -64,6 +64,8 @@ struct record {
 	uint64_t up, down; /* bytes from the client, from the server */
 	struct addr local; /* where the client was accepted: interface and port */
 	struct addr client;
+	struct addr via,
+	        announced;  /* who has announced the client, and where it wanted to go; AF_UNSPEC: nobody, not said */
 	struct addr server; /* tried last. AF_UNSPEC: none, or server_text says it */
 	uint8_t event;      /* enum record_event */
 	uint8_t end;        /* enum end */
@@ -75,6 +77,8 @@ struct record {
 	const char *service;     /* its name, else its ports: "mail", "8000-8010" */
 	const char *rule;        /* "/etc/tcpproxy.conf:5" */
 	const char *name;        /* the client's name, if it was looked up */
+	const char *uid;         /* its unique id, announced or sent */
+	const char *authority;   /* the name it wanted, as announced */
 	const char *target;      /* the server's name, else as it is spelt: "db1", "db1.internal:5432" */
 	const char *server_text; /* "unix:/run/x.sock" or the path of a handler */
 };
@@ -93,7 +97,7 @@ void record_value_text(const char *value, struct buf *out);
 /* Each appends one line without a newline.
  * Text: "TIME close id=17 port=25 ...", missing values "-"; a value that holds a space, a quote, a
  * control character or a byte that is not ASCII stands in double quotes, where \" \\ \n \r \t and \xHH
- * are escapes. `service=`, `name=` and `why=` are left out if there is no name, or no reason.
+ * are escapes. `service=`, `name=`, `via=`, `announced=`, `uid=`, `authority=`, `why=` and `waited=` are left out if there is nothing to say.
  * JSON: an object that begins {"time":"...","event":"close" and goes on with the same keys;
  * numbers are numbers, every key is always there, missing values are null, bytes that are not UTF-8
  * are replaced by U+FFFD. */

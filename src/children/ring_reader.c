@@ -21,7 +21,7 @@ void ring_reader_take(struct worker *w, uint32_t type, const void *data, size_t 
 	static struct line_message line;
 
 	if (type == MESSAGE_RECORD) {
-		char texts[sizeof(((struct record_message *)0)->texts) + 2];
+		char texts[sizeof(((struct record_message *)0)->texts) + RECORD_TEXTS];
 		struct record r;
 		uint32_t label;
 

@@ -62,9 +62,37 @@ struct server {
 	uint32_t max;     /* connections at a time; 0: no limit */
 	bool backup;
 	bool disabled;
-	uint32_t line;  /* in the canonical text */
-	uint32_t place; /* the parser's: where it was said */
+	uint8_t send_proxy; /* enum server_proxy */
+	uint32_t line;      /* in the canonical text */
+	uint32_t place;     /* the parser's: where it was said */
 };
+
+/* What a server hears first, before the first byte of its client: a header of the PROXY protocol. */
+enum send_word {
+	SEND_UNIQUE_ID = 1,
+	SEND_AUTHORITY = 2,
+	SEND_ALPN = 4,
+	SEND_CRC = 8,
+	SEND_PASS = 16, /* what came with the client's own header */
+};
+#define SEND_TYPES_MAX 32 /* that are passed on by name */
+
+struct send_tlv {
+	uint8_t type;
+	char *text;
+};
+
+struct send_proxy {
+	uint8_t version; /* 1, 2 */
+	uint8_t words;   /* enum send_word */
+	uint8_t n_pass;  /* types of SEND_PASS, in this order; 0: all */
+	uint8_t pass[SEND_TYPES_MAX];
+	struct send_tlv *tlvs; /* in this order */
+	size_t n_tlvs;
+};
+
+/* What a server of a pool says of that. */
+enum server_proxy { SERVER_PROXY_UNSAID, SERVER_PROXY_OFF, SERVER_PROXY_V1, SERVER_PROXY_V2 };
 
 struct access_rule {
 	bool allow;
@@ -181,10 +209,12 @@ struct section {
 	enum balance_way balance;
 	uint32_t
 	        bounded; /* of BALANCE_SOURCE and HASH: no server gets more than so many per cent of the average; 0: no bound */
-	bool kill_on_server_down; /* connections of a server that a check calls down */
-	struct wait_rule hold;    /* of ON_DOWN_HOLD, else 0 */
-	bool then_refuse;         /* likewise: when no server was usable for that time, the port refuses */
-	struct wait_rule queue;   /* for a place */
+	bool kill_on_server_down;         /* connections of a server that a check calls down */
+	struct wait_rule hold;            /* of ON_DOWN_HOLD, else 0 */
+	bool then_refuse;                 /* likewise: when no server was usable for that time, the port refuses */
+	struct wait_rule queue;           /* for a place */
+	struct send_proxy *send_proxy;    /* NULL: none */
+	struct send_proxy *send_proxy_v2; /* the nearest that was said with v2, in force or not; NULL: none */
 };
 
 struct port_range {
@@ -294,6 +324,8 @@ static inline bool section_may_refuse(const struct section *s)
 	return s->on_down == ON_DOWN_REFUSE || s->then_refuse;
 }
 const char *balance_name(enum balance_way way);
+/* What this server of the section hears first; NULL: its client. Valid as long as the section. */
+const struct send_proxy *server_send_proxy(const struct section *s, const struct server *server);
 
 /* Appends the canonical text. */
 void config_print(const struct config *c, struct buf *out);

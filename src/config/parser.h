@@ -164,6 +164,13 @@ bool wait_rule_read(struct parser *p, const char *who, struct word *args, size_t
 void wait_rule_print(const struct wait_rule *r, struct buf *out);
 bool wait_rule_equal(const struct wait_rule *a, const struct wait_rule *b);
 
+/* send_proxy.c */
+void send_proxy_free(struct send_proxy *s); /* takes NULL */
+/* Appends what stands behind "send-proxy". */
+void send_proxy_print(const struct send_proxy *s, struct buf *out);
+/* "send-proxy=v2" of a server; its words. */
+extern const char *const server_proxy_words[];
+
 /* home.c: servers that are ourselves. */
 void check_home(struct parser *p);
 

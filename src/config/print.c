@@ -338,6 +338,8 @@ static void print_server(const struct printer *p, const struct directive *d)
 			buf_addf(p->out, " max=%u", s->max);
 		if (s->disabled)
 			buf_adds(p->out, " disabled");
+		if (s->send_proxy)
+			buf_addf(p->out, " send-proxy=%s", server_proxy_words[s->send_proxy]);
 		print_called(p->out, s->called);
 		end(p);
 	}
@@ -383,6 +385,18 @@ static void print_queue(const struct printer *p, const struct directive *d)
 	begin(p, d->keyword);
 	if (p->s->queue.time_ms)
 		wait_rule_print(&p->s->queue, p->out);
+	else
+		word(p, "off");
+	end(p);
+}
+
+static void print_send_proxy(const struct printer *p, const struct directive *d)
+{
+	if (p->s->send_proxy == p->outer->send_proxy)
+		return;
+	begin(p, d->keyword);
+	if (p->s->send_proxy)
+		send_proxy_print(p->s->send_proxy, p->out);
 	else
 		word(p, "off");
 	end(p);

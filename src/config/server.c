@@ -159,12 +159,24 @@ static const char *number_option(const char *text, uint64_t max, const char *why
 	return NULL;
 }
 
+static const char *proxy_option(const char *word, struct server *s)
+{
+	for (uint8_t i = SERVER_PROXY_OFF; i <= SERVER_PROXY_V2; i++)
+		if (!strcmp(word, server_proxy_words[i])) {
+			s->send_proxy = i;
+			return NULL;
+		}
+	return "is none of send-proxy=v1, send-proxy=v2 and send-proxy=off";
+}
+
 static const char *server_option(const char *word, struct server *s)
 {
 	if (!strncmp(word, "weight=", 7))
 		return number_option(word + 7, WEIGHT_MAX, "is out of range: a weight goes from 0 to 1000", &s->weight);
 	if (!strncmp(word, "max=", 4))
 		return number_option(word + 4, SERVER_MAX, "is no number of connections", &s->max);
+	if (!strncmp(word, "send-proxy=", 11))
+		return proxy_option(word + 11, s);
 	if (!strcmp(word, "backup"))
 		s->backup = true;
 	else if (!strcmp(word, "disabled"))
@@ -176,7 +188,7 @@ static const char *server_option(const char *word, struct server *s)
 
 static void unknown_option(struct parser *p, const struct word *w)
 {
-	static const char *const options[] = {"weight=", "max=", "backup", "disabled", NULL};
+	static const char *const options[] = {"weight=", "max=", "backup", "disabled", "send-proxy=", NULL};
 	char *name = mem_strndup(w->text, strcspn(w->text, "="));
 	const char *near = text_nearest(name, options), *answer = peer_answer(name);
 	char shown[SHOWN_MAX];
@@ -194,10 +206,11 @@ static void unknown_option(struct parser *p, const struct word *w)
 	else if (strchr(w->text, ':') || strchr(w->text, '.'))
 		parse_error(p, w->column, "%s is no option of a server; each server has a line of its own", shown);
 	else
-		parse_error(p, w->column,
-		            "%s is no option of a server: weight=N, backup, max=N and disabled are, "
-		            "and \"as NAME\" at the end of the line",
-		            shown);
+		parse_error(
+		        p, w->column,
+		        "%s is no option of a server: weight=N, backup, max=N, disabled and send-proxy=v1|v2|off are, "
+		        "and \"as NAME\" at the end of the line",
+		        shown);
 	free(name);
 }
 

@@ -27,6 +27,7 @@ size_t accesslog_fill(const struct trio *t, const struct world *world, uint32_t 
 	const struct row_cold *cold = trio_cold(t, i);
 	int64_t now_us = clock_mono_us();
 	const char *server;
+	size_t n;
 
 	ret->record = (struct record){
 	        .id = cold->id,
@@ -34,10 +35,12 @@ size_t accesslog_fill(const struct trio *t, const struct world *world, uint32_t 
 	        .connect_us = cold->connected_us ? clock_span(cold->accepted_us, cold->connected_us) : -1,
 	        .duration_us = clock_span(cold->accepted_us, now_us),
 	        .waited_us = row_waited_us(cold, now_us),
-	        .up = row->flow[CLIENT].moved,
+	        .up = row_up(row, cold),
 	        .down = row->flow[SERVER].moved,
 	        .local = cold->local,
 	        .client = cold->client,
+	        .via = cold->via,
+	        .announced = cold->announced,
 	        .server = cold->server,
 	        .event = (uint8_t)event,
 	        .end = row->end,
@@ -47,11 +50,16 @@ size_t accesslog_fill(const struct trio *t, const struct world *world, uint32_t 
 	ret->label = cold->label;
 	ret->service = row->service;
 	ret->target = row->server == UINT16_MAX ? TARGET_NONE : cold->target;
-	ret->name_len = (uint16_t)ask_name(t, i, cold, ret->texts);
-	ret->server_len = (uint16_t)accesslog_server_text(cold, world, &server);
-	if (ret->server_len > 0)
-		memcpy(ret->texts + ret->name_len, server, ret->server_len);
-	return offsetof(struct record_message, texts) + ret->name_len + ret->server_len;
+	n = ret->len[TEXT_NAME] = (uint16_t)ask_name(t, i, cold, ret->texts);
+	ret->len[TEXT_SERVER] = (uint16_t)accesslog_server_text(cold, world, &server);
+	if (ret->len[TEXT_SERVER] > 0)
+		memcpy(ret->texts + n, server, ret->len[TEXT_SERVER]);
+	n += ret->len[TEXT_SERVER];
+	ret->len[TEXT_UID] = (uint16_t)announced_uid(t, i, cold, ret->texts + n);
+	n += ret->len[TEXT_UID];
+	ret->len[TEXT_AUTHORITY] = (uint16_t)announced_authority(t, i, cold, ret->texts + n);
+	n += ret->len[TEXT_AUTHORITY];
+	return offsetof(struct record_message, texts) + n;
 }
 
 bool accesslog_wants(uint8_t log, enum record_event event, enum end end)
@@ -82,26 +90,42 @@ static void name_them(const struct record_message *m, const struct world *world,
 	ret->target = m->target < TARGETS_MAX ? target_label(&world->targets.list[m->target]) : NULL;
 }
 
+/* len: of all. */
+static bool cut_texts(const struct record_message *m, size_t len, char *texts, const char *ret[RECORD_TEXTS])
+{
+	size_t at = 0;
+
+	for (int i = 0; i < RECORD_TEXTS; i++) {
+		if (m->len[i] > len - at)
+			return false;
+		memcpy(texts, m->texts + at, m->len[i]);
+		texts[m->len[i]] = '\0';
+		ret[i] = texts;
+		texts += m->len[i] + 1;
+		at += m->len[i];
+	}
+	return at == len;
+}
+
 bool accesslog_read(const void *data, size_t len, const struct world *world, char *texts, struct record *ret,
                     uint32_t *label)
 {
+	const char *cut[RECORD_TEXTS];
 	struct record_message m;
 
 	if (len < offsetof(struct record_message, texts) || len > sizeof(m))
 		return false;
 	memcpy(&m, data, len);
-	if (offsetof(struct record_message, texts) + m.name_len + m.server_len != len)
+	if (!cut_texts(&m, len - offsetof(struct record_message, texts), texts, cut))
 		return false;
-	memcpy(texts, m.texts, m.name_len);
-	texts[m.name_len] = '\0';
-	memcpy(texts + m.name_len + 1, m.texts + m.name_len, m.server_len);
-	texts[m.name_len + 1 + m.server_len] = '\0';
 	*ret = m.record;
 	*label = m.label;
 	ret->format = NULL;
 	name_them(&m, world, ret);
 	ret->rule = labels_text(&world->labels, m.label);
-	ret->name = texts;
-	ret->server_text = texts + m.name_len + 1;
+	ret->name = cut[TEXT_NAME];
+	ret->server_text = cut[TEXT_SERVER];
+	ret->uid = cut[TEXT_UID];
+	ret->authority = cut[TEXT_AUTHORITY];
 	return true;
 }

@@ -8,16 +8,20 @@
 #include "base/record.h"
 #include "config/config.h"
 #include "ipc/world.h"
+#include "takeover/announced.h"
 
 /* What stands in a trio's ring. */
 enum message_type { MESSAGE_RECORD = 1, MESSAGE_LINE = 2 };
+
+/* Texts of a record that stand nowhere but in its message. */
+enum record_text { TEXT_NAME, TEXT_SERVER, TEXT_UID, TEXT_AUTHORITY, RECORD_TEXTS };
 
 struct record_message {
 	struct record record;   /* its pointers mean nothing here */
 	uint32_t label, target; /* numbers in the world; those that are not there are none */
 	uint16_t service;
-	uint16_t name_len, server_len;
-	char texts[CLIENT_NAME_MAX + 512]; /* the client's name, the server's text; no NULs */
+	uint16_t len[RECORD_TEXTS];
+	char texts[CLIENT_NAME_MAX + 512 + 2 * ANNOUNCED_TEXT_MAX]; /* one after the other; no NULs */
 };
 
 struct line_message {
@@ -37,7 +41,7 @@ size_t accesslog_server_text(const struct row_cold *cold, const struct world *wo
 /* Has the section asked for such a record? log: enum access_log. */
 bool accesslog_wants(uint8_t log, enum record_event event, enum end end);
 
-/* Reads a message that came out of a ring. *label: of its rule. name and server_text (room for sizeof(texts) together) are
+/* Reads a message that came out of a ring. *label: of its rule. its texts (room for sizeof(texts) and RECORD_TEXTS) are
  * copied to `texts`, to which the record then points; its other texts stand in the world. false: it is not one. */
 bool accesslog_read(const void *data, size_t len, const struct world *world, char *texts, struct record *ret,
                     uint32_t *label);

@@ -190,7 +190,7 @@ static void view_row(struct collector *v, struct snapshot *s, uint32_t worker, u
 	        .leaving = row->state == ROW_GIVING || row->state == ROW_TAKING,
 	        .local = cold->local,
 	        .client = cold->client,
-	        .up = row->flow[CLIENT].moved,
+	        .up = row_up(row, cold),
 	        .down = row->flow[SERVER].moved,
 	        .age_us = clock_span(cold->accepted_us, now_us),
 	        .idle_us = clock_span(clock_ms_as_us(row->active_ms), now_us),

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "os/shm.h"
 
 static void init(struct world *w)
@@ -20,6 +21,7 @@ static void init(struct world *w)
 	atomic_store(&w->n_workers, 1);
 	atomic_store(&w->log_level, LOG_LEVEL_INFO);
 	w->totals.started_wall_us = clock_wall_us();
+	w->totals.start = random_seed();
 }
 
 #define SAID_SIZE   offsetof(struct world, next_id)

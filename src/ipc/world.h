@@ -12,7 +12,7 @@
 #include "takeover/table.h"
 
 #define WORLD_MAGIC   0x7463707077303031ULL
-#define WORLD_VERSION 5
+#define WORLD_VERSION 6
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
 #define WORLD_PASSES  32768 /* members of all pools, in the order of the configuration, modulo */
@@ -56,6 +56,7 @@ struct services {
 /* What the supervisor has done. */
 struct totals {
 	int64_t started_wall_us;
+	uint64_t start;              /* of this start, by chance: the upper half of unique ids */
 	atomic_llong reload_wall_us; /* the last one that was tried; 0: none */
 	atomic_uint reload_failed;   /* it */
 	atomic_ullong reloads, reloads_failed, upgrades, upgrades_failed;

@@ -9,6 +9,7 @@
 #include "proxy/moving_parts.h"
 #include "proxy/recording.h"
 #include "proxy/session.h"
+#include "takeover/announced.h"
 #include "takeover/row_state.h"
 
 #define TAKE_BACK_MS         50   /* the taker is stopped: no connection waits longer for it */
@@ -139,6 +140,7 @@ static void describe(struct engine *e, uint32_t i, struct handover_entry *entry)
 	put(entry->target, sizeof(entry->target), target ? target->key : "");
 	put(entry->target_called, sizeof(entry->target_called), target ? target->called : "");
 	ask_name(e->env.trio, i, cold, entry->name);
+	entry->n_tlvs = (uint16_t)announced_pick(e->env.trio, i, cold, entry->tlvs);
 }
 
 /* The next rows that may go, as many as one message takes. */

@@ -33,6 +33,10 @@ static void look_up(struct engine *e, uint32_t i, const struct handover_entry *e
 		memcpy(trio_slots(e->env.trio)[i].name, entry->name, CLIENT_NAME_MAX);
 		cold->question_count = 1; /* so that it is looked at */
 	}
+	if (entry->n_tlvs > 0) {
+		memcpy(trio_tlvs(e->env.trio, i), entry->tlvs, entry->n_tlvs);
+		cold->n_tlvs = entry->n_tlvs;
+	}
 }
 
 /* Its descriptors are what it says; none of them will block. */

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
+#include "proxy/header_out.h"
 #include "proxy/recording.h"
 #include "proxy/route.h"
 #include "proxy/tally.h"
@@ -415,26 +416,63 @@ static void say_dial_failed(struct session *s)
 	buf_release(&why);
 }
 
+/* It is connected: what it hears first. */
+static int send_header(struct session *s)
+{
+	const struct server *server = server_of(s);
+	const struct send_proxy *how = server ? server_send_proxy(section_of(s), server) : NULL;
+
+	if (!how && !s->cold->greeting)
+		return 0;
+	return header_send(&s->engine->env, s->row, s->cold, how, s->engine->world->totals.start, s->seen & EPOLLIN);
+}
+
+/* Connected it was, but the header did not get there. */
+static void drop_server(struct session *s)
+{
+	int fd = s->row->fd[SERVER];
+
+	sock_reset_on_close(fd);
+	s->row->fd[SERVER] = -1; /* forgotten first, as in dial.c */
+	FAULT_POINT();
+	close(fd);
+	header_forget(s->row, s->cold);
+}
+
+static void connected(struct session *s)
+{
+	uint32_t seen[2] = {s->seen, s->steps->dial.seen};
+
+	target_worked(&s->engine->world->experience[s->cold->target], now_ms(s));
+	s->cold->connected_us = clock_mono_us();
+	s->row->deadline_ms = 0;
+	session_waits_no_more(s);
+	tally_connected(s);
+	recording_begin(s);
+	session_no_more_steps(s);
+	relay_start(&s->relay, session_relay_owner(s), s->row, seen);
+}
+
 void session_dial_done(void *arg, enum dial_outcome outcome)
 {
 	struct session *s = arg;
-	struct experience *e = &s->engine->world->experience[s->cold->target];
-	uint32_t seen[2] = {s->seen};
+	int rc = outcome == DIAL_CONNECTED ? send_header(s) : 0;
 
-	if (outcome == DIAL_CONNECTED) {
-		target_worked(e, now_ms(s));
-		s->cold->connected_us = clock_mono_us();
-		s->row->deadline_ms = 0;
-		session_waits_no_more(s);
-		tally_connected(s);
-		recording_begin(s);
-		seen[SERVER] = s->steps->dial.seen;
-		session_no_more_steps(s);
-		relay_start(&s->relay, session_relay_owner(s), s->row, seen);
+	if (outcome == DIAL_CONNECTED && rc == 0) {
+		connected(s);
 		return;
 	}
+	if (outcome == DIAL_CONNECTED)
+		drop_server(s);
+	if (rc == -ESTALE) { /* it has done nothing wrong */
+		session_give_server_back(s);
+		session_enter_route(s);
+		return;
+	}
+	if (rc < 0)
+		s->steps->dial.error = -rc;
 	say_dial_failed(s);
-	target_failed(e, now_ms(s), s->steps->dial.error);
+	target_failed(&s->engine->world->experience[s->cold->target], now_ms(s), s->steps->dial.error);
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
 	session_enter_route(s);
 }

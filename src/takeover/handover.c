@@ -107,6 +107,10 @@ size_t handover_pack(const struct trio *t, uint32_t i, struct handover_entry *re
 	        .access_log = cold->access_log,
 	        .access_interval_ms = cold->access_interval_ms,
 	        .waited_us = cold->wait.waited_us,
+	        .via = cold->via,
+	        .announced = cold->announced,
+	        .uid_start = cold->uid_start,
+	        .preamble = cold->preamble,
 	};
 	memcpy(ret->limit, cold->limit, sizeof(ret->limit));
 	fds[0] = row->fd[CLIENT];
@@ -155,6 +159,11 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 	cold->access_log = e->access_log;
 	cold->access_interval_ms = e->access_interval_ms;
 	cold->wait.waited_us = e->waited_us > 0 ? e->waited_us : 0;
+	cold->via = e->via;
+	cold->announced = e->announced;
+	cold->uid_start = e->uid_start;
+	cold->preamble = e->preamble;
+	cold->met = 1;
 	memcpy(cold->limit, e->limit, sizeof(cold->limit));
 	for (enum side s = CLIENT; s <= SERVER; s++) {
 		row->fd[s] = fds[s];
@@ -204,6 +213,8 @@ static void check_entry(struct handover_entry *e)
 	e->half_close_timeout_ms = between(0, e->half_close_timeout_ms, LONGEST_MS);
 	e->access_interval_ms = between(0, e->access_interval_ms, LONGEST_MS);
 	e->keepalive_ms = between(0, e->keepalive_ms, UINT32_MAX);
+	if (e->n_tlvs > sizeof(e->tlvs))
+		e->n_tlvs = 0;
 	e->rule[sizeof(e->rule) - 1] = '\0';
 	e->target[sizeof(e->target) - 1] = '\0';
 	e->name[sizeof(e->name) - 1] = '\0';

@@ -93,6 +93,8 @@ struct handover_flow {
 	uint8_t pad[5];
 };
 
+#define HANDOVER_TLVS 390 /* ANNOUNCED_PICK */
+
 /* A connection. What is not in it is asked of the kernel. */
 struct handover_entry {
 	uint64_t number;
@@ -117,6 +119,12 @@ struct handover_entry {
 	char service_called[72]; /* its service's name; "": none. Nothing of an older program's */
 	char target_called[72];  /* its server's */
 	int64_t waited_us;       /* for its place, or its server */
+	/* Of headers of the PROXY protocol; of an older program's all 0. */
+	struct addr via, announced;
+	uint64_t uid_start;
+	uint32_t preamble;
+	uint16_t n_tlvs;
+	uint8_t tlvs[HANDOVER_TLVS]; /* those that records show */
 };
 
 struct handover_message {

@@ -27,7 +27,8 @@ _Static_assert(offsetof(struct trio, head_pad) + 4 == TRIO_HEAD_SIZE, "others re
 #define TCP_INFO_OFFSET (MOVES_OFFSET + PAGES(sizeof(struct moves) + TRIO_ROWS * sizeof(struct move)))
 #define NOTES_OFFSET    (TCP_INFO_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_tcp_info)))
 #define LINES_OFFSET    (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
-#define TRIO_SIZE       (LINES_OFFSET + PAGES(TRIO_LINES * sizeof(struct trio_line)))
+#define TLVS_OFFSET     (LINES_OFFSET + PAGES(TRIO_LINES * sizeof(struct trio_line)))
+#define TRIO_SIZE       (TLVS_OFFSET + (uint64_t)TRIO_ROWS * TRIO_TLVS)
 
 const uint64_t trio_size = TRIO_SIZE;
 
@@ -230,6 +231,11 @@ struct trio_line *(trio_lines)(const struct trio *t)
 struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)
 {
 	return (struct row_tcp_info *)((char *)t + TCP_INFO_OFFSET) + i;
+}
+
+uint8_t *(trio_tlvs)(const struct trio *t, uint32_t i)
+{
+	return (uint8_t *)t + TLVS_OFFSET + (uint64_t)i * TRIO_TLVS;
 }
 
 struct counters *(trio_counters)(const struct trio *t)

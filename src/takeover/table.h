@@ -121,7 +121,8 @@ struct row_cold {
 	int64_t accepted_us;  /* monotonic */
 	int64_t connected_us; /* monotonic; 0: never was */
 	struct addr client, local, server;
-	struct addr via; /* room for the peer that has announced another client; AF_UNSPEC: it is the client */
+	struct addr via;       /* the peer that has announced another client; AF_UNSPEC: it is the client */
+	struct addr announced; /* where that client wanted to go, as was announced; AF_UNSPEC: nothing was */
 	uint64_t limit[LIMIT_KINDS];
 	uint32_t label;        /* where its rule stands */
 	uint32_t target;       /* index in the shared targets, UINT32_MAX: none */
@@ -145,7 +146,20 @@ struct row_cold {
 	uint8_t dial_tried[2]; /* so many of the target's addresses: IPv4, IPv6 */
 	int64_t access_interval_ms;
 	struct row_wait wait;
+	/* Headers of the PROXY protocol (proxy/preamble.h, proxy/header_out.h). What the client's socket has had before its stream is
+	 * in flow[CLIENT].moved, as what TCP counts; and so it is subtracted from base[CLIENT]. */
+	uint64_t uid_start; /* of the unique id that we have given it: the upper half, the lower is id; 0: none */
+	uint32_t preamble;  /* bytes of the header that has come before its stream; 0: none */
+	uint32_t greeting;  /* the server in fd[SERVER] is told a header with this checksum; 0: nothing yet */
+	uint16_t n_tlvs;    /* bytes in trio_tlvs() */
+	uint8_t met;        /* it is known whether a header comes before its stream: none is looked for any more */
 };
+
+/* Bytes of the client's stream that were passed on; the row may say anything. */
+static inline uint64_t row_up(const struct row *row, const struct row_cold *cold)
+{
+	return row->flow[CLIENT].moved > cold->preamble ? row->flow[CLIENT].moved - cold->preamble : 0;
+}
 
 /* How long it has waited, in all; the row may say anything. */
 int64_t row_waited_us(const struct row_cold *cold, int64_t now_us);
@@ -195,7 +209,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE   48
 #define TRIO_MAGIC       0x7463707072303031ULL
-#define TRIO_VERSION     9
+#define TRIO_VERSION     10
 #define TRIO_EVENTS      256
 #define TRIO_LISTENERS   32768
 #define TRIO_ROWS        349504     /* at most: a third of the descriptors that a process may have at most */
@@ -385,6 +399,10 @@ struct trio_line *trio_lines(const struct trio *t);
 
 struct row_tcp_info *trio_tcp_info(const struct trio *t, uint32_t i);
 #define trio_tcp_info(t, i) CONST_AS(t, trio_tcp_info(t, i))
+/* What came with a client's header and is kept: whole TLVs, TRIO_TLVS bytes of room. A reader bounds n_tlvs by that. */
+#define TRIO_TLVS 4096
+uint8_t *trio_tlvs(const struct trio *t, uint32_t i);
+#define trio_tlvs(t, i) CONST_AS(t, trio_tlvs(t, i))
 /* What its workers have counted, ever. */
 struct counters *trio_counters(const struct trio *t);
 #define trio_counters(t) CONST_AS(t, trio_counters(t))

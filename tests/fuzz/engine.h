@@ -15,7 +15,7 @@ static struct world *engine_world;
 
 static inline void engine_message(void *arg, enum message_type type, const void *data, size_t len)
 {
-	char texts[sizeof(((struct record_message *)0)->texts) + 2];
+	char texts[sizeof(((struct record_message *)0)->texts) + RECORD_TEXTS];
 	struct record r;
 	uint32_t label;
 

@@ -159,17 +159,19 @@ static void put_any(struct input *in, struct ring *r, size_t capacity)
 static void put_record(struct input *in, struct ring *r)
 {
 	struct record_message m;
+	size_t n = 0;
 
 	memset(&m, 0, sizeof(m));
 	input_bytes(in, &m.record, input_u8(in));
 	m.label = input_u8(in) % 4;
 	m.service = input_u8(in);
 	m.target = input_u8(in);
-	m.name_len = input_u8(in);
-	m.server_len = input_u16(in) % 512;
+	for (int i = 0; i < RECORD_TEXTS; i++)
+		n += m.len[i] = input_u16(in) % 512;
 	m.record.unwanted = 0;
-	input_bytes(in, m.texts, (size_t)m.name_len + m.server_len);
-	ring_put(r, TRIO_RING, MESSAGE_RECORD, &m, offsetof(struct record_message, texts) + m.name_len + m.server_len);
+	n = n < sizeof(m.texts) ? n : sizeof(m.texts);
+	input_bytes(in, m.texts, n);
+	ring_put(r, TRIO_RING, MESSAGE_RECORD, &m, offsetof(struct record_message, texts) + n);
 }
 
 static void put_line(struct input *in, struct ring *r)

@@ -206,8 +206,8 @@ static void a_checksum(void **state)
 	assert_int_equal(r.n_tlvs, 7);
 	WRONG(TCP4("\x1a", "\x02\0\x04mail\x03\0\x04\x1a\x1b\x46\x9b"), PROXY_CRC);
 	WRONG(TCP4("\x1a", "\x02\0\x04nail\x03\0\x04\x1a\x1b\x46\x9a"), PROXY_CRC);
-	WRONG(TCP4("\x12", "\x03\0\x03\x1a\x1b\x46"), PROXY_TLV);
-	WRONG(TCP4("\x1a", "\x03\0\x04\0\0\0\0\x03\0\x04\0\0\0\0"), PROXY_TLV);
+	WRONG(TCP4("\x12", "\x03\0\x03\x1a\x1b\x46"), PROXY_CRC);
+	WRONG(TCP4("\x1a", "\x03\0\x04\0\0\0\0\x03\0\x04\0\0\0\0"), PROXY_CRC);
 }
 
 /* The longest there is, whose TLVs are more than are kept. */

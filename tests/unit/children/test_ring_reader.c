@@ -59,7 +59,7 @@ static struct record_message close_record(uint64_t id)
 
 static void put_record(const struct record_message *m)
 {
-	size_t len = offsetof(struct record_message, texts) + m->name_len + m->server_len;
+	size_t len = offsetof(struct record_message, texts) + m->len[TEXT_NAME] + m->len[TEXT_SERVER];
 
 	assert_true(ring_put(ring, TRIO_RING, MESSAGE_RECORD, m, len));
 }
@@ -165,10 +165,10 @@ static void test_lengths_that_do_not_agree_make_no_record(void **state)
 	m = close_record(17);
 	for (size_t len = 0; len < offsetof(struct record_message, texts); len += 31)
 		ring_put(ring, TRIO_RING, MESSAGE_RECORD, &m, len);
-	m.name_len = 1;
+	m.len[TEXT_NAME] = 1;
 	ring_put(ring, TRIO_RING, MESSAGE_RECORD, &m, offsetof(struct record_message, texts));
-	m.name_len = UINT16_MAX;
-	m.server_len = UINT16_MAX;
+	for (int i = 0; i < RECORD_TEXTS; i++)
+		m.len[i] = UINT16_MAX;
 	ring_put(ring, TRIO_RING, MESSAGE_RECORD, &m, sizeof(m));
 	wake();
 	assert_true(ring_empty(ring));

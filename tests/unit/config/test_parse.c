@@ -251,7 +251,7 @@ static void all_errors_at_once(void **state)
 	                    "/etc/t.conf:2:9: \"abc\" is no time: write seconds, or a number with ms, s, m, h or "
 	                    "d\n"
 	                    "/etc/t.conf:4:7: \"server\" needs a value: server HOST[:PORT]|unix:PATH [weight=N] "
-	                    "[backup] [max=N] [disabled] [as NAME]\n"
+	                    "[backup] [max=N] [disabled] [send-proxy=v1|v2|off] [as NAME]\n"
 	                    "/etc/t.conf:5:6: \"0\" is no port: they go from 1 to 65535\n"
 	                    "/etc/t.conf:5:7: this port leads nowhere: a \"server\" or \"exec\" line is missing\n"
 	                    "/etc/t.conf:6:1: \"workers\" holds for the whole program: it belongs before the first "
@@ -278,7 +278,16 @@ static const struct {
         {SERVED "check proxy=no tcp\n", "3:7", "not yet"},
         {SERVED "on-down hold 5 then reset\n", "3:16", "then refuse"},
         {SERVED "route /x\n", "3:1", "not yet"},
-        {SERVED "send-proxy v1\n", "3:1", "not yet"},
+        {SERVED "send-proxy v3\n", "3:12", "\"send-proxy\" needs v1 or v2"},
+        {SERVED "send-proxy\n", "3:11", "\"send-proxy\" needs v1 or v2"},
+        {SERVED "send-proxy off v1\n", "3:16", "nothing belongs"},
+        {SERVED "send-proxy v1 authority\n", "3:15", "\"send-proxy v1\" carries no \"authority\": say v2"},
+        {SERVED "send-proxy v2 tls\n", "3:15", "not yet"},
+        {SERVED "send-proxy v2 autority\n", "3:15", "\"authority\""},
+        {SERVED "send-proxy v2 pass=EA\n", "3:15", "pass=0xEA"},
+        {SERVED "send-proxy v2 pass=0x03\n", "3:15", "checksum"},
+        {SERVED "send-proxy v2 tlv=0x05:x\n", "3:15", "0xE0"},
+        {SERVED "send-proxy v2 tlv=0xE0\n", "3:15", "tlv=0xE0:TEXT"},
         {"admin 1.2.3.4\n" SERVED, "1:7", "ADDR:PORT"},
         {"admin somewhere:80\n" SERVED, "1:7", "ADDR:PORT"},
         {"admin 127.0.0.1:0\n" SERVED, "1:7", "ADDR:PORT"},

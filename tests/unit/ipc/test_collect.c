@@ -258,7 +258,7 @@ static void a_name_of_any_bytes(void **state)
 
 static void a_record_of_such_a_name(void **state)
 {
-	char longest[CLIENT_NAME_MAX], texts[sizeof(((struct record_message *)0)->texts) + 2];
+	char longest[CLIENT_NAME_MAX], texts[sizeof(((struct record_message *)0)->texts) + RECORD_TEXTS];
 	struct record_message m;
 	struct record r;
 	uint32_t label;

@@ -77,7 +77,7 @@ static int open_fds(void)
 
 static void take_message(void *arg, enum message_type type, const void *data, size_t len)
 {
-	char texts[sizeof(((struct record_message *)0)->texts) + 2];
+	char texts[sizeof(((struct record_message *)0)->texts) + RECORD_TEXTS];
 	struct record r;
 	uint32_t label;
 
