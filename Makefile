@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 .PHONY: all deps run test test-long fuzz bench install clean
 
 all: $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet tcpproxy tcpproxyctl
+	@ninja -C $(BUILD) --quiet programs
 
 $(BUILD)/build.ninja:
 	@meson setup $(BUILD) --prefix=$(PREFIX) >/dev/null

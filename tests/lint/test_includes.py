@@ -38,6 +38,7 @@ MAY = {
     "restart": "children worker page files log ipc program takeover stats event config os base",
     "supervisor": "restart children admin files log servers ipc program proxy takeover stats event config os base",
     "ctl": "os base",
+    "sources": "event config os base",
     "": "supervisor restart single worker cmdline children files config os base",
 }
 # tcpproxyctl knows the commands, and nothing of what obeys them.

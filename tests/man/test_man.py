@@ -60,7 +60,7 @@ def test_every_option_is_documented_and_no_other():
 def test_every_option_that_is_mentioned_exists():
     known = options_of_help()
     for page in PAGES:
-        if page.name.startswith("tcpproxyctl"):
+        if page.name.startswith(("tcpproxyctl", "tcpproxy-servers")):
             continue
         text = page.read_text()
         mentioned = {"--" + o for o in re.findall(r"\bFl Fl ([a-z-]+)", text)}
@@ -73,6 +73,16 @@ def test_tcpproxyctl():
                          check=True).stdout
     options = re.findall(r"^ {2}(-.), (--[a-z]+)", out, re.M)
     assert options_of_page("tcpproxyctl.8", "DESCRIPTION") - {"-o"} == {o for pair in options for o in pair}
+
+
+def test_tcpproxy_servers():
+    program = pathlib.Path(TCPPROXY).parent / "tcpproxy-servers"
+    if not program.exists():
+        pytest.skip("this build has no tcpproxy-servers")
+    out = subprocess.run([str(program), "--help"], capture_output=True, text=True, check=True).stdout
+    options = {word for line in re.findall(r"^ {2}(?:(-.),|   ) (--[a-z-]+)", out, re.M) for word in line if word}
+    assert len(options) > 8
+    assert options_of_page("tcpproxy-servers.8", "DESCRIPTION") == options
 
 
 def test_every_command_of_tcpproxyctl_is_documented_and_no_other():
