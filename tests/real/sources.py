@@ -3,6 +3,7 @@
 Both run as long as the test; what tcpproxy-servers prints is read as `servers program` would read it."""
 
 import base64
+import contextlib
 import http.server
 import json
 import socket
@@ -25,21 +26,24 @@ def b64(text):
 class Etcd:
     """One server of etcd, which may be stopped and started again with what it knows; spoken to over its JSON gateway."""
 
-    def __init__(self, start, folder, name="etcd"):
+    def __init__(self, start, folder, name="etcd", run=True):
         self._start, self.folder, self.name = start, folder, name
         self.binary = unpacked("etcd-server", "usr/bin/etcd")
-        self.port, self.peer_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url, self.peer = (f"http://127.0.0.1:{free_port()}" for _ in "ab")
         self.token = None
-        self.run()
+        self.cluster = f"{name}={self.peer}"
+        if run:
+            self.run()
+            self.wait_well()
 
     def run(self):
-        peer = f"http://127.0.0.1:{self.peer_port}"
         self.program = self._start(self.name, [
             self.binary, "--name", self.name, "--data-dir", self.folder / f"{self.name}.data", "--unsafe-no-fsync",
-            "--listen-client-urls", self.url, "--advertise-client-urls", self.url, "--listen-peer-urls", peer,
-            "--initial-advertise-peer-urls", peer, "--initial-cluster", f"{self.name}={peer}"])
-        wait_for(self.is_well, f"{self.name} answers: {self.program.output()}")
+            "--listen-client-urls", self.url, "--advertise-client-urls", self.url, "--listen-peer-urls", self.peer,
+            "--initial-advertise-peer-urls", self.peer, "--initial-cluster", self.cluster])
+
+    def wait_well(self):
+        wait_for(self.is_well, f"{self.name} answers: {self.program.output()}", 40)
 
     def is_well(self):
         try:
@@ -63,10 +67,56 @@ class Etcd:
         self.ask("kv/compaction", revision=str(revision), physical=True)
 
 
+class EtcdCluster:
+    """Three servers that elect a leader: without two of them there is none."""
+
+    def __init__(self, start, folder):
+        self.members = [Etcd(start, folder, name, run=False) for name in ("one", "two", "three")]
+        for member in self.members:
+            member.cluster = ",".join(f"{m.name}={m.peer}" for m in self.members)
+            member.run()
+        for member in self.members:
+            member.wait_well()
+
+
+class Between:
+    """A forwarder to a server of HTTP that can fall silent: on the connections of which something was asked that begins so, from
+    the server to the client."""
+
+    def __init__(self, url):
+        self.port = int(url.rpartition(":")[2])
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.silent = None
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self.socket.accept()
+                server = socket.create_connection(("127.0.0.1", self.port))
+                asked = [b""]
+                for args in ((client, server, asked, True), (server, client, asked, False)):
+                    threading.Thread(target=self._forward, args=args, daemon=True).start()
+
+    def _forward(self, source, target, asked, up):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if up:
+                    asked[0] += data
+                if up or self.silent is None or not asked[0].startswith(self.silent):
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    def stop(self):
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+
 class Consul:
     """What a Consul answers to the one question: the test says what, and sees who asks. Blocks as it does."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
         consul = self
         self.changed = threading.Condition()
         self.index, self.instances, self.asked, self.ended = 10, [], [], False
@@ -93,7 +143,9 @@ class Consul:
                 pass  # whoever asked has gone
 
         self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server.server_port}"
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def as_it_is(self, handler, query):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import ssl
 import subprocess
 import time
 
@@ -9,7 +10,7 @@ import pytest
 
 import servers
 from servers import wait_for
-from sources import PROGRAM, Consul, Etcd, Lists, b64, hole
+from sources import PROGRAM, Between, Consul, Etcd, EtcdCluster, Lists, b64, hole
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="this build has no tcpproxy-servers")
 
@@ -80,6 +81,7 @@ def test_a_restart_of_etcd_empties_nothing(etcd, lists):
     etcd.program.stop()
     out.wait_said("the list stays as it was")
     etcd.run()
+    etcd.wait_well()
     etcd.put("/db/b", "10.0.0.2:1")
     out.wait("10.0.0.1:1", "10.0.0.2:1", patience=40)
     out.wait_said("answers again")
@@ -94,6 +96,7 @@ def test_another_store_that_is_empty_is_not_believed(etcd, lists, folder):
     etcd.program.stop()
     os.rename(folder / "etcd.data", folder / "lost")
     etcd.run()
+    etcd.wait_well()
     out.wait_said("is another store than before", patience=40)
     assert out.all() == [["10.0.0.4:1"]]
     etcd.put("/db/a", "10.0.0.7:1")
@@ -110,6 +113,7 @@ def test_what_is_compacted_away_is_not_missed(etcd, lists):
         os.kill(out.program.pid, signal.SIGSTOP)
         etcd.program.stop()
         etcd.run()
+        etcd.wait_well()
         etcd.put("/db/b", f"10.0.1.{n}:1")
         etcd.delete("/db/a")
         etcd.compact(etcd.put("/db/c", f"10.0.2.{n}:1"))
@@ -131,6 +135,38 @@ def test_an_etcd_that_is_stopped_is_noticed_and_the_next_one_asked(start, folder
     os.kill(first.program.pid, signal.SIGCONT)
     second.program.stop()
     out.wait("10.0.0.1:1", patience=40)
+
+
+@pytest.mark.limit(120)
+def test_a_cluster_that_has_lost_its_leader_empties_nothing(start, folder, lists):
+    one, two, three = EtcdCluster(start, folder).members
+    one.put("/db/a", "10.0.0.1:1")
+    out = lists("etcd", one.url, "/db/")
+    out.wait("10.0.0.1:1")
+    for member in (two, three):
+        os.kill(member.program.pid, signal.SIGSTOP)
+    out.wait_said("the list stays as it was", patience=40)
+    assert out.all() == [["10.0.0.1:1"]]
+    for member in (two, three):
+        os.kill(member.program.pid, signal.SIGCONT)
+    wait_for(one.is_well, "there is a leader again", 40)
+    one.put("/db/b", "10.0.0.2:1")
+    out.wait("10.0.0.1:1", "10.0.0.2:1", patience=60)
+
+
+def test_a_watch_that_is_dead_and_silent_is_noticed(etcd, lists):
+    etcd.put("/db/a", "10.0.0.1:1")
+    between = Between(etcd.url)
+    out = lists("etcd", between.url, "/db/")
+    out.wait("10.0.0.1:1")
+    etcd.put("/db/b", "10.0.0.2:1")
+    out.wait("10.0.0.1:1", "10.0.0.2:1")  # it is heard
+    between.silent = b"POST /v3/watch"
+    etcd.put("/db/b", "10.0.0.3:1")
+    out.wait("10.0.0.1:1", "10.0.0.3:1", patience=30)
+    etcd.delete("/db/a")
+    out.wait("10.0.0.3:1", patience=30)
+    between.stop()
 
 
 def test_several_urls_one_of_which_says_nothing(etcd, lists):
@@ -293,6 +329,31 @@ def test_what_consul_says_wrongly_changes_nothing(consul, lists, what):
     out.wait("10.0.0.2:80")
     assert out.all() == [["10.0.0.1:80"], ["10.0.0.2:80"]]
     assert not [path for _, path, _, _ in consul.asked if "elsewhere" in path]
+
+
+def test_consul_behind_tls(lists, folder):
+    for name, more in (("ca", ["-x509", "-subj", "/CN=ca", "-out", folder / "ca.pem"]), ("us", ["-subj", "/CN=us", "-out", folder / "us.csr"]),
+                       ("it", ["-subj", "/CN=it", "-addext", "subjectAltName=IP:127.0.0.1", "-out", folder / "it.csr"])):
+        subprocess.run([servers.command("openssl"), "req", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / f"{name}.key", *more],
+                       check=True, capture_output=True)
+    for name in ("us", "it"):
+        subprocess.run([servers.command("openssl"), "x509", "-req", "-in", folder / f"{name}.csr", "-CA", folder / "ca.pem", "-CAkey",
+                        folder / "ca.key", "-CAcreateserial", "-copy_extensions", "copyall", "-out", folder / f"{name}.pem"],
+                       check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "it.pem", folder / "it.key")
+    tls.load_verify_locations(folder / "ca.pem")
+    tls.verify_mode = ssl.CERT_REQUIRED
+    consul = Consul(tls)
+    consul.set(("10.0.0.1", 80, 1))
+    strange = lists("consul", consul.url, "web", name="strange")
+    nameless = lists("--ca", folder / "ca.pem", "consul", consul.url, "web", name="nameless")
+    known = lists("--ca", folder / "ca.pem", "--cert", folder / "us.pem", "--key", folder / "us.key", "consul", consul.url, "web")
+    known.wait("10.0.0.1:80")
+    strange.wait_said("SSL certificate problem")
+    nameless.wait_said("the list stays as it was")
+    assert strange.all() == nameless.all() == []
+    consul.stop()
 
 
 def test_a_source_that_is_silent_prints_nothing(lists):
