@@ -9,12 +9,16 @@ void children_none(struct children *c)
 	*c = (struct children){.spawner = {.workers = &c->workers, .child.control.fd = -1, .old_fd = -1},
 	                       .page = {.workers = &c->workers, .child.control.fd = -1},
 	                       .checker = {.workers = &c->workers, .child.control.fd = -1},
+	                       .notices.channel.fd = -1,
 	                       .dump = {.workers = &c->workers, .fd = -1}};
 }
 
-static void join_checker(void *arg)
+static void join_others(void *arg)
 {
-	checker_child_join(&((struct children *)arg)->checker);
+	struct children *c = arg;
+
+	checker_child_join(&c->checker);
+	notices_join(&c->notices);
 }
 
 void children_init(struct children *c)
@@ -28,11 +32,12 @@ void children_init(struct children *c)
 	strangers_know(s, &c->trial);
 	balance_init(&c->balance, &c->workers);
 	spawner_child_init(&c->spawner);
-	c->spawner.anew = join_checker;
+	c->spawner.anew = join_others;
 	c->spawner.arg = c;
 	c->checker.spawner = &c->spawner;
 	page_child_init(&c->page);
 	checker_child_init(&c->checker);
+	notices_init(&c->notices, c->workers.loop, &c->spawner);
 }
 
 static void reap_again(void *arg)

@@ -7,6 +7,7 @@
 #include "children/balance.h"
 #include "children/checker_child.h"
 #include "children/dump.h"
+#include "children/notices.h"
 #include "children/page_child.h"
 #include "children/spawner_child.h"
 #include "children/workers.h"
@@ -17,6 +18,7 @@ struct children {
 	struct spawner_child spawner;
 	struct page_child page;
 	struct checker_child checker;
+	struct notices notices;
 	struct dump dump;
 	pid_t trial; /* a program that is tried (restart/trial.c), which others wait for; 0: none */
 	struct timer reap_timer;

@@ -94,6 +94,7 @@ static void spawner_child_become(void *arg, int control_fd, int err)
 	struct spawnd_setup setup = {.trios = s->workers->trios,
 	                             .n_trios = s->workers->n,
 	                             .control_fd = control_fd,
+	                             .programs = &s->workers->world->programs,
 	                             .nofile = s->nofile,
 	                             .umask = s->umask};
 
@@ -124,6 +125,13 @@ static int give_channels(struct spawner_child *s)
 void spawner_child_give_checker(struct spawner_child *s, int fd)
 {
 	const struct wire w = {.type = WIRE_CHANNEL, .trio = WIRE_TRIO_CHECKER};
+
+	outbox_send(&s->child.outbox, &w, &fd, 1);
+}
+
+void spawner_child_give_notices(struct spawner_child *s, int fd)
+{
+	const struct wire w = {.type = WIRE_CHANNEL, .trio = WIRE_TRIO_SUPERVISOR};
 
 	outbox_send(&s->child.outbox, &w, &fd, 1);
 }

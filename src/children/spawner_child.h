@@ -35,6 +35,8 @@ void spawner_child_hear_old(struct spawner_child *s);
 bool spawner_child_hear(struct spawner_child *s);
 /* A channel between the spawner and the checker. */
 void spawner_child_give_checker(struct spawner_child *s, int fd);
+/* A channel between the spawner and us (children/notices.h). */
+void spawner_child_give_notices(struct spawner_child *s, int fd);
 void spawner_child_tell_rules(struct spawner_child *s);
 void spawner_child_died(struct spawner_child *s, int status);
 /* One that has just died is started once more, to end its programs. */

@@ -34,6 +34,8 @@ static void section_release(struct section *s, const struct section *outer)
 		free(s->access.rules);
 	if (s->acp != outer->acp)
 		words_free(s->acp);
+	if (s->notify != outer->notify)
+		words_free(s->notify);
 	if (s->env_prefix != outer->env_prefix)
 		free(s->env_prefix);
 	if (s->env != outer->env)

@@ -209,6 +209,7 @@ struct section {
 	enum balance_way balance;
 	uint32_t
 	        bounded; /* of BALANCE_SOURCE and HASH: no server gets more than so many per cent of the average; 0: no bound */
+	char **notify; /* argv, NULL-terminated, of a program that is told of changes of servers; NULL: none */
 	bool kill_on_server_down;         /* connections of a server that a check calls down */
 	struct wait_rule hold;            /* of ON_DOWN_HOLD, else 0 */
 	bool then_refuse;                 /* likewise: when no server was usable for that time, the port refuses */

@@ -285,6 +285,12 @@ static void print_acp(const struct printer *p, const struct directive *d)
 		print_words(p, d->keyword, p->s->acp);
 }
 
+static void print_notify(const struct printer *p, const struct directive *d)
+{
+	if (p->s->notify != p->outer->notify)
+		print_words(p, d->keyword, p->s->notify);
+}
+
 static void print_access(const struct printer *p, const struct directive *d)
 {
 	const struct access_list *l = &p->s->access;

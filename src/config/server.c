@@ -89,10 +89,9 @@ void set_exec(struct parser *p, const struct directive *d, struct word *args, si
 	server_add(p, &s, p->line->words[0].column);
 }
 
-void set_acp(struct parser *p, const struct directive *d, struct word *args, size_t n)
+/* argv: of the section; what it has from the outer one is that one's. */
+static void set_program(struct parser *p, char ***argv, char **const *outer, struct word *args, size_t n)
 {
-	struct section *s = parse_section(p);
-	const struct section *outer = section_outer(p->c, s);
 	char shown[SHOWN_MAX];
 
 	if (!is_program(args[0].text)) {
@@ -100,9 +99,25 @@ void set_acp(struct parser *p, const struct directive *d, struct word *args, siz
 		            lex_show(args[0].text, shown));
 		return;
 	}
-	if (!outer || s->acp != outer->acp)
-		words_free(s->acp);
-	s->acp = program_argv(p, args, n);
+	if (!outer || *argv != *outer)
+		words_free(*argv);
+	*argv = program_argv(p, args, n);
+}
+
+void set_acp(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct section *s = parse_section(p);
+	const struct section *outer = section_outer(p->c, s);
+
+	set_program(p, &s->acp, outer ? &outer->acp : NULL, args, n);
+}
+
+void set_notify(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct section *s = parse_section(p);
+	const struct section *outer = section_outer(p->c, s);
+
+	set_program(p, &s->notify, outer ? &outer->notify : NULL, args, n);
 }
 
 /* ---- hosts ---- */

@@ -670,6 +670,8 @@ struct snapshot *collect_take(struct collector *v, const struct config *config, 
 	s->upgrades = atomic_load(&totals->upgrades);
 	s->upgrades_failed = atomic_load(&totals->upgrades_failed);
 	s->lines_lost = atomic_load(&totals->lines_lost);
+	for (int i = 0; i < PROGRAM_KINDS; i++)
+		s->programs_failed[i] = atomic_load(&v->source.world->programs.failed[i]);
 	s->checks_late = atomic_load(&v->source.world->checker.late);
 	s->n_workers = v->source.n_trios;
 	s->workers = mem_alloc((s->n_workers + 1) * sizeof(*s->workers));

@@ -77,6 +77,7 @@ uint32_t seats_add(struct seats *s, uint32_t target, uint64_t asks, int64_t now_
 		i = n < SEATS_MAX ? n : rested(s, now_ms);
 		if (i == SEAT_NONE)
 			return i;
+		atomic_store(&s->list[i].told, 0);
 		atomic_store(&s->list[i].target, target);
 		atomic_store(&s->list[i].asks, asks);
 		if (i == n)

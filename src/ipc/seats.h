@@ -26,6 +26,7 @@ struct seat {
 	atomic_ullong asks;   /* what is asked, of whom: never 0 of one that is counted */
 	atomic_uint target;   /* index of the server */
 	atomic_llong left_ms; /* monotonic: since then no configuration has it; 0: the present one does */
+	atomic_ullong told;   /* what was told of it last (server_state.h) */
 };
 
 struct seats {

@@ -36,6 +36,7 @@ struct target {
 	struct changed changed;
 	atomic_uint sequence;
 	atomic_uint n;
+	atomic_ullong told;              /* what was told of it last where it is not checked (server_state.h) */
 	struct addr addrs[TARGET_ADDRS]; /* port 0 */
 	char key[TARGET_KEY_MAX];        /* set before the entry is counted */
 	char called[CALLED_SIZE];        /* its name, if it has one: set before, too */

@@ -60,7 +60,9 @@ enum wire_type {
 	WIRE_CHECK,
 };
 
-#define WIRE_TRIO_CHECKER UINT64_MAX /* CHANNEL: not a trio's, but between checker and spawner */
+/* CHANNEL: not a trio's, but between checker and spawner; between supervisor and spawner, for notices (program/notice.h) */
+#define WIRE_TRIO_CHECKER    UINT64_MAX
+#define WIRE_TRIO_SUPERVISOR (UINT64_MAX - 1)
 
 /* A process that hears several others takes so many messages of one of them at a time, which is more than a socket
  * holds, then looks at the others: one that does not stop is not heard alone. */

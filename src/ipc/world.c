@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "ipc/server_state.h"
 #include "os/shm.h"
 
 static void init(struct world *w)
@@ -130,6 +131,7 @@ static void check_target(struct target *t)
 	end_text(t->called, sizeof(t->called));
 	check_admin_state(&t->admin_state);
 	changed_check(&t->changed);
+	told_state_check(&t->told);
 	atomic_store(&t->n, at_most(&t->n, TARGET_ADDRS));
 	if (atomic_load(&t->sequence) % 2) /* it died while it wrote */
 		atomic_fetch_add(&t->sequence, 1);
@@ -174,6 +176,8 @@ static void copy_seats(struct seats *now, const struct seats *before, unsigned n
 
 		atomic_store(&now->list[i].target, target < n_targets ? target : n_targets - 1);
 		atomic_store(&now->list[i].asks, atomic_load(&before->list[i].asks));
+		atomic_store(&now->list[i].told, atomic_load(&before->list[i].told));
+		told_state_check(&now->list[i].told);
 		left_ms = atomic_load(&before->list[i].left_ms);
 		atomic_store(&now->list[i].left_ms, left_ms < 0 || left_ms > now_ms ? now_ms : left_ms);
 	}

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include "ipc/seats.h"
 #include "ipc/targets.h"
+#include "program/programs.h"
 #include "takeover/table.h"
 
 #define WORLD_MAGIC   0x7463707077303031ULL
@@ -95,6 +96,7 @@ struct world {
 	} checker;
 	atomic_uchar
 	        refusing[COUNTED_SERVICES]; /* a port of this service refuses clients now; written by the checker */
+	struct programs_shared programs;    /* that run now, or have failed; written by spawners */
 	_Alignas(WORLD_PAGE) struct health health[SEATS_MAX]; /* of each seat, written by the checker */
 	char end[WORLD_PAGE];
 };

@@ -168,6 +168,31 @@ char **program_check_env(const struct section *s, const struct program_check *c,
 	return env_end(&e, s);
 }
 
+static void env_set_number(struct env *e, const char *prefix, const char *name, uint32_t number)
+{
+	env_put(e, mem_printf("%s%s=%u", prefix, name, number));
+}
+
+char **program_notice_env(const struct section *s, const struct program_notice *n, char *const *inherited)
+{
+	const struct program_client nobody = {
+	        .local.port = n->server_port ? n->server_port : n->port, .name = "", .server = n->server};
+	const char *prefix = s->env_prefix;
+	struct env e = env_begin(inherited);
+	char text[ADDR_TEXT_MAX];
+
+	put_server(&e, prefix, &nobody);
+	if (is_inet(&n->at))
+		env_set(&e, prefix, "SERVERADDR", addr_format(&n->at, text));
+	env_set(&e, prefix, "STATE", n->state);
+	env_set(&e, prefix, "WAS", n->was);
+	env_set(&e, prefix, "WHY", n->why ? n->why : "");
+	env_set_port(&e, prefix, "PORT", n->port);
+	env_set_number(&e, prefix, "UP", n->up);
+	env_set_number(&e, prefix, "OF", n->of);
+	return env_end(&e, s);
+}
+
 char **program_env(const struct section *s, const struct program_client *c, char *const *inherited)
 {
 	struct env e = env_begin(inherited);

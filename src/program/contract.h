@@ -26,6 +26,17 @@ struct program_check {
 	uint32_t state; /* of the server so far: 0 unknown, 1 up, 2 down */
 };
 char **program_check_env(const struct section *s, const struct program_check *c, char *const *inherited);
+/* A program that is told that a server is not what it was: no client. */
+struct program_notice {
+	const struct server *server;
+	uint16_t port;        /* of the service, the first */
+	uint16_t server_port; /* where it is checked; 0: its own, or none */
+	struct addr at;       /* AF_UNSPEC: none */
+	const char *state, *was;
+	const char *why; /* NULL: no reason */
+	uint32_t up, of; /* servers of the service that can be used; all */
+};
+char **program_notice_env(const struct section *s, const struct program_notice *n, char *const *inherited);
 void program_env_free(char **env);
 
 #endif

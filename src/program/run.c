@@ -164,6 +164,8 @@ int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *
 		return -errno;
 	fcntl(pipefd[0], F_SETFL, O_NONBLOCK);
 	what->fds[2] = pipefd[1];
+	if (what->fds[1] == SPAWN_AS_STDERR)
+		what->fds[1] = pipefd[1];
 	rc = lines_start(&r->lines, loop, pipefd[0], LOG_LEVEL_INFO, label, lines_over, r);
 	if (rc == 0)
 		rc = spawn_program(what, &r->process);

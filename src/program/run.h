@@ -38,7 +38,9 @@ struct run {
 	bool exited, ending, ended;
 };
 
-/* Starts what->argv with a pipe of ours as its stderr (what->fds[2] is filled in here). label names
+#define SPAWN_AS_STDERR (-2) /* as what->fds[1] */
+
+/* Starts what->argv with a pipe of ours as its stderr (what->fds[2] is filled in here, and fds[1], if it is to be the same). label names
  * it in the log: "handler /path for 10.0.0.7:1234". Returns 0 or -errno; then nothing is told, and
  * the run needs only run_release(). */
 int run_start(struct run *r, struct loop *loop, struct spawn *what, const char *label, run_fn *fn, void *arg);

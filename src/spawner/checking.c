@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@
 #include "program/check_question.h"
 #include "program/contract.h"
 #include "program/run.h"
+#include "spawner/entries.h"
 #include "spawner/spawner_parts.h"
 
 #define QUESTIONS_PER_TURN 16
@@ -24,6 +26,7 @@ struct check_job {
 	struct check_job *next, **link;
 	struct spawner *spawner;
 	struct check_reply reply;
+	struct program_entry *entry;
 	char *label;
 	struct timer limit;
 	struct run run;
@@ -109,6 +112,13 @@ static void check_job_free(struct check_job *j)
 	free(j);
 }
 
+static void check_not_run(struct check_job *j, int error)
+{
+	log_error("cannot start %s: %s", j->label, strerror(error));
+	entry_failed(j->spawner->programs, PROGRAM_CHECK);
+	answer(j, CHECK_NOT_RUN, error);
+}
+
 static void check_job_event(void *arg, enum run_event event, int value)
 {
 	struct check_job *j = arg;
@@ -117,15 +127,17 @@ static void check_job_event(void *arg, enum run_event event, int value)
 	case RUN_STARTED:
 		break;
 	case RUN_FAILED:
-		log_error("cannot start %s: %s", j->label, strerror(value));
-		answer(j, CHECK_NOT_RUN, value);
+		check_not_run(j, value);
 		break;
 	case RUN_EXITED:
 		if (j->output.fd >= 0)
 			check_output_event(j, 0);
+		if (WIFSIGNALED(value) && !j->answered)
+			entry_failed(j->spawner->programs, PROGRAM_CHECK);
 		answer(j, CHECK_RAN, value);
 		break;
 	case RUN_ENDED:
+		entry_give_back(j->entry);
 		j->spawner->running--;
 		j->spawner->ended(j->spawner);
 		break;
@@ -139,6 +151,8 @@ static void check_job_late(void *arg)
 {
 	struct check_job *j = arg;
 
+	if (!j->answered)
+		entry_failed(j->spawner->programs, PROGRAM_CHECK);
 	answer(j, CHECK_RAN, -1);
 	run_end(&j->run, 0);
 }
@@ -153,6 +167,10 @@ static int start(struct check_job *j, const struct check_question *q, const stru
 	int out[2], rc;
 	char **env;
 
+	j->entry = entry_take(s->programs, PROGRAM_CHECK, 0, clock_mono_ms() + q->timeout_ms);
+	if (!j->entry)
+		return -EAGAIN;
+	what.pid_word = &j->entry->pid;
 	if (pipe2(out, O_CLOEXEC) < 0)
 		return -errno;
 	fcntl(out[0], F_SETFL, O_NONBLOCK);
@@ -215,8 +233,8 @@ static void take_check(struct spawner *s, const struct check_question *q)
 	rc = start(j, q, section);
 	generation_put(g);
 	if (rc < 0) {
-		log_error("cannot start %s: %s", j->label, strerror(-rc));
-		answer(j, CHECK_NOT_RUN, -rc);
+		check_not_run(j, -rc);
+		entry_give_back(j->entry);
 		check_job_free(j);
 		return;
 	}

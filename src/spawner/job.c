@@ -11,12 +11,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "os/proc.h"
 #include "program/contract.h"
+#include "spawner/entries.h"
 #include "spawner/spawner_parts.h"
 
-#define NAME_TIMEOUT_MS   5000
-#define JOB_KILL_AFTER_MS 2000
+#define NAME_TIMEOUT_MS 5000
 
 /* ---- birth and death ---- */
 
@@ -137,8 +136,15 @@ static const char *exec_hint(int err, const char *path)
 	}
 }
 
+static void count_failure(const struct job *j)
+{
+	if (j->question.kind == ASK_ACCESS)
+		entry_failed(j->spawner->programs, PROGRAM_ACP);
+}
+
 static void fail(struct job *j, int err)
 {
+	count_failure(j);
 	log_error("cannot start %s: %s%s", j->label, strerror(err), exec_hint(err, j->path));
 	answer(j, ANSWER_FAILED, err);
 }
@@ -161,6 +167,8 @@ static void on_exited(struct job *j, int status)
 	if (j->question.kind == ASK_ACCESS) {
 		bool granted = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
+		if (WIFSIGNALED(status) && !j->ended_by_us)
+			count_failure(j);
 		if (!granted && !j->ended_by_us)
 			log_info("%s: denied, %s", j->label, describe_status(status, buf));
 		answer(j, granted ? ANSWER_GRANTED : ANSWER_DENIED, status);
@@ -200,6 +208,7 @@ static void job_on_limit(void *arg)
 	struct job *j = arg;
 
 	log_info("%s: denied, no answer within %g s", j->label, (double)j->timeout_ms / 1000);
+	count_failure(j);
 	j->ended_by_us = true;
 	if (j->running)
 		run_end(&j->run, 0);
@@ -345,17 +354,6 @@ void job_begin(struct channel *ch, const struct question *q, const int *fds, siz
 	job_settle(j);
 }
 
-/* The pid stands in memory of the asker's, which might have us end any process it names: the supervisor, one of another
- * worker's. */
-static bool is_one_of_us(pid_t pid)
-{
-	char own[PROC_PROGRAM_MAX], other[PROC_PROGRAM_MAX];
-
-	proc_program(getpid(), own);
-	proc_program(pid, other);
-	return pid <= 1 || pid == getpid() || pid == getppid() || strcmp(own, other) == 0;
-}
-
 struct job *job_adopt(struct channel *ch, uint32_t row)
 {
 	const volatile struct question_slot *slot = &ch->slots[row];
@@ -363,7 +361,7 @@ struct job *job_adopt(struct channel *ch, uint32_t row)
 	pid_t pid = slot->pid;
 	struct job *j;
 
-	if (is_one_of_us(pid))
+	if (entry_is_one_of_us(pid))
 		return NULL;
 	j = job_new(ch, &q, NULL, 0);
 	j->answered = true;
@@ -384,7 +382,7 @@ void job_end(struct job *j)
 {
 	j->ended_by_us = true;
 	if (j->running) {
-		run_end(&j->run, JOB_KILL_AFTER_MS);
+		run_end(&j->run, SPAWNER_KILL_AFTER_MS);
 	} else if (j->naming) {
 		drop_start(j);
 		answer(j, ANSWER_FAILED, ECANCELED);

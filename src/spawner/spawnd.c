@@ -102,6 +102,7 @@ static void take_rules(int fd, uint64_t generation)
 	if (!self.spawner) {
 		struct spawner_setup s = {.loop = &self.loop,
 		                          .resolver = self.resolver,
+		                          .programs = self.setup->programs,
 		                          .nofile = self.setup->nofile,
 		                          .umask = self.setup->umask,
 		                          .keep_stderr = keep_stderr};
@@ -128,6 +129,10 @@ static void take_channel(int fd, uint64_t number)
 
 	if (number == WIRE_TRIO_CHECKER && self.spawner) {
 		spawner_set_checker(self.spawner, fd);
+		return;
+	}
+	if (number == WIRE_TRIO_SUPERVISOR && self.spawner) {
+		spawner_set_notices(self.spawner, fd);
 		return;
 	}
 	if (number >= self.setup->n_trios || !self.spawner) {

@@ -8,7 +8,8 @@
 struct spawnd_setup {
 	struct trio *const *trios;
 	uint32_t n_trios;
-	int control_fd;       /* to the supervisor */
+	int control_fd; /* to the supervisor */
+	struct programs_shared *programs;
 	struct rlimit nofile; /* for programs */
 	unsigned umask;       /* for programs */
 };

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "spawner/checking.h"
+#include "spawner/left.h"
+#include "spawner/noticing.h"
 #include "spawner/spawner_parts.h"
 
 #define STOP_MAX_MS 3000 /* TERM, 2 s, KILL, and time to die of it */
@@ -31,8 +33,9 @@ static void on_stop(void *arg)
 	s->stopped(s->stopped_arg);
 }
 
-static void check_stopped(struct spawner *s)
+static void program_ended(struct spawner *s)
 {
+	noticing_go_on(s);
 	if (s->stopping && s->running == 0)
 		timer_set(s->setup.loop, &s->stop_timer, clock_mono_ms(), on_stop, s);
 }
@@ -50,7 +53,10 @@ int spawner_new(const struct spawner_setup *setup, struct spawner **ret)
 	s->null_fd = fd;
 	s->checking.fd = -1;
 	s->answer = channel_answer;
-	s->ended = check_stopped;
+	s->ended = program_ended;
+	s->noticing.fd = -1;
+	s->programs = setup->programs ? setup->programs : &s->own_programs;
+	left_take(s);
 	*ret = s;
 	return 0;
 }
@@ -65,6 +71,8 @@ void spawner_free(struct spawner *s)
 	while (s->channels)
 		channel_close(s->channels);
 	checking_release(s);
+	noticing_release(s);
+	left_release(s);
 	generation_drop_all(&s->generations);
 	close(s->null_fd);
 	free(s);
@@ -77,12 +85,17 @@ unsigned spawner_running(const struct spawner *s)
 
 bool spawner_is_idle(const struct spawner *s)
 {
-	return !s->jobs && !s->checking.jobs;
+	return !s->jobs && !s->checking.jobs && !s->noticing.jobs && !s->left;
 }
 
 int spawner_set_checker(struct spawner *s, int fd)
 {
 	return checking_channel(s, fd);
+}
+
+int spawner_set_notices(struct spawner *s, int fd)
+{
+	return noticing_channel(s, fd);
 }
 
 void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation)
@@ -103,5 +116,7 @@ void spawner_stop(struct spawner *s, void (*done)(void *arg), void *arg)
 		job_end(j);
 	}
 	checking_stop(s);
-	check_stopped(s);
+	noticing_stop(s);
+	left_stop(s);
+	program_ended(s);
 }

@@ -13,15 +13,17 @@
 #include "config/config.h"
 #include "event/loop.h"
 #include "event/resolve.h"
+#include "program/programs.h"
 #include "program/question.h"
 
 struct spawner; /* opaque */
 
 struct spawner_setup {
 	struct loop *loop;
-	struct resolver *resolver; /* for client names; NULL: numeric only */
-	struct rlimit nofile;      /* given back to programs */
-	unsigned umask;            /* likewise */
+	struct resolver *resolver;        /* for client names; NULL: numeric only */
+	struct programs_shared *programs; /* shared with the spawners before and after us; NULL: with none */
+	struct rlimit nofile;             /* given back to programs */
+	unsigned umask;                   /* likewise */
 	/* The read end of a program's stderr, still the spawner's: a process that keeps a copy saves the program
 	 * from a SIGPIPE if the spawner dies. label: what its lines begin with. NULL: none does. */
 	void (*keep_stderr)(void *arg, int fd, const char *label);
@@ -46,6 +48,9 @@ void spawner_take_program(struct spawner *s, int fd, uint32_t row, bool wanted);
 
 /* The checker's channel (program/check_question.h), in the place of one before it; owned from now on. Returns 0 or -errno. */
 int spawner_set_checker(struct spawner *s, int fd);
+
+/* The supervisor's channel (program/notice.h), likewise. */
+int spawner_set_notices(struct spawner *s, int fd);
 
 /* A new configuration of this generation, taken over (freed by the spawner). The last four are kept,
  * so that questions asked under the one before are still understood. */

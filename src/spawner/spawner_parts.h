@@ -7,6 +7,8 @@
 #include "spawner/job.h"
 #include "spawner/spawner.h"
 
+#define SPAWNER_KILL_AFTER_MS 2000 /* after TERM */
+
 struct spawner {
 	struct spawner_setup setup;
 	int null_fd;
@@ -18,6 +20,13 @@ struct spawner {
 		struct watch watch;
 		struct check_job *jobs;
 	} checking; /* checking.c */
+	struct {
+		int fd; /* to the supervisor; -1: there is none */
+		struct watch watch;
+		struct notice_job *jobs;
+	} noticing;                                     /* noticing.c */
+	struct left *left;                              /* left.c */
+	struct programs_shared *programs, own_programs; /* shared; ours, if they are not */
 	unsigned running;
 	void (*answer)(struct channel *ch, struct job *j); /* j->answer is to be sent */
 	void (*ended)(struct spawner *s);                  /* running went down */

@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include "base/addr.h"
 #include "base/buf.h"
+#include "base/program_kind.h"
 #include "base/record.h"
 #include "stats/counters.h"
 
@@ -123,7 +124,8 @@ struct snapshot {
 	bool reload_failed;     /* the last one */
 	bool stopping;          /* no new connections */
 	uint64_t lines_lost;    /* of the log */
-	uint64_t checks_late;   /* began later than they should have */
+	uint64_t programs_failed[PROGRAM_KINDS];
+	uint64_t checks_late; /* began later than they should have */
 
 	struct service_view *services;
 	size_t n_services;

@@ -1,53 +1,25 @@
-/* health.c - servers whose state has changed: each is a line of the log for each service that has it, and the end of their
- * connections, where `on-server-down kill` says so. */
-#include <stdlib.h>
+/* health.c - what servers are said to be: each change is a line of the log, and a `notify` program, for each service that has the
+ * server. What they are is computed from what checks, clients, names and tcpproxyctl have found or said (ipc/server_state.h), and
+ * compared with what was told last, which outlives the supervisor. */
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "base/log.h"
-#include "base/mem.h"
-#include "stats/snapshot.h"
-#include "supervisor/inspect.h"
+#include "ipc/server_state.h"
+#include "program/contract.h"
 #include "supervisor/state.h"
-#include "supervisor/steer.h"
 
-/* ---- where the servers stand ---- */
-
-/* To find one is linear, and thousands may change at once: all are found when the first one does. */
-static void find_standings(struct supervisor *s)
-{
-	const struct config *c = s->rules.config;
-	size_t n = 0;
-
-	if (s->standings.list)
-		return;
-	s->standings.first = mem_alloc((c->n_sections + 1) * sizeof(*s->standings.first));
-	for (size_t i = 0; i < c->n_sections; n += c->sections[i++].n_servers)
-		s->standings.first[i] = n;
-	s->standings.list = mem_alloc((n + 1) * sizeof(*s->standings.list));
-	for (size_t i = 0; i < c->n_sections; i++)
-		for (size_t k = 0; k < c->sections[i].n_servers; k++)
-			s->standings.list[s->standings.first[i] + k] = world_standing(
-			        s->children.workers.world, c, &c->sections[i], &c->sections[i].servers[k]);
-}
-
-void health_forget_rules(struct supervisor *s)
-{
-	free(s->standings.list);
-	free(s->standings.first);
-	s->standings = (struct standings){0};
-}
-
-static const struct standing *standings_of(const struct supervisor *s, const struct section *section)
-{
-	return &s->standings.list[s->standings.first[section - s->rules.config->sections]];
-}
+#define LOOK_MS    1000
+#define LIMITED_MS 60000 /* changes of little weight: not more than one of a server in so long */
+#define MESSAGE_MS \
+	2000 /* what a checker has found is told by it, with its reason; if not in this time, it is found here */
 
 /* The pool of a section, and how many of it can be used. */
 struct pool_count {
 	uint32_t up, of;
 };
 
-static struct pool_count count_pool(const struct supervisor *s, const struct section *section)
+static struct pool_count count_pool(struct supervisor *s, const struct section *section)
 {
 	const struct world *w = s->children.workers.world;
 	struct pool_count n = {.of = (uint32_t)section->n_servers};
@@ -57,148 +29,276 @@ static struct pool_count count_pool(const struct supervisor *s, const struct sec
 	return n;
 }
 
-static const struct server *find_server(const struct supervisor *s, const struct section *section, uint32_t seat)
-{
-	for (size_t i = 0; i < section->n_servers && section->n_checks > 0; i++)
-		if (standings_of(s, section)[i].seat == seat)
-			return &section->servers[i];
-	return NULL;
-}
-
 /* ---- what is said ---- */
 
-static void tell_service(const struct supervisor *s, const struct section *section, const struct server *server,
-                         const struct health_change *change)
+/* A server, wherever it has the same checks, is not what was told of it. */
+struct change {
+	uint32_t target, seat;
+	atomic_ullong *told;
+	enum server_state state, was;
+	const struct addr *at; /* AF_UNSPEC: none */
+	const char *why;       /* NULL: no reason */
+	bool log, note;        /* who is to be told */
+};
+
+static enum log_level level_of(const struct change *change, const struct pool_count *n)
 {
-	const struct world *w = s->children.workers.world;
-	uint32_t service = world_service(w, s->rules.config, section);
-	struct pool_count n = count_pool(s, section);
-	enum log_level level = change->state != HEALTH_DOWN ? LOG_LEVEL_INFO
-	                       : n.up > 0                   ? LOG_LEVEL_WARNING
-	                                                    : LOG_LEVEL_ERROR;
+	if (change->state != STATE_DOWN && change->state != STATE_UNRESOLVED)
+		return LOG_LEVEL_INFO;
+	return n->up > 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR;
+}
+
+static void log_change(const struct supervisor *s, const char *service, const struct server *server,
+                       const struct change *change, const struct pool_count *n)
+{
 	bool host = change->at->family == AF_INET || change->at->family == AF_INET6;
 	char address[ADDR_TEXT_MAX];
 
-	logger_change(s->logger, level,
-	              &(struct server_change){
-	                      .service = service < COUNTED_SERVICES ? service_label(&w->services.list[service]) : "-",
-	                      .server = server_label(server),
-	                      .address = host ? addr_format_port(change->at, address) : NULL,
-	                      .state = health_name(change->state),
-	                      .was = health_name(change->was),
-	                      .why = *change->why ? change->why : NULL,
-	                      .up = n.up,
-	                      .of = n.of});
+	logger_change(s->logger, level_of(change, n),
+	              &(struct server_change){.service = service,
+	                                      .server = server_label(server),
+	                                      .address = host ? addr_format_port(change->at, address) : NULL,
+	                                      .state = server_state_name(change->state),
+	                                      .was = server_state_name(change->was),
+	                                      .why = change->why,
+	                                      .up = n->up,
+	                                      .of = n->of});
+}
+
+static void note_change(struct supervisor *s, const char *service, const struct section *section,
+                        const struct server *server, const struct change *change, const struct pool_count *n)
+{
+	const struct config *c = s->rules.config;
+	const struct program_notice notice = {.server = server,
+	                                      .port = c->services[section->service].ports[0].first,
+	                                      .server_port = world_check_port(c, section, server),
+	                                      .at = *change->at,
+	                                      .state = server_state_name(change->state),
+	                                      .was = server_state_name(change->was),
+	                                      .why = change->why,
+	                                      .up = n->up,
+	                                      .of = n->of};
+	char **env = program_notice_env(section, &notice, environ);
+
+	notices_add(&s->children.notices, &(struct notice_order){.service = service,
+	                                                         .server = server_label(server),
+	                                                         .argv = section->notify,
+	                                                         .env = env,
+	                                                         .told = change->told,
+	                                                         .state = change->state});
+	program_env_free(env);
+}
+
+/* True: a program is to be told. */
+static bool tell_service(struct supervisor *s, const struct section *section, const struct server *server,
+                         const struct change *change)
+{
+	const struct world *w = s->children.workers.world;
+	uint32_t number = world_service(w, s->rules.config, section);
+	const char *service = number < COUNTED_SERVICES ? service_label(&w->services.list[number]) : "-";
+	struct pool_count n = count_pool(s, section);
+
+	if (change->log)
+		log_change(s, service, server, change, &n);
+	if (change->note && section->notify)
+		note_change(s, service, section, server, change, &n);
+	return change->note && section->notify;
 }
 
 /* The first section of a service that has it speaks for the service. */
-static void tell_first(const struct supervisor *s, const struct service *service, const struct health_change *change)
+static bool tell_first(struct supervisor *s, const struct service *service, const struct change *change)
 {
 	const struct config *c = s->rules.config;
 	const struct section *section = &c->sections[service->root];
-	const struct server *server = find_server(s, section, change->seat);
+	const struct server *server = standings_find(s, section, change->target, change->seat);
 
 	for (uint32_t i = 0; i < service->n_sections && !server; i++) {
 		section = &c->sections[service->first_section + i];
-		server = find_server(s, section, change->seat);
+		server = standings_find(s, section, change->target, change->seat);
 	}
-	if (server)
-		tell_service(s, section, server, change);
+	return server && tell_service(s, section, server, change);
 }
 
-/* ---- on-server-down ---- */
-
-/* Who is down: a seat, or a server wherever it is. */
-struct down {
-	uint32_t target, seat; /* seat SEAT_NONE: in all */
-};
-
-static bool has(const struct supervisor *s, const struct section *section, const struct down *down)
+/* True: a program is to be told, so that it has been when that was started. */
+static bool tell_all(struct supervisor *s, const struct change *change)
 {
-	if (down->seat != SEAT_NONE)
-		return find_server(s, section, down->seat) != NULL;
-	for (size_t i = 0; i < section->n_servers; i++)
-		if (world_target(s->children.workers.world, s->rules.config, section, &section->servers[i]) ==
-		    down->target)
-			return true;
-	return false;
-}
+	bool noted = false;
 
-/* The section that this connection came in by; one of another configuration: a section of the same service that has the server. */
-static const struct section *section_of(const struct supervisor *s, const struct connection_view *c,
-                                        const struct down *down)
-{
-	const struct config *config = s->rules.config;
-	const struct services *services = &s->children.workers.world->services;
-	const struct section *nearest = NULL;
-
-	for (size_t i = 0; i < config->n_sections; i++) {
-		const struct section *section = &config->sections[i];
-		uint32_t service = world_service(s->children.workers.world, config, section);
-
-		if (service >= COUNTED_SERVICES || c->service != service_label(&services->list[service]) ||
-		    !has(s, section, down))
-			continue;
-		if (c->rule && strcmp(c->rule, section->origin) == 0)
-			return section;
-		if (!nearest)
-			nearest = section;
-	}
-	return nearest;
-}
-
-/* A connection's texts are those of the world, so that they are the same if they stand in the same place. */
-static bool is_to_end(const struct supervisor *s, const struct connection_view *c, const struct down *down)
-{
-	const struct world *w = s->children.workers.world;
-	const struct section *section;
-
-	if (strcmp(c->state, "relay") != 0 && strcmp(c->state, "half-closed") != 0)
-		return false;
-	if (!c->server || c->server != target_label(&w->targets.list[down->target]))
-		return false;
-	section = section_of(s, c, down);
-	return section && section->kill_on_server_down;
-}
-
-static bool any_kills(const struct config *c)
-{
-	for (size_t i = 0; i < c->n_sections; i++)
-		if (c->sections[i].kill_on_server_down)
-			return true;
-	return false;
-}
-
-static void end_connections(struct supervisor *s, const struct down *down)
-{
-	struct snapshot *shot;
-	size_t n = 0;
-
-	if (!any_kills(s->rules.config))
-		return;
-	shot = inspect_take(s, true);
-	for (size_t i = 0; i < shot->n_connections; i++)
-		if (is_to_end(s, &shot->connections[i], down))
-			shot->connections[n++] = shot->connections[i];
-	if (n > 0) {
-		log_info("%zu connection%s ended: on-server-down kill", n, n == 1 ? " is" : "s are");
-		steer_kill(s, shot->connections, n, END_SERVER_DOWN);
-	}
-	snapshot_free(shot);
-}
-
-void health_tell(struct supervisor *s, const struct health_change *change)
-{
-	uint32_t target = atomic_load(&s->children.workers.world->seats.list[change->seat].target);
-
-	find_standings(s);
 	for (size_t i = 0; i < s->rules.config->n_services; i++)
-		tell_first(s, &s->rules.config->services[i], change);
-	if (change->state == HEALTH_DOWN)
-		end_connections(s, &(struct down){target, change->seat});
+		noted |= tell_first(s, &s->rules.config->services[i], change);
+	return noted;
 }
 
-void health_forced_down(struct supervisor *s, uint32_t target)
+/* ---- what is to be said ---- */
+
+/* Told always; the others once a minute. */
+static bool has_weight(enum server_state state)
 {
-	end_connections(s, &(struct down){target, SEAT_NONE});
+	return state == STATE_DOWN || state == STATE_UNRESOLVED;
+}
+
+static bool is_limited(const struct supervisor *s, const struct told_state *told, enum server_state state)
+{
+	return !has_weight(state) && !has_weight(told->logged) && told->limited_ms &&
+	       s->loop.now_ms - told->limited_ms < LIMITED_MS;
+}
+
+static bool is_forced(const struct world *w, uint32_t target)
+{
+	return target < TARGETS_MAX && changed_force(&w->targets.list[target].changed) != FORCE_AUTO;
+}
+
+/* The word is written last: who dies before has it told once more. */
+static void say(struct supervisor *s, struct change *change, struct told_state told)
+{
+	struct world *w = s->children.workers.world;
+
+	change->was = told.logged;
+	change->log = change->note = true;
+	if (!tell_all(s, change))
+		told.noted = change->state;
+	if (change->state == STATE_DOWN && !(is_forced(w, change->target) && s->health_looked))
+		server_down(s, change->target, change->seat);
+	if (!has_weight(change->state) && !has_weight(told.logged))
+		told.limited_ms = s->loop.now_ms;
+	told.logged = change->state;
+	told_state_write(change->told, told);
+}
+
+/* A supervisor before us had it logged, and has died before a program was told. */
+static void note_again(struct supervisor *s, struct change *change, struct told_state told)
+{
+	change->was = told.noted;
+	change->note = true;
+	if (tell_all(s, change))
+		return;
+	told.noted = told.logged;
+	told_state_write(change->told, told);
+}
+
+static atomic_ullong *told_word(struct world *w, const struct standing *of)
+{
+	return of->seat < SEATS_MAX ? &w->seats.list[of->seat].told : &w->targets.list[of->target].told;
+}
+
+static void compare(struct supervisor *s, struct change *change)
+{
+	struct told_state told = told_state_read(change->told, change->seat < SEATS_MAX);
+
+	if (change->state != told.logged) {
+		if (!is_limited(s, &told, change->state))
+			say(s, change, told);
+	} else if (told.noted != told.logged && !s->health_looked) {
+		note_again(s, change, told);
+	}
+}
+
+/* ---- without a message ---- */
+
+/* Its checker is about to tell why. */
+static bool will_be_told(const struct supervisor *s, const struct standing *of)
+{
+	const struct child *checker = &s->children.checker.child;
+	int64_t since_ms;
+
+	if (of->seat >= SEATS_MAX || checker->control.fd < 0)
+		return false;
+	since_ms = health_read(&s->children.workers.world->health[of->seat], of->asks).since_ms;
+	return since_ms >= checker->started_ms && s->loop.now_ms - since_ms < MESSAGE_MS;
+}
+
+/* NULL: no reason is known. words: room for HEALTH_WORDS. */
+static const char *reason_of(const struct world *w, const struct standing *of, enum server_state state, char *words)
+{
+	if (is_forced(w, of->target))
+		return "forced (tcpproxyctl)";
+	switch (state) {
+	case STATE_UNRESOLVED:
+		return target_error_text(TARGET_NO_ADDRESS);
+	case STATE_FAILED:
+		return target_error_text(target_health(&w->experience[of->target]).error);
+	case STATE_DOWN:
+		health_words(&w->health[of->seat], words);
+		return *words ? words : NULL;
+	default:
+		return NULL;
+	}
+}
+
+/* If it has but one. */
+static struct addr address_of(const struct world *w, const struct config *c, const struct section *section,
+                              const struct server *server, uint32_t target)
+{
+	struct addr list[TARGET_ADDRS];
+
+	if (target_addrs(&w->targets.list[target], list) != 1)
+		return (struct addr){.family = AF_UNSPEC};
+	list[0].port = world_check_port(c, section, server);
+	return list[0];
+}
+
+static void look_at(struct supervisor *s, const struct section *section, const struct server *server)
+{
+	const struct standing *of = &standings_of(s, section)[server - section->servers];
+	struct world *w = s->children.workers.world;
+	char words[HEALTH_WORDS];
+	struct addr at;
+	struct change change = {.target = of->target, .seat = of->seat, .at = &at};
+
+	if (of->target >= TARGETS_MAX || server->kind == SERVER_PROGRAM || will_be_told(s, of))
+		return;
+	change.told = told_word(w, of);
+	change.state = server_state_now(w, of);
+	if (s->health_looked && change.state == told_state_read(change.told, of->seat < SEATS_MAX).logged)
+		return;
+	at = address_of(w, s->rules.config, section, server, of->target);
+	change.why = reason_of(w, of, change.state, words);
+	compare(s, &change);
+}
+
+static void health_look_again(void *arg)
+{
+	health_look(arg);
+}
+
+void health_rules_changed(struct supervisor *s)
+{
+	standings_forget(s);
+	timer_set(&s->loop, &s->health_timer, s->loop.now_ms + LOOK_MS, health_look_again, s);
+}
+
+void health_look(struct supervisor *s)
+{
+	const struct config *c = s->rules.config;
+	bool any = false;
+
+	if (s->phase == PHASE_LEAVING || s->phase == PHASE_STOPPING)
+		return;
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++) {
+			any |= c->sections[i].servers[k].kind != SERVER_PROGRAM;
+			look_at(s, &c->sections[i], &c->sections[i].servers[k]);
+		}
+	s->health_looked = true;
+	if (any)
+		timer_set(&s->loop, &s->health_timer, s->loop.now_ms + LOOK_MS, health_look_again, s);
+}
+
+/* ---- with one ---- */
+
+void health_tell(struct supervisor *s, const struct health_change *message)
+{
+	struct world *w = s->children.workers.world;
+	struct seat *seat = &w->seats.list[message->seat];
+	const struct standing of = {.target = atomic_load(&seat->target), .seat = message->seat};
+	struct change change = {.target = of.target,
+	                        .seat = of.seat,
+	                        .told = &seat->told,
+	                        .at = message->at,
+	                        .why = *message->why ? message->why : NULL};
+
+	if (of.target >= TARGETS_MAX)
+		return;
+	change.state = server_state(w, &of, message->state);
+	compare(s, &change);
 }

@@ -106,7 +106,7 @@ static void take(struct supervisor *s, struct config *next, struct sockets *sock
 	tell_unchangeable(s->rules.config, next);
 	config_free(s->rules.config);
 	s->rules.config = next;
-	health_forget_rules(s);
+	health_rules_changed(s);
 	s->rules.listeners = *sockets;
 	world_take(s->children.workers.world, next);
 	steer_take_file(s);

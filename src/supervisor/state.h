@@ -8,7 +8,7 @@
  *   admin_sockets.c            the sockets at which we can be asked
  *   steer*.c, inspect.c        what the commands do that come there
  *   stop.c                     the ways to the end
- *   health.c                   what follows from what the checker reports
+ *   health.c, server_down.c    what follows when a server is not what it was
  *   announce.c, notify.c       what is said of it: in the log; to what started us
  */
 #ifndef SUPERVISOR_STATE_H
@@ -29,7 +29,7 @@
 #include "servers/dns.h"
 #include "supervisor/supervisor.h"
 
-/* Where the servers of the configuration stand in the world; health.c. */
+/* Where the servers of the configuration stand in the world; standings.c. */
 struct standings {
 	struct standing *list; /* of all sections, one after the other; NULL: not found yet */
 	size_t *first;         /* of each section */
@@ -54,7 +54,9 @@ struct supervisor {
 	struct admin *admin;               /* steer.c */
 	struct inspect *inspect;           /* likewise */
 	struct killing *killings;          /* steer_kill.c */
-	struct standings standings;        /* health.c */
+	struct standings standings;        /* standings.c */
+	struct timer health_timer;         /* health.c */
+	bool health_looked;                /* likewise: once at least */
 	struct checking *checkings;        /* steer_check.c */
 	struct timer drain_timer;          /* steer_drain.c */
 	int upgrade_client_fd;             /* of the program before us: it waits for the answer; -1: none */
@@ -94,7 +96,7 @@ void stop_drain(struct supervisor *s);
 void stop_check_gone(struct supervisor *s);
 void stop_check_idle(struct supervisor *s);
 
-/* health.c: a server is not what it was: told to the log, and what follows for its connections. */
+/* health.c: a server is not what it was, says the checker: told to the log and to programs, and what follows for its connections. */
 struct health_change {
 	uint32_t seat;
 	enum health_state state, was;
@@ -102,10 +104,20 @@ struct health_change {
 	const char *why;
 };
 void health_tell(struct supervisor *s, const struct health_change *change);
+/* Is any of them not what was told last? At the beginning, when all workers are ours; from then on once a second. */
+void health_look(struct supervisor *s);
 /* There is another configuration. */
-void health_forget_rules(struct supervisor *s);
-/* An administrator calls this server down: as if a check did. */
-void health_forced_down(struct supervisor *s, uint32_t target);
+void health_rules_changed(struct supervisor *s);
+
+/* standings.c: of each server of this section; the server of a section that is this one, with the same checks (NULL: it has it not);
+ * there is another configuration. */
+const struct standing *standings_of(struct supervisor *s, const struct section *section);
+const struct server *standings_find(struct supervisor *s, const struct section *section, uint32_t target,
+                                    uint32_t seat);
+void standings_forget(struct supervisor *s);
+
+/* server_down.c: a check calls a server down, or an administrator does, wherever it is (seat SEAT_NONE). */
+void server_down(struct supervisor *s, uint32_t target, uint32_t seat);
 
 /* announce.c */
 void announce_services(const struct supervisor *s);

@@ -85,11 +85,12 @@ bool steer_change(struct supervisor *s, const char *server, enum change_kind cha
 		else
 			change_one(&t->changed, change, n);
 		if (change == CHANGE_FORCE_DOWN)
-			health_forced_down(s, m.list[i]);
+			server_down(s, m.list[i], SEAT_NONE);
 	}
 	meant_release(&m);
 	if (!any)
 		return false;
+	health_look(s);
 	describe(server, change, n, text);
 	log_info("tcpproxyctl: %s", text->s);
 	buf_addc(text, '\n');

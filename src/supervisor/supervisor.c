@@ -82,6 +82,7 @@ static void adopted(void *arg)
 	struct supervisor *s = arg;
 	const struct workers *ws = &s->children.workers;
 
+	health_look(s);
 	if (s->upgrade.upgraded) {
 		upgrade_taken_over(&s->upgrade);
 		return;
@@ -157,6 +158,8 @@ static void named(void *arg, const struct named *answer)
 
 	if (names_has(ws->world, s->rules.config, answer->target) && names_write(ws->world, answer))
 		workers_send(ws, &(struct wire){.type = WIRE_TARGETS}, NULL, 0);
+	if (s->health_looked)
+		health_look(s);
 }
 
 static const struct workers_events workers_events = {.begun = begun,
@@ -297,6 +300,7 @@ static void clean_up(struct supervisor *s)
 	steer_stop(s);
 	page_child_stop(&s->children.page); /* before another one wants its port */
 	checker_child_stop(&s->children.checker);
+	notices_stop(&s->children.notices);
 	dump_wait(&s->children.dump);
 	files_stop(&s->files);
 	if (s->files.pid > 0)
@@ -358,8 +362,10 @@ int supervisor_run(const struct supervisor_setup *setup)
 	notify_started(&s);
 	if (s.retirees.n > 0)
 		retire_begin(&s.retirees, upgrade_leave_reader(&s.upgrade) || restart_leave_reader(&s.restart));
-	if (s.children.workers.orphans.n == 0)
+	if (s.children.workers.orphans.n == 0) {
+		health_look(&s);
 		restart_finish(&s.restart);
+	}
 	loop_run(&s.loop);
 	clean_up(&s);
 	return 0;

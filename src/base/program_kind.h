@@ -1,0 +1,10 @@
+/* program_kind.h - what programs of the administrator's are for, where they are counted. */
+#ifndef BASE_PROGRAM_KIND_H
+#define BASE_PROGRAM_KIND_H
+
+enum program_kind { PROGRAM_ACP, PROGRAM_CHECK, PROGRAM_NOTIFY };
+#define PROGRAM_KINDS (PROGRAM_NOTIFY + 1)
+
+const char *program_kind_name(enum program_kind kind); /* "acp" */
+
+#endif

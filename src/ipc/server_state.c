@@ -1,0 +1,87 @@
+#include "ipc/server_state.h"
+
+const char *server_state_name(enum server_state state)
+{
+	static const char *const names[SERVER_STATES] = {
+	        [STATE_UNTRIED] = "untried", [STATE_UNKNOWN] = "unknown", [STATE_UP] = "up",
+	        [STATE_DOWN] = "down",       [STATE_FAILED] = "failed",   [STATE_UNRESOLVED] = "unresolved",
+	};
+
+	return state < SERVER_STATES && names[state] ? names[state] : names[STATE_UNKNOWN];
+}
+
+/* What clients have found. */
+static enum server_state state_by_clients(const struct world *w, uint32_t target)
+{
+	switch (target_health(&w->experience[target]).finding) {
+	case WORKS:
+		return STATE_UP;
+	case FAILS:
+		return STATE_FAILED;
+	default:
+		return STATE_UNTRIED;
+	}
+}
+
+/* A check stands above what clients have found, but for a failure that came since; tcpproxyctl stands above both. */
+enum server_state server_state(const struct world *w, const struct standing *s, enum health_state health)
+{
+	const struct target *t;
+	enum server_state by_clients;
+
+	if (s->target >= TARGETS_MAX)
+		return STATE_UNTRIED;
+	t = &w->targets.list[s->target];
+	if (changed_force(&t->changed) == FORCE_DOWN)
+		return STATE_DOWN;
+	if (changed_force(&t->changed) == FORCE_UP)
+		return STATE_UP;
+	if (atomic_load(&t->state) == TARGET_UNRESOLVED)
+		return STATE_UNRESOLVED;
+	by_clients = state_by_clients(w, s->target);
+	if (s->seat >= SEATS_MAX)
+		return by_clients;
+	if (health == HEALTH_DOWN)
+		return STATE_DOWN;
+	if (by_clients == STATE_FAILED)
+		return STATE_FAILED;
+	return health == HEALTH_UP ? STATE_UP : STATE_UNKNOWN;
+}
+
+enum server_state server_state_now(const struct world *w, const struct standing *s)
+{
+	return server_state(w, s,
+	                    s->seat < SEATS_MAX ? health_read(&w->health[s->seat], s->asks).state : HEALTH_UNKNOWN);
+}
+
+/* ---- what was told: bits 0-3 to the log, 4-7 to programs, then milliseconds ---- */
+
+#define STATE_MASK 0xfULL
+
+struct told_state told_state_read(const atomic_ullong *word, bool checked)
+{
+	uint64_t now = atomic_load(word);
+	enum server_state nothing = checked ? STATE_UNKNOWN : STATE_UNTRIED;
+	struct told_state t = {.logged = (enum server_state)(now & STATE_MASK),
+	                       .noted = (enum server_state)(now >> 4 & STATE_MASK),
+	                       .limited_ms = (int64_t)(now >> 8)};
+
+	if (!t.logged)
+		t.logged = nothing;
+	if (!t.noted)
+		t.noted = nothing;
+	return t;
+}
+
+void told_state_write(atomic_ullong *word, struct told_state t)
+{
+	atomic_store(word, (uint64_t)t.limited_ms << 8 | (uint64_t)t.noted << 4 | (uint64_t)t.logged);
+}
+
+void told_state_check(atomic_ullong *word)
+{
+	uint64_t now = atomic_load(word);
+
+	if ((now & STATE_MASK) >= SERVER_STATES || (now >> 4 & STATE_MASK) >= SERVER_STATES)
+		atomic_store(word, 0);
+}
