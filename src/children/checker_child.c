@@ -169,6 +169,17 @@ static void tell_all(struct checker_child *c, bool rules)
 
 /* ---- sockets that do not listen ---- */
 
+/* Workers look for themselves only once a second. */
+static void end_refusing(struct checker_child *c, bool all, bool again)
+{
+	bool listen;
+
+	c->n_deaf = refusing_end(c->workers->rules, c->workers->world, all, again, &listen);
+	for (uint32_t i = 0; i < c->workers->n && listen; i++)
+		if (write(c->workers->rearm_fds[i], &(uint64_t){1}, sizeof(uint64_t)) < 0)
+			errno = 0; /* it looks by itself soon */
+}
+
 /* Nobody decides any more: there is no checker, or it is not heard of. */
 static bool nobody_decides(const struct checker_child *c)
 {
@@ -186,7 +197,7 @@ static void look_after_sockets(void *arg)
 	if (*c->workers->phase == PHASE_STOPPING)
 		return;
 	if (all || c->n_deaf > 0 || now_ms < c->look_until_ms)
-		c->n_deaf = refusing_end(r, c->workers->world, all, c->n_deaf > 0);
+		end_refusing(c, all, c->n_deaf > 0);
 	soon = c->n_deaf > 0 || now_ms < c->look_until_ms;
 	if (soon || refusing_is_wanted(r->config))
 		timer_set(c->workers->loop, &c->timer, now_ms + (soon ? LOOK_SOON_MS : LOOK_MS), look_after_sockets, c);
@@ -326,5 +337,5 @@ void checker_child_stop(struct checker_child *c)
 	}
 	timer_clear(c->workers->loop, &c->timer);
 	if (c->workers->world && *c->workers->phase != PHASE_STOPPING)
-		c->n_deaf = refusing_end(c->workers->rules, c->workers->world, true, false);
+		end_refusing(c, true, false);
 }

@@ -60,7 +60,7 @@ static const char *name(const struct some *x, char *ret, size_t size)
 	return ret;
 }
 
-size_t refusing_end(const struct rules *r, struct world *w, bool all, bool again)
+size_t refusing_end(const struct rules *r, struct world *w, bool all, bool again, bool *listen)
 {
 	struct some ended = {0}, failed = {0};
 	char names[NAMES_MAX];
@@ -78,6 +78,7 @@ size_t refusing_end(const struct rules *r, struct world *w, bool all, bool again
 	}
 	for (size_t i = 0; i < COUNTED_SERVICES && all; i++)
 		atomic_store(&w->refusing[i], 0);
+	*listen = ended.n > 0;
 	if (ended.n > 0)
 		log_info("%s: accepting clients again", name(&ended, names, sizeof(names)));
 	if (failed.n > 0 && !again)

@@ -12,8 +12,8 @@ bool refusing_is_wanted(const struct config *c);
 /* All that this socket serves wants it, and it can. */
 bool refusing_may(const struct rules *r, const struct socket_entry *e);
 /* Those that do not listen do so again, but not those that may refuse, unless `all`: nobody is there to decide. Returns how many
- * cannot yet, which is said unless this is `again` for them. */
-size_t refusing_end(const struct rules *r, struct world *w, bool all, bool again);
+ * cannot yet, which is said unless this is `again` for them. *listen: some do now that did not. */
+size_t refusing_end(const struct rules *r, struct world *w, bool all, bool again, bool *listen);
 /* To the log, for a new configuration: what "on-down refuse" means where it does not mean what it says. */
 void refusing_tell(const struct rules *r);
 

@@ -80,68 +80,49 @@ static void say_closed(const struct config *c, const struct section *s, const st
 		buf_addf(out, "access: denied: service %u %s\n", q->local.port, why);
 }
 
-static const char *why_out(const struct explain *q, const struct section *s, const struct server *server)
+static const struct server *first_server(const struct section *s)
 {
-	if (q->why_out)
-		return q->why_out(q->arg, s, server);
-	return server->disabled ? "disabled" : NULL;
-}
-
-static const struct server *first_server(const struct section *s, const struct explain *q)
-{
-	for (int backup = 0; backup < 2; backup++) {
-		for (size_t i = 0; i < s->n_servers; i++) {
-			const struct server *server = &s->servers[i];
-
-			if (!why_out(q, s, server) && server->backup == backup)
-				return server;
-		}
-	}
+	for (int backup = 0; backup < 2; backup++)
+		for (size_t i = 0; i < s->n_servers; i++)
+			if (!s->servers[i].disabled && s->servers[i].backup == backup)
+				return &s->servers[i];
 	return NULL;
 }
 
-static void say_others_out(const struct section *s, const struct explain *q, struct buf *out)
+void explain_server(const struct server *server, const struct explain *q, struct buf *out)
 {
-	for (size_t i = 0; i < s->n_servers; i++) {
-		const char *why = why_out(q, s, &s->servers[i]);
-
-		if (why)
-			buf_addf(out, "server: not %s: it is %s\n", server_label(&s->servers[i]), why);
-	}
-}
-
-static bool say_server(const struct section *s, const struct explain *q, struct buf *out)
-{
-	const struct server *server = first_server(s, q);
-
-	if (!server && !q->why_out) {
-		buf_addf(out, "server: none: all %zu are disabled\n", s->n_servers);
-		return false;
-	}
-	if (q->why_out)
-		say_others_out(s, q, out);
-	if (!server) {
-		buf_adds(out, "server: none is left\n");
-		return false;
-	}
 	if (server->kind == SERVER_PROGRAM) {
-		buf_addf(out, "server: %s (a program)\n", server->key);
-		return true;
+		buf_addf(out, "%s (a program)", server->key);
+		return;
 	}
-	buf_adds(out, "server: ");
 	if (server->called)
 		buf_addf(out, "%s, ", server->called);
 	buf_adds(out, server->key);
 	if (server->kind == SERVER_HOST && !server->port)
-		buf_addf(out, ":%u (the port that the client chose; ", q->local.port);
-	else
-		buf_adds(out, " (");
-	if (s->n_servers == 1)
-		buf_adds(out, "the only one)\n");
+		buf_addf(out, ":%u (the port that the client chose)", q->local.port);
+}
+
+static bool say_server(const struct section *s, const struct explain *q, struct buf *out)
+{
+	const struct server *server = first_server(s);
+
+	if (q->say_server)
+		return q->say_server(q->arg, s, q, out);
+	if (!server) {
+		buf_addf(out, "server: none: all %zu are disabled\n", s->n_servers);
+		return false;
+	}
+	buf_adds(out, "server: ");
+	explain_server(server, q, out);
+	if (server->kind == SERVER_PROGRAM)
+		buf_adds(out, "\n");
+	else if (s->n_servers == 1)
+		buf_adds(out, " (the only one)\n");
 	else if (server->backup)
-		buf_adds(out, "a backup: the others are disabled)\n");
+		buf_adds(out, " (a backup: the others are disabled)\n");
 	else
-		buf_addf(out, "the first of %zu, which take turns)\n", s->n_servers);
+		buf_addf(out, " (the first of %zu%s)\n", s->n_servers,
+		         s->balance == BALANCE_ROUND_ROBIN ? ", which take turns" : "");
 	return true;
 }
 

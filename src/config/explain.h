@@ -12,9 +12,8 @@ struct explain {
 	struct addr local;  /* with its port; AF_UNSPEC: any address */
 	const struct interface_address *ifs;
 	size_t n_ifs;
-	/* Why this server gets no new connection ("disabled"); NULL: it does. Without it: as the
-	 * file says. */
-	const char *(*why_out)(void *arg, const struct section *s, const struct server *server);
+	/* Says in lines which server it would be; false: none. Without it: as the file says. */
+	bool (*say_server)(void *arg, const struct section *s, const struct explain *q, struct buf *out);
 	/* Why no client is let in here ("is disabled"); NULL: it is open. Without it: as the file says. */
 	const char *(*why_closed)(void *arg, const struct section *s);
 	void *arg;
@@ -24,6 +23,9 @@ struct explain {
  * world: for names of ports, may be NULL. */
 bool explain_words(const char *client, const char *local, const struct config_ops *world, struct explain *ret,
                    struct buf *why);
+
+/* "db1, db1.example:25": as it stands in the file, with its port; part of a line. */
+void explain_server(const struct server *server, const struct explain *q, struct buf *out);
 
 /* Appends lines. Returns enum explained. */
 int config_explain(const struct config *c, const struct explain *q, struct buf *out);

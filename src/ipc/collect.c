@@ -635,6 +635,7 @@ static void look_at_pools(struct collector *v, struct snapshot *s, const struct 
 			        .rule = rule,
 			        .ports = of ? of->ports : "",
 			        .within = of ? of->within : NULL,
+			        .waiting = of ? of->waiting : 0,
 			        .target = world_target(w, config, section, server),
 			        .weight = server->weight,
 			        .weight_file = server->weight,

@@ -18,8 +18,7 @@
 
 #define ARMING_SLACK    8    /* connections more than the share that are not worth a call */
 #define ARMING_PAUSE_MS 100  /* no descriptors: look again */
-#define HUNG_UP_MS      100  /* a port refuses: look again */
-#define REARM_MS        1000 /* disarmed: look again, even if no other worker said so */
+#define REARM_MS        1000 /* disarmed, or a port refuses: look again, even if nobody said so */
 
 bool arming_more_than_share(struct engine *e)
 {
@@ -79,11 +78,8 @@ static void arming_tick(void *arg)
 static void look_again(struct engine *e, bool out, bool soon)
 {
 	if (e->want_accept && (out || soon || e->n_hung_up > 0))
-		timer_set(&e->loop, &e->rearm_timer,
-		          e->loop.now_ms + (soon               ? ARMING_PAUSE_MS
-		                            : e->n_hung_up > 0 ? HUNG_UP_MS
-		                                               : REARM_MS),
-		          arming_tick, e);
+		timer_set(&e->loop, &e->rearm_timer, e->loop.now_ms + (soon ? ARMING_PAUSE_MS : REARM_MS), arming_tick,
+		          e);
 }
 
 /* Only those of which it is known are asked. */

@@ -198,13 +198,6 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 	return ROUTE_ALL_FULL;
 }
 
-/* Nothing is known against it but what is old. */
-static bool is_well(const struct world *w, uint32_t target, enum known known)
-{
-	return (known == KNOWN_UP || known == KNOWN_UNKNOWN) &&
-	       (target >= TARGETS_MAX || target_health(&w->experience[target]).finding != FAILS);
-}
-
 /* As a look finds it; RANK_NEVER: whatever a client could do. */
 static rank_t outlook_of(const struct look *l, uint32_t i)
 {
@@ -213,6 +206,38 @@ static rank_t outlook_of(const struct look *l, uint32_t i)
 	if (target < TARGETS_MAX && atomic_load(&l->world->targets.list[target].state) == TARGET_UNRESOLVED)
 		return RANK_NEVER;
 	return rank_now(l, i);
+}
+
+enum route_result route_explain(const struct ruleset *rules, const struct section *s, struct world *world,
+                                const struct limits *limits, const struct route_client *client, bool *equals,
+                                uint32_t *ret)
+{
+	struct look l = {.pool = &rules->pools[s->index],
+	                 .section = s,
+	                 .world = world,
+	                 .limits = limits,
+	                 .now_ms = client->now_ms,
+	                 .mind_limits = true};
+	uint32_t turn;
+
+	for (uint32_t i = 0; i < l.pool->n && i < ROUTE_POOL_MAX; i++)
+		if (outlook_of(&l, i) == RANK_NEVER)
+			l.tried |= 1ULL << i;
+	look(&l);
+	if (l.n == 0 || (client->patient && l.full_first && l.best >= RANK_BACKUP_UP))
+		return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
+	for (uint32_t i = 0; i < l.n; i++)
+		equals[l.pool->contenders[i].member] = true;
+	turn = pick(&l, client, rules->random);
+	*ret = l.pool->contenders[turn].member;
+	return ROUTE_FOUND;
+}
+
+/* Nothing is known against it but what is old. */
+static bool is_well(const struct world *w, uint32_t target, enum known known)
+{
+	return (known == KNOWN_UP || known == KNOWN_UNKNOWN) &&
+	       (target >= TARGETS_MAX || target_health(&w->experience[target]).finding != FAILS);
 }
 
 struct route_outlook route_look(const struct ruleset *rules, const struct section *s, const struct world *world,

@@ -32,6 +32,12 @@ struct route_client {
 enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
                              struct limits *limits, const struct route_client *client, uint32_t *ret);
 
+/* What a choice would be now, for who asks why; nothing is taken. equals: of each server, whether it is as good as the chosen one. On
+ * ROUTE_FOUND *ret is the chosen one. */
+enum route_result route_explain(const struct ruleset *rules, const struct section *s, struct world *world,
+                                const struct limits *limits, const struct route_client *client, bool *equals,
+                                uint32_t *ret);
+
 /* Is it worth to ask? Counts nothing, and nobody's turn is taken. */
 struct route_outlook {
 	bool usable; /* there is a server to try */

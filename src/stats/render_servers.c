@@ -117,7 +117,7 @@ static void add_member(const struct member_view *v, struct buf *out)
 	json_count(out, "connections", v->connections);
 	json_count(out, "max", v->max);
 	json_count(out, "max_file", v->max_file);
-	json_count(out, "waiting", 0);
+	json_count(out, "waiting", v->waiting);
 	json_count(out, "failures", v->failures);
 	json_count(out, "ejections", 0);
 	add_commands(out, v->changed);

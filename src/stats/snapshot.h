@@ -96,6 +96,7 @@ struct member_view {
 	const char *check, *address;  /* what is asked; where it is: "10.0.0.1:25,10.0.0.2:25". NULL: nothing */
 	uint32_t connections;         /* of the server, in all pools; so are those that failed */
 	uint64_t failures;
+	uint32_t waiting; /* clients that wait now in its service, for a place or for a server, this one or another */
 	const char *changed; /* commands that would change it so again, one a line; NULL: none */
 };
 

@@ -7,7 +7,6 @@
 #include "admin/commands.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "config/explain.h"
 #include "supervisor/admin_sockets.h"
 #include "supervisor/inspect.h"
 #include "supervisor/meant.h"
@@ -190,51 +189,9 @@ static bool set_log_level(void *arg, const char *name)
 	return true;
 }
 
-/* ---- explain ---- */
-
-static const char *why_server_is_out(void *arg, const struct section *section, const struct server *server)
-{
-	struct supervisor *s = arg;
-	const struct world *w = s->children.workers.world;
-	const struct standing standing = world_standing(w, s->rules.config, section, server);
-	const struct target *t = standing.target < TARGETS_MAX ? &w->targets.list[standing.target] : NULL;
-
-	if (!t)
-		return NULL;
-	if (admin_state_is_out(&t->admin_state, server->disabled))
-		return atomic_load(&t->admin_state) == ADMIN_STATE_DRAINING   ? "drained (tcpproxyctl)"
-		       : atomic_load(&t->admin_state) == ADMIN_STATE_DISABLED ? "disabled (tcpproxyctl)"
-		                                                              : "disabled";
-	if (world_weight(w, standing.target, standing.seat, standing.asks, server->weight) == 0)
-		return changed_has_weight(&t->changed) ? "of weight 0 (tcpproxyctl)" : "of weight 0";
-	if (world_is_out(w, &standing))
-		return "drained (its agent)";
-	if (changed_force(&t->changed) == FORCE_DOWN)
-		return "down (tcpproxyctl force)";
-	return atomic_load(&t->state) == TARGET_UNRESOLVED ? "a name that does not resolve" : NULL;
-}
-
-static const char *why_service_is_out(void *arg, const struct section *section)
-{
-	struct supervisor *s = arg;
-	uint32_t i = world_service(s->children.workers.world, s->rules.config, section);
-
-	return service_is_out(&s->children.workers.world->services, i) ? "is disabled or drained (tcpproxyctl)" : NULL;
-}
-
 static int explain(void *arg, const char *client, const char *local, struct buf *out)
 {
-	struct supervisor *s = ((struct admin *)arg)->supervisor;
-	struct explain q = {.ifs = s->ifs,
-	                    .n_ifs = s->n_ifs,
-	                    .why_out = why_server_is_out,
-	                    .why_closed = why_service_is_out,
-	                    .arg = s};
-
-	if (!explain_words(client, local, s->setup->world, &q, out))
-		return -1;
-	config_look_at_zones(s->rules.config, s->setup->world->interface_index, s->setup->world->arg);
-	return config_explain(s->rules.config, &q, out);
+	return steer_explain(((struct admin *)arg)->supervisor, client, local, out);
 }
 
 /* ---- upgrade ---- */

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lib.admin import promtool
-from lib.peers import Service, ask, connect, data, gets_reset, read_exactly
+from lib.peers import Service, ask, connect, data, gets_reset, read_all, read_exactly, say
 from lib.ports import free_port
 from lib.waiting import outlast_fuser, wait_for
 
@@ -390,6 +390,71 @@ def test_explain_names_rule_and_server(start, service, admin):
     admin.ask("disable", a.spelt)
     text = admin.ask("explain", "192.0.2.7", port)
     assert f"not {a.spelt}: it is disabled" in text and f"server: {b.spelt}" in text
+
+
+def test_explain_names_the_states_and_who_comes_later(start, service, admin):
+    port, ill = free_port(), free_port()
+    a, b, c = service(), service(), service()
+    start(config=f"{admin.line}port {port}\nserver {a.spelt}\nserver {b.spelt} backup\nserver 127.0.0.1:{ill}\nserver {c.spelt}\n"
+                 "check every=100ms timeout=9s rise=1 fall=1 tcp\n")
+    wait_for(lambda: [admin.server(k)["health"] for k in (a.spelt, b.spelt, f"127.0.0.1:{ill}", c.spelt)]
+             == ["up", "up", "down", "up"], "all are known")
+    text = admin.ask("explain", "192.0.2.7", port)
+    assert re.search(rf"^server: ({a.spelt}|{c.spelt}) \(the next of 2, which take turns\), up$", text, re.M)
+    assert f"server: not {b.spelt}: it is a backup, and up\n" in text
+    assert f"server: not 127.0.0.1:{ill}: it is down: check tcp: connection refused\n" in text
+    admin.ask("force", a.spelt, "down")
+    text = admin.ask("explain", "192.0.2.7", port)
+    assert f"server: not {a.spelt}: it is down (tcpproxyctl force)\n" in text and f"server: {c.spelt} (the best one), up\n" in text
+    admin.ask("force", c.spelt, "down")
+    text = admin.ask("explain", "192.0.2.7", port)
+    assert f"server: {b.spelt} (a backup), up\n" in text
+    admin.ask("force", b.spelt, "down")
+    assert "server: none is left\n" in admin.run("explain", "192.0.2.7", port).stdout
+
+
+@pytest.mark.parametrize("way", ["source", "hash"])
+def test_explain_names_the_server_of_a_key(start, service, admin, way):
+    """And that is the one which the client meets."""
+    port = free_port()
+    servers = [service(say(name)) for name in "abcd"]
+    start(config=f"{admin.line}port {port}\nbalance {way}\n" + "".join(f"server {s.spelt}\n" for s in servers))
+    met = set()
+    for host in range(1, 9):
+        text = admin.ask("explain", f"127.0.3.{host}", f"127.0.0.1:{port}")
+        with connect(port, source=f"127.0.3.{host}") as c:
+            name = read_all(c)
+        said = servers["abcd".index(name.decode())].spelt
+        by = "by the client's address" if way == "source" else "by its key"
+        assert re.search(rf"^server: {said} \({by}, of [1-4]\), (untried|up)$", text, re.M), text
+        met.add(name)
+    assert len(met) > 1
+
+
+def test_explain_of_one_who_would_wait(start, service, admin):
+    port = free_port()
+    s = service()
+    start(config=f"{admin.line}port {port}\nserver {s.spelt} max=1\nqueue 50\n")
+    assert "waits" not in admin.ask("explain", "192.0.2.7", port)
+    clients = [connect(port) for _ in range(4)]
+    wait_for(lambda: admin.service(port)["waiting"] == 3, "three wait")
+    text = admin.ask("explain", "192.0.2.7", port)
+    assert "\nwaits: all servers at max (3 waiting before)\n" in text
+    assert f"server: not {s.spelt}: it is up, and at max\n" in text
+    member, = admin.json("servers", "-j")["servers"]
+    assert member["waiting"] == 3
+    for c in clients:
+        c.close()
+
+
+def test_explain_where_no_server_is_usable(start, admin):
+    held, reset, ill = free_port(), free_port(), free_port()
+    start(config=f"{admin.line}check every=100ms timeout=9s rise=1 fall=1 tcp\nport {held}\nserver 127.0.0.1:{ill}\non-down hold 20\n"
+                 f"port {reset}\nserver 127.0.0.1:{ill}\n")
+    wait_for(lambda: admin.server(f"127.0.0.1:{ill}")["health"] == "down", "it is down")
+    assert "\nwaits: no server is usable (0 waiting before)\n" in admin.ask("explain", "192.0.2.7", held)
+    denied = admin.run("explain", "192.0.2.7", reset)
+    assert denied.returncode == 3 and "server: none is left\n" in denied.stdout
 
 
 def test_a_server_with_a_long_list_of_services_does_not_mix_them_up(start, admin):

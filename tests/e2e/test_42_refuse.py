@@ -159,6 +159,19 @@ def test_nobody_spins_and_nobody_takes_the_port(port):
     port.up()
 
 
+def test_workers_sleep_while_it_refuses(port):
+    """A look a second, in case nobody wakes them; and they are woken at once."""
+    def looks():
+        return sum(int(processes.status(pid)["voluntary_ctxt_switches"]) for pid in port.proxy.workers())
+    port.wait_serves()
+    port.down()
+    before, began = looks(), time.monotonic()
+    stays(lambda: True, "time", 3)
+    each = (looks() - before) / len(port.proxy.workers()) / (time.monotonic() - began)
+    assert each < 4, f"{each} a second"
+    port.up()
+
+
 def test_many_changes(port, admin):
     port.wait_serves()
     for _ in range(50):
