@@ -224,7 +224,7 @@ enum route_result route_explain(const struct ruleset *rules, const struct sectio
 		if (outlook_of(&l, i) == RANK_NEVER)
 			l.tried |= 1ULL << i;
 	look(&l);
-	if (l.n == 0 || (client->patient && l.full_first && l.best >= RANK_BACKUP_UP))
+	if (l.n == 0 || (client->patient && l.full_first && l.best >= RANK_BACKUP))
 		return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
 	for (uint32_t i = 0; i < l.n; i++)
 		equals[l.pool->contenders[i].member] = true;
