@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from lib.checked import changes
 from lib.peers import Service, connect, echo, gets_reset, is_reset, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
@@ -104,3 +105,19 @@ def test_after_a_reload_that_moved_its_line(start, service, admin, health):
     health.ill()
     assert is_reset(client)
     assert proxy.wait_record().end == "server-down"
+
+
+def test_a_server_that_goes_down_while_there_is_no_supervisor(start, service, admin, health):
+    """The next one tells of it, and ends its connections, once."""
+    s = service()
+    port, config = one_port("on-server-down kill\n", health, s, admin)
+    proxy = start(config=config)
+    client = connect(port)
+    talk(client)
+    wait_for(lambda: state(admin, s.spelt) == "up", "it is up")
+    proxy.kill_supervisor()
+    health.ill()
+    proxy.start_again()
+    assert is_reset(client)
+    assert proxy.wait_record().end == "server-down"
+    assert [c[1:3] for c in changes(proxy)] == [("up", "unknown"), ("down", "up")]

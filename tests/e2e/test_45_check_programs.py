@@ -154,3 +154,23 @@ def test_many_at_once(start, admin, service, directory):
         return all(s["health"] == "up" for s in admin.json("status")["servers"])
     wait_for(all_up, "all are up", 30)
     assert 1 < most <= 32
+
+
+def test_programs_of_a_spawner_that_was_killed_are_ended_by_the_next_one(checked):
+    """With what they have started."""
+    c = checked("every=100ms timeout=10s rise=1 fall=1")
+    c.wait("up")
+    length = 1000000 + os.getpid()
+    c.say(f"sleep {length} & sleep {length}")
+
+    def left():
+        return [p for p in processes.pids() if f"sleep {length}" in processes.title(p)]
+    wait_for(lambda: len(left()) >= 2, "it runs")
+    before = c.children()
+    c.say("exit 0")
+    c.proxy.expect_deaths()
+    victim, = c.proxy.role("spawner")
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: c.proxy.role("spawner") not in ([], [victim]), "another one")
+    wait_for(lambda: not left() and not set(before) & set(c.children()), "none of them is left")
+    c.wait("up")

@@ -252,3 +252,29 @@ def test_json(start, directory, server):
     wait_for(lambda: '"event":"server"' in open(log).read(), "an event")
     event = next(e for e in map(json.loads, open(log)) if e["event"] == "server")
     assert (event["level"], event["state"], event["was"], event["up"], event["of"]) == ("info", "up", "unknown", 1, 1)
+
+
+def test_a_name_that_does_not_resolve_is_told_always(start, names, told, server):
+    """However often: unlike what clients find."""
+    port = free_port()
+    proxy = start(config=f"resolver {names.spelt}\nname-ttl 1s 1s\nname-keep 1s\nport {port}\nserver db.test:{server.port}\n"
+                         f"notify {told.script}\n")
+    told.wait("untried-unresolved")
+    assert changes(proxy)[0] == (f"db.test:{server.port}", "unresolved", "untried", "the name does not resolve")
+    assert re.search(r"^tcpproxy: server .* state=unresolved .* up=0 of=1$", proxy.log(), re.M)
+    names.add("db.test", "127.0.0.1")
+    told.wait("untried-unresolved", "unresolved-untried")
+    del names.addresses["db.test"]
+    told.wait("untried-unresolved", "unresolved-untried", "untried-unresolved")
+
+
+def test_it_is_ended_after_30_seconds(up, told, server):
+    """With its group; and is counted."""
+    length = 1000000 + os.getpid()
+    told.say(f"sleep {length} & sleep {length}")
+    proxy = up()
+    proxy.wait_log(r"notify \S+ for \S+: has not ended within 30 s, and is ended", 60)
+    wait_for(lambda: not told.run() and not [p for p in processes.pids() if f"sleep {length}" in processes.title(p)], "none is left")
+    told.say(":")
+    server.well = False
+    told.wait("unknown-up", "up-down")
