@@ -219,8 +219,8 @@ static bool wanted(const struct checker_child *c)
 	if (*c->workers->phase == PHASE_STOPPING)
 		return false;
 	for (size_t i = 0; i < config->n_sections; i++)
-		if (config->sections[i].n_checks > 0 && config->sections[i].n_servers > 0 &&
-		    config->sections[i].servers[0].kind != SERVER_PROGRAM)
+		if (config->sections[i].n_checks > 0 && config->sections[i].has_pool &&
+		    !section_is_program(&config->sections[i]))
 			return true;
 	return names_wanted(config);
 }

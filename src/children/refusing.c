@@ -12,7 +12,7 @@
 bool refusing_is_wanted(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_sections; i++)
-		if (section_may_refuse(&c->sections[i]) && c->sections[i].n_servers > 0)
+		if (section_may_refuse(&c->sections[i]) && c->sections[i].has_pool)
 			return true;
 	return false;
 }

@@ -64,8 +64,20 @@ void called_note(struct parser *p, const struct word *name, const char *called, 
 	        .section = p->section,
 	        .order = p->n_given,
 	        .at = place_here(p, name->column),
+	        .member = p->in_members,
 	};
 	p->n_given++;
+}
+
+void called_forget(struct parser *p, const char *called)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; called && i < p->n_given; i++)
+		if (p->given[i].called != called)
+			p->given[n++] = p->given[i];
+	if (called)
+		p->n_given = n;
 }
 
 /* ---- all of them ---- */
@@ -91,16 +103,25 @@ static bool are_one(const struct given *a, const struct given *b)
 	return a->key && a->section != b->section && !strcmp(a->key, b->key);
 }
 
+/* A member that came later cannot make the file wrong. */
+typedef void complain_fn(struct parser *p, const struct place *at, const char *fmt, ...);
+
+static complain_fn *complaint(const struct given *g)
+{
+	return g->member ? parse_warning_at : parse_error_at;
+}
+
 static void said_before(struct parser *p, const struct given *now, const struct given *before)
 {
 	const char *what = now->key ? "server of this service" : "service";
+	complain_fn *complain = complaint(now->member ? now : before);
 
 	if (before->at.command_line)
-		parse_error_at(p, &now->at, "\"%s\" is the name of another %s already, by %s", now->called, what,
-		               before->at.file);
+		complain(p, &now->at, "\"%s\" is the name of another %s already, by %s", now->called, what,
+		         before->at.file);
 	else
-		parse_error_at(p, &now->at, "\"%s\" is the name of another %s already; the first is at %s:%u",
-		               now->called, what, before->at.file, before->at.line);
+		complain(p, &now->at, "\"%s\" is the name of another %s already; the first is at %s:%u", now->called,
+		         what, before->at.file, before->at.line);
 }
 
 static void check_unique(struct parser *p)
@@ -143,20 +164,20 @@ static void check_ports(struct parser *p)
 		if (!port || !service_has_port(service, port))
 			continue;
 		g->told = true;
-		parse_error_at(p, &g->at,
-		               "\"%s\" is what port %u of this service is called anyway (/etc/services): "
-		               "a name must differ from it",
-		               g->called, port);
+		complaint(g)(p, &g->at,
+		             "\"%s\" is what port %u of this service is called anyway (/etc/services): "
+		             "a name must differ from it",
+		             g->called, port);
 	}
 }
 
-static void not_a_host(struct parser *p, struct given *g, uint32_t service)
+static void not_a_host(struct parser *p, struct given *g, uint32_t service, bool member)
 {
 	if (!g || g->told || p->c->sections[g->section].service != service)
 		return;
 	g->told = true;
-	parse_error_at(p, &g->at, "\"%s\" is the host of a server of this service: a name must differ from it",
-	               g->called);
+	(member ? parse_warning_at : complaint(g))(
+	        p, &g->at, "\"%s\" is the host of a server of this service: a name must differ from it", g->called);
 }
 
 static void check_hosts(struct parser *p)
@@ -166,11 +187,12 @@ static void check_hosts(struct parser *p)
 
 		for (size_t k = 0; k < s->n_servers; k++) {
 			const char *host = s->servers[k].host;
+			bool member = s->servers[k].from != FROM_FILE;
 
 			if (!host)
 				continue;
-			not_a_host(p, find(p, s->service + 1, host), s->service);
-			not_a_host(p, find(p, SERVICES, host), s->service);
+			not_a_host(p, find(p, s->service + 1, host), s->service, member);
+			not_a_host(p, find(p, SERVICES, host), s->service, member);
 		}
 	}
 }

@@ -54,7 +54,7 @@ static void check_servers(struct parser *p)
 		struct service *service = &c->services[i];
 		const struct section *root = &c->sections[service->root];
 
-		service->wildcard = root->n_servers > 0;
+		service->wildcard = root->has_pool;
 		if (errors && p->puzzled[service->root])
 			continue;
 		if (!service->wildcard && service->n_sections == 0)
@@ -62,7 +62,7 @@ static void check_servers(struct parser *p)
 		for (size_t j = 0; j < service->n_sections; j++) {
 			const struct section *s = &c->sections[service->first_section + j];
 
-			if (!s->n_servers && !(errors && p->puzzled[s->index]))
+			if (!s->has_pool && !(errors && p->puzzled[s->index]))
 				need_server(p, s);
 		}
 	}

@@ -488,11 +488,6 @@ void set_check(struct parser *p, const struct directive *d, struct word *args, s
 	line_add(p, &l);
 }
 
-static bool is_program(const struct section *s)
-{
-	return s->n_servers && s->servers[0].kind == SERVER_PROGRAM;
-}
-
 /* Whether a port refuses is decided by checks: without one its servers are asked whether they take a connection. */
 static void imply(struct parser *p, struct section *s, const struct place *said)
 {
@@ -515,9 +510,9 @@ void check_lines_finish(struct parser *p)
 
 	if (p->level == GLOBAL)
 		return;
-	if (said->file && !p->checks_off && is_program(s))
+	if (said->file && !p->checks_off && section_is_program(s))
 		parse_error_at(p, said, "there are no servers to check: this section leads to a program");
-	else if (section_may_refuse(s) && s->n_checks == 0 && s->n_servers > 0 && !is_program(s))
+	else if (section_may_refuse(s) && s->n_checks == 0 && s->has_pool && !section_is_program(s))
 		imply(p, s, said);
 }
 
@@ -543,7 +538,7 @@ static void need_port(struct parser *p, const struct section *s)
 		const struct server *server = &s->servers[i];
 
 		if (server->kind == SERVER_HOST && !server->port)
-			parse_error_at(
+			(server->from == FROM_FILE ? parse_error_at : parse_warning_at)(
 			        p, &p->server_places[server->place],
 			        "\"%s\" has no port, and its service several: each \"check\" of it needs port=PORT",
 			        server->key);
@@ -566,7 +561,7 @@ void check_lines_check(struct parser *p)
 	for (size_t i = 0; i < c->n_sections; i++) {
 		struct section *s = &c->sections[i];
 
-		if (is_program(s) && s->checks == section_outer(c, s)->checks)
+		if (section_is_program(s) && s->checks == section_outer(c, s)->checks)
 			s->n_checks = 0;
 	}
 }

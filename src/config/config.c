@@ -8,14 +8,18 @@
 
 static void servers_free(struct server *servers, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		free(servers[i].host);
-		free(servers[i].path);
-		words_free(servers[i].argv);
-		free(servers[i].key);
-		free(servers[i].called);
-	}
+	for (size_t i = 0; i < n; i++)
+		server_release(&servers[i]);
 	free(servers);
+}
+
+static void sources_free(struct source *sources, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(sources[i].line);
+		free(sources[i].path);
+	}
+	free(sources);
 }
 
 /* What a section shares with the outer one is left to that. */
@@ -30,6 +34,8 @@ static void section_release(struct section *s, const struct section *outer)
 	free(s->origin);
 	if (s->servers != outer->servers)
 		servers_free(s->servers, s->n_servers);
+	if (s->sources != outer->sources)
+		sources_free(s->sources, s->n_sources);
 	if (s->access.rules != outer->access.rules)
 		free(s->access.rules);
 	if (s->acp != outer->acp)

@@ -17,6 +17,11 @@
 #include "base/addr.h"
 #include "base/buf.h"
 
+struct config;
+struct section;
+struct server;
+struct source;
+
 /* Where the parser looks outside. Any member may be NULL: then what needs it is an error. */
 struct config_ops {
 	void *arg;
@@ -34,6 +39,12 @@ struct config_ops {
 	/* The addresses that this host's interfaces have now (free()); returns how many. NULL: whether a server
 	 * is one of our own ports is not looked at. */
 	size_t (*addresses)(void *arg, struct interface_address **ret);
+	/* The servers that a source of this section has now, one a line, as behind "server" (free()); source NULL: those that
+	 * tcpproxyctl has added to it. NULL: there are none, as everywhere without this function. */
+	char *(*members)(void *arg, const struct config *c, const struct section *s, const struct source *source);
+	/* tcpproxyctl has taken this server of the section out. */
+	bool (*removed)(void *arg, const struct config *c, const struct section *s, const struct server *server);
+	bool packed; /* the text is one of config_print_packed(): it has the members in it */
 };
 
 /* An interface that stands after the % of an address. It may come and go: its name is kept, and its index, the scope of
@@ -48,8 +59,17 @@ struct zone {
 
 enum server_kind { SERVER_HOST, SERVER_UNIX, SERVER_PROGRAM };
 
+/* Who has said that there is this server. */
+enum server_from {
+	FROM_FILE,   /* a line of the configuration */
+	FROM_SOURCE, /* a source: it may go, and come again */
+	FROM_ADDED,  /* tcpproxyctl add */
+};
+
 struct server {
 	enum server_kind kind;
+	enum server_from from;
+	uint32_t source;  /* FROM_SOURCE: index in the section's sources */
 	char *host;       /* SERVER_HOST: name or numeric address, no brackets */
 	struct addr addr; /* SERVER_HOST: its address if `host` is one, else AF_UNSPEC */
 	uint16_t zone;    /* of addr; number in config.zones, from 1; 0: none, or said by its number. Likewise below */
@@ -93,6 +113,21 @@ struct send_proxy {
 
 /* What a server of a pool says of that. */
 enum server_proxy { SERVER_PROXY_UNSAID, SERVER_PROXY_OFF, SERVER_PROXY_V1, SERVER_PROXY_V2 };
+
+/* A line that says where servers come from, whose number changes while it runs. */
+enum source_kind {
+	SOURCE_LIST, /* servers file:PATH */
+};
+
+struct source {
+	enum source_kind kind;
+	char *line;      /* as in the canonical text: what it is known by */
+	char *path;      /* SOURCE_LIST: of the file, absolute */
+	uint32_t before; /* so many servers that the file names stand before it in its section */
+};
+
+#define POOL_MAX    4096  /* servers of a section */
+#define SERVERS_MAX 16384 /* of all sections, each pool once */
 
 struct access_rule {
 	bool allow;
@@ -183,8 +218,11 @@ struct section {
 	                            * in the file; NULL: none */
 	char *origin; /* "FILE:LINE" of its port or interface line, as first read */
 
-	struct server *servers; /* the pool; n_servers 0: nothing is served by this section itself */
+	struct server *servers; /* the pool, shared with the outer section if that has it, too */
 	size_t n_servers;
+	struct source *sources; /* likewise */
+	size_t n_sources;
+	bool has_pool; /* it serves, even if its pool is empty now; false: nothing is served by this section itself */
 	struct access_list access;
 	char **acp; /* argv, NULL-terminated; NULL: none */
 	int64_t acp_timeout_ms;
@@ -297,6 +335,7 @@ struct config_source {
 	const char *name; /* FILE of messages and origins, or the option: "-o 'serverr x'" */
 	const char *path; /* absolute: relative names in the text start from its directory */
 	const char *text;
+	bool is_list;       /* its lines are servers, not directives */
 	const char *origin; /* the command line: of the sections that it opens, e.g. "-b:8080".
 	                            * Its messages have no line, and what it says once for the whole
 	                            * program or globally beats the file. NULL: a file */
@@ -324,12 +363,38 @@ static inline bool section_may_refuse(const struct section *s)
 {
 	return s->on_down == ON_DOWN_REFUSE || s->then_refuse;
 }
+
+/* It leads to a program, not to servers. */
+static inline bool section_is_program(const struct section *s)
+{
+	return s->n_servers > 0 && s->servers[0].kind == SERVER_PROGRAM;
+}
 const char *balance_name(enum balance_way way);
 /* What this server of the section hears first; NULL: its client. Valid as long as the section. */
 const struct send_proxy *server_send_proxy(const struct section *s, const struct server *server);
 
-/* Appends the canonical text. */
+/* Appends the canonical text: sources, not what they have now. */
 void config_print(const struct config *c, struct buf *out);
+/* The same with the servers that there are now, whoever has said so, for struct config_ops.packed. */
+void config_print_packed(const struct config *c, struct buf *out);
+
+/* ---- members.c, reparse.c: servers whose number changes while it runs ---- */
+
+/* Some section has a source. */
+bool config_has_sources(const struct config *c);
+/* What c, as it was read, is with the members that world names now. c stays as it is; NULL: *errors says why. */
+struct config *config_with_members(const struct config *c, const struct config_ops *world,
+                                   struct config_errors *errors);
+/* Reads a list: a server on each line, as behind "server", or "none" alone. Returns its canonical text, which is empty for none
+ * (free()). NULL: *errors says what is wrong. Of world only names of ports are asked. */
+char *list_parse(const char *path, const char *text, const struct config_ops *world, struct config_errors *errors);
+/* Reads one server, as behind "server" (server_release()). False: why, which may be NULL, says what is wrong. */
+bool server_parse(const char *text, const struct config_ops *world, struct server *ret, struct buf *why);
+void server_release(struct server *s);
+/* By what a section is known over reloads: its service's first port, and its own name ("25", "25/lan"). */
+void section_key(const struct config *c, const struct section *s, struct buf *out);
+/* Appends a server as behind "server", canonical. */
+void server_print(const struct server *s, struct buf *out);
 /* The same for readers who may not know what a file says that only root can read: values of `env` are "***". */
 void config_print_public(const struct config *c, struct buf *out);
 

@@ -108,6 +108,10 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 
 	if (q->say_server)
 		return q->say_server(q->arg, s, q, out);
+	if (s->n_servers == 0) {
+		buf_adds(out, "server: none: there are none now\n");
+		return false;
+	}
 	if (!server) {
 		buf_addf(out, "server: none: all %zu are disabled\n", s->n_servers);
 		return false;

@@ -149,6 +149,19 @@ char **words_copy(const struct word *words, size_t n)
 	return copy;
 }
 
+char **words_again(char *const *words)
+{
+	size_t n = 0;
+	char **copy;
+
+	while (words && words[n])
+		n++;
+	copy = words ? mem_alloc((n + 1) * sizeof(*copy)) : NULL;
+	for (size_t i = 0; i < n; i++)
+		copy[i] = mem_strdup(words[i]);
+	return copy;
+}
+
 char **lex_words(const char *text, const char **why)
 {
 	struct line l = {0};

@@ -41,7 +41,8 @@ void lex_quote(const char *word, struct buf *out);
 /* The words of a text, as an argument vector: malloc()ed, NULL-terminated (words_free()).
  * NULL: *why says what is wrong (static). */
 char **lex_words(const char *text, const char **why);
-void words_free(char **words); /* takes NULL */
+void words_free(char **words);          /* takes NULL */
+char **words_again(char *const *words); /* a copy; NULL: NULL */
 char **words_copy(const struct word *words, size_t n);
 
 #define SHOWN_MAX 80

@@ -60,7 +60,7 @@ const struct section *config_find(const struct config *c, const struct addr *loc
 			const struct section *s = &c->sections[service->root + j];
 			unsigned int fit = section_fit(s, local, ifs, n_ifs);
 
-			if (fit > best_fit && s->n_servers) {
+			if (fit > best_fit && s->has_pool) {
 				best = s;
 				best_fit = fit;
 			}
@@ -87,7 +87,7 @@ size_t config_sections_at(const struct config *c, const struct addr *local, cons
 	for (size_t i = 0; i < c->n_sections && addr_is_wildcard(local); i++) {
 		const struct section *s = &c->sections[i];
 
-		if (s->n_servers && service_has_port(&c->services[s->service], local->port) &&
+		if (s->has_pool && service_has_port(&c->services[s->service], local->port) &&
 		    is_of_family(s, local->family))
 			(*ret)[n++] = s;
 	}

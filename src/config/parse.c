@@ -45,6 +45,7 @@ static struct section *section_open(struct parser *p, const struct section *oute
 
 static void section_close(struct parser *p)
 {
+	members_finish(p);
 	access_finish(p);
 	check_lines_finish(p);
 }
@@ -136,6 +137,8 @@ static void directive_line(struct parser *p, void *arg)
 	bool was_puzzled;
 	set_fn *set;
 
+	if (!d && members_line(p))
+		return;
 	if (!d) {
 		unknown_directive(p, &words[0]);
 		return;
@@ -148,14 +151,15 @@ static void directive_line(struct parser *p, void *arg)
 	else if (set == set_interface && p->level != GLOBAL)
 		interface_open(p);
 	was_puzzled = p->level != GLOBAL && p->puzzled[p->section];
-	if (set == set_server || set == set_exec || set == set_include || (set == set_interface && p->level == GLOBAL))
+	if (set == set_server || set == set_servers || set == set_exec || set == set_include ||
+	    (set == set_interface && p->level == GLOBAL))
 		parse_puzzled(p);
 	if (!place_is_right(p, d, words[0].column) || !arguments_fit(p, d))
 		return;
 	if (directive_says_one_thing(d) && !parse_said(p, d))
 		return;
 	set(p, d, words + 1, p->line->n - 1);
-	if ((set == set_server || set == set_exec) && p->errors->n == errors)
+	if ((set == set_server || set == set_servers || set == set_exec) && p->errors->n == errors)
 		p->puzzled[p->section] = was_puzzled;
 }
 
@@ -219,7 +223,9 @@ struct config *config_parse_sources(const struct config_source *sources, size_t 
 
 		if (!f.origin && f.path)
 			parse_note_file(&p, f.path);
-		parse_lines(&p, &f, sources[i].text, directive_line, NULL);
+		parse_lines(&p, &f, sources[i].text, sources[i].is_list ? pool_list_line : directive_line, NULL);
+		if (sources[i].is_list)
+			pool_list_end(&p, &f, sources[i].text);
 		p.last = place_end(&f, sources[i].text);
 	}
 	section_close(&p);

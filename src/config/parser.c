@@ -78,7 +78,7 @@ void parse_error(struct parser *p, uint32_t column, const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	error_vadd(p->errors, &here, fmt, ap);
+	error_vadd(p->in_members ? &p->c->warnings : p->errors, &here, fmt, ap);
 	va_end(ap);
 }
 

@@ -36,6 +36,7 @@ struct given {
 	uint32_t scope;  /* where there is no other of this name: called.c */
 	size_t section, order;
 	struct place at;
+	bool member;
 	bool told; /* that it is wrong */
 };
 
@@ -61,8 +62,12 @@ struct parser {
 	bool puzzled_globally;       /* the same about a port */
 	char **names;                /* every name a place may point to */
 	struct given *given;         /* every name of a service or server */
+	bool list_is_none;           /* the list that is read says "none" */
+	bool in_members;             /* what is read was not said by the file: what is wrong there is a warning */
 	bool checks_off;             /* the open section, or GLOBAL, has said "check off" */
 	size_t n_server_places, cap_server_places;
+	size_t n_servers;   /* of all pools so far */
+	uint32_t told_full; /* number, and one, of the section in which there were too many; 0: in none */
 	size_t n_names, n_given, n_files, n_included;
 	size_t cap_sections, cap_services, cap_places, cap_puzzled, cap_given;
 };
@@ -143,6 +148,8 @@ bool parse_network(struct parser *p, const char *text, struct cidr *ret, uint16_
 struct word *called_take(struct parser *p, struct word *args, size_t *n);
 /* A server of this spelling, or the open section (key NULL), has this name: borrowed from it. */
 void called_note(struct parser *p, const struct word *name, const char *called, const char *key);
+/* This one, by the text that was noted, is left out. NULL: it has no name. */
+void called_forget(struct parser *p, const char *called);
 /* Are they all different enough? */
 void called_check(struct parser *p);
 
@@ -170,6 +177,22 @@ void send_proxy_free(struct send_proxy *s); /* takes NULL */
 void send_proxy_print(const struct send_proxy *s, struct buf *out);
 /* "send-proxy=v2" of a server; its words. */
 extern const char *const server_proxy_words[];
+
+/* server.c: the servers of the open section, or where they come from, are said from here on: the first time they replace those that it
+ * inherited. */
+void pool_open(struct parser *p);
+/* Reads a server, as behind "server". False: there is none, it is wrong and an error was added. Owned by the caller. */
+bool server_read(struct parser *p, struct word *args, size_t n, struct server *ret);
+/* Puts it into the open section, which owns it from then on. */
+void server_add(struct parser *p, const struct server *server, uint32_t column);
+
+/* members.c: the open section is complete: its sources are asked. */
+void members_finish(struct parser *p);
+/* A line of config_print_packed() that is no directive. False: nor is it such. */
+bool members_line(struct parser *p);
+/* A line of a list. */
+void pool_list_line(struct parser *p, void *arg);
+void pool_list_end(struct parser *p, const struct frame *f, const char *text);
 
 /* home.c: servers that are ourselves. */
 void check_home(struct parser *p);

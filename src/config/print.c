@@ -16,6 +16,7 @@ struct printer {
 	const struct section *outer; /* what `s` started from */
 	enum level level;
 	bool public; /* no secrets */
+	bool packed; /* with the servers that there are now */
 };
 
 typedef void print_fn(const struct printer *p, const struct directive *d);
@@ -323,32 +324,72 @@ static void print_called(struct buf *out, const char *called)
 		buf_addf(out, " as %s", called);
 }
 
-static void print_server(const struct printer *p, const struct directive *d)
+void server_print(const struct server *s, struct buf *out)
 {
-	if (p->s->servers == p->outer->servers)
-		return;
-	for (size_t i = 0; i < p->s->n_servers; i++) {
-		const struct server *s = &p->s->servers[i];
+	lex_quote(s->key, out);
+	if (s->weight != 1)
+		buf_addf(out, " weight=%u", s->weight);
+	if (s->backup)
+		buf_adds(out, " backup");
+	if (s->max)
+		buf_addf(out, " max=%u", s->max);
+	if (s->disabled)
+		buf_adds(out, " disabled");
+	if (s->send_proxy)
+		buf_addf(out, " send-proxy=%s", server_proxy_words[s->send_proxy]);
+	print_called(out, s->called);
+}
 
-		if (s->kind == SERVER_PROGRAM) {
-			print_words(p, "exec", s->argv);
-			continue;
-		}
-		begin(p, d->keyword);
-		word(p, s->key);
-		if (s->weight != 1)
-			buf_addf(p->out, " weight=%u", s->weight);
-		if (s->backup)
-			buf_adds(p->out, " backup");
-		if (s->max)
-			buf_addf(p->out, " max=%u", s->max);
-		if (s->disabled)
-			buf_adds(p->out, " disabled");
-		if (s->send_proxy)
-			buf_addf(p->out, " send-proxy=%s", server_proxy_words[s->send_proxy]);
-		print_called(p->out, s->called);
+static void print_one_server(const struct printer *p, const char *keyword, const struct server *s)
+{
+	begin(p, keyword);
+	buf_addc(p->out, ' ');
+	server_print(s, p->out);
+	end(p);
+}
+
+/* Sources that stand before the server of this number in the file. Returns how many are printed then. */
+static size_t print_sources(const struct printer *p, size_t printed, size_t before)
+{
+	for (; printed < p->s->n_sources && p->s->sources[printed].before <= before; printed++) {
+		begin(p, p->s->sources[printed].line);
 		end(p);
 	}
+	return printed;
+}
+
+/* Only a reader of packed texts knows this word: a section whose pool may be empty has one all the same. */
+static void print_pool(const struct printer *p)
+{
+	if (!p->packed)
+		return;
+	begin(p, "pool");
+	end(p);
+}
+
+static void print_server(const struct printer *p, const struct directive *d)
+{
+	const struct section *s = p->s;
+	size_t said = 0, printed = 0;
+
+	if (s->servers == p->outer->servers)
+		return;
+	print_pool(p);
+	for (size_t i = 0; i < s->n_servers; i++) {
+		const struct server *server = &s->servers[i];
+
+		if (server->from == FROM_FILE) {
+			printed = print_sources(p, printed, said++);
+			if (server->kind == SERVER_PROGRAM)
+				print_words(p, "exec", server->argv);
+			else
+				print_one_server(p, d->keyword, server);
+		} else if (p->packed) {
+			printed = print_sources(p, printed, said);
+			print_one_server(p, server->from == FROM_ADDED ? "added" : "member", server);
+		}
+	}
+	print_sources(p, printed, SIZE_MAX);
 }
 
 static void print_check(const struct printer *p, const struct directive *d)
@@ -432,6 +473,7 @@ static void print_nothing(const struct printer *p, const struct directive *d)
 }
 
 #define print_exec      print_nothing /* with server */
+#define print_servers   print_nothing /* likewise */
 #define print_wait      print_nothing /* with half-close-timeout */
 #define print_include   print_nothing /* its lines stand in its place */
 #define print_port      print_nothing
@@ -516,6 +558,11 @@ static void print_all(const struct printer *p)
 void config_print(const struct config *c, struct buf *out)
 {
 	print_all(&(struct printer){.out = out, .c = c});
+}
+
+void config_print_packed(const struct config *c, struct buf *out)
+{
+	print_all(&(struct printer){.out = out, .c = c, .packed = true});
 }
 
 void config_print_public(const struct config *c, struct buf *out)

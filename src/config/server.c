@@ -11,7 +11,7 @@
 #define WEIGHT_MAX    1000
 #define SERVER_MAX    1000000000
 
-static void server_release(struct server *s)
+void server_release(struct server *s)
 {
 	free(s->host);
 	free(s->path);
@@ -27,22 +27,53 @@ static uint32_t note_place(struct parser *p, uint32_t column)
 	return (uint32_t)p->n_server_places++;
 }
 
-/* The next server of the open section, whose first one replaces what it inherited. */
-static void server_add(struct parser *p, const struct server *server, uint32_t column)
+void pool_open(struct parser *p)
 {
 	struct section *s = parse_section(p);
 	const struct section *outer = section_outer(p->c, s);
+
+	if (s->servers && s->servers != outer->servers)
+		return;
+	s->servers = mem_alloc(4 * sizeof(*s->servers));
+	s->n_servers = 0;
+	s->sources = mem_alloc(sizeof(*s->sources));
+	s->n_sources = 0;
+	s->has_pool = true;
+}
+
+/* False: an error was added. */
+static bool has_room(struct parser *p, const struct section *s, uint32_t column)
+{
+	if (s->n_servers < POOL_MAX && p->n_servers < SERVERS_MAX)
+		return true;
+	if (p->told_full == s->index + 1)
+		return false;
+	p->told_full = s->index + 1;
+	if (s->n_servers == POOL_MAX)
+		parse_error(p, column, "more than %d servers in one pool", POOL_MAX);
+	else
+		parse_error(p, column, "more than %d servers in all", SERVERS_MAX);
+	return false;
+}
+
+void server_add(struct parser *p, const struct server *server, uint32_t column)
+{
+	struct section *s = parse_section(p);
 	bool program = server->kind == SERVER_PROGRAM;
 
-	if (!s->servers || s->servers == outer->servers) {
-		s->servers = mem_alloc(4 * sizeof(*s->servers));
-		s->n_servers = 0;
-	} else if (s->n_servers >= 4 && (s->n_servers & (s->n_servers - 1)) == 0) {
-		s->servers = mem_resize(s->servers, s->n_servers * 2, sizeof(*s->servers));
+	pool_open(p);
+	if (!has_room(p, s, column)) {
+		struct server dropped = *server;
+
+		server_release(&dropped);
+		return;
 	}
-	if (s->n_servers && (program || s->servers[0].kind == SERVER_PROGRAM))
+	if (s->n_servers >= 4 && (s->n_servers & (s->n_servers - 1)) == 0)
+		s->servers = mem_resize(s->servers, s->n_servers * 2, sizeof(*s->servers));
+	if ((s->n_servers || s->n_sources) && (program || (s->n_servers && s->servers[0].kind == SERVER_PROGRAM)))
 		parse_error(p, column, "a program serves alone: it cannot be in a pool with others");
 	s->servers[s->n_servers++] = *server;
+	p->n_servers++;
 }
 
 /* ---- programs ---- */
@@ -248,36 +279,43 @@ static bool server_options(struct parser *p, struct word *args, size_t n, struct
 	return ok;
 }
 
-void set_server(struct parser *p, const struct directive *d, struct word *args, size_t n)
+bool server_read(struct parser *p, struct word *args, size_t n, struct server *ret)
 {
-	struct server s = {.weight = 1, .line = p->frame->line};
 	char *text = args[0].text, shown[SHOWN_MAX];
-	struct word *name;
+	struct word *name = called_take(p, args, &n);
 	const char *why;
 
-	if (is_program(text)) {
+	*ret = (struct server){.weight = 1, .line = p->frame->line};
+	if (name)
+		ret->called = mem_strdup(name->text);
+	if (!strncmp(text, "unix:", 5))
+		why = unix_parse(p, text + 5, ret);
+	else
+		why = host_parse(p, text, ret);
+	if (why)
+		parse_error(p, args[0].column, "%s is no server: %s", lex_show(text, shown), why);
+	ret->place = note_place(p, args[0].column);
+	if (server_options(p, args + 1, n - 1, ret) && !why) {
+		if (name)
+			called_note(p, name, ret->called, ret->key);
+		return true;
+	}
+	server_release(ret);
+	return false;
+}
+
+void set_server(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct server s;
+
+	if (is_program(args[0].text)) {
 		set_exec(p, d, args, n);
 		return;
 	}
-	if (!strncmp(text, "srv:", 4)) {
+	if (!strncmp(args[0].text, "srv:", 4)) {
 		parse_error(p, args[0].column, "servers by SRV records are not yet supported");
 		return;
 	}
-	name = called_take(p, args, &n);
-	if (name)
-		s.called = mem_strdup(name->text);
-	if (!strncmp(text, "unix:", 5))
-		why = unix_parse(p, text + 5, &s);
-	else
-		why = host_parse(p, text, &s);
-	if (why)
-		parse_error(p, args[0].column, "%s is no server: %s", lex_show(text, shown), why);
-	s.place = note_place(p, args[0].column);
-	if (!server_options(p, args + 1, n - 1, &s) || why) {
-		server_release(&s);
-		return;
-	}
-	server_add(p, &s, p->line->words[0].column);
-	if (name)
-		called_note(p, name, s.called, s.key);
+	if (server_read(p, args, n, &s))
+		server_add(p, &s, p->line->words[0].column);
 }

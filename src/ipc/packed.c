@@ -21,7 +21,7 @@ void packed_make(const struct config *c, const uint32_t *labels, const struct in
 	struct buf text = BUF_INIT;
 	struct block head = {.magic = BLOCK_MAGIC, .n_sections = (uint32_t)c->n_sections, .n_ifs = n_ifs};
 
-	config_print(c, &text);
+	config_print_packed(c, &text);
 	buf_addc(&text, '\0');
 	head.text_len = text.len;
 	buf_add(out, &head, sizeof(head));
@@ -47,7 +47,7 @@ struct config *packed_config(const void *block, size_t len)
 {
 	struct block head;
 	struct config_errors errors = {NULL, 0};
-	struct config_ops nothing = {0};
+	struct config_ops nothing = {.packed = true};
 	struct config *c;
 
 	if (!read_head(block, len, &head))

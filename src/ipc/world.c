@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -184,6 +185,14 @@ static void copy_seats(struct seats *now, const struct seats *before, unsigned n
 	atomic_store(&now->n, n);
 }
 
+static void copy_kept(struct kept *now, const struct kept *before)
+{
+	char *text = kept_read(before);
+
+	kept_write(now, text, strlen(text));
+	free(text);
+}
+
 static void copy(struct world *w, const struct world *before)
 {
 	w->magic = WORLD_MAGIC;
@@ -208,6 +217,7 @@ static void copy(struct world *w, const struct world *before)
 		check_service(&w->services.list[i]);
 	}
 	copy_seats(&w->seats, &before->seats, atomic_load(&w->targets.n));
+	copy_kept(&w->kept, &before->kept);
 	memcpy(&w->totals, &before->totals, sizeof(w->totals));
 	check_totals(&w->totals);
 }

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include "ipc/kept.h"
 #include "ipc/seats.h"
 #include "ipc/targets.h"
 #include "program/programs.h"
@@ -79,6 +80,7 @@ struct world {
 	struct services services;
 	struct totals totals;
 	struct seats seats; /* what checks are to find out */
+	struct kept kept;   /* servers that the file does not say */
 
 	_Alignas(WORLD_PAGE) atomic_ullong next_id; /* of access records */
 	atomic_uint live[WORLD_WORKERS];            /* connections of each worker */

@@ -241,7 +241,7 @@ static void no_server(struct session *s, enum route_result result)
 		session_end(s, (enum end)s->cold->last_failure, BY_RESET);
 	else if (result == ROUTE_ALL_FULL)
 		session_refuse(s, END_LIMIT, WHY_SERVER_MAX, BY_RESET);
-	else if (result == ROUTE_ALL_DOWN)
+	else if (result == ROUTE_ALL_DOWN || section_of(s)->n_servers == 0)
 		session_refuse(s, END_NO_SERVER, WHY_NONE, BY_RESET);
 	else
 		session_refuse(s, END_CONNECT_FAILED, WHY_DISABLED, BY_RESET); /* none was even tried */

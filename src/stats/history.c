@@ -23,7 +23,7 @@ static const struct {
         [END_HANDLER_EXIT] = {false, "the program ended"},
         [END_POISONED] = {true, "two workers died while they served it"},
         [END_LOST] = {true, "a worker and both its keepers died at once"},
-        [END_NO_SERVER] = {true, "checks call every server down"},
+        [END_NO_SERVER] = {true, "checks call every server down, or there is none"},
         [END_SERVER_DOWN] = {true, "a check has called its server down"},
 };
 

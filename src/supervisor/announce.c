@@ -4,6 +4,8 @@
 
 static void describe_pool(const struct section *section, struct buf *out)
 {
+	if (section->n_servers == 0)
+		buf_adds(out, "no servers yet");
 	for (size_t i = 0; i < section->n_servers; i++) {
 		buf_adds(out, i ? ", " : "");
 		server_describe(&section->servers[i], out);
@@ -65,7 +67,7 @@ void announce_services(const struct supervisor *s)
 	for (size_t i = 0; i < c->n_services; i++) {
 		const struct service *service = &c->services[i];
 
-		if (c->sections[service->root].n_servers > 0 && service->wildcard)
+		if (service->wildcard)
 			say_section(s, service, &c->sections[service->root]);
 		for (uint32_t k = 0; k < service->n_sections; k++)
 			say_section(s, service, &c->sections[service->first_section + k]);

@@ -99,21 +99,15 @@ static bool reconfigure_log(struct supervisor *s, const struct config *next, str
 }
 
 /* From here on nothing can fail. */
-static void take(struct supervisor *s, struct config *next, struct sockets *sockets)
+static void take(struct supervisor *s, struct config *read, struct config *next, struct sockets *sockets)
 {
 	struct sockets before = s->rules.listeners;
 
 	tell_unchangeable(s->rules.config, next);
-	config_free(s->rules.config);
-	s->rules.config = next;
-	health_rules_changed(s);
 	s->rules.listeners = *sockets;
-	world_take(s->children.workers.world, next);
-	steer_take_file(s);
 	sockets_tune(&s->rules.listeners, next, s->ifs, s->n_ifs);
-	if (rules_pack(s) == 0)
-		spawner_child_tell_rules(&s->children.spawner);
-	told_update_all(&s->children.workers);
+	rules_take(s, next);
+	members_took(s, read);
 	sockets_leave(&before, &s->rules.listeners);
 	sockets_close(&before, &s->rules.listeners);
 }
@@ -124,10 +118,10 @@ static bool reload(struct supervisor *s, struct buf *why)
 	size_t n_ifs = s->n_ifs;
 	struct admin_sockets admin;
 	struct sockets sockets;
-	struct config *next;
+	struct config *read = read_config(s, why), *next = read ? members_expand(s, read, why) : NULL;
 
-	next = read_config(s, why);
 	if (!next) {
+		config_free(read);
 		log_error("reload: %s has errors: nothing has changed", s->setup->config_path);
 		return false;
 	}
@@ -144,15 +138,18 @@ static bool reload(struct supervisor *s, struct buf *why)
 		sockets_close(&sockets, &s->rules.listeners);
 	} else {
 		free(ifs);
-		take(s, next, &sockets);
-		reload_tell_warnings(next);
+		take(s, read, next, &sockets);
+		reload_tell_warnings(read);
 		steer_tell_changes(s);
 		admin_sockets_change(&s->files, &s->admin_sockets, &admin, s->admin_server);
 		page_child_reload(&s->children.page);
 		checker_child_reload(&s->children.checker);
 		return true;
 	}
-	config_free(next);
+	if (next != read)
+		config_free(next);
+	config_free(read);
+	s->members.events->look_after(s);
 	free(s->ifs);
 	s->ifs = ifs;
 	s->n_ifs = n_ifs;

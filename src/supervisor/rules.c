@@ -5,6 +5,7 @@
 #include "ipc/packed.h"
 #include "os/shm.h"
 #include "supervisor/state.h"
+#include "supervisor/steer.h"
 
 /* Connections that were accepted before are written in the new form, too: by where their rule stands. */
 static void set_format(struct supervisor *s, uint32_t label, const char *format)
@@ -38,4 +39,17 @@ int rules_pack(struct supervisor *s)
 	s->rules.fd = fd;
 	s->rules.generation++;
 	return 0;
+}
+
+void rules_take(struct supervisor *s, struct config *next)
+{
+	if (s->rules.config != s->members.read)
+		config_free(s->rules.config);
+	s->rules.config = next;
+	health_rules_changed(s);
+	world_take(s->children.workers.world, next);
+	steer_take_file(s);
+	if (rules_pack(s) == 0)
+		spawner_child_tell_rules(&s->children.spawner);
+	told_update_all(&s->children.workers);
 }

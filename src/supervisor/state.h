@@ -5,6 +5,7 @@
  *   start.c                    from the command line to a running daemon: sockets, pidfile, user (privileges.c)
  *   supervisor.c               the life: signals, and what follows from what the parts report
  *   rules.c, reload.c          a new configuration, taken whole or not at all
+ *   members.c, lists.c         servers that come and go while it runs
  *   admin_sockets.c            the sockets at which we can be asked
  *   steer*.c, inspect.c        what the commands do that come there
  *   stop.c                     the ways to the end
@@ -27,6 +28,7 @@
 #include "restart/retire.h"
 #include "restart/upgrade.h"
 #include "servers/dns.h"
+#include "supervisor/members.h"
 #include "supervisor/supervisor.h"
 
 /* Where the servers of the configuration stand in the world; standings.c. */
@@ -43,6 +45,9 @@ struct supervisor {
 	struct files files;
 	enum phase phase; /* see phase_set() */
 	struct rules rules;
+	struct members members;
+	struct list *lists; /* lists.c; likewise: */
+	struct timer lists_timer;
 	struct interface_address *ifs;
 	size_t n_ifs;
 	struct children children;
@@ -83,6 +88,9 @@ void notify_ready(const struct supervisor *s, const char *trouble);
 
 /* rules.c: packs what holds as the next generation. 0 or -errno. */
 int rules_pack(struct supervisor *s);
+/* This configuration is in force from now on, and the others are told; the listening sockets are those of it already. The one before is
+ * freed, but for s->members.read. */
+void rules_take(struct supervisor *s, struct config *next);
 
 /* reload.c: done, which may be NULL, is called now or, when something has changed, once all workers go by it, or after two seconds. ok:
  * false: nothing has changed, or not all go by it. text: what happened, in a line. */

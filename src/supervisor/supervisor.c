@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "os/proc.h"
 #include "supervisor/inspect.h"
+#include "supervisor/lists.h"
 #include "supervisor/state.h"
 #include "supervisor/steer.h"
 
@@ -162,6 +163,17 @@ static void named(void *arg, const struct named *answer)
 		health_look(s);
 }
 
+/* All kinds of sources. */
+static void read_sources(void *arg, const struct config *c)
+{
+	lists_read(arg, c);
+}
+
+static void look_after_sources(void *arg)
+{
+	lists_look_after(arg);
+}
+
 static const struct workers_events workers_events = {.begun = begun,
                                                      .mute = mute,
                                                      .imbalance = imbalance,
@@ -175,6 +187,7 @@ static const struct checker_events checker_events = {
         .health = health_changed,
         .named = named,
 };
+static const struct members_events members_events = {.read = read_sources, .look_after = look_after_sources};
 static const struct upgrade_events upgrade_events = {.over = upgrade_over, .client = upgrade_client};
 static const struct restart_events restart_events = {.stop = supervisor_stop, .left = left};
 
@@ -197,6 +210,7 @@ static void put_together(struct supervisor *s)
 	s->children.page.arg = s;
 	s->children.checker.events = &checker_events;
 	s->children.checker.arg = s;
+	s->members.events = &members_events;
 	s->children.dump.path = setup->dump_path;
 	s->upgrade = (struct upgrade){.children = &s->children,
 	                              .files = &s->files,
@@ -250,6 +264,7 @@ static int start_knowing(struct supervisor *s)
 		return rc;
 	log_set_level_word(&ws->world->log_level);
 	logger_count_lost(s->logger, &ws->world->totals.lines_lost);
+	members_begin(s);
 	world_take(ws->world, s->rules.config);
 	steer_take_file(s);
 	return rules_pack(s);
@@ -298,6 +313,8 @@ static void clean_up(struct supervisor *s)
 	workers_drain(&s->children.workers);
 	supervisor_remove_pidfile(s);
 	steer_stop(s);
+	lists_end(s);
+	members_end(s);
 	page_child_stop(&s->children.page); /* before another one wants its port */
 	checker_child_stop(&s->children.checker);
 	notices_stop(&s->children.notices);
