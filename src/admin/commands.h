@@ -45,6 +45,10 @@ struct admin_ops {
 	                        int64_t within_ms, struct buf *why);
 	/* `text` says what holds now, or, if false is returned, what is wrong. */
 	bool (*change)(void *arg, const char *server, enum change_kind change, uint32_t n, struct buf *text);
+	/* Answers the client itself, when all go by it. server: as behind "server"; of which one (remove): how it is spelt or
+	 * called. */
+	void (*add)(void *arg, struct admin_client *c, const char *service, const char *server);
+	void (*remove)(void *arg, struct admin_client *c, const char *service, const char *server);
 	/* All of all servers and services. */
 	void (*forget_all)(void *arg, struct buf *text);
 	/* What differs from the file, as commands. */

@@ -170,6 +170,41 @@ void do_force(struct request *r)
 		request_refuse(r, "this is \"force SERVER up|down|auto\"");
 }
 
+void do_add(struct request *r)
+{
+	struct admin_client *c = r->client;
+	struct buf server = BUF_INIT;
+
+	if (r->n < 2) {
+		request_refuse(r,
+		               "this is \"add SERVICE 'HOST:PORT [weight=N] [max=N] [backup] [disabled] [as NAME]'\"");
+		return;
+	}
+	for (size_t i = 1; i < r->n; i++)
+		buf_addf(&server, "%s%s", i > 1 ? " " : "", r->words[i]);
+	if (c) {
+		admin_on_leave(c, NULL, NULL);
+		r->world->add(r->world->arg, c, r->words[0], server.s);
+	}
+	buf_release(&server);
+	request_free(r);
+}
+
+void do_remove(struct request *r)
+{
+	struct admin_client *c = r->client;
+
+	if (r->n != 2) {
+		request_refuse(r, "this is \"remove SERVICE SERVER\"");
+		return;
+	}
+	if (c) {
+		admin_on_leave(c, NULL, NULL);
+		r->world->remove(r->world->arg, c, r->words[0], r->words[1]);
+	}
+	request_free(r);
+}
+
 void do_forget(struct request *r)
 {
 	struct buf text = BUF_INIT;

@@ -393,6 +393,8 @@ bool server_parse(const char *text, const struct config_ops *world, struct serve
 void server_release(struct server *s);
 /* By what a section is known over reloads: its service's first port, and its own name ("25", "25/lan"). */
 void section_key(const struct config *c, const struct section *s, struct buf *out);
+/* NULL: there is none. */
+const struct section *config_section(const struct config *c, const char *key);
 /* Appends a server as behind "server", canonical. */
 void server_print(const struct server *s, struct buf *out);
 /* The same for readers who may not know what a file says that only root can read: values of `env` are "***". */

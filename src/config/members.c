@@ -251,6 +251,21 @@ void section_key(const struct config *c, const struct section *s, struct buf *ou
 		         s->kind == INTERFACE_NAME ? s->name : cidr_format_zone(&s->net, config_zone(c, s->zone), net));
 }
 
+const struct section *config_section(const struct config *c, const char *key)
+{
+	for (size_t i = 0; i < c->n_sections; i++) {
+		struct buf its = BUF_INIT;
+		bool found;
+
+		section_key(c, &c->sections[i], &its);
+		found = strcmp(its.s, key) == 0;
+		buf_release(&its);
+		if (found)
+			return &c->sections[i];
+	}
+	return NULL;
+}
+
 /* ---- lists ---- */
 
 void pool_list_line(struct parser *p, void *arg)

@@ -100,6 +100,24 @@ void changes_of_service(const struct known_service *s, struct buf *out)
 	buf_addc(out, '\n');
 }
 
+void changes_of_pool(bool added, const char *service, const char *server, struct buf *out)
+{
+	buf_adds(out, added ? "add " : "remove ");
+	quote_for_sh(service, out);
+	buf_addc(out, ' ');
+	quote_for_sh(server, out);
+	buf_addc(out, '\n');
+}
+
+void changes_join(const char *commands, struct buf *out)
+{
+	for (; *commands; commands++)
+		if (*commands != '\n')
+			buf_addc(out, *commands);
+		else if (commands[1])
+			buf_adds(out, ", ");
+}
+
 /* ---- the file wins where it speaks ---- */
 
 /* One line of a server in the file. */
@@ -172,19 +190,19 @@ static void forget_by(struct target *t, uint64_t line, bool disabled)
 		atomic_store(&t->admin_state, ADMIN_STATE_BY_FILE);
 }
 
-static void tell(const struct world *w, uint32_t target, const char *before, const char *after,
-                 void (*forgotten)(void *arg, const char *server, const char *commands), void *arg)
+static void tell(const struct world *w, uint32_t target, bool gone, const char *before, const char *after,
+                 void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
 {
 	struct buf word = BUF_INIT;
 
 	changes_word(w, target, &word);
 	if (strcmp(before, after) != 0)
-		forgotten(arg, word.s, before);
+		forgotten(arg, word.s, gone, before);
 	buf_release(&word);
 }
 
 static void take_line(struct world *w, uint32_t target, uint64_t line, bool disabled,
-                      void (*forgotten)(void *arg, const char *server, const char *commands), void *arg)
+                      void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
 {
 	struct target *t = &w->targets.list[target];
 	struct buf before = BUF_INIT, after = BUF_INIT;
@@ -194,13 +212,13 @@ static void take_line(struct world *w, uint32_t target, uint64_t line, bool disa
 	forget_by(t, line, disabled);
 	changes_of_server(w, target, now_ms, &after);
 	if (before.len > 0)
-		tell(w, target, before.s, after.s ? after.s : "", forgotten, arg);
+		tell(w, target, line == 0, before.s, after.s ? after.s : "", forgotten, arg);
 	buf_release(&before);
 	buf_release(&after);
 }
 
 void changes_take(struct world *w, const struct config *c,
-                  void (*forgotten)(void *arg, const char *server, const char *commands), void *arg)
+                  void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
 {
 	size_t n, at = 0;
 	struct line *lines = lines_of(w, c, &n);

@@ -583,10 +583,15 @@ static void set_state(struct snapshot *s, const struct world *w, const struct co
 	m->since_wall_us = v.health_us < 0 ? 0 : s->wall_us - v.health_us;
 }
 
-static void set_changed(struct snapshot *s, const struct world *w, struct member_view *m)
+static void set_changed(struct snapshot *s, const struct world *w, const struct server *server, struct member_view *m)
 {
-	struct buf text = BUF_INIT;
+	struct buf text = BUF_INIT, line = BUF_INIT;
 
+	if (server->from == FROM_ADDED) {
+		server_print(server, &line);
+		changes_of_pool(true, m->service, line.s, &text);
+	}
+	buf_release(&line);
 	changes_of_server(w, m->target, clock_mono_ms(), &text);
 	m->changed = keep_buf(s, &text);
 }
@@ -609,7 +614,7 @@ static void set_server(struct snapshot *s, const struct world *w, const struct c
 	}
 	if (m->target < TARGETS_MAX) {
 		set_state(s, w, c, section, server, m);
-		set_changed(s, w, m);
+		set_changed(s, w, server, m);
 		m->address = address_text(s, &w->targets.list[m->target], world_check_port(c, section, server));
 	}
 }

@@ -136,8 +136,8 @@ static void show_config(const struct pages_ops *w, struct http_request *r)
 
 /* ---- steering ---- */
 
-static const char *const steering[] = {"kill", "drain", "disable", "enable", "weight",
-                                       "max",  "force", "check",   "forget", "reload"};
+static const char *const steering[] = {"kill", "drain",  "disable", "enable", "weight", "max",
+                                       "add",  "remove", "force",   "check",  "forget", "reload"};
 
 static bool is_steering(const char *words)
 {
@@ -171,10 +171,12 @@ static void command(const struct pages_ops *w, struct http_request *r)
 	} else if (!http_may_steer(r)) {
 		answer_text(r, FORBIDDEN, "steering needs \"Authorization: Bearer TOKEN\"");
 	} else if (strpbrk(words, "\r\n") || !is_steering(words)) {
-		answer_text(r, BAD,
-		            "the body is one of: kill ID|FILTER..., drain|disable|enable "
-		            "SERVICE|SERVER, weight SERVER N|N%|file, max SERVER N|file, force SERVER up|down|auto, "
-		            "check SERVER, forget SERVER|all, reload");
+		answer_text(
+		        r, BAD,
+		        "the body is one of: kill ID|FILTER..., drain|disable|enable "
+		        "SERVICE|SERVER, weight SERVER N|N%|file, max SERVER N|file, add SERVICE 'HOST:PORT [WORDS]', "
+		        "remove SERVICE SERVER, force SERVER up|down|auto, "
+		        "check SERVER, forget SERVER|all, reload");
 	} else {
 		http_client(r, &client);
 		fd = w->command_channel(w->arg, &client);

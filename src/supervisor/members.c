@@ -143,24 +143,9 @@ void members_of_sources(struct supervisor *s, const struct config *c,
 				each(s, &c->sections[i].sources[k]);
 }
 
-static const struct section *section_of(const struct config *c, const char *section)
-{
-	for (size_t i = 0; i < c->n_sections; i++) {
-		struct buf key = BUF_INIT;
-		bool found;
-
-		section_key(c, &c->sections[i], &key);
-		found = strcmp(key.s, section) == 0;
-		buf_release(&key);
-		if (found)
-			return &c->sections[i];
-	}
-	return NULL;
-}
-
 static const struct server *server_of(const struct config *c, const struct entry *e)
 {
-	const struct section *s = section_of(c, e->section);
+	const struct section *s = config_section(c, e->section);
 
 	for (size_t i = 0; s && i < s->n_servers; i++)
 		if (strcmp(s->servers[i].key, e->key) == 0)
@@ -168,37 +153,50 @@ static const struct server *server_of(const struct config *c, const struct entry
 	return NULL;
 }
 
+const char *members_word(const struct supervisor *s, const struct section *section)
+{
+	uint32_t i = section ? world_service(s->children.workers.world, s->rules.config, section) : COUNTED_SERVICES;
+
+	return i < COUNTED_SERVICES ? service_label(&s->children.workers.world->services.list[i]) : NULL;
+}
+
+static void tell_settled(const struct supervisor *s, const struct entry *e, const struct server *server)
+{
+	const char *service = members_word(s, config_section(s->rules.config, e->section));
+	const char *label = e->called ? e->called : e->key;
+
+	if (!service)
+		service = e->section;
+	if (e->added && server)
+		log_info("%s of %s, which tcpproxyctl had added, is in the file now", label, service);
+	else if (e->added)
+		log_warning("%s, which tcpproxyctl had added to %s, is forgotten: there is no such pool any more",
+		            label, service);
+	else
+		log_warning("the file says something else of %s now, so it holds; changes by tcpproxyctl that are "
+		            "forgotten: remove %s %s",
+		            label, service, label);
+}
+
 /* The file speaks: of one that was added, or of one that was taken out. */
 static void settle(struct supervisor *s)
 {
-	struct roster *j = &s->members.roster;
+	struct roster *r = &s->members.roster;
 
-	for (size_t i = j->n_entries; i-- > 0;) {
-		struct entry *e = &j->entries[i];
+	for (size_t i = r->n_entries; i-- > 0;) {
+		struct entry *e = &r->entries[i];
 		const struct server *server = server_of(s->rules.config, e);
 
-		if (e->added && server && server->from == FROM_ADDED)
+		if (e->added ? server && server->from == FROM_ADDED : e->met && !e->stale)
 			continue;
-		if (!e->added && e->met && !e->stale)
-			continue;
-		if (e->added && server)
-			log_info("%s of %s, which tcpproxyctl had added, is in the file now", e->key, e->section);
-		else if (e->added)
-			log_warning(
-			        "%s, which tcpproxyctl had added to %s, is forgotten: there is no such pool any more",
-			        e->key, e->section);
-		else
-			log_warning(
-			        "the file says something else of %s now, so it holds; changes by tcpproxyctl that are "
-			        "forgotten: remove %s %s",
-			        e->key, e->section, e->key);
-		roster_drop(j, e);
+		tell_settled(s, e, server);
+		roster_drop(r, e);
 	}
 }
 
 void members_took(struct supervisor *s, struct config *read)
 {
-	struct roster *j = &s->members.roster;
+	struct roster *r = &s->members.roster;
 
 	if (read != s->members.read)
 		config_free(s->members.read);
@@ -206,10 +204,10 @@ void members_took(struct supervisor *s, struct config *read)
 	s->members.dirty = false; /* all that had changed is in it */
 	timer_clear(&s->loop, &s->members.timer);
 	settle(s);
-	for (size_t i = 0; i < j->n_brought; i++)
-		j->brought[i].wanted = false;
+	for (size_t i = 0; i < r->n_brought; i++)
+		r->brought[i].wanted = false;
 	members_of_sources(s, read, want);
-	roster_forget_brought(j);
+	roster_forget_brought(r);
 	keep(s);
 	s->members.events->look_after(s);
 }
@@ -228,7 +226,7 @@ static void obeyed(void *arg, const char *missing)
 		take_later(s, 0);
 }
 
-static void take(struct supervisor *s)
+void members_take(struct supervisor *s)
 {
 	struct buf why = BUF_INIT;
 	struct config *next = members_expand(s, s->members.read, &why);
@@ -258,7 +256,7 @@ static void members_due(void *arg)
 	}
 	s->members.dirty = false;
 	if (!phase_refuses(s->phase, REQUEST_RELOAD))
-		take(s);
+		members_take(s);
 }
 
 static void take_later(struct supervisor *s, int64_t in_ms)

@@ -50,14 +50,9 @@ void members_set(struct supervisor *s, const char *line, const char *lines);
 void members_of_sources(struct supervisor *s, const struct config *c,
                         void (*each)(struct supervisor *s, const struct source *source));
 
-/* tcpproxyctl: text says what holds now, or, if false is returned, what is wrong. */
-bool members_add(struct supervisor *s, const char *service, const char *server, struct buf *text);
-bool members_remove(struct supervisor *s, const char *service, const char *server, struct buf *text);
-/* What was added is gone, what was removed is there again. server NULL: all. False: nothing of it is known here. */
-bool members_forget(struct supervisor *s, const char *server);
-/* As commands that would do it again. */
-void members_changes(const struct supervisor *s, struct buf *out);
-/* To the log, after a reload. */
-void members_tell(const struct supervisor *s);
+/* By which tcpproxyctl means this section; NULL: there is none. */
+const char *members_word(const struct supervisor *s, const struct section *section);
+/* The roster was changed: that is taken now. */
+void members_take(struct supervisor *s);
 
 #endif

@@ -10,6 +10,7 @@
 #include "supervisor/admin_sockets.h"
 #include "supervisor/inspect.h"
 #include "supervisor/meant.h"
+#include "supervisor/members_steer.h"
 #include "supervisor/state.h"
 
 struct admin {
@@ -116,6 +117,16 @@ static bool set_admin_state(void *arg, const char *service, const char *what, en
 static bool change(void *arg, const char *server, enum change_kind change, uint32_t n, struct buf *text)
 {
 	return steer_change(((struct admin *)arg)->supervisor, server, change, n, text);
+}
+
+static void add_server(void *arg, struct admin_client *c, const char *service, const char *server)
+{
+	steer_pool(((struct admin *)arg)->supervisor, c, members_add, service, server);
+}
+
+static void remove_server(void *arg, struct admin_client *c, const char *service, const char *server)
+{
+	steer_pool(((struct admin *)arg)->supervisor, c, members_remove, service, server);
 }
 
 static void forget_all(void *arg, struct buf *text)
@@ -274,6 +285,8 @@ void steer_start(struct supervisor *s)
 	        .tap = tap,
 	        .set_admin_state = set_admin_state,
 	        .change = change,
+	        .add = add_server,
+	        .remove = remove_server,
 	        .forget_all = forget_all,
 	        .changes = changes,
 	        .is = is,

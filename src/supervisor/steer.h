@@ -28,10 +28,14 @@ void steer_upgrade_over(struct supervisor *s, bool done, const char *text);
 void steer_tap(struct supervisor *s, struct admin_client *c, const struct connection_filter *filter);
 /* steer_servers.c: as in struct admin_ops. */
 bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text);
+/* steer_pool.c: change adds a server to a service, or takes one out; answers the client when all workers go by it. */
+void steer_pool(struct supervisor *s, struct admin_client *c,
+                bool (*change)(struct supervisor *s, const char *service, const char *server, struct buf *text),
+                const char *service, const char *server);
 void steer_forget_all(struct supervisor *s, struct buf *text);
 void steer_changes(const struct supervisor *s, struct buf *out);
 int steer_is(struct supervisor *s, const char *server, enum server_is is, struct buf *text);
-/* A configuration holds from now on: what it says anew of a server beats what was changed, and the log says so. */
+/* steer_file.c: a configuration holds from now on: what it says anew of a server beats what was changed, and the log says so. */
 void steer_take_file(struct supervisor *s);
 /* To the log: what differs from it still. */
 void steer_tell_changes(const struct supervisor *s);

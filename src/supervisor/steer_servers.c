@@ -5,6 +5,7 @@
 #include "ipc/changes.h"
 #include "supervisor/inspect.h"
 #include "supervisor/meant.h"
+#include "supervisor/members_steer.h"
 #include "supervisor/state.h"
 #include "supervisor/steer.h"
 
@@ -74,8 +75,10 @@ static void describe(const char *server, enum change_kind change, uint32_t n, st
 bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text)
 {
 	struct world *w = s->children.workers.world;
-	struct meant m = meant_configured(w, s->rules.config, server, text);
-	bool any = m.n > 0;
+	bool back = change == CHANGE_FORGET && members_forget(s, server);
+	struct buf why = BUF_INIT;
+	struct meant m = meant_configured(w, s->rules.config, server, &why);
+	bool any = back || m.n > 0;
 
 	for (size_t i = 0; i < m.n; i++) {
 		struct target *t = &w->targets.list[m.list[i]];
@@ -89,6 +92,9 @@ bool steer_change(struct supervisor *s, const char *server, enum change_kind cha
 	}
 	meant_release(&m);
 	if (!any)
+		buf_adds(text, why.s);
+	buf_release(&why);
+	if (!any)
 		return false;
 	health_look(s);
 	describe(server, change, n, text);
@@ -101,6 +107,7 @@ void steer_forget_all(struct supervisor *s, struct buf *text)
 {
 	struct world *w = s->children.workers.world;
 
+	members_forget(s, NULL);
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
 		forget(&w->targets.list[i]);
 	for (uint32_t i = 0; i < atomic_load(&w->services.n); i++)
@@ -132,45 +139,20 @@ void steer_changes(const struct supervisor *s, struct buf *out)
 {
 	const struct world *w = s->children.workers.world;
 
+	members_changes(s, out);
 	add_services(w, s->rules.config, out);
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
 		if (is_configured(&w->targets.list[i]))
 			changes_of_server(w, i, s->loop.now_ms, out);
 }
 
-/* ---- the file speaks ---- */
-
-/* Commands, one a line, as "weight db1 5, max db1 3". */
-static void join(const char *commands, struct buf *out)
-{
-	for (; *commands; commands++)
-		if (*commands != '\n')
-			buf_addc(out, *commands);
-		else if (commands[1])
-			buf_adds(out, ", ");
-}
-
-static void steer_forgotten(void *arg, const char *server, const char *commands)
-{
-	struct buf text = BUF_INIT;
-
-	(void)arg;
-	join(commands, &text);
-	log_warning(
-	        "the file says something else of %s now, so it holds; changes by tcpproxyctl that are forgotten: %s",
-	        server, text.s);
-	buf_release(&text);
-}
-
-void steer_take_file(struct supervisor *s)
-{
-	changes_take(s->children.workers.world, s->rules.config, steer_forgotten, s);
-}
+/* ---- what differs still ---- */
 
 void steer_tell_changes(const struct supervisor *s)
 {
 	const struct world *w = s->children.workers.world;
 
+	members_tell(s);
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++) {
 		struct buf commands = BUF_INIT, word = BUF_INIT, text = BUF_INIT;
 
@@ -178,7 +160,7 @@ void steer_tell_changes(const struct supervisor *s)
 			changes_of_server(w, i, s->loop.now_ms, &commands);
 		if (commands.len > 0) {
 			changes_word(w, i, &word);
-			join(commands.s, &text);
+			changes_join(commands.s, &text);
 			log_info("reload: %s still differs from the file: %s (tcpproxyctl forget %s)", word.s, text.s,
 			         word.s);
 		}

@@ -53,6 +53,20 @@ static bool change(void *arg, const char *server, enum change_kind change, uint3
 	return n % 2;
 }
 
+static void add(void *arg, struct admin_client *c, const char *service, const char *server)
+{
+	admin_error(c, "%s\n%s", service, server);
+}
+
+static void take_out(void *arg, struct admin_client *c, const char *service, const char *server)
+{
+	struct buf body = BUF_INIT;
+
+	buf_addf(&body, "%s\n%s", service, server);
+	admin_answer(c, 0, &body);
+	buf_release(&body);
+}
+
 static void forget_all(void *arg, struct buf *text)
 {
 }
@@ -112,6 +126,8 @@ static const struct admin_ops world = {.look = look,
                                        .kill = kill_all,
                                        .set_admin_state = set_admin_state,
                                        .change = change,
+                                       .add = add,
+                                       .remove = take_out,
                                        .forget_all = forget_all,
                                        .changes = changes,
                                        .is = is,

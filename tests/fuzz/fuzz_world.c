@@ -157,7 +157,7 @@ static void show(const struct world *w)
 	collect_free(v);
 }
 
-static void forgotten(void *arg, const char *server, const char *commands)
+static void forgotten(void *arg, const char *server, bool gone, const char *commands)
 {
 	(void)arg;
 	CHECK(*server && *commands && commands[strlen(commands) - 1] == '\n');

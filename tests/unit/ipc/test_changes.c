@@ -28,7 +28,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void forgotten(void *arg, const char *server, const char *commands)
+static void forgotten(void *arg, const char *server, bool gone, const char *commands)
 {
 	buf_addf(&told, "%s: %s", server, commands);
 }
