@@ -114,7 +114,7 @@ static int run(int argc, char **argv, const struct inheritance *left, int lifeli
 	case RUN_EXPLAIN:
 		return cmdline_explain(&c);
 	case RUN_SINGLE:
-		return single_run(c.config, c.server_given, stdout_missing);
+		return single_run(c.config, cmdline_ops(), c.server_given, stdout_missing);
 	case RUN_SERVE:
 		trial_passed();
 		if (!left->upgraded) /* nobody is looking on, and the log will say it */

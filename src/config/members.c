@@ -15,6 +15,16 @@
 
 /* ---- servers file:PATH ---- */
 
+/* Servers that the file names; a packed text has others among them. */
+static uint32_t count_said(const struct section *s)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < s->n_servers; i++)
+		n += s->servers[i].from == FROM_FILE;
+	return n;
+}
+
 /* The next source of the open section, which owns it from then on. */
 static void source_add(struct parser *p, const struct source *source, uint32_t column)
 {
@@ -26,7 +36,7 @@ static void source_add(struct parser *p, const struct source *source, uint32_t c
 		parse_error(p, column, "a program serves alone: it cannot be in a pool with others");
 	s->sources = mem_resize(s->sources, s->n_sources + 1, sizeof(*s->sources));
 	s->sources[s->n_sources] = *source;
-	s->sources[s->n_sources].before = (uint32_t)s->n_servers;
+	s->sources[s->n_sources].before = count_said(s);
 	s->n_sources++;
 }
 
@@ -137,7 +147,7 @@ static void member(struct parser *p, void *arg)
 	if (!server_read(p, p->line->words, p->line->n, &s))
 		return;
 	s.from = x->from;
-	s.source = x->source;
+	s.source = x->from == FROM_SOURCE ? x->source : 0;
 	if (!is_removed(p, &s)) {
 		put(x, &s, p->line->words[0].column);
 		return;

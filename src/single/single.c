@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "log/logger.h"
 #include "servers/dns.h"
+#include "single/lists.h"
 #include "single/pump.h"
 #include "event/signals.h"
 #include "os/netlink.h"
@@ -393,7 +394,7 @@ static int serve(int fd, const struct section *section)
 	return self.code;
 }
 
-int single_run(struct config *config, bool any_port, bool stdout_missing)
+int single_run(struct config *config, const struct config_ops *world, bool any_port, bool stdout_missing)
 {
 	const struct section *section;
 	char where[ADDR_TEXT_MAX];
@@ -413,8 +414,10 @@ int single_run(struct config *config, bool any_port, bool stdout_missing)
 		return NOT_CONFIGURED;
 	}
 	rc = start_log();
-	if (rc == 0)
+	if (rc == 0) {
+		self.config = lists_taken(config, world);
 		rc = give_up_root();
+	}
 	if (rc != 0)
 		return rc;
 	fd = take_connection(stdout_missing);

@@ -7,9 +7,9 @@
 
 #include "config/config.h"
 
-/* config: taken over. any_port: its first section serves, wherever the client came in. stdout_missing: it was closed when we
+/* config: taken over; its lists are read through world. any_port: its first section serves, wherever the client came in. stdout_missing: it was closed when we
  * were started, so the client is gone (a closed stdin is one that has nothing to say). Returns the exit code: 0 relayed, 1 nothing is configured for this connection, 2 could not start, 3 denied,
  * 4 no server could be reached. */
-int single_run(struct config *config, bool any_port, bool stdout_missing);
+int single_run(struct config *config, const struct config_ops *world, bool any_port, bool stdout_missing);
 
 #endif

@@ -46,8 +46,7 @@ struct supervisor {
 	enum phase phase; /* see phase_set() */
 	struct rules rules;
 	struct members members;
-	struct list *lists; /* lists.c; likewise: */
-	struct timer lists_timer;
+	struct lists *lists; /* lists.c; NULL: there are none */
 	struct interface_address *ifs;
 	size_t n_ifs;
 	struct children children;
