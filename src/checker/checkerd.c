@@ -14,6 +14,7 @@
 #include "checker/agent.h"
 #include "checker/asking.h"
 #include "checker/checks.h"
+#include "checker/naming.h"
 #include "checker/ports.h"
 #include "checker/programs.h"
 #include "checker/telling.h"
@@ -22,7 +23,6 @@
 #include "ipc/saying.h"
 #include "os/sandbox.h"
 #include "os/sock.h"
-#include "servers/dns.h"
 
 #define BEAT_MS       100
 #define ORPHAN_MS     60000 /* without a supervisor */
@@ -46,9 +46,8 @@ static struct checkerd {
 	struct asking *asking;
 	struct programs *programs;
 	uint64_t generation; /* of what asking has */
-	struct names *names; /* NULL: none was ever to be looked up */
+	struct naming naming;
 	struct outbox outbox;
-	bool lost; /* the outbox was full: not all is told */
 	struct pools *pools;
 	struct ports *ports;
 	struct interface_address *ifs;
@@ -234,42 +233,10 @@ static void checkerd_program_answered(void *arg, uint64_t number, bool ran, int 
 
 _Static_assert(CHECK_ADDRS >= TARGET_ADDRS, "room for all addresses of a server");
 
-/* ---- names ---- */
-
-static void checkerd_named(void *arg, const struct named *answer)
-{
-	struct wire w = {.type = WIRE_NAMED, .n = (uint32_t)answer->n};
-
-	(void)arg;
-	w.named.target = answer->target;
-	w.named.more = answer->more;
-	w.named.forget = answer->forget;
-	if (answer->n > 0)
-		memcpy(w.addrs, answer->addrs, answer->n * sizeof(*w.addrs));
-	if (self.control.fd >= 0 && outbox_send(&self.outbox, &w, NULL, 0) == -ENOBUFS)
-		self.lost = true;
-}
-
 static void checkerd_outbox_emptied(void *arg)
 {
 	(void)arg;
-	if (self.lost && self.names) {
-		self.lost = false;
-		names_tell_again(self.names);
-	}
-}
-
-static void take_names(const struct config *c)
-{
-	const struct names_ops ops = {.named = checkerd_named};
-	int rc = 0;
-
-	if (!self.names && names_wanted(c))
-		rc = names_new(&self.loop, self.world, &ops, &self.names);
-	if (rc == 0 && self.names)
-		rc = names_set_config(self.names, c);
-	if (rc < 0)
-		log_error("names of servers cannot be looked up: %s", strerror(-rc));
+	naming_go_on(&self.naming);
 }
 
 /* ---- the ports that may refuse ---- */
@@ -347,7 +314,7 @@ static void take(struct config *c, uint64_t generation, struct interface_address
 			health_set(health_of(p), HEALTH_UP, self.loop.now_ms); /* an agent is all it has */
 		p->failed_ms = self.loop.now_ms;                               /* only what comes from now on */
 	}
-	take_names(c);
+	naming_take(&self.naming, c);
 	list = asking_checks(self.asking);
 	checks_take(self.checks, list, self.asking->n_asked);
 	free(list);
@@ -513,6 +480,8 @@ int checkerd_run(const struct checkerd_setup *setup)
 		return 1;
 	self.saying.loop = &self.loop;
 	outbox_init(&self.outbox, &self.loop, &self.control, checkerd_outbox_emptied, NULL);
+	self.naming = (struct naming){
+	        .loop = &self.loop, .world = self.world, .outbox = &self.outbox, .control = &self.control};
 	self.serial = atomic_fetch_add(&self.world->checker.serial, 1) + 1;
 	self.programs = programs_new(&self.loop, checkerd_program_answered, NULL);
 	self.checks = checks_new(&self.loop, &ops, AT_ONCE);

@@ -5,7 +5,7 @@
  *
  * It also holds the listening sockets that may refuse, and is the only process that has them do so (ports.h).
  *
- * What it is told: WIRE_RULES, WIRE_CHANNEL, and sockets (ipc/wire.h). What it says: lines for the log, WIRE_HEALTH, WIRE_NAMED. While its
+ * What it is told: WIRE_RULES, WIRE_CHANNEL, and sockets (ipc/wire.h). What it says: lines for the log, WIRE_HEALTH, WIRE_NAMED, WIRE_CROWD. While its
  * supervisor is dead it goes on, for a minute: the next supervisor starts another one, and there is one only that does the checks, the one
  * whose number the world has. The sockets it gives back at once: the next supervisor may be a program that does not know that they refuse.
  */

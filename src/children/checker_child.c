@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "checker/checkerd.h"
+#include "checker/naming.h"
 #include "children/hearing.h"
 #include "children/refusing.h"
 #include "os/oom.h"
@@ -65,12 +66,23 @@ static void hear_named(struct checker_child *c, const struct wire *w)
 	c->events->named(c->arg, &answer);
 }
 
+/* Parts, which must fit together; whether the configuration has such a line is for whoever hears of the whole. */
+static void hear_crowd(struct checker_child *c, const struct wire *w)
+{
+	struct gathering *g = &c->gathering;
+
+	if (gathering_take(g, w->crowd, w->n, &w->part) == GATHERED_ALL)
+		c->events->crowd(c->arg, g->id, g->list, g->n);
+}
+
 static void checker_child_heard(struct checker_child *c, struct said *m, size_t len)
 {
 	const char *text;
 
 	if (m->wire.type == WIRE_NAMED && len == sizeof(m->wire))
 		hear_named(c, &m->wire);
+	if (m->wire.type == WIRE_CROWD && len == sizeof(m->wire))
+		hear_crowd(c, &m->wire);
 	text = said_text(m, len);
 	if (!text)
 		return;
@@ -222,7 +234,7 @@ static bool wanted(const struct checker_child *c)
 		if (config->sections[i].n_checks > 0 && config->sections[i].has_pool &&
 		    !section_is_program(&config->sections[i]))
 			return true;
-	return names_wanted(config);
+	return naming_wanted(config);
 }
 
 void checker_child_join(struct checker_child *c)

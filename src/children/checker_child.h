@@ -9,6 +9,7 @@
 #include "children/child.h"
 #include "children/spawner_child.h"
 #include "children/workers.h"
+#include "ipc/crowd.h"
 #include "servers/dns.h"
 
 /* What it reports. */
@@ -18,6 +19,8 @@ struct checker_events {
 	               const char *why);
 	/* What a name is said to resolve to; of which target it is, is to be checked. */
 	void (*named)(void *arg, const struct named *answer);
+	/* The members that a line is said to have (ipc/crowd.h), in order; whether there is such a line is to be checked. */
+	void (*crowd)(void *arg, uint64_t id, const struct member *list, size_t n);
 };
 
 struct checker_child {
@@ -32,6 +35,7 @@ struct checker_child {
 	bool telling;    /* it has not been told all of the present rules ... */
 	bool rules_told; /* ... but them, and which sockets may refuse up to this one */
 	size_t next_listener;
+	struct gathering gathering;
 	struct timer timer; /* looks after sockets that do not listen */
 	int64_t look_until_ms;
 	size_t n_deaf; /* that should listen and cannot */

@@ -543,6 +543,15 @@ static void need_port(struct parser *p, const struct section *s)
 			        "\"%s\" has no port, and its service several: each \"check\" of it needs port=PORT",
 			        server->key);
 	}
+	for (size_t i = 0; i < s->n_sources; i++) {
+		const struct source *source = &s->sources[i];
+
+		if (source->kind == SOURCE_EACH && !source->of.port)
+			parse_error_at(
+			        p, &p->server_places[source->of.place],
+			        "\"%s\" has no port, and its service several: each \"check\" of it needs port=PORT",
+			        source->of.key);
+	}
 }
 
 void check_lines_check(struct parser *p)

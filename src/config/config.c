@@ -18,6 +18,7 @@ static void sources_free(struct source *sources, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		free(sources[i].line);
 		free(sources[i].path);
+		server_release(&sources[i].of);
 	}
 	free(sources);
 }

@@ -80,6 +80,8 @@ struct server {
 	char *called;     /* its name ("as db1"), of its own in its service; NULL: none */
 	uint32_t weight;  /* 0..1000, default 1; 0: no new connection */
 	uint32_t max;     /* connections at a time; 0: no limit */
+	uint16_t
+	        priority; /* of its SRV record; those of the lowest one of its source serve, the others are their backups */
 	bool backup;
 	bool disabled;
 	uint8_t send_proxy; /* enum server_proxy */
@@ -116,13 +118,17 @@ enum server_proxy { SERVER_PROXY_UNSAID, SERVER_PROXY_OFF, SERVER_PROXY_V1, SERV
 
 /* A line that says where servers come from, whose number changes while it runs. */
 enum source_kind {
-	SOURCE_LIST, /* servers file:PATH */
+	SOURCE_LIST,    /* servers file:PATH */
+	SOURCE_EACH,    /* server HOST each: its addresses */
+	SOURCE_SERVICE, /* server srv:NAME: the servers of a service */
 };
 
 struct source {
 	enum source_kind kind;
-	char *line;      /* as in the canonical text: what it is known by */
-	char *path;      /* SOURCE_LIST: of the file, absolute */
+	char *line; /* as in the canonical text: what it is known by */
+	char *path; /* SOURCE_LIST: of the file, absolute */
+	struct server
+	        of; /* EACH, SERVICE: its members are like it, but for their addresses; host: the name to be asked */
 	uint32_t before; /* so many servers that the file names stand before it in its section */
 };
 

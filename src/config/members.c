@@ -15,31 +15,6 @@
 
 /* ---- servers file:PATH ---- */
 
-/* Servers that the file names; a packed text has others among them. */
-static uint32_t count_said(const struct section *s)
-{
-	uint32_t n = 0;
-
-	for (size_t i = 0; i < s->n_servers; i++)
-		n += s->servers[i].from == FROM_FILE;
-	return n;
-}
-
-/* The next source of the open section, which owns it from then on. */
-static void source_add(struct parser *p, const struct source *source, uint32_t column)
-{
-	struct section *s;
-
-	pool_open(p);
-	s = parse_section(p);
-	if (section_is_program(s))
-		parse_error(p, column, "a program serves alone: it cannot be in a pool with others");
-	s->sources = mem_resize(s->sources, s->n_sources + 1, sizeof(*s->sources));
-	s->sources[s->n_sources] = *source;
-	s->sources[s->n_sources].before = count_said(s);
-	s->n_sources++;
-}
-
 static char *source_line(const char *keyword, const char *prefix, const char *value)
 {
 	char *word = mem_printf("%s%s", prefix, value);
@@ -148,6 +123,8 @@ static void member(struct parser *p, void *arg)
 		return;
 	s.from = x->from;
 	s.source = x->from == FROM_SOURCE ? x->source : 0;
+	if (x->from == FROM_SOURCE && parse_section(p)->sources[x->source].kind == SOURCE_EACH)
+		each_complete(&p->c->services[parse_section(p)->service], &s);
 	if (!is_removed(p, &s)) {
 		put(x, &s, p->line->words[0].column);
 		return;

@@ -183,8 +183,18 @@ extern const char *const server_proxy_words[];
 void pool_open(struct parser *p);
 /* Reads a server, as behind "server". False: there is none, it is wrong and an error was added. Owned by the caller. */
 bool server_read(struct parser *p, struct word *args, size_t n, struct server *ret);
+/* Its words behind the first one; good: that one was. False: it is not, or an error was added, and ret is released. */
+bool server_words(struct parser *p, struct word *args, size_t n, struct server *ret, bool good);
 /* Puts it into the open section, which owns it from then on. */
 void server_add(struct parser *p, const struct server *server, uint32_t column);
+/* Likewise one more source. */
+void source_add(struct parser *p, const struct source *source, uint32_t column);
+bool server_is_program(const char *word);
+
+/* each.c: a member of a line that stands for many: what it lacks. */
+void each_complete(const struct service *service, struct server *member);
+/* With `each` behind how it is spelt. */
+void server_print_each(const struct server *s, const char *each, struct buf *out);
 
 /* members.c: the open section is complete: its sources are asked. */
 void members_finish(struct parser *p);

@@ -324,9 +324,10 @@ static void print_called(struct buf *out, const char *called)
 		buf_addf(out, " as %s", called);
 }
 
-void server_print(const struct server *s, struct buf *out)
+void server_print_each(const struct server *s, const char *each, struct buf *out)
 {
 	lex_quote(s->key, out);
+	buf_adds(out, each);
 	if (s->weight != 1)
 		buf_addf(out, " weight=%u", s->weight);
 	if (s->backup)
@@ -337,7 +338,14 @@ void server_print(const struct server *s, struct buf *out)
 		buf_adds(out, " disabled");
 	if (s->send_proxy)
 		buf_addf(out, " send-proxy=%s", server_proxy_words[s->send_proxy]);
+	if (s->priority)
+		buf_addf(out, " priority=%u", s->priority);
 	print_called(out, s->called);
+}
+
+void server_print(const struct server *s, struct buf *out)
+{
+	server_print_each(s, "", out);
 }
 
 static void print_one_server(const struct printer *p, const char *keyword, const struct server *s)

@@ -76,9 +76,33 @@ void server_add(struct parser *p, const struct server *server, uint32_t column)
 	p->n_servers++;
 }
 
+/* Servers that the file names; a packed text has others among them. */
+static uint32_t count_said(const struct section *s)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < s->n_servers; i++)
+		n += s->servers[i].from == FROM_FILE;
+	return n;
+}
+
+void source_add(struct parser *p, const struct source *source, uint32_t column)
+{
+	struct section *s;
+
+	pool_open(p);
+	s = parse_section(p);
+	if (section_is_program(s))
+		parse_error(p, column, "a program serves alone: it cannot be in a pool with others");
+	s->sources = mem_resize(s->sources, s->n_sources + 1, sizeof(*s->sources));
+	s->sources[s->n_sources] = *source;
+	s->sources[s->n_sources].before = count_said(s);
+	s->n_sources++;
+}
+
 /* ---- programs ---- */
 
-static bool is_program(const char *word)
+bool server_is_program(const char *word)
 {
 	return *word == '/' || *word == '.';
 }
@@ -109,7 +133,7 @@ void set_exec(struct parser *p, const struct directive *d, struct word *args, si
 	struct server s = {.kind = SERVER_PROGRAM, .weight = 1, .line = p->frame->line};
 	char shown[SHOWN_MAX];
 
-	if (!is_program(args[0].text)) {
+	if (!server_is_program(args[0].text)) {
 		parse_error(p, args[0].column, "%s is no path: a program begins with / or .",
 		            lex_show(args[0].text, shown));
 		return;
@@ -125,7 +149,7 @@ static void set_program(struct parser *p, char ***argv, char **const *outer, str
 {
 	char shown[SHOWN_MAX];
 
-	if (!is_program(args[0].text)) {
+	if (!server_is_program(args[0].text)) {
 		parse_error(p, args[0].column, "%s is no path: a program begins with / or .",
 		            lex_show(args[0].text, shown));
 		return;
@@ -215,10 +239,28 @@ static const char *proxy_option(const char *word, struct server *s)
 	return "is none of send-proxy=v1, send-proxy=v2 and send-proxy=off";
 }
 
-static const char *server_option(const char *word, struct server *s)
+/* Then it may say what no user says, but a record does (RFC 2782). */
+static bool is_member(const struct parser *p)
+{
+	return p->in_members || (p->world && p->world->packed);
+}
+
+static const char *priority_option(const char *text, struct server *s)
+{
+	uint32_t n = 0;
+	const char *why = number_option(text, UINT16_MAX, "is no priority", &n);
+
+	s->priority = (uint16_t)n;
+	return why;
+}
+
+static const char *server_option(const struct parser *p, const char *word, struct server *s)
 {
 	if (!strncmp(word, "weight=", 7))
-		return number_option(word + 7, WEIGHT_MAX, "is out of range: a weight goes from 0 to 1000", &s->weight);
+		return number_option(word + 7, is_member(p) ? UINT16_MAX : WEIGHT_MAX,
+		                     "is out of range: a weight goes from 0 to 1000", &s->weight);
+	if (!strncmp(word, "priority=", 9) && is_member(p))
+		return priority_option(word + 9, s);
 	if (!strncmp(word, "max=", 4))
 		return number_option(word + 4, SERVER_MAX, "is no number of connections", &s->max);
 	if (!strncmp(word, "send-proxy=", 11))
@@ -234,7 +276,7 @@ static const char *server_option(const char *word, struct server *s)
 
 static void unknown_option(struct parser *p, const struct word *w)
 {
-	static const char *const options[] = {"weight=", "max=", "backup", "disabled", "send-proxy=", NULL};
+	static const char *const options[] = {"weight=", "max=", "backup", "disabled", "send-proxy=", "each", NULL};
 	char *name = mem_strndup(w->text, strcspn(w->text, "="));
 	const char *near = text_nearest(name, options), *answer = peer_answer(name);
 	char shown[SHOWN_MAX];
@@ -242,7 +284,9 @@ static void unknown_option(struct parser *p, const struct word *w)
 	lex_show(w->text, shown);
 	if (!strcasecmp(name, "maxconn") || !strcasecmp(name, "max_conns"))
 		near = "max=";
-	if (near)
+	if (!strcmp(w->text, "each"))
+		parse_error(p, w->column, "%s stands in lines of the configuration only", shown);
+	else if (near)
 		parse_error(p, w->column, "%s is no option of a server; did you mean \"%s\"?", shown, near);
 	else if (!strcmp(name, "check"))
 		parse_error(p, w->column, "%s is no option of a server; a line \"check KIND\" asks all of the section",
@@ -266,7 +310,7 @@ static bool server_options(struct parser *p, struct word *args, size_t n, struct
 	bool ok = true;
 
 	for (size_t i = 0; i < n; i++) {
-		const char *why = server_option(args[i].text, s);
+		const char *why = server_option(p, args[i].text, s);
 
 		if (!why)
 			continue;
@@ -279,23 +323,14 @@ static bool server_options(struct parser *p, struct word *args, size_t n, struct
 	return ok;
 }
 
-bool server_read(struct parser *p, struct word *args, size_t n, struct server *ret)
+bool server_words(struct parser *p, struct word *args, size_t n, struct server *ret, bool good)
 {
-	char *text = args[0].text, shown[SHOWN_MAX];
 	struct word *name = called_take(p, args, &n);
-	const char *why;
 
-	*ret = (struct server){.weight = 1, .line = p->frame->line};
 	if (name)
 		ret->called = mem_strdup(name->text);
-	if (!strncmp(text, "unix:", 5))
-		why = unix_parse(p, text + 5, ret);
-	else
-		why = host_parse(p, text, ret);
-	if (why)
-		parse_error(p, args[0].column, "%s is no server: %s", lex_show(text, shown), why);
 	ret->place = note_place(p, args[0].column);
-	if (server_options(p, args + 1, n - 1, ret) && !why) {
+	if (server_options(p, args + 1, n - 1, ret) && good) {
 		if (name)
 			called_note(p, name, ret->called, ret->key);
 		return true;
@@ -304,18 +339,17 @@ bool server_read(struct parser *p, struct word *args, size_t n, struct server *r
 	return false;
 }
 
-void set_server(struct parser *p, const struct directive *d, struct word *args, size_t n)
+bool server_read(struct parser *p, struct word *args, size_t n, struct server *ret)
 {
-	struct server s;
+	char *text = args[0].text, shown[SHOWN_MAX];
+	const char *why;
 
-	if (is_program(args[0].text)) {
-		set_exec(p, d, args, n);
-		return;
-	}
-	if (!strncmp(args[0].text, "srv:", 4)) {
-		parse_error(p, args[0].column, "servers by SRV records are not yet supported");
-		return;
-	}
-	if (server_read(p, args, n, &s))
-		server_add(p, &s, p->line->words[0].column);
+	*ret = (struct server){.weight = 1, .line = p->frame->line};
+	if (!strncmp(text, "unix:", 5))
+		why = unix_parse(p, text + 5, ret);
+	else
+		why = host_parse(p, text, ret);
+	if (why)
+		parse_error(p, args[0].column, "%s is no server: %s", lex_show(text, shown), why);
+	return server_words(p, args, n, ret, !why);
 }

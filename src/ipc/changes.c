@@ -144,6 +144,16 @@ static int compare_lines(const void *a, const void *b)
 	return x->says < y->says ? -1 : x->says > y->says;
 }
 
+static size_t add_line(const struct world *w, const struct config *c, const struct section *s,
+                       const struct server *server, struct line *list, size_t n)
+{
+	uint32_t target = server->key ? world_target(w, c, s, server) : TARGET_NONE;
+
+	if (target < TARGETS_MAX)
+		list[n++] = (struct line){target, says_of(server), server->disabled};
+	return n;
+}
+
 static struct line *lines_of(const struct world *w, const struct config *c, size_t *ret)
 {
 	struct line *list = NULL;
@@ -152,13 +162,11 @@ static struct line *lines_of(const struct world *w, const struct config *c, size
 	for (size_t i = 0; i < c->n_sections; i++) {
 		const struct section *s = &c->sections[i];
 
-		list = mem_resize(list, n + s->n_servers + 1, sizeof(*list));
-		for (size_t k = 0; k < s->n_servers; k++) {
-			uint32_t target = world_target(w, c, s, &s->servers[k]);
-
-			if (target < TARGETS_MAX)
-				list[n++] = (struct line){target, says_of(&s->servers[k]), s->servers[k].disabled};
-		}
+		list = mem_resize(list, n + s->n_servers + s->n_sources + 1, sizeof(*list));
+		for (size_t k = 0; k < s->n_sources; k++)
+			n = add_line(w, c, s, &s->sources[k].of, list, n);
+		for (size_t k = 0; k < s->n_servers; k++)
+			n = add_line(w, c, s, &s->servers[k], list, n);
 	}
 	if (n > 1)
 		qsort(list, n, sizeof(*list), compare_lines);

@@ -169,6 +169,7 @@ static void set_texts(struct collector *v, struct snapshot *s, const struct trio
 	if (row->server != UINT16_MAX && cold->target < TARGETS_MAX) {
 		c->server = target_label(&w->targets.list[cold->target]);
 		c->spelt = w->targets.list[cold->target].key;
+		c->server_of = target_line(&w->targets, &w->targets.list[cold->target]);
 	}
 	len = accesslog_server_text(cold, w, &text);
 	if (len > 0)
@@ -486,6 +487,8 @@ static void look_at_servers(struct collector *v, struct snapshot *s, const uint3
 		        .spelt = t->key,
 		        .name = t->called[0] ? t->called : NULL,
 		        .service = service_of(v, t),
+		        .of = target_line(list, t),
+		        .stands = atomic_load(&t->stands),
 		        .admin_state = admin_state_text(atomic_load(&t->admin_state), false, active[i]),
 		        .active = active[i],
 		        .addresses = atomic_load(&t->n),
@@ -689,6 +692,7 @@ struct snapshot *collect_take(struct collector *v, const struct config *config, 
 	look_at_config(v, s, config);
 	snapshot_label_servers(s);
 	look_at_pools(v, s, config);
+	snapshot_drop_lines(s);
 	snapshot_merge(s);
 	free(counts);
 	return s;

@@ -45,6 +45,13 @@ const char *target_label(const struct target *t)
 	return t->called[0] ? t->called : t->key;
 }
 
+const char *target_line(const struct targets *t, const struct target *member)
+{
+	uint32_t of = atomic_load(&member->of);
+
+	return of > 0 && of <= TARGETS_MAX ? target_label(&t->list[of - 1]) : NULL;
+}
+
 /* One that is only given a name, or another one: what was said of it still holds, and its addresses are known. */
 static void inherit(struct targets *t, struct experience *experience, uint32_t i, uint32_t like)
 {

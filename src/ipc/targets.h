@@ -34,6 +34,8 @@ struct target {
 	_Alignas(64) atomic_uint admin_state; /* enum admin_state, world.h */
 	atomic_uint state;                    /* enum target_state */
 	struct changed changed;
+	atomic_uint of;     /* number, and one, of the line of which it is a member (`each`, srv:); 0: of none */
+	atomic_uint stands; /* it is such a line: no server, but what is said of it is said of all its members */
 	atomic_uint sequence;
 	atomic_uint n;
 	atomic_ullong told;              /* what was told of it last where it is not checked (server_state.h) */
@@ -66,6 +68,8 @@ uint32_t targets_add(struct targets *t, struct experience *experience, const str
 uint32_t targets_like(const struct targets *t, const char *key);
 /* What it is called: its name, else as it is spelt. */
 const char *target_label(const struct target *t);
+/* What the line is called of which it is a member (`each`, srv:); NULL: of none. */
+const char *target_line(const struct targets *t, const struct target *member);
 /* Supervisor only. n 0: says that it does not resolve; a good answer of earlier stays. more: there may be others yet. */
 void target_forget(struct target *t); /* not even an answer of earlier stays */
 void target_set_addrs(struct target *t, const struct addr *addrs, size_t n, bool more);

@@ -8,6 +8,7 @@
 
 #include <stdint.h>
 #include "base/addr.h"
+#include "ipc/crowd.h"
 #include "ipc/targets.h"
 #include "os/sock.h"
 #include "takeover/table.h"
@@ -58,6 +59,8 @@ enum wire_type {
 	WIRE_NAMED,
 	/* to the checker: n ids: seats: ask these now */
 	WIRE_CHECK,
+	/* from the checker: a part of the members of a line, n of them (crowd.h) */
+	WIRE_CROWD,
 };
 
 /* CHANNEL: not a trio's, but between checker and spawner; between supervisor and spawner, for notices (program/notice.h) */
@@ -87,6 +90,7 @@ struct wire {
 			uint32_t target;
 			uint16_t more, forget; /* servers/dns.h */
 		} named;                       /* NAMED */
+		uint64_t crowd;                /* CROWD: crowd_id() */
 		uint64_t end;                  /* KILL: enum end; 0: killed */
 	};
 	union {
@@ -101,6 +105,7 @@ struct wire {
 		struct tap_filter filter;        /* TAP */
 		struct addr client;              /* COMMAND */
 		struct addr addrs[TARGET_ADDRS]; /* NAMED */
+		struct crowd_part part;          /* CROWD */
 		struct {
 			uint32_t seat;
 			uint8_t state, was; /* enum health_state */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/random.h"
 #include "ipc/server_state.h"
 #include "os/shm.h"
@@ -133,6 +134,8 @@ static void check_target(struct target *t)
 	check_admin_state(&t->admin_state);
 	changed_check(&t->changed);
 	told_state_check(&t->told);
+	if (atomic_load(&t->of) > TARGETS_MAX)
+		atomic_store(&t->of, 0);
 	atomic_store(&t->n, at_most(&t->n, TARGET_ADDRS));
 	if (atomic_load(&t->sequence) % 2) /* it died while it wrote */
 		atomic_fetch_add(&t->sequence, 1);
@@ -381,6 +384,22 @@ uint32_t world_target(const struct world *w, const struct config *c, const struc
 	return targets_find(&w->targets, server->key, server->called, scope(w, c, section));
 }
 
+static bool stands_for_many(const struct source *s)
+{
+	return s->kind == SOURCE_EACH || s->kind == SOURCE_SERVICE;
+}
+
+uint32_t world_line(const struct world *w, const struct config *c, const struct section *section,
+                    const struct server *server)
+{
+	const struct source *source;
+
+	if (server->from != FROM_SOURCE || server->source >= section->n_sources)
+		return TARGET_NONE;
+	source = &section->sources[server->source];
+	return stands_for_many(source) ? world_target(w, c, section, &source->of) : TARGET_NONE;
+}
+
 uint32_t targets_search(const struct world *w, const char *key, const char *called, uint32_t service)
 {
 	uint32_t whole = service, i;
@@ -470,13 +489,25 @@ uint32_t world_max(const struct world *w, uint32_t target, uint32_t seat, uint64
 	return agent.max < 0 ? file : agent.max > UINT32_MAX ? 0 : (uint32_t)agent.max;
 }
 
+/* By what is said of the server; if nothing is, by what is said of the line of which it is a member; else by the file. */
+static unsigned admin_state_of(const struct world *w, const struct standing *s)
+{
+	unsigned state = ADMIN_STATE_BY_FILE;
+
+	if (s->target < TARGETS_MAX)
+		state = atomic_load_explicit(&w->targets.list[s->target].admin_state, memory_order_relaxed);
+	if (state == ADMIN_STATE_BY_FILE && s->line < TARGETS_MAX)
+		state = atomic_load_explicit(&w->targets.list[s->line].admin_state, memory_order_relaxed);
+	return state;
+}
+
 bool world_is_out(const struct world *w, const struct standing *s)
 {
-	const struct target *t = s->target < TARGETS_MAX ? &w->targets.list[s->target] : NULL;
 	struct agent_view agent = agent_of(w, s->seat, s->asks);
-	bool enabled = t && atomic_load_explicit(&t->admin_state, memory_order_relaxed) == ADMIN_STATE_ENABLED;
+	unsigned state = admin_state_of(w, s);
+	bool enabled = state == ADMIN_STATE_ENABLED;
 
-	if (t ? admin_state_is_out(&t->admin_state, s->disabled) : s->disabled)
+	if (state == ADMIN_STATE_BY_FILE ? s->disabled : !enabled)
 		return true;
 	return (!enabled && (agent.drain || agent.maint)) ||
 	       world_weight(w, s->target, s->seat, s->asks, s->weight) == 0;
@@ -491,7 +522,8 @@ struct standing world_standing(const struct world *w, const struct config *c, co
 	                         .seat = seat,
 	                         .asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0,
 	                         .disabled = server->disabled,
-	                         .weight = server->weight};
+	                         .weight = server->weight,
+	                         .line = world_line(w, c, section, server)};
 }
 
 bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms)
@@ -529,6 +561,48 @@ static void take_seats(struct world *w, const struct config *c)
 	}
 }
 
+static void take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
+{
+	if (targets_add(&w->targets, w->experience, server, scope(w, c, s)) == TARGET_NONE)
+		log_error("too many different servers: %s is not served", server->key);
+}
+
+/* What a server is called in metrics, and what is no server. One that has a line of its own somewhere is of none. What the
+ * configuration has no longer stays as it was. */
+static void take_lines(struct world *w, const struct config *c)
+{
+	enum { NOTHING, ITSELF, LINE, MEMBER };
+	uint32_t *is = mem_alloc(TARGETS_MAX * sizeof(*is));
+
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+
+		for (size_t k = 0; k < s->n_sources; k++) {
+			const struct source *source = &s->sources[k];
+			uint32_t target = stands_for_many(source) ? world_target(w, c, s, &source->of) : TARGET_NONE;
+
+			if (target < TARGETS_MAX && is[target] == NOTHING)
+				is[target] = LINE;
+		}
+		for (size_t k = 0; k < s->n_servers; k++) {
+			uint32_t target = world_target(w, c, s, &s->servers[k]);
+			uint32_t line = world_line(w, c, s, &s->servers[k]);
+
+			if (target < TARGETS_MAX && line == TARGET_NONE)
+				is[target] = ITSELF;
+			else if (target < TARGETS_MAX && is[target] != ITSELF)
+				is[target] = MEMBER + line;
+		}
+	}
+	for (uint32_t i = 0; i < TARGETS_MAX; i++) {
+		if (is[i] == NOTHING)
+			continue;
+		atomic_store(&w->targets.list[i].stands, is[i] == LINE);
+		atomic_store(&w->targets.list[i].of, is[i] >= MEMBER ? is[i] - MEMBER + 1 : 0);
+	}
+	free(is);
+}
+
 void world_take(struct world *w, const struct config *c)
 {
 	for (size_t i = 0; i < c->n_services; i++)
@@ -536,10 +610,13 @@ void world_take(struct world *w, const struct config *c)
 	for (size_t i = 0; i < c->n_sections; i++) {
 		const struct section *s = &c->sections[i];
 
+		for (size_t k = 0; k < s->n_sources; k++)
+			if (stands_for_many(&s->sources[k]))
+				take_target(w, c, s, &s->sources[k].of);
 		for (size_t k = 0; k < s->n_servers; k++)
-			if (targets_add(&w->targets, w->experience, &s->servers[k], scope(w, c, s)) == TARGET_NONE)
-				log_error("too many different servers: %s is not served", s->servers[k].key);
+			take_target(w, c, s, &s->servers[k]);
 	}
+	take_lines(w, c);
 	take_seats(w, c);
 }
 

@@ -140,6 +140,9 @@ uint32_t world_service(const struct world *w, const struct config *c, const stru
 /* The target of a server of this section. TARGET_NONE: there is none. */
 uint32_t world_target(const struct world *w, const struct config *c, const struct section *section,
                       const struct server *server);
+/* That of the line of which it is a member (`each`, srv:). TARGET_NONE: it is of none. */
+uint32_t world_line(const struct world *w, const struct config *c, const struct section *section,
+                    const struct server *server);
 /* The seat of a server of this section. SEAT_NONE: there is none, for it is not checked. */
 uint32_t world_seat(const struct world *w, const struct config *c, const struct section *section,
                     const struct server *server);
@@ -161,6 +164,7 @@ struct standing {
 	uint64_t asks;
 	bool disabled; /* by the file; likewise: */
 	uint32_t weight;
+	uint32_t line; /* target of the line of which it is a member (`each`, srv:); TARGET_NONE: of none */
 };
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
                                const struct server *server);

@@ -60,7 +60,8 @@ static rank_t rank_now(const struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 	const struct server *server = &l->section->servers[i];
-	const struct standing s = {p->targets[i], p->seats[i], p->asks[i], server->disabled, server->weight};
+	const struct standing s = {p->targets[i],    p->seats[i],    p->asks[i],
+	                           server->disabled, server->weight, p->lines[i]};
 
 	if (was_tried(l->tried, i) || world_is_out(l->world, &s))
 		return RANK_NEVER;

@@ -9,6 +9,59 @@
 #include "proxy/balance.h"
 #include "proxy/limits.h"
 
+/* ---- which are asked first ---- */
+
+struct priority {
+	uint32_t source; /* and one; 0: a line of its own */
+	uint16_t priority;
+	uint32_t member;
+};
+
+static int compare_priorities(const void *pa, const void *pb)
+{
+	const struct priority *a = pa, *b = pb;
+
+	if (a->source != b->source)
+		return a->source < b->source ? -1 : 1;
+	return (int)a->priority - (int)b->priority;
+}
+
+/* Within its source: how many lower priorities there are. */
+static void load_priorities(struct pool *p, const struct section *s)
+{
+	struct priority *list = mem_alloc(p->n * sizeof(*list));
+	uint32_t tier = 0;
+
+	for (uint32_t i = 0; i < p->n; i++)
+		list[i] = (struct priority){s->servers[i].from == FROM_SOURCE ? s->servers[i].source + 1 : 0,
+		                            s->servers[i].priority, i};
+	qsort(list, p->n, sizeof(*list), compare_priorities);
+	for (uint32_t i = 0; i < p->n; i++) {
+		if (i == 0 || list[i].source != list[i - 1].source)
+			tier = 0;
+		else if (list[i].priority != list[i - 1].priority)
+			tier++;
+		p->tiers[list[i].member] = tier;
+	}
+	free(list);
+}
+
+/* Those that their line calls backups come behind all others. */
+static void load_tiers(struct pool *p, const struct section *s)
+{
+	uint32_t last = 0;
+
+	load_priorities(p, s);
+	for (uint32_t i = 0; i < p->n; i++)
+		if (!s->servers[i].backup && p->tiers[i] > last)
+			last = p->tiers[i];
+	for (uint32_t i = 0; i < p->n; i++)
+		if (s->servers[i].backup)
+			p->tiers[i] += last + 1;
+}
+
+/* ---- pools ---- */
+
 static void load_pool(struct pool *p, const struct config *c, const struct section *s, const struct world *world)
 {
 	p->n = (uint32_t)s->n_servers;
@@ -16,6 +69,7 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		return;
 	p->targets = mem_alloc(p->n * sizeof(*p->targets));
 	p->seats = mem_alloc(p->n * sizeof(*p->seats));
+	p->lines = mem_alloc(p->n * sizeof(*p->lines));
 	p->asks = mem_alloc(p->n * sizeof(*p->asks));
 	p->limit_keys = mem_alloc(p->n * sizeof(*p->limit_keys));
 	p->hashes = mem_alloc(p->n * sizeof(*p->hashes));
@@ -27,12 +81,13 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 		const char *key = s->servers[i].key;
 
 		p->targets[i] = world_target(world, c, s, &s->servers[i]);
+		p->lines[i] = world_line(world, c, s, &s->servers[i]);
 		p->seats[i] = world_seat(world, c, s, &s->servers[i]);
 		p->asks[i] = p->seats[i] < SEATS_MAX ? atomic_load(&world->seats.list[p->seats[i]].asks) : 0;
 		p->limit_keys[i] = limit_key(LIMIT_SERVER, key, strlen(key));
 		p->hashes[i] = hash_member(key);
-		p->tiers[i] = s->servers[i].backup;
 	}
+	load_tiers(p, s);
 }
 
 /* A section is known by its service, and by what it is about. */
@@ -106,6 +161,7 @@ void ruleset_free(struct ruleset *r)
 		return;
 	for (size_t i = 0; i < r->config->n_sections; i++) {
 		free(r->pools[i].targets);
+		free(r->pools[i].lines);
 		free(r->pools[i].seats);
 		free(r->pools[i].asks);
 		free(r->pools[i].limit_keys);

@@ -16,9 +16,10 @@
 /* The pool of one section, ready to choose from. */
 struct pool {
 	uint32_t n;
-	uint32_t *targets;    /* of each server; index in the shared targets, or TARGET_NONE */
-	uint32_t *seats;      /* of each server that is checked, else SEAT_NONE */
-	uint64_t *asks;       /* of each seat */
+	uint32_t *targets; /* of each server; index in the shared targets, or TARGET_NONE */
+	uint32_t *seats;   /* of each server that is checked, else SEAT_NONE */
+	uint64_t *asks;    /* of each seat */
+	uint32_t *lines; /* of each server: of the line of which it is a member; index in the targets, or TARGET_NONE */
 	uint64_t *limit_keys; /* of each server, for `max` */
 	uint32_t *tiers;      /* of each server: 0: it is asked first; else it is a backup */
 	uint32_t first_pass;  /* that of its first server; the others follow (world.h) */

@@ -21,7 +21,7 @@ struct question {
 	struct crowd *crowd;
 	char *name;
 	bool is_service;
-	struct known known;
+	struct knowledge known;
 	struct timer timer; /* the next time */
 	struct timer drop;  /* the end of what an answer has left out */
 	int64_t retry_ms;   /* after the next failure */

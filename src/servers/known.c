@@ -22,16 +22,16 @@ static void item_release(struct known_item *i)
 	free(i->host);
 }
 
-void known_release(struct known *k)
+void known_release(struct knowledge *k)
 {
 	for (size_t i = 0; i < k->n; i++)
 		item_release(&k->list[i]);
 	free(k->list);
-	*k = (struct known){.n = 0};
+	*k = (struct knowledge){.n = 0};
 }
 
 /* In their order, each once. */
-static void put_in_order(struct known *k)
+static void put_in_order(struct knowledge *k)
 {
 	size_t kept = 0;
 
@@ -66,10 +66,10 @@ static bool same_values(const struct known_item *a, const struct known_item *b)
 
 /* What the answer says goes to the front of the room, and what is only held behind it: where there is no room for all, those are left
  * out. */
-static bool merge(struct known *k, struct known *answer, uint16_t unanswered, const struct known_times *t,
+static bool merge(struct knowledge *k, struct knowledge *answer, uint16_t unanswered, const struct known_times *t,
                   int64_t now_ms)
 {
-	struct known now = {.list = mem_alloc((k->n + answer->n + 1) * sizeof(*now.list))};
+	struct knowledge now = {.list = mem_alloc((k->n + answer->n + 1) * sizeof(*now.list))};
 	size_t i = 0;
 	bool changed = false;
 
@@ -100,7 +100,7 @@ static bool merge(struct known *k, struct known *answer, uint16_t unanswered, co
 	return changed;
 }
 
-static bool take(struct known *k, struct known *answer, uint16_t unanswered, const struct known_times *t,
+static bool take(struct knowledge *k, struct knowledge *answer, uint16_t unanswered, const struct known_times *t,
                  int64_t now_ms)
 {
 	put_in_order(answer);
@@ -109,10 +109,10 @@ static bool take(struct known *k, struct known *answer, uint16_t unanswered, con
 	return merge(k, answer, unanswered, t, now_ms);
 }
 
-bool known_addrs(struct known *k, const struct addr *addrs, size_t n, uint16_t unanswered, const struct known_times *t,
-                 int64_t now_ms)
+bool known_addrs(struct knowledge *k, const struct addr *addrs, size_t n, uint16_t unanswered,
+                 const struct known_times *t, int64_t now_ms)
 {
-	struct known answer = {.list = mem_alloc((n + 1) * sizeof(*answer.list)), .n = n};
+	struct knowledge answer = {.list = mem_alloc((n + 1) * sizeof(*answer.list)), .n = n};
 
 	for (size_t i = 0; i < n; i++) {
 		answer.list[i] = (struct known_item){.addr = addrs[i]};
@@ -121,10 +121,10 @@ bool known_addrs(struct known *k, const struct addr *addrs, size_t n, uint16_t u
 	return take(k, &answer, unanswered, t, now_ms);
 }
 
-bool known_records(struct known *k, const struct srv_record *records, size_t n, const struct known_times *t,
+bool known_records(struct knowledge *k, const struct srv_record *records, size_t n, const struct known_times *t,
                    int64_t now_ms)
 {
-	struct known answer = {.list = mem_alloc((n + 1) * sizeof(*answer.list)), .n = n};
+	struct knowledge answer = {.list = mem_alloc((n + 1) * sizeof(*answer.list)), .n = n};
 
 	for (size_t i = 0; i < n; i++)
 		answer.list[i] = (struct known_item){.host = mem_strdup(records[i].host),
@@ -136,7 +136,7 @@ bool known_records(struct known *k, const struct srv_record *records, size_t n, 
 
 /* ---- what time does ---- */
 
-bool known_none(struct known *k, const struct known_times *t, int64_t now_ms)
+bool known_none(struct knowledge *k, const struct known_times *t, int64_t now_ms)
 {
 	int64_t none_ms = k->none_ms ? k->none_ms : now_ms;
 	bool had = k->n > 0;
@@ -149,12 +149,12 @@ bool known_none(struct known *k, const struct known_times *t, int64_t now_ms)
 	return had;
 }
 
-bool known_is_over(const struct known *k, const struct known_times *t, int64_t now_ms)
+bool known_is_over(const struct knowledge *k, const struct known_times *t, int64_t now_ms)
 {
 	return k->none_ms && now_ms - k->none_ms >= t->keep_ms;
 }
 
-bool known_drop(struct known *k, const struct known_times *t, int64_t now_ms)
+bool known_drop(struct knowledge *k, const struct known_times *t, int64_t now_ms)
 {
 	size_t left = 0, n = k->n;
 
@@ -170,7 +170,7 @@ bool known_drop(struct known *k, const struct known_times *t, int64_t now_ms)
 	return left < n;
 }
 
-int64_t known_next_drop(const struct known *k, const struct known_times *t)
+int64_t known_next_drop(const struct knowledge *k, const struct known_times *t)
 {
 	int64_t first_ms = INT64_MAX;
 

@@ -24,7 +24,7 @@ struct known_item {
 	int64_t gone_ms; /* an answer left it out then; 0: none has */
 };
 
-struct known {
+struct knowledge {
 	struct known_item *list; /* in an order of their own: no two are the same */
 	size_t n;
 	int64_t none_ms; /* since then there is no such name; 0: there is, or nobody says */
@@ -38,18 +38,18 @@ struct known_times {
 
 /* An answer. Addresses of the family `unanswered` (AF_UNSPEC: none) are as good as ever if it has not got them. True: others are
  * known than before. */
-bool known_addrs(struct known *k, const struct addr *addrs, size_t n, uint16_t unanswered, const struct known_times *t,
-                 int64_t now_ms);
-bool known_records(struct known *k, const struct srv_record *records, size_t n, const struct known_times *t,
+bool known_addrs(struct knowledge *k, const struct addr *addrs, size_t n, uint16_t unanswered,
+                 const struct known_times *t, int64_t now_ms);
+bool known_records(struct knowledge *k, const struct srv_record *records, size_t n, const struct known_times *t,
                    int64_t now_ms);
 /* There is no such name. True: for too long, and there was something known: it is forgotten. */
-bool known_none(struct known *k, const struct known_times *t, int64_t now_ms);
+bool known_none(struct knowledge *k, const struct known_times *t, int64_t now_ms);
 /* There has been no such name for too long. */
-bool known_is_over(const struct known *k, const struct known_times *t, int64_t now_ms);
+bool known_is_over(const struct knowledge *k, const struct known_times *t, int64_t now_ms);
 /* What was left out for too long goes. True: something did. */
-bool known_drop(struct known *k, const struct known_times *t, int64_t now_ms);
+bool known_drop(struct knowledge *k, const struct known_times *t, int64_t now_ms);
 /* When known_drop() is to be called next; INT64_MAX: not before another answer. */
-int64_t known_next_drop(const struct known *k, const struct known_times *t);
-void known_release(struct known *k); /* nothing is known */
+int64_t known_next_drop(const struct knowledge *k, const struct known_times *t);
+void known_release(struct knowledge *k); /* nothing is known */
 
 #endif

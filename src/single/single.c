@@ -16,6 +16,7 @@
 #include "log/logger.h"
 #include "servers/dns.h"
 #include "single/lists.h"
+#include "single/many.h"
 #include "single/pump.h"
 #include "event/signals.h"
 #include "os/netlink.h"
@@ -35,7 +36,8 @@ static struct single {
 	struct trio *trio;
 	struct trio *trios[1];
 	struct world *world;
-	struct config *config;
+	struct config *config,
+	        *read; /* with the servers that lines stand for; as it was read, if that is another one */
 	struct logger *logger;
 	struct names *names;
 	struct resolver *resolver;
@@ -250,6 +252,23 @@ static _Noreturn void die_of_signal(void)
 	_exit(128 + self.signal);
 }
 
+/* Lines that stand for many servers. */
+static int take_many(void)
+{
+	struct config *now = many_expand(self.config, &self.engine.loop, names_resolver(self.names));
+	int rc;
+
+	if (!now)
+		return -EINVAL;
+	if (now == self.config)
+		return 0;
+	self.read = self.config;
+	self.config = now;
+	world_take(self.world, now);
+	rc = names_set_config(self.names, now);
+	return rc < 0 ? rc : 0;
+}
+
 static int start_engine(void)
 {
 	struct engine_setup setup = {.n_trios = 1,
@@ -279,7 +298,7 @@ static int start_engine(void)
 	rc = names_new(&self.engine.loop, self.world, &names, &self.names);
 	if (rc == 0)
 		rc = names_set_config(self.names, self.config);
-	return rc;
+	return rc < 0 ? rc : take_many();
 }
 
 static int start_spawner(void)

@@ -22,7 +22,19 @@ static bool is_ambiguous(const struct snapshot *s, const struct server_view *v)
 	return false;
 }
 
-void snapshot_label_servers(struct snapshot *s)
+static void label_metric(struct snapshot *s, struct server_view *v)
+{
+	struct buf text = BUF_INIT;
+
+	v->metric = v->label;
+	if (!v->of)
+		return;
+	buf_addf(&text, "%s/%s", v->of, v->label);
+	v->metric = snapshot_keep(s, text.s, text.len);
+	buf_release(&text);
+}
+
+static void label_ambiguous(struct snapshot *s)
 {
 	for (size_t i = 0; i < s->n_servers; i++) {
 		struct server_view *v = &s->servers[i];
@@ -34,6 +46,26 @@ void snapshot_label_servers(struct snapshot *s)
 		v->label = snapshot_keep(s, text.s, text.len);
 		buf_release(&text);
 	}
+}
+
+void snapshot_label_servers(struct snapshot *s)
+{
+	label_ambiguous(s);
+	for (size_t i = 0; i < s->n_servers; i++)
+		label_metric(s, &s->servers[i]);
+}
+
+void snapshot_drop_lines(struct snapshot *s)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_servers; i++) {
+		if (s->servers[i].stands)
+			free(s->servers[i].counted);
+		else
+			s->servers[n++] = s->servers[i];
+	}
+	s->n_servers = n;
 }
 
 /* ---- what goes on under its name ---- */

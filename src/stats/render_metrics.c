@@ -195,7 +195,7 @@ static void add_states(const struct snapshot *s, struct buf *out)
 	family(out, "backend_state", "gauge", "1 for the state that this server is in.");
 	for (size_t i = 0; i < s->n_servers; i++)
 		for (size_t k = 0; k < ARRAY_LEN(states); k++)
-			sample_two(out, "backend_state", s->servers[i].label, "state", states[k],
+			sample_two(out, "backend_state", s->servers[i].metric, "state", states[k],
 			           strcmp(s->servers[i].health, states[k]) == 0);
 }
 
@@ -208,19 +208,19 @@ static void add_checks(const struct snapshot *s, struct buf *out)
 	family(out, "backend_checks_total", "counter", "Answers to checks of this server.");
 	for (size_t i = 0; i < s->n_servers; i++)
 		for (size_t k = 0; k < 3 && s->servers[i].checks.any; k++)
-			sample_two(out, "backend_checks_total", s->servers[i].label, "result", results[k],
+			sample_two(out, "backend_checks_total", s->servers[i].metric, "result", results[k],
 			           s->servers[i].checks.answers[k]);
 	family(out, "backend_changes_total", "counter", "How often checks have found this server in another state.");
 	for (size_t i = 0; i < s->n_servers; i++)
 		for (size_t k = 1; k < 3 && s->servers[i].checks.any; k++)
-			sample_two(out, "backend_changes_total", s->servers[i].label, "to", to[k],
+			sample_two(out, "backend_changes_total", s->servers[i].metric, "to", to[k],
 			           s->servers[i].checks.changes[k]);
 	family(out, "backend_check_duration_seconds", "gauge", "How long the last check of this server took.");
 	for (size_t i = 0; i < s->n_servers; i++) {
 		if (!s->servers[i].checks.any || s->servers[i].checks.took_us < 0)
 			continue;
 		buf_adds(out, "tcpproxy_backend_check_duration_seconds{");
-		add_label(out, "server", s->servers[i].label);
+		add_label(out, "server", s->servers[i].metric);
 		buf_adds(out, "} ");
 		add_seconds(out, (uint64_t)s->servers[i].checks.took_us);
 		buf_addc(out, '\n');
@@ -282,7 +282,7 @@ static void add_weights(const struct snapshot *s, struct buf *out)
 		size_t at = first_of(list, s->n_members, s->servers[i].label, false);
 
 		if (at < s->n_members && strcmp(list[at]->server, s->servers[i].label) == 0)
-			sample(out, "backend_weight", "server", s->servers[i].label, list[at]->weight);
+			sample(out, "backend_weight", "server", s->servers[i].metric, list[at]->weight);
 	}
 	free(list);
 }
@@ -312,7 +312,7 @@ static void add_health(const struct snapshot *s, struct buf *out)
 	       "the first one.");
 	for (size_t i = 0; i < s->n_servers; i++)
 		if (strcmp(s->servers[i].health, "untried") != 0 && strcmp(s->servers[i].health, "unknown") != 0)
-			sample(out, "backend_up", "server", s->servers[i].label,
+			sample(out, "backend_up", "server", s->servers[i].metric,
 			       strcmp(s->servers[i].health, "up") == 0);
 	family(out, "backend_failed_seconds", "gauge",
 	       "How long this server has not answered, and why the last attempt failed; only of those.");
@@ -322,7 +322,7 @@ static void add_health(const struct snapshot *s, struct buf *out)
 		if (!v->why || v->health_us < 0)
 			continue;
 		buf_adds(out, "tcpproxy_backend_failed_seconds{");
-		add_label(out, "server", v->label);
+		add_label(out, "server", v->metric);
 		buf_addc(out, ',');
 		add_label(out, "why", v->why);
 		buf_adds(out, "} ");
@@ -336,7 +336,7 @@ static void add_servers(const struct snapshot *s, struct buf *scratch, struct bu
 	struct group g = {.key = "server", .prefix = "backend_", .list = views(s->n_servers), .n = s->n_servers};
 
 	for (size_t i = 0; i < g.n; i++)
-		g.list[i] = (struct counted_view){s->servers[i].label, s->servers[i].active, s->servers[i].counted};
+		g.list[i] = (struct counted_view){s->servers[i].metric, s->servers[i].active, s->servers[i].counted};
 	add_active(&g, "active_connections", "Connections to this server that there are now.", scratch, out);
 	add_counters(&g, false, scratch, out);
 	add_ends(&g, "Connections to this server that have ended, by who ended them first and how.", scratch, out);

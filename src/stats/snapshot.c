@@ -138,7 +138,8 @@ static bool server_matches(const char *wanted, const struct connection_view *c)
 
 	if (!c->server)
 		return false;
-	return same(wanted, c->server) || same(wanted, c->spelt) || is_in_service(wanted, c) ||
+	return same(wanted, c->server) || same(wanted, c->spelt) || same(wanted, c->server_of) ||
+	       is_in_service(wanted, c) ||
 	       (c->server_addr.family != AF_UNSPEC && strcmp(wanted, addr_format_port(&c->server_addr, text)) == 0);
 }
 
@@ -168,7 +169,7 @@ static bool has_server(const struct snapshot *s, const char *name)
 	for (size_t i = 0; i < s->n_servers; i++) {
 		const struct server_view *v = &s->servers[i];
 
-		if (same(name, v->label) || same(name, v->spelt) || same(name, v->name) ||
+		if (same(name, v->label) || same(name, v->spelt) || same(name, v->name) || same(name, v->of) ||
 		    (slash && same(slash + 1, v->name)))
 			return true;
 	}

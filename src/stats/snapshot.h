@@ -36,6 +36,7 @@ struct connection_view {
 	const char *name;                       /* the client's, if it was looked up */
 	const char *server;                     /* its name, else as it is spelt; NULL: none yet */
 	const char *spelt;                      /* the same, as the file has it */
+	const char *server_of;                  /* what the line is called of which it is a member; NULL: of none */
 	const char *server_text;                /* one without an address: "unix:/run/x.sock" */
 	struct addr local, client, server_addr; /* AF_UNSPEC: none */
 	uint64_t up, down, rate_up, rate_down;
@@ -69,6 +70,9 @@ struct server_view {
 	const char *spelt;       /* as the file has it */
 	const char *name;        /* NULL: it has none */
 	const char *service;     /* in which it has the name */
+	const char *of;          /* what the line is called of which it is an address (`each`, srv:); NULL: of none */
+	const char *metric;      /* its label in metrics: "OF/SPELT", or as in the list */
+	bool stands;             /* it is such a line: no server */
 	const char *admin_state; /* likewise */
 	const char
 	        *health; /* checked: "unknown", "up", "down"; else "untried", "up"; "failed": its last client could not
@@ -148,8 +152,10 @@ void snapshot_free(struct snapshot *s); /* takes NULL */
 /* A copy that the snapshot owns; of so many bytes. */
 const char *snapshot_keep(struct snapshot *s, const char *text, size_t len);
 
-/* labels.c: gives servers of several services that have the same name the labels "SERVICE/NAME". */
+/* labels.c: gives servers of several services that have the same name the labels "SERVICE/NAME"; and all a label in metrics. */
 void snapshot_label_servers(struct snapshot *s);
+/* Lines that stand for many are no servers: they are dropped. The numbers of servers (struct member_view) mean nothing any more. */
+void snapshot_drop_lines(struct snapshot *s);
 /* A service that was moved to another port, a server that was moved to another host, go on under their labels: what the old ones
  * have counted is in the new ones, which alone are left in the lists. */
 void snapshot_merge(struct snapshot *s);

@@ -290,7 +290,7 @@ void health_tell(struct supervisor *s, const struct health_change *message)
 {
 	struct world *w = s->children.workers.world;
 	struct seat *seat = &w->seats.list[message->seat];
-	const struct standing of = {.target = atomic_load(&seat->target), .seat = message->seat};
+	const struct standing of = {.target = atomic_load(&seat->target), .seat = message->seat, .line = TARGET_NONE};
 	struct change change = {.target = of.target,
 	                        .seat = of.seat,
 	                        .told = &seat->told,

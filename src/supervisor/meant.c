@@ -60,6 +60,18 @@ struct meant meant_services(const struct world *w, const struct config *c, const
 
 /* ---- servers ---- */
 
+static bool is_spelt(const struct server *s, const char *word)
+{
+	return s->key && (strcmp(s->key, word) == 0 || strcmp(server_label(s), word) == 0);
+}
+
+/* A line that stands for many means all of them, and itself, for those who come later. */
+static bool is_member_of(const struct section *s, const struct server *server, const char *word)
+{
+	return server->from == FROM_SOURCE && server->source < s->n_sources &&
+	       is_spelt(&s->sources[server->source].of, word);
+}
+
 static struct meant find(const struct world *w, const struct config *c, const char *service, const char *word)
 {
 	struct meant m = {0};
@@ -72,9 +84,12 @@ static struct meant find(const struct world *w, const struct config *c, const ch
 		for (size_t k = 0; k < s->n_servers; k++) {
 			const struct server *server = &s->servers[k];
 
-			if (strcmp(server->key, word) == 0 || strcmp(server_label(server), word) == 0)
+			if (is_spelt(server, word) || is_member_of(s, server, word))
 				add(&m, world_target(w, c, s, server), TARGETS_MAX);
 		}
+		for (size_t k = 0; k < s->n_sources; k++)
+			if (is_spelt(&s->sources[k].of, word))
+				add(&m, world_target(w, c, s, &s->sources[k].of), TARGETS_MAX);
 	}
 	return m;
 }
@@ -105,6 +120,9 @@ static bool is_elsewhere(const struct world *w, const struct config *c, const ch
 			continue;
 		for (size_t k = 0; k < s->n_servers; k++)
 			if (world_target(w, c, s, &s->servers[k]) == target)
+				return true;
+		for (size_t k = 0; k < s->n_sources; k++)
+			if (s->sources[k].of.key && world_target(w, c, s, &s->sources[k].of) == target)
 				return true;
 	}
 	return false;

@@ -207,7 +207,8 @@ int steer_is(struct supervisor *s, const char *server, enum server_is is, struct
 	int result = m.n > 0 ? 1 : -1;
 
 	for (size_t i = 0; i < m.n && result > 0; i++)
-		result = is_so(shot, m.list[i], is) && (is != SERVER_IS_DRAINED || is_drained(s, m.list[i]));
+		if (!atomic_load(&s->children.workers.world->targets.list[m.list[i]].stands))
+			result = is_so(shot, m.list[i], is) && (is != SERVER_IS_DRAINED || is_drained(s, m.list[i]));
 	snapshot_free(shot);
 	meant_release(&m);
 	return result;

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/proc.h"
+#include "supervisor/crowds.h"
 #include "supervisor/inspect.h"
 #include "supervisor/lists.h"
 #include "supervisor/state.h"
@@ -174,6 +175,11 @@ static void look_after_sources(void *arg)
 	lists_look_after(arg);
 }
 
+static void crowd(void *arg, uint64_t id, const struct member *list, size_t n)
+{
+	crowds_told(arg, id, list, n);
+}
+
 static const struct workers_events workers_events = {.begun = begun,
                                                      .mute = mute,
                                                      .imbalance = imbalance,
@@ -186,6 +192,7 @@ static const struct page_events page_events = {.client = page_client, .wants_tcp
 static const struct checker_events checker_events = {
         .health = health_changed,
         .named = named,
+        .crowd = crowd,
 };
 static const struct members_events members_events = {.read = read_sources, .look_after = look_after_sources};
 static const struct upgrade_events upgrade_events = {.over = upgrade_over, .client = upgrade_client};

@@ -11,6 +11,7 @@ static struct trio *trio;
 static struct limits limits;
 static struct ruleset *rules;
 static int64_t now_ms = 1000000;
+static const char *have; /* every source of the configuration: these servers */
 
 static int setup(void **state)
 {
@@ -20,6 +21,7 @@ static int setup(void **state)
 	assert_non_null(trio);
 	limits = (struct limits){.trios = &trio, .n_trios = 1};
 	rules = NULL;
+	have = NULL;
 	return 0;
 }
 
@@ -32,11 +34,16 @@ static int teardown(void **state)
 	return 0;
 }
 
+static char *members(void *arg, const struct config *c, const struct section *s, const struct source *source)
+{
+	return source && have ? mem_strdup(have) : NULL;
+}
+
 static struct config *parse(const char *text)
 {
-	struct config_ops nothing = {0};
+	struct config_ops world_ops = {.members = members};
 	struct config_errors errors = {NULL, 0};
-	struct config *c = config_parse("", text, &nothing, &errors);
+	struct config *c = config_parse("", text, &world_ops, &errors);
 
 	if (!c)
 		fail_msg("%s", errors.list[0].message);
@@ -623,6 +630,42 @@ static void a_backup_comes_after_all_others(void **state)
 	assert_int_equal(failures()[2], '1');
 }
 
+/* Of SRV records: the lowest priority, then the next one; what the line calls a backup comes last, whatever it has. */
+static void priorities_are_tiers(void **state)
+{
+	have = "10.0.0.1:1 priority=30\n10.0.0.2:2 priority=20\n10.0.0.3:3 priority=30\n";
+	load("port 25\nserver h9 backup\nserver srv:_x._tcp.test\nserver h8\n");
+	assert_string_equal(failures(), "28139"); /* a line of its own is of the first tier */
+	have = "10.0.0.1:1 priority=30 backup\n10.0.0.2:2 priority=20 backup\n";
+	ruleset_free(rules);
+	load("port 25\nserver srv:_x._tcp.test backup\nserver h8\n");
+	assert_string_equal(failures(), "821");
+}
+
+static void a_tier_serves_when_the_one_before_it_has_no_room(void **state)
+{
+	have = "10.0.0.1:1 priority=1 max=2\n10.0.0.2:2 priority=2 max=1\n10.0.0.3:3 priority=7\n";
+	load("port 25\nserver srv:_x._tcp.test\n");
+	assert_string_equal(sequence(5), "11233");
+}
+
+static void what_is_said_of_the_line_is_said_of_its_members(void **state)
+{
+	struct target *t;
+
+	have = "10.0.0.1:1\n10.0.0.2:2\n";
+	load("port 25\nserver many.test:1 each\nserver h3\n");
+	t = target_of("many.test:1");
+	assert_true(atomic_load(&t->stands));
+	assert_int_equal(atomic_load(&target_of("10.0.0.1:1")->of), t - world->targets.list + 1);
+	atomic_store(&t->admin_state, ADMIN_STATE_DISABLED);
+	assert_string_equal(sequence(3), "333");
+	atomic_store(&target_of("10.0.0.2:2")->admin_state, ADMIN_STATE_ENABLED);
+	assert_int_equal(strspn(sequence(6), "23"), 6);
+	atomic_store(&t->admin_state, ADMIN_STATE_BY_FILE);
+	assert_non_null(strchr(sequence(6), '1'));
+}
+
 static void one_that_failed_is_tried_last(void **state)
 {
 	load("port 25\nserver h1\nserver h2\nserver h3\nserver h4 backup\n");
@@ -917,6 +960,9 @@ int main(void)
 	        TEST(the_share_of_a_full_one_is_everybodys),
 	        TEST(the_next_one_after_a_failure),
 	        TEST(a_backup_comes_after_all_others),
+	        TEST(priorities_are_tiers),
+	        TEST(a_tier_serves_when_the_one_before_it_has_no_room),
+	        TEST(what_is_said_of_the_line_is_said_of_its_members),
 	        TEST(one_that_failed_is_tried_last),
 	        TEST(a_disabled_one_is_never_chosen),
 	        TEST(all_disabled),

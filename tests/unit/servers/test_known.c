@@ -14,7 +14,7 @@
 #define KEEP 3600000
 
 static const struct known_times times = {.hold_ms = HOLD, .keep_ms = KEEP};
-static struct known known;
+static struct knowledge known;
 static char text[4096];
 
 static int teardown(void **state)
