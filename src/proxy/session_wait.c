@@ -53,9 +53,13 @@ static uint64_t key_of(struct session *s, enum row_state state)
 	                 sizeof(ports[0].first));
 }
 
+/* Each has a time of its own: who has waited for a place, and finds no server then, is held as long as who comes now. */
 static int64_t deadline_ms(struct session *s, enum row_state state)
 {
-	return (s->cold->wait.since_us + 999) / 1000 + rule_of(s, state)->time_ms;
+	const struct row_wait *wait = &s->cold->wait;
+	int64_t since_us = state == ROW_HELD && wait->held_us ? wait->held_us : wait->since_us;
+
+	return (since_us + 999) / 1000 + rule_of(s, state)->time_ms;
 }
 
 static bool is_waiting(const struct session *s)
@@ -70,7 +74,7 @@ enum row_state session_waits_for(struct session *s, bool full)
 	if (!full)
 		return holds(s) ? ROW_HELD : ROW_FREE;
 	/* who was held waits on in the same line, as long as it would have been held */
-	if (holds(s) && s->cold->wait.key == key_of(s, ROW_HELD))
+	if (holds(s) && s->cold->wait.held_us)
 		return ROW_HELD;
 	return queues(s) ? ROW_QUEUED : ROW_FREE;
 }
@@ -150,6 +154,8 @@ void session_wait_begin(struct session *s, enum row_state state, void (*done)(vo
 	}
 	if (s->cold->wait.since_us == 0)
 		s->cold->wait.since_us = clock_mono_us();
+	if (state == ROW_HELD && s->cold->wait.held_us == 0)
+		s->cold->wait.held_us = clock_mono_us();
 	if (s->engine->loop.now_ms >= deadline_ms(s, state)) {
 		session_wait_over(s, state);
 		return;

@@ -506,6 +506,28 @@ def test_a_backup_is_for_those_whose_time_is_over(waiting, servers, admin):
     assert read_exactly(third, 7) == b"primary"
 
 
+def test_each_has_a_time_of_its_own(waiting, servers, admin):
+    """Who has waited for a place in vain, and finds no server then, is held as long as one who comes now."""
+    behind, health = free_port(), free_port()
+    servers(behind)
+    well = servers(health)
+    w = waiting(f"server 127.0.0.1:{behind} max=1", f"check every=100ms timeout=9s rise=1 fall=1 port={health} tcp", "queue 4",
+                "on-down hold 8")
+    wait_for(lambda: admin.server(f"127.0.0.1:{behind}")["health"] == "up", "it is up")
+    first, = clients_of(w.port, 1)
+    assert read_exactly(first, 5) == b"hello"
+    late, = clients_of(w.port, 1)
+    admin.wait_connection("state=queued")
+    well.close()
+    wait_for(lambda: admin.server(f"127.0.0.1:{behind}")["health"] == "down", "it is down")
+    admin.wait_connection("state=held")
+    time.sleep(4.5)  # longer than both together, if both began with the first
+    servers(health)
+    wait_for(lambda: admin.server(f"127.0.0.1:{behind}")["health"] == "up", "it is up")
+    first.close()
+    served([late])
+
+
 def test_hold_and_queue_together(waiting, servers, admin):
     """When the server is back, they come in as it has room."""
     behind, counting = free_port(), Counting(0.01)
