@@ -297,7 +297,7 @@ void health_tell(struct supervisor *s, const struct health_change *message)
 	                        .at = message->at,
 	                        .why = *message->why ? message->why : NULL};
 
-	if (of.target >= TARGETS_MAX)
+	if (of.target >= TARGETS_MAX || !s->health_looked) /* a look is to come, when all workers can be told */
 		return;
 	change.state = server_state(w, &of, message->state);
 	compare(s, &change);

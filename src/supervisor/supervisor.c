@@ -160,8 +160,6 @@ static void named(void *arg, const struct named *answer)
 
 	if (names_has(ws->world, s->rules.config, answer->target) && names_write(ws->world, answer))
 		workers_send(ws, &(struct wire){.type = WIRE_TARGETS}, NULL, 0);
-	if (s->health_looked)
-		health_look(s);
 }
 
 /* All kinds of sources. */
