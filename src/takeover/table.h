@@ -109,7 +109,7 @@ enum limit_kind { LIMIT_GLOBAL, LIMIT_SERVICE, LIMIT_CLIENT, LIMIT_SERVER, LIMIT
 /* A client that has to wait (proxy/waiting.h). Times are monotonic. */
 struct row_wait {
 	int64_t since_us; /* its ticket: it has come into the line then, and keeps its turn until it is connected; 0: it never had to */
-	int64_t held_us;  /* it has waited for a server that is usable since then, not for a place alone; 0: it never had to */
+	int64_t held_us; /* it has waited for a server that is usable since then, not for a place alone; 0: it never had to */
 	int64_t began_us; /* it waits now, and this long ago would have begun had it never gone on between; 0: it does not */
 	int64_t waited_us; /* in all, when it went on last */
 	uint64_t key;      /* under which it is counted (proxy/limits.h), until it is connected; 0: it is not */
