@@ -66,6 +66,24 @@ static bool receive_listeners(struct orphans *o, int fd, uint32_t n)
 	return true;
 }
 
+/* What follows them: which server a client had, where that is remembered. *ret -1: it is not. */
+static bool receive_stick(const struct orphans *o, int fd, bool has_stick, int *ret)
+{
+	size_t n_fds = 1;
+	struct wire w;
+	int len;
+
+	*ret = -1;
+	if (!has_stick)
+		return true;
+	len = receive(o, fd, &w, sizeof(w), ret, &n_fds);
+	if (len == sizeof(w) && w.type == WIRE_STICK && n_fds == 1)
+		return true;
+	close_fds(ret, n_fds);
+	*ret = -1;
+	return false;
+}
+
 /* What it knows is in memory that we can read, and what wakes us and it can be watched, and never blocks. */
 static bool take_memory(struct orphans *o, struct orphan *a)
 {
@@ -118,7 +136,7 @@ static enum adopt_result greet(struct orphans *o, int fd, const struct rendezvou
 	struct greeting g = {0};
 	int fds[GREETING_FDS];
 	size_t n_fds = GREETING_FDS;
-	int len = receive_greeting(o, fd, &g, fds, &n_fds);
+	int len = receive_greeting(o, fd, &g, fds, &n_fds), stick_fd;
 	struct orphan *a;
 
 	if (len <= 0)
@@ -134,16 +152,18 @@ static enum adopt_result greet(struct orphans *o, int fd, const struct rendezvou
 		close_fds(fds, n_fds);
 		return ADOPT_NONE;
 	}
-	if (!receive_listeners(o, fd, g.n_listeners)) {
+	if (!receive_listeners(o, fd, g.n_listeners) || !receive_stick(o, fd, g.has_stick, &stick_fd)) {
 		close_fds(fds, n_fds);
 		return ADOPT_INTERRUPTED;
 	}
 	o->list = mem_resize(o->list, o->n + 1, sizeof(*o->list));
 	a = &o->list[o->n];
-	*a = (struct orphan){.number = name->number, .control_fd = fd, .next_id = g.next_id};
+	*a = (struct orphan){.number = name->number, .control_fd = fd, .stick_fd = stick_fd, .next_id = g.next_id};
 	memcpy(a->fds, fds, sizeof(fds));
 	if (same_layout(&g) && !take_memory(o, a)) {
 		close_fds(fds, n_fds);
+		if (stick_fd >= 0)
+			close(stick_fd);
 		return ADOPT_NONE;
 	}
 	o->n++;
@@ -329,6 +349,8 @@ void adopt_drop(struct orphans *o)
 	adopt_forget_memory(o);
 	for (uint32_t i = 0; i < o->n; i++) {
 		close_fds(o->list[i].fds, GREETING_FDS);
+		if (o->list[i].stick_fd >= 0)
+			close(o->list[i].stick_fd);
 		if (o->list[i].control_fd >= 0)
 			close(o->list[i].control_fd);
 	}

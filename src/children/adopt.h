@@ -14,6 +14,7 @@ struct orphan {
 	uint32_t number;
 	int control_fd; /* the connection through its door */
 	int fds[GREETING_FDS];
+	int stick_fd;      /* memory of those who stick; -1: none */
 	struct trio *trio; /* NULL: of another layout */
 	uint64_t next_id;
 };

@@ -124,6 +124,9 @@ static bool send_rules(struct worker *w)
 {
 	struct workers *ws = w->workers;
 
+	if (w->told.stick != ws->stick_number)
+		worker_send(w, &(struct wire){.type = WIRE_STICK}, &ws->stick_fd, 1);
+	w->told.stick = ws->stick_number;
 	if (w->told.generation != ws->rules->generation)
 		worker_send(w, &(struct wire){.type = WIRE_RULES, .generation = ws->rules->generation}, &ws->rules->fd,
 		            1);

@@ -1,6 +1,6 @@
 /*
  * told.h - what each trio has been told of the configuration, beside what holds: the difference is sent when it can be,
- * in this order: rules, listeners that are new, listeners that are gone. A worker that is stopped holds up nothing, and
+ * in this order: the memory of those who stick, rules, listeners that are new, listeners that are gone. A worker that is stopped holds up nothing, and
  * goes by the latest when it goes on, however many reloads there were.
  *
  * Each such message ends with a number, which the worker says again when it has obeyed all before: so it is known which
@@ -19,6 +19,7 @@ struct sockets;
 
 struct told {
 	uint64_t generation; /* of the rules */
+	uint64_t stick;      /* which memory of those who stick (workers.h) */
 	uint32_t *ids;       /* of listeners, in order */
 	size_t n;
 	uint64_t number, obeyed; /* the last that it was told; that it has said again */

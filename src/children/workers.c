@@ -130,7 +130,7 @@ static int peer_fd(struct worker *w, uint32_t i)
 static _Noreturn void become_trio(struct worker *w, int control_fd, int supervisor_pidfd, int err)
 {
 	struct workers *ws = w->workers;
-	int keep[2 * WORLD_WORKERS + 8];
+	int keep[2 * WORLD_WORKERS + 9];
 	size_t n = 0;
 	struct rlimit limit;
 
@@ -140,6 +140,8 @@ static _Noreturn void become_trio(struct worker *w, int control_fd, int supervis
 	keep[n++] = ws->world_fds.shared;
 	keep[n++] = ws->world_fds.said;
 	keep[n++] = ws->rules->fd;
+	if (ws->stick.memory)
+		keep[n++] = ws->stick_fd;
 	if (w->door_fd >= 0)
 		keep[n++] = w->door_fd;
 	for (uint32_t i = 0; i < ws->n; i++) {
@@ -169,6 +171,7 @@ static _Noreturn void become_trio(struct worker *w, int control_fd, int supervis
 	w->trio->trio_fd = w->memfd;
 	w->trio->world_fd = ws->world_fds.shared;
 	w->trio->said_fd = ws->world_fds.said;
+	w->trio->stick_fd = ws->stick.memory ? ws->stick_fd : -1;
 	w->trio->door_fd = w->door_fd;
 	w->trio->uid = geteuid();
 	w->trio->rearm_fd = ws->rearm_fds[w->number];
@@ -207,6 +210,7 @@ static int start(struct worker *w)
 	w->session = w->child.pid;
 	ws->events->begun(ws->arg, w);
 	told_begin(w, ws->rules->generation, NULL);
+	w->told.stick = ws->stick_number;
 	told_update(w);
 	return 0;
 }

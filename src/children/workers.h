@@ -16,6 +16,7 @@
 #include "children/rules.h"
 #include "children/strangers.h"
 #include "children/told.h"
+#include "ipc/stick.h"
 #include "ipc/wire.h"
 #include "ipc/world.h"
 #include "log/logger.h"
@@ -70,6 +71,10 @@ struct workers {
 	const struct workers_events *events;
 	void *arg;
 	uint32_t n;
+	/* sticks.c */
+	struct stick stick; /* all 0: nothing sticks */
+	int stick_fd;
+	uint64_t stick_number; /* one more for each that was made; 0: none */
 	/* its own */
 	struct worker *list;
 	bool rolling; /* one after the other they become another program (restart/rolling.c) */

@@ -199,6 +199,12 @@ enum balance_way {
 	BALANCE_FIRST,
 };
 
+/* A client that comes again gets its server again. */
+struct stick_rule {
+	int64_t time_ms;  /* if it comes within that; 0: it does not */
+	uint32_t clients; /* that are remembered */
+};
+
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
 
 /* Which records are written, besides the one that says how it ended. */
@@ -253,6 +259,7 @@ struct section {
 	enum balance_way balance;
 	uint32_t
 	        bounded; /* of BALANCE_SOURCE and HASH: no server gets more than so many per cent of the average; 0: no bound */
+	struct stick_rule stick;
 	char **notify; /* argv, NULL-terminated, of a program that is told of changes of servers; NULL: none */
 	bool kill_on_server_down;         /* connections of a server that a check calls down */
 	struct wait_rule hold;            /* of ON_DOWN_HOLD, else 0 */
@@ -425,9 +432,15 @@ size_t config_ports(const struct config *c, uint16_t **ret);
 
 bool config_has_unix_server(const struct config *c);
 
+/* So many clients are to be remembered for `stick`, in all; 0: nothing sticks. */
+uint64_t config_stick_clients(const struct config *c);
+
 /* ---- match.c: which section serves, and which clients ---- */
 
 bool service_has_port(const struct service *service, uint16_t port);
+
+/* A number for a section, known by its service and by what it is about: the same over reloads and in all processes. Even, never 0. */
+uint64_t config_section_number(const struct config *c, const struct section *s);
 
 /* The section for a connection that was accepted at `local` (address and port), or NULL: an exact
  * address beats the longer network beats the shorter beats a name beats the service itself. A

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "config/endpoint.h"
 #include "config/lex.h"
 
@@ -102,6 +103,15 @@ void explain_server(const struct server *server, const struct explain *q, struct
 		buf_addf(out, ":%u (the port that the client chose)", q->local.port);
 }
 
+void explain_stick(const struct section *s, struct buf *out)
+{
+	char text[TEXT_TIME_MAX];
+
+	if (s->stick.time_ms && s->n_servers > 1)
+		buf_addf(out, "stick: a client gets its server again for %s after its last connection\n",
+		         text_format_time(s->stick.time_ms, text));
+}
+
 static bool say_server(const struct section *s, const struct explain *q, struct buf *out)
 {
 	const struct server *server = first_server(s);
@@ -127,6 +137,7 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 	else
 		buf_addf(out, " (the first of %zu%s)\n", s->n_servers,
 		         s->balance == BALANCE_ROUND_ROBIN ? ", which take turns" : "");
+	explain_stick(s, out);
 	return true;
 }
 

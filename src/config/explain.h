@@ -27,6 +27,9 @@ bool explain_words(const char *client, const char *local, const struct config_op
 /* "db1, db1.example:25": as it stands in the file, with its port; part of a line. */
 void explain_server(const struct server *server, const struct explain *q, struct buf *out);
 
+/* A line that clients stick here, if they do. */
+void explain_stick(const struct section *s, struct buf *out);
+
 /* Appends lines. Returns enum explained. */
 int config_explain(const struct config *c, const struct explain *q, struct buf *out);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "config/config.h"
 
@@ -15,6 +16,20 @@ bool service_has_port(const struct service *service, uint16_t port)
 			return true;
 	}
 	return false;
+}
+
+uint64_t config_section_number(const struct config *c, const struct section *s)
+{
+	char net[ADDR_TEXT_MAX];
+	char *what = mem_printf("%u %d %s %s", c->services[s->service].ports[0].first, (int)s->kind,
+	                        s->kind == INTERFACE_NAME ? s->name : "",
+	                        s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME
+	                                ? ""
+	                                : cidr_format_zone(&s->net, config_zone(c, s->zone), net));
+	uint64_t ret = hash_bytes(HASH_START, what, strlen(what)) << 1;
+
+	free(what);
+	return ret ? ret : 2;
 }
 
 static bool name_has(const char *name, const struct addr *a, const struct interface_address *ifs, size_t n_ifs)

@@ -48,6 +48,7 @@ static void section_close(struct parser *p)
 	members_finish(p);
 	access_finish(p);
 	check_lines_finish(p);
+	stick_finish(p);
 }
 
 static void service_open(struct parser *p)

@@ -204,6 +204,12 @@ bool members_line(struct parser *p);
 void pool_list_line(struct parser *p, void *arg);
 void pool_list_end(struct parser *p, const struct frame *f, const char *text);
 
+/* stick.c: what stands behind "stick". */
+void stick_print(const struct stick_rule *r, struct buf *out);
+bool stick_equal(const struct stick_rule *a, const struct stick_rule *b);
+/* The open section, or GLOBAL, is complete: does something else choose by the client, too? */
+void stick_finish(struct parser *p);
+
 /* home.c: servers that are ourselves. */
 void check_home(struct parser *p);
 

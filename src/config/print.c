@@ -468,6 +468,15 @@ static void print_balance(const struct printer *p, const struct directive *d)
 	end(p);
 }
 
+static void print_stick(const struct printer *p, const struct directive *d)
+{
+	if (stick_equal(&p->s->stick, &p->outer->stick))
+		return;
+	begin(p, d->keyword);
+	stick_print(&p->s->stick, p->out);
+	end(p);
+}
+
 static void print_on_server_down(const struct printer *p, const struct directive *d)
 {
 	if (p->s->kill_on_server_down != p->outer->kill_on_server_down)

@@ -55,6 +55,7 @@ static bool supersedes(uint32_t type)
 	case WIRE_STOP:
 	case WIRE_REEXEC:
 	case WIRE_SAID:
+	case WIRE_STICK:
 	case WIRE_STDERR_IS:
 	case WIRE_ADOPTED:
 	case WIRE_IDLE:

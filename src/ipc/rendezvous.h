@@ -42,7 +42,9 @@ struct greeting {
 	uint32_t number, n_workers;
 	uint32_t supervised; /* its supervisor is alive: go away */
 	uint32_t n_listeners;
-	uint64_t next_id; /* of access records */
+	uint64_t next_id;   /* of access records */
+	uint32_t has_stick; /* a WIRE_STICK follows the listeners */
+	uint32_t pad;
 };
 #define GREETING_MAGIC 0x7463707064303031ULL
 

@@ -36,6 +36,7 @@ enum wire_type {
 	WIRE_KEY,        /* through the door, answers its challenge: generation: the trio's key */
 	WIRE_STDERR_IS,  /* fd: the trio's stderr from now on */
 	WIRE_SYNC,       /* all before has been obeyed: say so, with the number that is `generation` */
+	WIRE_STICK,      /* fd: memory of which server a client had (stick.h). Also of a greeting */
 	/* from a worker */
 	WIRE_IDLE = 32,
 	WIRE_ADOPTED,          /* answers WIRE_ADOPT */

@@ -216,6 +216,7 @@ void engine_forget(struct engine *e)
 	free(e->listeners);
 	batch_forget(e->batch);
 	waiting_room_forget(&e->waiting);
+	stick_unmap(&e->stick);
 	free(e->loop.heap);
 	ruleset_free(e->rules);
 	memset(e, 0, sizeof(*e));

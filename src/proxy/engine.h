@@ -9,6 +9,7 @@
 #define PROXY_ENGINE_H
 
 #include "ipc/accesslog.h"
+#include "ipc/stick.h"
 #include "proxy/chain.h"
 #include "proxy/limits.h"
 #include "proxy/relay.h"
@@ -51,6 +52,7 @@ struct engine {
 	struct step_env env;
 	struct relay_owner relay_owner;
 	struct world *world;
+	struct stick stick; /* which server a client had; all 0: nothing sticks */
 	struct tapping tapping;
 	struct limits limits;
 	struct chain chain;

@@ -163,6 +163,56 @@ static bool take_turn(const struct look *l, uint32_t turn)
 	return l->pool->n == 1 || !takes_turns(l->section) || round_robin_turn(l->pool->contenders, l->n, turn);
 }
 
+/* Its server of before, if a client may come to it now, and need not expect it to be silent. */
+static bool find_stuck(const struct look *l, const struct route_client *client, uint32_t *ret)
+{
+	const struct pool *p = l->pool;
+	struct stuck before = stick_find(client->stick, client->stick_key, &l->world->targets, client->now_ms);
+
+	if (before.target == TARGET_NONE || before.age_ms >= l->section->stick.time_ms)
+		return false;
+	for (uint32_t i = 0; i < p->n; i++)
+		if (p->targets[i] == before.target) {
+			*ret = i;
+			return rank_now(l, i) < RANK_SILENT;
+		}
+	return false;
+}
+
+static bool has_stuck(const struct look *l, struct limits *limits, const struct route_client *client, uint32_t *ret)
+{
+	return find_stuck(l, client, ret) && limits_take(limits, l->pool->limit_keys[*ret], max_now(l, *ret));
+}
+
+static enum route_result balanced(struct look *l, struct limits *limits, const struct route_client *client,
+                                  uint64_t *random, uint32_t *ret)
+{
+	const struct pool *p = l->pool;
+
+	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
+		const struct contender *c;
+		uint32_t turn;
+
+		look(l);
+		if (client->patient && l->full_first && l->best >= RANK_BACKUP)
+			return ROUTE_ALL_FULL;
+		if (l->n == 0)
+			return l->full ? ROUTE_ALL_FULL : l->down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
+		turn = pick(l, client, random);
+		c = &p->contenders[turn];
+		if (!limits_take(limits, p->limit_keys[c->member], max_now(l, c->member))) {
+			l->full = l->mind_limits = true;
+			continue;
+		}
+		if (take_turn(l, turn) || looks == ROUTE_LOOKS) {
+			*ret = c->member;
+			return ROUTE_FOUND;
+		}
+		limits_give(limits, p->limit_keys[c->member]);
+	}
+	return ROUTE_ALL_FULL;
+}
+
 enum route_result route_next(const struct ruleset *rules, const struct section *s, struct world *world,
                              struct limits *limits, const struct route_client *client, uint32_t *ret)
 {
@@ -174,29 +224,13 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 	                 .tried = client->tried,
 	                 .now_ms = client->now_ms,
 	                 .mind_limits = client->patient};
+	enum route_result result = ROUTE_FOUND;
 
-	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
-		const struct contender *c;
-		uint32_t turn;
-
-		look(&l);
-		if (client->patient && l.full_first && l.best >= RANK_BACKUP)
-			return ROUTE_ALL_FULL;
-		if (l.n == 0)
-			return l.full ? ROUTE_ALL_FULL : l.down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
-		turn = pick(&l, client, rules->random);
-		c = &p->contenders[turn];
-		if (!limits_take(limits, p->limit_keys[c->member], max_now(&l, c->member))) {
-			l.full = l.mind_limits = true;
-			continue;
-		}
-		if (take_turn(&l, turn) || looks == ROUTE_LOOKS) {
-			*ret = c->member;
-			return ROUTE_FOUND;
-		}
-		limits_give(limits, p->limit_keys[c->member]);
-	}
-	return ROUTE_ALL_FULL;
+	if (!client->stick || !has_stuck(&l, limits, client, ret))
+		result = balanced(&l, limits, client, rules->random, ret);
+	if (client->stick && result == ROUTE_FOUND)
+		stick_set(client->stick, client->stick_key, &world->targets, p->targets[*ret], client->now_ms);
+	return result;
 }
 
 /* As a look finds it; RANK_NEVER: whatever a client could do. */
@@ -232,6 +266,22 @@ enum route_result route_explain(const struct ruleset *rules, const struct sectio
 	turn = pick(&l, client, rules->random);
 	*ret = l.pool->contenders[turn].member;
 	return ROUTE_FOUND;
+}
+
+bool route_sticks(const struct ruleset *rules, const struct section *s, struct world *world,
+                  const struct limits *limits, const struct route_client *client, uint32_t *ret)
+{
+	const struct look l = {.pool = &rules->pools[s->index],
+	                       .section = s,
+	                       .world = world,
+	                       .limits = limits,
+	                       .now_ms = client->now_ms};
+	uint32_t i;
+
+	if (!client->stick || !find_stuck(&l, client, &i) || is_full(&l, i))
+		return false;
+	*ret = i;
+	return true;
 }
 
 /* Nothing is known against it but what is old. */

@@ -1,13 +1,14 @@
 /*
  * route.h - which server of a pool a connection goes to next.
  *
- * By `balance` (balance.h), of these: those that are up, then those that nothing is known of, then those that refused a client lately; then the backups
+ * The one that it had before, with `stick`. Else, by `balance` (balance.h), of these: those that are up, then those that nothing is known of, then those that refused a client lately; then the backups
  * in the same order; then those that were silent. Never one that a check calls down (but for `on-down try`), a disabled one, one
  * that was tried already, or one at its limit.
  */
 #ifndef PROXY_ROUTE_H
 #define PROXY_ROUTE_H
 
+#include "ipc/stick.h"
 #include "proxy/limits.h"
 #include "proxy/ruleset.h"
 
@@ -26,6 +27,8 @@ struct route_client {
 	int64_t now_ms;
 	bool patient; /* it can wait: while a primary would do, but for its limit, none of the backups */
 	const struct addr *addr;
+	const struct stick *stick; /* where it is remembered; NULL: it is not */
+	uint64_t stick_key;
 };
 
 /* On ROUTE_FOUND *ret is its index, and the connection is counted under its limit key. */
@@ -37,6 +40,10 @@ enum route_result route_next(const struct ruleset *rules, const struct section *
 enum route_result route_explain(const struct ruleset *rules, const struct section *s, struct world *world,
                                 const struct limits *limits, const struct route_client *client, bool *equals,
                                 uint32_t *ret);
+
+/* Would it get its server of before, and which is that? Nothing is taken. */
+bool route_sticks(const struct ruleset *rules, const struct section *s, struct world *world,
+                  const struct limits *limits, const struct route_client *client, uint32_t *ret);
 
 /* Is it worth to ask? Counts nothing, and nobody's turn is taken. */
 struct route_outlook {

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/random.h"
 #include "os/sock.h"
@@ -90,21 +89,6 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	load_tiers(p, s);
 }
 
-/* A section is known by its service, and by what it is about. */
-static uint64_t line_of(const struct config *c, const struct section *s)
-{
-	char net[ADDR_TEXT_MAX];
-	char *what = mem_printf("%u %d %s %s", c->services[s->service].ports[0].first, (int)s->kind,
-	                        s->kind == INTERFACE_NAME ? s->name : "",
-	                        s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME
-	                                ? ""
-	                                : cidr_format_zone(&s->net, config_zone(c, s->zone), net));
-	uint64_t ret = hash_bytes(HASH_START, what, strlen(what)) << 1;
-
-	free(what);
-	return ret ? ret : 2;
-}
-
 static bool may_come_home(const struct ruleset *r)
 {
 	for (size_t i = 0; i < r->config->n_sections; i++)
@@ -138,7 +122,7 @@ struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
 	for (size_t i = 0; i < c->n_sections; i++) {
 		load_pool(&r->pools[i], c, &c->sections[i], world);
 		r->pools[i].first_pass = i ? r->pools[i - 1].first_pass + r->pools[i - 1].n : 0;
-		r->pools[i].line = line_of(c, &c->sections[i]);
+		r->pools[i].line = config_section_number(c, &c->sections[i]);
 	}
 	r->service_keys = mem_alloc(c->n_services * sizeof(*r->service_keys));
 	for (size_t i = 0; i < c->n_services; i++) /* a service is known by its first port */

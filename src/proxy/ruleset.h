@@ -28,7 +28,7 @@ struct pool {
 	uint32_t *weights;
 	uint64_t *strides;
 	uint64_t *hashes; /* of each server, by its spelling */
-	uint64_t line;    /* where its clients wait: the same number over reloads, and in all workers */
+	uint64_t line;    /* its number (config_section_number()): where its clients wait, and of what they stick to */
 };
 
 struct ruleset {

@@ -247,11 +247,25 @@ static void no_server(struct session *s, enum route_result result)
 		session_refuse(s, END_CONNECT_FAILED, WHY_DISABLED, BY_RESET); /* none was even tried */
 }
 
+/* Where its server is remembered, under the number that is put into its row; NULL: nowhere. */
+static const struct stick *session_sticks(struct session *s, const struct section *section)
+{
+	const struct stick *stick = &s->engine->stick;
+	const struct pool *pool = &s->engine->rules->pools[section->index];
+
+	s->cold->stick = 0;
+	if (!section->stick.time_ms || pool->n < 2 || !stick->memory)
+		return NULL;
+	s->cold->stick = stick_key(stick, &s->cold->client, pool->line);
+	return stick;
+}
+
 void session_enter_route(struct session *s)
 {
 	const struct section *section = section_of(s);
 	struct engine *e = s->engine;
 	enum row_state wait = session_goes_back(s) ? ROW_HELD : session_stands_behind(s);
+	const struct stick *stick = session_sticks(s, section);
 	enum route_result result;
 
 	if (wait) {
@@ -268,7 +282,9 @@ void session_enter_route(struct session *s)
 	                    &(struct route_client){.tried = s->cold->tried,
 	                                           .now_ms = now_ms(s),
 	                                           .patient = session_is_patient(s),
-	                                           .addr = &s->cold->client},
+	                                           .addr = &s->cold->client,
+	                                           .stick = stick,
+	                                           .stick_key = s->cold->stick},
 	                    &s->cold->server_index);
 	if (result == ROUTE_FOUND) {
 		const struct pool *pool = &e->rules->pools[section->index];

@@ -97,6 +97,15 @@ static void put_last_record(struct session *s)
 	FAULT_POINT();
 }
 
+/* Until now it was at its server: its time to come again begins. */
+static void stick_on(struct session *s)
+{
+	struct engine *e = s->engine;
+
+	if (s->cold->stick && s->cold->connected_us && e->stick.memory)
+		stick_touch(&e->stick, s->cold->stick, &e->world->targets, s->cold->target, e->loop.now_ms);
+}
+
 /* reset: both sides get one. */
 static void close_all(struct session *s, bool reset)
 {
@@ -146,6 +155,7 @@ void session_refuse(struct session *s, enum end end, enum why why, enum manner m
 	recording_stop(s);
 	put_last_record(s);
 	tally_ended(s);
+	stick_on(s);
 	barrier();
 	close_all(s, manner == BY_RESET);
 	chain_forget(e, s->index);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "children/sticks.h"
 #include "ipc/packed.h"
 #include "os/shm.h"
 #include "supervisor/state.h"
@@ -48,6 +49,7 @@ void rules_take(struct supervisor *s, struct config *next)
 	s->rules.config = next;
 	health_rules_changed(s);
 	world_take(s->children.workers.world, next);
+	sticks_take(&s->children.workers, next);
 	steer_take_file(s);
 	if (rules_pack(s) == 0)
 		spawner_child_tell_rules(&s->children.spawner);

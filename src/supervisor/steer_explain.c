@@ -64,6 +64,7 @@ struct sight {
 	const struct pool *pool;
 	struct limits limits;
 	bool *equals; /* of each server: as good as the one that is chosen */
+	bool sticks;  /* the client has been there */
 };
 
 static bool is_full(const struct sight *v, size_t i)
@@ -135,7 +136,9 @@ static void say_chosen(const struct sight *v, uint32_t chosen, const struct expl
 		buf_adds(out, "\n");
 		return;
 	}
-	if (s->n_servers == 1)
+	if (v->sticks)
+		buf_adds(out, " (to which this client sticks)");
+	else if (s->n_servers == 1)
 		buf_adds(out, " (the only one)");
 	else if (s->servers[chosen].backup)
 		buf_adds(out, " (a backup)");
@@ -187,20 +190,31 @@ static bool say_none(const struct sight *v, enum route_result result, struct buf
 static bool say_choice(struct sight *v, const struct explain *q, struct buf *out)
 {
 	const struct section *s = &v->rules->config->sections[v->section->index];
-	const struct route_client client = {
-	        .now_ms = v->supervisor->loop.now_ms, .patient = s->queue.time_ms > 0, .addr = &q->client};
+	const struct stick *stick = &v->supervisor->children.workers.stick;
+	const bool sticks = s->stick.time_ms && v->pool->n > 1 && stick->memory;
+	const struct route_client client = {.now_ms = v->supervisor->loop.now_ms,
+	                                    .patient = s->queue.time_ms > 0,
+	                                    .addr = &q->client,
+	                                    .stick = sticks ? stick : NULL,
+	                                    .stick_key = sticks ? stick_key(stick, &q->client, v->pool->line) : 0};
 	uint32_t chosen = 0;
 	enum route_result result;
 
 	if (!limits_have_place(&v->limits, v->rules, s))
 		return say_waits(v, "the service is at max-connections", s->queue.time_ms > 0, out);
 	result = route_explain(v->rules, s, v->world, &v->limits, &client, v->equals, &chosen);
+	v->sticks = route_sticks(v->rules, s, v->world, &v->limits, &client, &chosen);
+	if (v->sticks) {
+		v->equals[chosen] = true;
+		result = ROUTE_FOUND;
+	}
 	say_others(v, out);
 	if (result != ROUTE_FOUND)
 		return say_none(v, result, out);
 	if ((s->queue.time_ms > 0 || s->on_down == ON_DOWN_HOLD) && count_waiting(v) > 0)
 		say_waits(v, "others came first", true, out);
 	say_chosen(v, chosen, q, out);
+	explain_stick(s, out);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "children/sticks.h"
 #include "os/proc.h"
 #include "supervisor/crowds.h"
 #include "supervisor/inspect.h"
@@ -271,6 +272,8 @@ static int start_knowing(struct supervisor *s)
 	logger_count_lost(s->logger, &ws->world->totals.lines_lost);
 	members_begin(s);
 	world_take(ws->world, s->rules.config);
+	sticks_adopt(ws);
+	sticks_take(ws, s->rules.config);
 	steer_take_file(s);
 	return rules_pack(s);
 }

@@ -111,6 +111,7 @@ size_t handover_pack(const struct trio *t, uint32_t i, struct handover_entry *re
 	        .announced = cold->announced,
 	        .uid_start = cold->uid_start,
 	        .preamble = cold->preamble,
+	        .stick = cold->stick,
 	};
 	memcpy(ret->limit, cold->limit, sizeof(ret->limit));
 	fds[0] = row->fd[CLIENT];
@@ -164,6 +165,7 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 	cold->uid_start = e->uid_start;
 	cold->preamble = e->preamble;
 	cold->met = 1;
+	cold->stick = e->stick;
 	memcpy(cold->limit, e->limit, sizeof(cold->limit));
 	for (enum side s = CLIENT; s <= SERVER; s++) {
 		row->fd[s] = fds[s];

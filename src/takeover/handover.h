@@ -125,6 +125,7 @@ struct handover_entry {
 	uint32_t preamble;
 	uint16_t n_tlvs;
 	uint8_t tlvs[HANDOVER_TLVS]; /* those that records show */
+	uint64_t stick;              /* struct row_cold */
 };
 
 struct handover_message {

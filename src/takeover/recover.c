@@ -61,8 +61,8 @@ static void note_row(struct known *k, struct row *row)
 /* What every trio holds besides its connections. */
 static void note_fixed(struct known *k, const struct trio *t)
 {
-	const int fds[] = {t->epfd,      t->config_fd, t->trio_fd,      t->world_fd, t->said_fd, t->supervisor_fd,
-	                   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd, t->uring_fd};
+	const int fds[] = {t->epfd,      t->config_fd, t->trio_fd,      t->world_fd, t->said_fd,  t->supervisor_fd,
+	                   t->binary_fd, t->wake_fd,   t->link_peer_fd, t->rearm_fd, t->uring_fd, t->stick_fd};
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		note(k, fds[i]);

@@ -154,6 +154,7 @@ struct row_cold {
 	uint32_t greeting;  /* the server in fd[SERVER] is told a header with this checksum; 0: nothing yet */
 	uint16_t n_tlvs;    /* bytes in trio_tlvs() */
 	uint8_t met;        /* it is known whether a header comes before its stream: none is looked for any more */
+	uint64_t stick;     /* under which its server is remembered (ipc/stick.h); 0: it is not */
 };
 
 /* Bytes of the client's stream that were passed on; the row may say anything. */
@@ -323,6 +324,7 @@ struct trio {
 	uint64_t config_generation;
 	int32_t trio_fd, world_fd; /* the memfds of this and of ipc/world.h, for the next supervisor */
 	int32_t said_fd;           /* likewise: what the supervisor says of the world */
+	int32_t stick_fd;          /* likewise: which server a client had (ipc/stick.h); -1: none */
 	int32_t door_fd;           /* where it knocks */
 	int32_t supervisor_fd;     /* pidfd */
 	int32_t supervisor_pid;    /* whose that is, as the kernel says; 0: of one that only waits for the next */

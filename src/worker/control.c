@@ -173,6 +173,26 @@ static void retire(void)
 	quit();
 }
 
+/* Another one has more room. */
+static void take_stick(int fd)
+{
+	int old = self.trio->stick_fd;
+	struct stick now;
+
+	if (!stick_map(fd, &now)) {
+		close(fd);
+		log_error("worker %u: the memory of clients that stick to their servers cannot be read",
+		          self.trio->number);
+		return;
+	}
+	stick_unmap(&self.engine.stick);
+	self.engine.stick = now;
+	self.trio->stick_fd = fd;
+	FAULT_POINT();
+	if (old >= 0)
+		close(old);
+}
+
 /* It maps the same places, so what points there goes on pointing there. */
 static void take_said(int fd)
 {
@@ -336,6 +356,11 @@ static void on_sync(const struct wire *w, const int *fds, size_t n_fds)
 	synced(w->number);
 }
 
+static void on_stick(const struct wire *w, const int *fds, size_t n_fds)
+{
+	take_stick(fds[0]);
+}
+
 #define ANY_FDS SOCK_MAX_FDS
 
 /* With as many descriptors as are said here, or it is not obeyed; where none are taken, any that come are closed. */
@@ -349,6 +374,7 @@ static const struct order {
         [WIRE_TARGETS] = {on_targets, 0}, [WIRE_QUIT] = {on_quit, 0},         [WIRE_REEXEC] = {on_reexec, 1},
         [WIRE_KILL] = {on_kill, 0},       [WIRE_TCP_INFO] = {on_tcp_info, 0}, [WIRE_TAP] = {on_tap, 2},
         [WIRE_SAID] = {on_said, 1},       [WIRE_STDERR_IS] = {on_stderr, 1},  [WIRE_SYNC] = {on_sync, 0},
+        [WIRE_STICK] = {on_stick, 1},
 };
 
 static void dispatch(const struct wire *w, const int *fds, size_t n_fds)

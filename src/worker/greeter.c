@@ -55,13 +55,23 @@ static void candidate_event(void *arg, uint32_t events)
 static void tell_listeners(void *arg);
 
 /* What does not fit into the socket now is told later: a supervisor without some of its listeners would close them. */
-static bool send_listeners(struct greeter *d, const struct wire *w, const int *fds)
+static bool send_later(struct greeter *d, const struct wire *w, const int *fds, size_t n_fds)
 {
-	int rc = sock_send_message(d->candidate.fd, w, sizeof(*w), fds, w->n);
+	int rc = sock_send_message(d->candidate.fd, w, sizeof(*w), fds, n_fds);
 
 	if (rc == -EAGAIN || rc == -ETOOMANYREFS)
 		timer_set(d->loop, &d->tell_timer, d->loop->now_ms + TELL_AGAIN_MS, tell_listeners, d);
 	return rc == 0;
+}
+
+static bool send_listeners(struct greeter *d, const struct wire *w, const int *fds)
+{
+	return send_later(d, w, fds, w->n);
+}
+
+static void tell_stick(struct greeter *d)
+{
+	d->tell_stick = !send_later(d, &(struct wire){.type = WIRE_STICK}, &d->trio->stick_fd, 1);
 }
 
 static void tell_listeners(void *arg)
@@ -85,8 +95,11 @@ static void tell_listeners(void *arg)
 		d->told = i + 1;
 		w.n = 0;
 	}
-	if (w.n == 0 || send_listeners(d, &w, fds))
-		d->told = TRIO_LISTENERS;
+	if (w.n > 0 && !send_listeners(d, &w, fds))
+		return;
+	d->told = TRIO_LISTENERS;
+	if (d->tell_stick)
+		tell_stick(d);
 }
 
 static int say_hello(const struct greeter *d, int to)
@@ -105,6 +118,7 @@ static int say_hello(const struct greeter *d, int to)
 	        .n_workers = atomic_load(&d->world->n_workers),
 	        .supervised = supervised(d),
 	        .next_id = atomic_load(&d->world->next_id),
+	        .has_stick = t->stick_fd >= 0,
 	};
 
 	for (uint32_t i = 0; i < trio_listeners_used(t); i++)
@@ -121,6 +135,7 @@ static void greet(struct greeter *d, int fd)
 	}
 	send_away(d); /* the latest one is meant */
 	d->told = 0;
+	d->tell_stick = d->trio->stick_fd >= 0;
 	if (watch_add(d->loop, &d->candidate, fd, EPOLLIN, candidate_event, d) < 0)
 		close(fd);
 	else

@@ -20,6 +20,7 @@ struct greeter {
 	struct watch stranger;  /* the process that knocked last, and is asked for the key */
 	struct watch candidate; /* the process that was greeted last; may become the supervisor */
 	uint32_t told;          /* listeners before this one */
+	bool tell_stick;        /* behind them */
 	struct timer tell_timer;
 };
 

@@ -128,6 +128,8 @@ static void start_engine(const struct worker_setup *setup, struct ruleset *rules
 	/* the epoll instance outlives its workers: nothing has to be registered again */
 	CHECK(engine_init(&self.engine, &engine, t->epfd) == 0);
 	t->epfd = self.engine.loop.epfd;
+	if (t->stick_fd >= 0 && !stick_map(t->stick_fd, &self.engine.stick))
+		log_error("worker %u: the memory of clients that stick to their servers cannot be read", t->number);
 	forget_watches(t);
 	self.engine.loop.spins = spins;
 	self.engine.loop.spins_arg = &self.engine;
