@@ -362,3 +362,31 @@ void admin_dispatch(void *arg, struct admin_client *c, char **words, size_t n)
 		}
 	unknown(c, words[0]);
 }
+
+/* Those that `changes` knows, but for whole servers. */
+static bool is_change(const char *word)
+{
+	static const char *const list[] = {"drain", "disable", "enable", "weight", "max", "force"};
+
+	for (size_t i = 0; i < ARRAY_LEN(list); i++)
+		if (strcmp(list[i], word) == 0)
+			return true;
+	return false;
+}
+
+bool admin_again(const struct admin_ops *world, char **words, size_t n, struct buf *why)
+{
+	size_t before = why->len;
+	struct request *r;
+
+	for (size_t i = 0; n > 0 && is_change(words[0]) && i < ARRAY_LEN(commands); i++) {
+		if (strcmp(commands[i].name, words[0]) != 0)
+			continue;
+		r = request_new(world, NULL, words + 1, n - 1);
+		r->refused = why;
+		commands[i].fn(r);
+		return why->len == before;
+	}
+	buf_addf(why, "it is no command that changes a server or a service for good");
+	return false;
+}

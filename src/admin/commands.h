@@ -67,6 +67,9 @@ struct admin_ops {
 	int (*explain)(void *arg, const char *client, const char *local, struct buf *out);
 };
 
+/* A line of `changes`, but for add and remove, said again without a client: no other command is obeyed. false: `why` says what is wrong. */
+bool admin_again(const struct admin_ops *world, char **words, size_t n, struct buf *why);
+
 /* For admin_setup.request: arg is a struct admin_ops. */
 void admin_dispatch(void *arg, struct admin_client *c, char **words, size_t n);
 

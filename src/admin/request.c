@@ -29,7 +29,8 @@ struct request *request_new(const struct admin_ops *world, struct admin_client *
 	for (size_t i = 0; i < n; i++)
 		r->words[i] = mem_strdup(words[i]);
 	r->n = n;
-	admin_on_leave(c, has_left, r);
+	if (c)
+		admin_on_leave(c, has_left, r);
 	return r;
 }
 

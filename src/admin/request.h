@@ -8,7 +8,8 @@
 
 struct request {
 	const struct admin_ops *world;
-	struct admin_client *client; /* NULL: it has left */
+	struct admin_client *client; /* NULL: it has left, or there never was one */
+	struct buf *refused;         /* without one: why it was; NULL: nobody wants to know */
 	char **words;                /* the arguments; owned copies */
 	size_t n;
 	bool json;
@@ -26,7 +27,7 @@ struct request {
 #undef COMMAND
 #undef HERE
 
-/* Its words are copied. */
+/* Its words are copied. c NULL: there is no client. */
 struct request *request_new(const struct admin_ops *world, struct admin_client *c, char **words, size_t n);
 /* The two ends; r is gone then. `body` is taken. */
 void request_answer(struct request *r, int code, struct buf *body);
@@ -34,6 +35,8 @@ void request_answer(struct request *r, int code, struct buf *body);
 	do {                                                   \
 		if ((r)->client)                               \
 			admin_error((r)->client, __VA_ARGS__); \
+		else if ((r)->refused)                         \
+			buf_addf((r)->refused, __VA_ARGS__);   \
 		request_free(r);                               \
 	} while (0)
 void request_free(struct request *r);

@@ -73,6 +73,7 @@ void config_free(struct config *c)
 	free(c->user);
 	free(c->group);
 	free(c->pidfile);
+	free(c->state);
 	free(c->resolvers);
 	free(c->zones);
 	for (size_t i = 0; i < c->n_admins; i++) {

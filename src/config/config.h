@@ -315,9 +315,11 @@ struct config_errors {
 
 struct config {
 	bool standalone;
-	char *user, *group;      /* NULL: not said */
-	char *pidfile;           /* NULL: none */
-	struct log_target *logs; /* n_logs 0: the default of the way it runs */
+	char *user, *group;       /* NULL: not said */
+	char *pidfile;            /* NULL: none */
+	char *state;              /* what tcpproxyctl changes is kept there, too; NULL: nowhere */
+	int64_t state_max_age_ms; /* one that is older is not taken up; 0: however old it is */
+	struct log_target *logs;  /* n_logs 0: the default of the way it runs */
 	size_t n_logs;
 	uint32_t workers;         /* 0: one per core */
 	uint32_t max_connections; /* global; 0: as many as descriptors allow */

@@ -140,6 +140,19 @@ static void print_group(const struct printer *p, const struct directive *d)
 	print_global_text(p, d);
 }
 
+static void print_state(const struct printer *p, const struct directive *d)
+{
+	char text[TEXT_TIME_MAX];
+
+	if (!p->c->state)
+		return;
+	begin(p, d->keyword);
+	word(p, p->c->state);
+	if (p->c->state_max_age_ms)
+		option(p, "max-age", text_format_time(p->c->state_max_age_ms, text));
+	end(p);
+}
+
 static void print_pidfile(const struct printer *p, const struct directive *d)
 {
 	print_global_text(p, d);

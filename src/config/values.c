@@ -185,6 +185,27 @@ void set_pidfile(struct parser *p, const struct directive *d, struct word *args,
 	p->c->pidfile = parse_path(p, args[0].text);
 }
 
+void set_state(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	char shown[SHOWN_MAX];
+	int64_t max_age_ms = 0;
+
+	if (!*args[0].text || all_digits(args[0].text)) {
+		parse_error(p, args[0].column, "%s is no name of a file: \"state\" takes a path",
+		            lex_show(args[0].text, shown));
+		return;
+	}
+	if (n > 1 && (strncmp(args[1].text, "max-age=", 8) != 0 || !text_parse_time_ms(args[1].text + 8, &max_age_ms) ||
+	              max_age_ms == 0)) {
+		parse_error(p, args[1].column, "%s: max-age= and a time above 0 is allowed, such as max-age=1d",
+		            lex_show(args[1].text, shown));
+		return;
+	}
+	free(p->c->state);
+	p->c->state = parse_path(p, args[0].text);
+	p->c->state_max_age_ms = max_age_ms;
+}
+
 /* ---- addresses ---- */
 
 void set_source(struct parser *p, const struct directive *d, struct word *args, size_t n)

@@ -17,6 +17,7 @@
 #include "os/pidfile.h"
 #include "os/file.h"
 #include "os/landlock.h"
+#include "os/newfile.h"
 #include "os/safepath.h"
 #include "os/sock.h"
 
@@ -263,6 +264,16 @@ int files_write_pid(struct files *f, const char *path, bool wait)
 	int rc = own_or_ask(f, own, FILES_PID, path);
 
 	return rc < 0 && f->version == FILES_VERSION_1 ? rewrite_pid(f, path) : rc;
+}
+
+int files_open_new(struct files *f, const char *path)
+{
+	return own_or_ask(f, newfile_open(path), FILES_NEW, path);
+}
+
+int files_commit(struct files *f, const char *path)
+{
+	return own_or_ask(f, newfile_commit(path), FILES_COMMIT, path);
 }
 
 const char *files_error(int error)

@@ -37,6 +37,9 @@ int files_unlink(struct files *f, const char *path);
 /* An empty directory that we have made: as root, then the helper knows; or `own`, later. */
 int files_rmdir(struct files *f, const char *path, bool own);
 int files_write_pid(struct files *f, const char *path, bool wait); /* of this process (pidfile.h) */
+/* A file that is written anew as a whole (os/newfile.h): a descriptor to write it; it takes the place of the old one. */
+int files_open_new(struct files *f, const char *path);
+int files_commit(struct files *f, const char *path);
 /* As a text that follows "cannot open PATH: ". */
 const char *files_error(int error);
 

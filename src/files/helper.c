@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "log/logfile.h"
 #include "os/caps.h"
+#include "os/newfile.h"
 #include "os/pidfile.h"
 #include "os/proc.h"
 #include "os/safepath.h"
@@ -152,6 +153,10 @@ static int fulfil(const struct files_wish *w, pid_t asker)
 		return logfile_open_at(e->dir, name, true);
 	case FILES_REMOVE:
 		return remove_entry(e, name);
+	case FILES_NEW:
+		return newfile_open_at(e->dir, name);
+	case FILES_COMMIT:
+		return newfile_commit_at(e->dir, name);
 	default:
 		return asker > 0 ? pidfile_write_at(e->dir, name, asker, false) : -EPERM;
 	}

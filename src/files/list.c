@@ -48,6 +48,8 @@ static unsigned rights_of(const struct files_entry *e)
 	case FILES_APPEND:
 		return LANDLOCK_WRITE | LANDLOCK_MAKE;
 	case FILES_PID:
+	case FILES_NEW:
+	case FILES_COMMIT:
 		return LANDLOCK_WRITE | LANDLOCK_MAKE | LANDLOCK_REMOVE;
 	case FILES_REMOVE:
 		return e->directory ? LANDLOCK_REMOVE_DIR : LANDLOCK_REMOVE;

@@ -27,7 +27,7 @@ void files_wire_read(const void *message, size_t len, struct files_wish *ret)
 	memcpy(&q, message, len);
 	if (q.version == FILES_VERSION && len > offsetof(struct files_question, path)) {
 		ret->serial = q.serial;
-		take(ret, q.version, q.verb, FILES_ANOTHER, q.path, len - offsetof(struct files_question, path));
+		take(ret, q.version, q.verb, FILES_COMMIT, q.path, len - offsetof(struct files_question, path));
 	} else if (q.version == FILES_VERSION_1 && len == sizeof(old)) {
 		memcpy(&old, message, len);
 		take(ret, old.version, old.verb, FILES_REMOVE, old.path, sizeof(old.path));

@@ -21,6 +21,8 @@ enum files_verb {
 	FILES_LIST,    /* a pattern: a descriptor to read the paths that match, each with its NUL */
 	FILES_PID,     /* a pidfile: the asker's pid is written to it */
 	FILES_ANOTHER, /* a descriptor to ask by, for another process */
+	FILES_NEW,     /* a descriptor to write a new one that is to take its place ... */
+	FILES_COMMIT,  /* ... and now does */
 };
 
 #ifdef OTHER_LAYOUT

@@ -5,26 +5,10 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/shwords.h"
 #include "base/text.h"
 
 /* ---- as commands ---- */
-
-static void quote_for_sh(const char *word, struct buf *out)
-{
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
-
-	if (*word && word[strspn(word, plain)] == '\0') {
-		buf_adds(out, word);
-		return;
-	}
-	buf_addc(out, '\'');
-	for (; *word; word++) {
-		if (*word == '\'')
-			buf_adds(out, "'\\'");
-		buf_addc(out, *word);
-	}
-	buf_addc(out, '\'');
-}
 
 void changes_word(const struct world *w, uint32_t target, struct buf *out)
 {
@@ -79,7 +63,7 @@ void changes_of_server(const struct world *w, uint32_t target, int64_t now_ms, s
 	struct buf name = BUF_INIT, word = BUF_INIT;
 
 	changes_word(w, target, &name);
-	quote_for_sh(name.s, &word);
+	shwords_quote(name.s, &word);
 	add_admin_state(t, word.s, now_ms, out);
 	add_weight(&t->changed, word.s, out);
 	if (max)
@@ -96,16 +80,16 @@ void changes_of_service(const struct known_service *s, struct buf *out)
 	if (state != ADMIN_STATE_DISABLED && state != ADMIN_STATE_DRAINING)
 		return;
 	buf_adds(out, state == ADMIN_STATE_DRAINING ? "drain " : "disable ");
-	quote_for_sh(service_label(s), out);
+	shwords_quote(service_label(s), out);
 	buf_addc(out, '\n');
 }
 
 void changes_of_pool(bool added, const char *service, const char *server, struct buf *out)
 {
 	buf_adds(out, added ? "add " : "remove ");
-	quote_for_sh(service, out);
+	shwords_quote(service, out);
 	buf_addc(out, ' ');
-	quote_for_sh(server, out);
+	shwords_quote(server, out);
 	buf_addc(out, '\n');
 }
 

@@ -49,6 +49,11 @@ static struct files_list list_files(const struct supervisor *s)
 		files_list_add(&l, FILES_REMOVE, c->pidfile);
 		files_list_add(&l, FILES_PID, c->pidfile);
 	}
+	if (c->state) {
+		files_list_add(&l, FILES_READ, c->state);
+		files_list_add(&l, FILES_NEW, c->state);
+		files_list_add(&l, FILES_COMMIT, c->state);
+	}
 	list_admin(s, &l);
 	return l;
 }

@@ -141,6 +141,7 @@ static bool reload(struct supervisor *s, struct buf *why)
 		take(s, read, next, &sockets);
 		reload_tell_warnings(read);
 		steer_tell_changes(s);
+		steer_state_reload(s);
 		admin_sockets_change(&s->files, &s->admin_sockets, &admin, s->admin_server);
 		page_child_reload(&s->children.page);
 		checker_child_reload(&s->children.checker);

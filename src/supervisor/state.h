@@ -37,6 +37,15 @@ struct standings {
 	size_t *first;         /* of each section */
 };
 
+/* `state FILE`; steer_state.c. */
+struct state_file {
+	char *written; /* NULL: nothing yet, or it has failed */
+	int error;     /* as was told; 0: none */
+	bool wanted;   /* something may have changed */
+	bool over;     /* the end: it is as it is */
+	struct timer timer;
+};
+
 struct supervisor {
 	const struct supervisor_setup *setup;
 	struct loop loop;
@@ -63,9 +72,10 @@ struct supervisor {
 	bool health_looked;                /* likewise: once at least */
 	struct checking *checkings;        /* steer_check.c */
 	struct timer drain_timer;          /* steer_drain.c */
-	int upgrade_client_fd;             /* of the program before us: it waits for the answer; -1: none */
-	char *identity;                    /* the user we became, for the log; NULL: no other */
-	char *pidfile;                     /* NULL: none was written */
+	struct state_file state_file;
+	int upgrade_client_fd; /* of the program before us: it waits for the answer; -1: none */
+	char *identity;        /* the user we became, for the log; NULL: no other */
+	char *pidfile;         /* NULL: none was written */
 	struct timer stop_timer;
 	struct timer watchdog_timer; /* systemd's */
 };

@@ -268,17 +268,9 @@ static bool is_refused(void *arg, pid_t pid)
 	       (workers_have_session(&s->children.workers, session) || retire_have_session(&s->retirees, session));
 }
 
-void steer_start(struct supervisor *s)
+static struct admin_ops ops_of(struct admin *a)
 {
-	struct admin *a = mem_alloc(sizeof(*a));
-	struct admin_setup setup = {.loop = &s->loop,
-	                            .uid = geteuid(),
-	                            .is_refused = is_refused,
-	                            .request = admin_dispatch,
-	                            .arg = &a->world};
-
-	*a = (struct admin){.supervisor = s};
-	a->world = (struct admin_ops){
+	return (struct admin_ops){
 	        .arg = a,
 	        .look = steer_look,
 	        .kill = kill_connections,
@@ -297,6 +289,36 @@ void steer_start(struct supervisor *s)
 	        .set_log_level = set_log_level,
 	        .explain = explain,
 	};
+}
+
+bool steer_again(struct supervisor *s, char **words, size_t n, struct buf *why)
+{
+	struct admin a = {.supervisor = s};
+	const struct admin_ops world = ops_of(&a);
+
+	return admin_again(&world, words, n, why);
+}
+
+/* Whatever it was: it may have changed something. */
+static void steer_request(void *arg, struct admin_client *c, char **words, size_t n)
+{
+	struct supervisor *s = ((struct admin *)((struct admin_ops *)arg)->arg)->supervisor;
+
+	admin_dispatch(arg, c, words, n);
+	steer_state_look(s);
+}
+
+void steer_start(struct supervisor *s)
+{
+	struct admin *a = mem_alloc(sizeof(*a));
+	struct admin_setup setup = {.loop = &s->loop,
+	                            .uid = geteuid(),
+	                            .is_refused = is_refused,
+	                            .request = steer_request,
+	                            .arg = &a->world};
+
+	*a = (struct admin){.supervisor = s};
+	a->world = ops_of(a);
 	inspect_start(s);
 	steer_drain_plan(s);
 	s->admin = a;

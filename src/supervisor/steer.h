@@ -41,6 +41,16 @@ void steer_take_file(struct supervisor *s);
 void steer_tell_changes(const struct supervisor *s);
 /* steer_explain.c: as in struct admin_ops. */
 int steer_explain(struct supervisor *s, const char *client, const char *local, struct buf *out);
+/* What differs, with numbers for what the file said (ipc/state.h). */
+void steer_state_text(const struct supervisor *s, struct buf *out);
+/* A line of that. */
+bool steer_again(struct supervisor *s, char **words, size_t n, struct buf *why);
+/* steer_restore.c: at a start that finds no memory of before, when the configuration has been taken. */
+void steer_restore(struct supervisor *s);
+/* steer_state.c: something may have changed; so has the configuration; the end. */
+void steer_state_look(struct supervisor *s);
+void steer_state_reload(struct supervisor *s);
+void steer_state_end(struct supervisor *s);
 /* steer_check.c: asks a server now; answers the client. */
 void steer_check(struct supervisor *s, struct admin_client *c, const char *server);
 void steer_check_stop(struct supervisor *s);

@@ -42,6 +42,7 @@ static void drain_over(void *arg)
 		end_connections(s, t);
 		atomic_store(&t->changed.drained_ms, 0);
 	}
+	steer_state_look(s);
 	steer_drain_plan(s);
 }
 

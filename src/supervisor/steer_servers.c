@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/log.h"
 #include "ipc/changes.h"
+#include "ipc/state.h"
 #include "supervisor/inspect.h"
 #include "supervisor/meant.h"
 #include "supervisor/members_steer.h"
@@ -135,7 +136,9 @@ static void add_services(const struct world *w, const struct config *c, struct b
 	}
 }
 
-void steer_changes(const struct supervisor *s, struct buf *out)
+static void add_all(const struct supervisor *s,
+                    void (*of_server)(const struct world *w, uint32_t target, int64_t now_ms, struct buf *out),
+                    struct buf *out)
 {
 	const struct world *w = s->children.workers.world;
 
@@ -143,7 +146,17 @@ void steer_changes(const struct supervisor *s, struct buf *out)
 	add_services(w, s->rules.config, out);
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
 		if (is_configured(&w->targets.list[i]))
-			changes_of_server(w, i, s->loop.now_ms, out);
+			of_server(w, i, s->loop.now_ms, out);
+}
+
+void steer_changes(const struct supervisor *s, struct buf *out)
+{
+	add_all(s, changes_of_server, out);
+}
+
+void steer_state_text(const struct supervisor *s, struct buf *out)
+{
+	add_all(s, state_of_server, out);
 }
 
 /* ---- what differs still ---- */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "os/systemd.h"
 #include "supervisor/state.h"
+#include "supervisor/steer.h"
 
 #define STOP_KILL_AFTER_MS 3000 /* processes that have not ended by themselves; programs have had 2 s by then */
 
@@ -28,6 +29,7 @@ void stop_now(struct supervisor *s)
 	children_reap(&s->children); /* those that are dead and not known to be */
 	spawner_child_revive(&s->children.spawner);
 	phase_set(&s->phase, PHASE_STOPPING);
+	steer_state_end(s);
 	upgrade_stop(&s->upgrade);
 	if (!told)
 		systemd_stopping("stopping");

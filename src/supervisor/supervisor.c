@@ -143,6 +143,7 @@ static void left(void *arg)
 	struct supervisor *s = arg;
 
 	supervisor_remove_pidfile(s);
+	steer_state_end(s);
 	steer_stop(s);
 	page_child_stop(&s->children.page); /* the next one wants its port */
 	checker_child_stop(&s->children.checker);
@@ -275,6 +276,9 @@ static int start_knowing(struct supervisor *s)
 	sticks_adopt(ws);
 	sticks_take(ws, s->rules.config);
 	steer_take_file(s);
+	if (ws->orphans.n == 0)
+		steer_restore(s);
+	steer_state_look(s);
 	return rules_pack(s);
 }
 

@@ -176,11 +176,19 @@ def test_a_backup_keeps_those_that_came_to_it(pool, admin):
 def test_no_more_clients_than_were_asked_for(pool):
     """By turns: who is remembered takes none."""
     p = pool("stick 60 size=2", top="workers 1\n")
-    assert [p.who(s) for s in SOURCES[:3]] == [b"a", b"b", b"c"]
-    assert [p.who(s) for s in SOURCES[1:3]] == [b"b", b"c"]
-    assert p.who(SOURCES[0]) == b"a"  # forgotten; it is the first one's turn
-    assert p.who(SOURCES[1]) == b"b"  # forgotten for it; likewise
-    assert p.who(SOURCES[0]) == b"a"
+    came = []
+
+    def who(source):
+        """Each clearly later than the one before, whose end is seen, too."""
+        came.append(p.who(source))
+        p.proxy.wait_records(len(came))
+        time.sleep(0.05)
+        return came[-1]
+    assert [who(s) for s in SOURCES[:3]] == [b"a", b"b", b"c"]
+    assert [who(s) for s in SOURCES[1:3]] == [b"b", b"c"]
+    assert who(SOURCES[0]) == b"a"  # forgotten; it is the first one's turn
+    assert who(SOURCES[1]) == b"b"  # forgotten for it; likewise
+    assert who(SOURCES[0]) == b"a"
 
 
 def test_beside_another_balance(pool):

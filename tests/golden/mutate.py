@@ -146,7 +146,7 @@ def mixed_pool(rng, lines):
 
 
 MUTATIONS = [misspell, no_value, too_much, bad_value, bad_value, bad_value, no_server, no_port,
-             port_twice, wrong_place, too_early, not_yet, peers_word, open_quote,
+             port_twice, wrong_place, too_early, not_yet, peers_word, peers_word, open_quote,
              control_character, said_twice, missing_file, mixed_pool]
 
 

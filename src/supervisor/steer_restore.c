@@ -1,0 +1,126 @@
+/*
+ * steer_restore.c - `state FILE` is taken up, at a start that finds no memory of before. The file is of its user's making, too: what it says
+ * goes the way that commands go, and then the configuration is compared with what it said when they were given.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "ipc/state.h"
+#include "os/file.h"
+#include "supervisor/meant.h"
+#include "supervisor/members_steer.h"
+#include "supervisor/state.h"
+#include "supervisor/steer.h"
+
+#define FILE_MOST (1 << 20) /* bytes */
+
+/* A server that was added to a service or taken out of it; its words stand in one, or in several. */
+static bool take_member(struct supervisor *s, bool added, char **words, size_t n, struct buf *why)
+{
+	struct buf server = BUF_INIT;
+	bool done;
+
+	for (size_t i = 2; i < n; i++)
+		buf_addf(&server, "%s%s", i > 2 ? " " : "", words[i]);
+	done = server.len > 0 &&
+	       (added ? members_add(s, words[1], server.s, why) : members_remove(s, words[1], server.s, why));
+	if (done)
+		log_info("tcpproxyctl: %s", why->s);
+	else if (server.len == 0)
+		buf_adds(why, "a service and a server are missing");
+	buf_release(&server);
+	return done;
+}
+
+static bool take_command(void *arg, char **words, size_t n, struct buf *why)
+{
+	if (strcmp(words[0], "add") == 0 || strcmp(words[0], "remove") == 0)
+		return take_member(arg, words[0][0] == 'a', words, n, why);
+	return steer_again(arg, words, n, why);
+}
+
+/* Beside what was changed of it. */
+static void take_said(void *arg, const char *server, uint64_t line, bool disabled)
+{
+	struct supervisor *s = arg;
+	struct world *w = s->children.workers.world;
+	struct buf why = BUF_INIT;
+	struct meant m = meant_configured(w, s->rules.config, server, &why);
+
+	if (m.n == 1) {
+		struct changed *c = &w->targets.list[m.list[0]].changed;
+
+		atomic_store(&c->disabled, disabled);
+		atomic_store(&c->line, line ? line : 1);
+	}
+	meant_release(&m);
+	buf_release(&why);
+}
+
+static void tell_wrong(void *arg, uint32_t line, const char *text, const char *why)
+{
+	const struct supervisor *s = arg;
+
+	log_warning("%s:%u: %s is left out: %s", s->rules.config->state, line, text, why);
+}
+
+/* What stands in it, if it is one and young enough. NULL: it is not, as was said. */
+static char *read_text(const struct config *c, int fd, const char **why)
+{
+	int64_t age_ms;
+	struct stat st;
+	char now[TEXT_TIME_MAX], most[TEXT_TIME_MAX];
+
+	*why = "it is no file, or larger than 1 MiB";
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MOST)
+		return NULL;
+	age_ms = clock_wall_us() / 1000 - (st.st_mtim.tv_sec * 1000LL + st.st_mtim.tv_nsec / 1000000);
+	if (c->state_max_age_ms && age_ms > c->state_max_age_ms) {
+		*why = NULL;
+		log_info("the state in %s is not taken up: it is %s old, and max-age is %s", c->state,
+		         text_format_time(age_ms, now), text_format_time(c->state_max_age_ms, most));
+		return NULL;
+	}
+	return file_read_all(fd, why);
+}
+
+static void take_text(struct supervisor *s, char *text)
+{
+	const struct state_reader reader = {.arg = s, .command = take_command, .said = take_said, .wrong = tell_wrong};
+	struct state_read r = state_read(text, &reader);
+	const char *path = s->rules.config->state;
+
+	if (r.wrong > STATE_WRONG_TOLD)
+		log_warning("%s: %u lines more are left out", path, r.wrong - STATE_WRONG_TOLD);
+	if (r.taken)
+		log_info("took up %u change%s by tcpproxyctl from %s", r.taken, r.taken == 1 ? "" : "s", path);
+	steer_take_file(s);
+}
+
+void steer_restore(struct supervisor *s)
+{
+	const struct config *c = s->rules.config;
+	const char *why = NULL;
+	char *text = NULL;
+	int fd;
+
+	if (!c->state)
+		return;
+	fd = files_open_read(&s->files, c->state);
+	if (fd < 0)
+		why = fd == -ENOENT ? NULL : files_error(-fd);
+	else
+		text = read_text(c, fd, &why);
+	if (fd >= 0)
+		close(fd);
+	if (text)
+		take_text(s, text);
+	else if (why)
+		log_error("cannot read the state in %s: %s: all is as the configuration says", c->state, why);
+	free(text);
+}
