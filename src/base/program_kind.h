@@ -2,8 +2,8 @@
 #ifndef BASE_PROGRAM_KIND_H
 #define BASE_PROGRAM_KIND_H
 
-enum program_kind { PROGRAM_ACP, PROGRAM_CHECK, PROGRAM_NOTIFY };
-#define PROGRAM_KINDS (PROGRAM_NOTIFY + 1)
+enum program_kind { PROGRAM_ACP, PROGRAM_CHECK, PROGRAM_NOTIFY, PROGRAM_SERVERS };
+#define PROGRAM_KINDS (PROGRAM_SERVERS + 1)
 
 const char *program_kind_name(enum program_kind kind); /* "acp" */
 

@@ -2,13 +2,52 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/log.h"
+#include "base/mem.h"
 #include "children/hearing.h"
 #include "os/oom.h"
+#include "os/shm.h"
 #include "os/sock.h"
 #include "spawner/spawnd.h"
+
+#define LIST_MESSAGE_MAX ((size_t)8 << 20) /* more than a list program may print at a time */
+
+/* A NUL becomes a character that no list has, so it cannot hide what follows. */
+static char *text_of(const char *bytes, size_t len)
+{
+	char *text = mem_strndup("", 0);
+
+	text = mem_resize(text, len + 1, 1);
+	for (size_t i = 0; i < len; i++)
+		text[i] = bytes[i] ? bytes[i] : '\1';
+	text[len] = '\0';
+	return text;
+}
+
+static void spawner_listed(struct spawner_child *s, int fd)
+{
+	const void *map;
+	size_t len;
+	char *text, *newline;
+
+	if (shm_map_sealed(fd, &map, &len) < 0)
+		return;
+	if (len <= LIST_MESSAGE_MAX) {
+		text = text_of(map, len);
+		newline = strchr(text, '\n');
+		if (newline && s->listed) {
+			*newline = '\0';
+			s->listed(s->listed_arg, text, newline + 1);
+		}
+		free(text);
+	}
+	munmap((void *)map, len);
+}
 
 static void spawner_said(struct spawner_child *s, struct said *m, size_t len, int fd)
 {
@@ -18,6 +57,8 @@ static void spawner_said(struct spawner_child *s, struct said *m, size_t len, in
 		stderrs_keep(s->stderrs, fd, text);
 		return;
 	}
+	if (len == sizeof(m->wire) && m->wire.type == WIRE_LIST && fd >= 0)
+		spawner_listed(s, fd);
 	if (text && m->wire.type == WIRE_LINE)
 		hearing_line(m, s->workers->logger, "spawner", &s->workers->world->totals.lines_lost);
 	if (fd >= 0)

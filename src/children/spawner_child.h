@@ -19,6 +19,9 @@ struct spawner_child {
 	/* for the programs: as we were started */
 	struct rlimit nofile;
 	unsigned umask;
+	/* A list program has printed a list: line is that of the configuration which names it. Both are the spawner's words. */
+	void (*listed)(void *arg, const char *line, const char *list);
+	void *listed_arg;
 	void (*anew)(void *arg); /* all channels are to be made anew */
 	void *arg;
 };

@@ -19,6 +19,7 @@ static void sources_free(struct source *sources, size_t n)
 		free(sources[i].line);
 		free(sources[i].path);
 		server_release(&sources[i].of);
+		words_free(sources[i].argv);
 	}
 	free(sources);
 }

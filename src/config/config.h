@@ -119,14 +119,16 @@ enum server_proxy { SERVER_PROXY_UNSAID, SERVER_PROXY_OFF, SERVER_PROXY_V1, SERV
 /* A line that says where servers come from, whose number changes while it runs. */
 enum source_kind {
 	SOURCE_LIST,    /* servers file:PATH */
+	SOURCE_PROGRAM, /* servers program PROGRAM [ARG...] */
 	SOURCE_EACH,    /* server HOST each: its addresses */
 	SOURCE_SERVICE, /* server srv:NAME: the servers of a service */
 };
 
 struct source {
 	enum source_kind kind;
-	char *line; /* as in the canonical text: what it is known by */
-	char *path; /* SOURCE_LIST: of the file, absolute */
+	char *line;  /* as in the canonical text: what it is known by */
+	char *path;  /* LIST, PROGRAM: of the file or the program, absolute */
+	char **argv; /* PROGRAM; NULL-terminated */
 	struct server
 	        of; /* EACH, SERVICE: its members are like it, but for their addresses; host: the name to be asked */
 	uint32_t before; /* so many servers that the file names stand before it in its section */

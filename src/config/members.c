@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "config/parser.h"
 
-/* ---- servers file:PATH ---- */
+/* ---- servers file:PATH, servers program PROGRAM ---- */
 
 static char *source_line(const char *keyword, const char *prefix, const char *value)
 {
@@ -40,12 +40,34 @@ static void set_list(struct parser *p, const char *path, uint32_t column)
 	source_add(p, &s, column);
 }
 
+static void set_program(struct parser *p, struct word *args, size_t n)
+{
+	struct source s = {.kind = SOURCE_PROGRAM};
+	char shown[SHOWN_MAX], *key;
+
+	if (n == 0) {
+		parse_error(p, p->line->end, "\"servers program\" needs a program");
+		return;
+	}
+	if (*args[0].text != '/' && *args[0].text != '.') {
+		parse_error(p, args[0].column, "%s is no path: a program begins with / or .",
+		            lex_show(args[0].text, shown));
+		return;
+	}
+	s.argv = program_argv(p, args, n);
+	s.path = mem_strdup(s.argv[0]);
+	key = program_key(s.argv);
+	s.line = mem_printf("servers program %s", key);
+	free(key);
+	source_add(p, &s, args[0].column);
+}
+
 void set_servers(struct parser *p, const struct directive *d, struct word *args, size_t n)
 {
 	char shown[SHOWN_MAX];
 
 	if (!strcmp(args[0].text, "program"))
-		parse_error(p, args[0].column, "servers by a program are not yet supported");
+		set_program(p, args + 1, n - 1);
 	else if (strncmp(args[0].text, "file:", 5) != 0)
 		parse_error(p, args[0].column, "%s is no list of servers: write servers %s",
 		            lex_show(args[0].text, shown), d->arguments);

@@ -178,6 +178,10 @@ void send_proxy_print(const struct send_proxy *s, struct buf *out);
 /* "send-proxy=v2" of a server; its words. */
 extern const char *const server_proxy_words[];
 
+/* server.c: words as those of a program, whose path is made absolute (words_free()); and as they stand in the canonical text (free()). */
+char **program_argv(struct parser *p, struct word *args, size_t n);
+char *program_key(char **argv);
+
 /* server.c: the servers of the open section, or where they come from, are said from here on: the first time they replace those that it
  * inherited. */
 void pool_open(struct parser *p);

@@ -107,7 +107,7 @@ bool server_is_program(const char *word)
 	return *word == '/' || *word == '.';
 }
 
-static char **program_argv(struct parser *p, struct word *args, size_t n)
+char **program_argv(struct parser *p, struct word *args, size_t n)
 {
 	char **argv = words_copy(args, n);
 
@@ -116,7 +116,7 @@ static char **program_argv(struct parser *p, struct word *args, size_t n)
 	return argv;
 }
 
-static char *argv_key(char **argv)
+char *program_key(char **argv)
 {
 	struct buf key = BUF_INIT;
 
@@ -140,7 +140,7 @@ void set_exec(struct parser *p, const struct directive *d, struct word *args, si
 	}
 	s.argv = program_argv(p, args, n);
 	s.path = mem_strdup(s.argv[0]);
-	s.key = argv_key(s.argv);
+	s.key = program_key(s.argv);
 	server_add(p, &s, p->line->words[0].column);
 }
 

@@ -62,6 +62,9 @@ enum wire_type {
 	WIRE_CHECK,
 	/* from the checker: a part of the members of a line, n of them (crowd.h) */
 	WIRE_CROWD,
+	/* from the spawner; fd: a sealed memfd: a line `servers program` of the configuration, a newline, and the list that its program has
+	 * printed */
+	WIRE_LIST,
 };
 
 /* CHANNEL: not a trio's, but between checker and spawner; between supervisor and spawner, for notices (program/notice.h) */

@@ -9,6 +9,7 @@
 #include "config/config.h"
 
 #define FROM_LONG 200 /* as much of a key is shown */
+#define LOOKS     4   /* what is left when something is wrong may be wrong again; more often is none of our faults */
 
 /* ---- one line ---- */
 
@@ -28,43 +29,20 @@ static bool is_text(const char *line)
 	return true;
 }
 
-static bool leads_to_a_server(const struct config *c)
-{
-	for (size_t i = 0; i < c->n_sections; i++) {
-		for (size_t k = 0; k < c->sections[i].n_servers; k++) {
-			if (c->sections[i].servers[k].kind == SERVER_PROGRAM)
-				return false;
-		}
-	}
-	return true;
-}
-
 /* By the parser of the configuration, so that what is printed is what tcpproxy will take. */
+static const struct config_ops world = {.service_port = port_of_name};
+
 bool line_is_server(const char *line, struct buf *why)
 {
-	static const struct config_ops world = {.service_port = port_of_name};
-	struct config_errors errors = {0};
-	struct buf text = BUF_INIT;
-	struct config *c;
+	struct server server;
 
 	buf_clear(why);
 	if (!*line || strlen(line) > LINE_LONG)
 		buf_adds(why, *line ? "it is too long" : "there is nothing in it");
 	else if (!is_text(line))
 		buf_adds(why, "there is a control character in it");
-	else if (*line == '#')
-		buf_adds(why, "it is a comment");
-	if (why->len)
-		return false;
-	buf_addf(&text, "port 1\nserver %s\n", line);
-	c = config_parse("list", text.s, &world, &errors);
-	if (!c)
-		buf_adds(why, errors.list[0].message);
-	else if (!leads_to_a_server(c))
-		buf_adds(why, "it is a program, and not a server");
-	config_free(c);
-	config_errors_release(&errors);
-	buf_release(&text);
+	else if (server_parse(line, &world, &server, why))
+		server_release(&server);
 	return why->len == 0;
 }
 
@@ -117,6 +95,42 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Lines that are servers may be no pool together: two have one name. The errors are in the order of the lines. */
+static void drop_wrong(struct lines *l, const struct config_errors *errors)
+{
+	size_t kept = 0, e = 0;
+
+	for (size_t i = 0; i < l->n; i++) {
+		while (e < errors->n && errors->list[e].line < i + 1)
+			e++;
+		if (e < errors->n && errors->list[e].line == i + 1) {
+			buf_addf(&l->refused, "%s: %s\n", l->list[i], errors->list[e].message);
+			free(l->list[i]);
+		} else {
+			l->list[kept++] = l->list[i];
+		}
+	}
+	l->n = kept;
+}
+
+/* False: something was left out, and it is to be looked at once more. */
+static bool is_pool(struct lines *l)
+{
+	struct config_errors errors = {NULL, 0};
+	struct buf text = BUF_INIT;
+	char *pool;
+	bool ok;
+
+	lines_print(l, &text);
+	pool = list_parse("", text.s, &world, &errors);
+	drop_wrong(l, &errors);
+	config_errors_release(&errors);
+	buf_release(&text);
+	ok = pool;
+	free(pool);
+	return ok;
+}
+
 void lines_finish(struct lines *l)
 {
 	size_t kept = 0, more;
@@ -135,6 +149,8 @@ void lines_finish(struct lines *l)
 	for (; kept > LINES_MAX; kept--)
 		free(l->list[kept - 1]);
 	l->n = kept;
+	for (int i = 0; i < LOOKS && !is_pool(l);)
+		i++;
 }
 
 void lines_print(const struct lines *l, struct buf *out)

@@ -27,7 +27,7 @@ void lines_add(struct lines *l, const char *text, size_t len, const char *from);
 /* That cannot be a line at all. */
 void lines_refuse(struct lines *l, const char *from, const char *why);
 
-/* Sorted, each once, and not more than LINES_MAX: the last are left out then. */
+/* Sorted, each once, and not more than LINES_MAX: the last are left out then, and so is what cannot be in one pool with others. */
 void lines_finish(struct lines *l);
 /* Of a finished list: a line each, or "none". */
 void lines_print(const struct lines *l, struct buf *out);

@@ -172,7 +172,7 @@ int output_begin(struct output *o, struct loop *loop, const char *file)
 
 static bool has_line(const struct buf *text, const char *line, size_t len)
 {
-	const char *at = text->s, *end = at + text->len;
+	const char *at = text->len ? text->s : "", *end = at + text->len;
 
 	while (at < end && (at = memmem(at, (size_t)(end - at), line, len))) {
 		if (at == text->s || at[-1] == '\n')
@@ -185,7 +185,7 @@ static bool has_line(const struct buf *text, const char *line, size_t len)
 /* Each line that is left out is said once, as long as it is. */
 static void say_refused(struct output *o, const struct lines *l, const char *who)
 {
-	const char *at = l->refused.s, *end = at + l->refused.len;
+	const char *at = l->refused.len ? l->refused.s : "", *end = at + l->refused.len;
 	unsigned n = 0;
 
 	while (at < end) {

@@ -1,10 +1,13 @@
 #include "spawner/spawnd.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/buf.h"
 #include "base/log.h"
 #include "ipc/packed.h"
 #include "ipc/saying.h"
+#include "os/shm.h"
 #include "spawner/spawner.h"
 
 #define ALONE_LOOK_MS 250
@@ -26,6 +29,25 @@ static void keep_stderr(void *arg, int fd, const char *label)
 {
 	(void)arg;
 	saying_with(&self.saying, WIRE_STDERR, label, fd);
+}
+
+/* Its line and the list itself in a memfd: it may be long. */
+static bool tell_list(void *arg, const char *line, const char *text, size_t len)
+{
+	const struct wire w = {.type = WIRE_LIST};
+	struct buf both = BUF_INIT;
+	int fd, rc;
+
+	(void)arg;
+	buf_addf(&both, "%s\n", line);
+	buf_add(&both, text, len);
+	fd = shm_new_sealed("tcpproxy-list", both.s, both.len);
+	buf_release(&both);
+	if (fd < 0)
+		return false;
+	rc = sock_send_message(self.setup->control_fd, &w, sizeof(w), &fd, 1);
+	close(fd);
+	return rc != -EAGAIN && rc != -ENOBUFS && rc != -ENOMEM;
 }
 
 /* No program is left, as far as we know. Workers that end may still name some that others have started. */
@@ -105,7 +127,8 @@ static void take_rules(int fd, uint64_t generation)
 		                          .programs = self.setup->programs,
 		                          .nofile = self.setup->nofile,
 		                          .umask = self.setup->umask,
-		                          .keep_stderr = keep_stderr};
+		                          .keep_stderr = keep_stderr,
+		                          .list = tell_list};
 
 		if (spawner_new(&s, &self.spawner) < 0)
 			_exit(1);
@@ -157,6 +180,8 @@ static void spawnd_control_event(void *arg, uint32_t events)
 
 		if (len == 0) {
 			watch_remove(&self.loop, &self.control);
+			if (self.spawner)
+				spawner_stop_lists(self.spawner);
 			end_if_alone(NULL);
 			return;
 		}

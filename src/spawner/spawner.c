@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "spawner/checking.h"
 #include "spawner/left.h"
+#include "spawner/listing.h"
 #include "spawner/noticing.h"
 #include "spawner/spawner_parts.h"
 
@@ -72,6 +73,7 @@ void spawner_free(struct spawner *s)
 		channel_close(s->channels);
 	checking_release(s);
 	noticing_release(s);
+	listing_release(s);
 	left_release(s);
 	generation_drop_all(&s->generations);
 	close(s->null_fd);
@@ -85,7 +87,7 @@ unsigned spawner_running(const struct spawner *s)
 
 bool spawner_is_idle(const struct spawner *s)
 {
-	return !s->jobs && !s->checking.jobs && !s->noticing.jobs && !s->left;
+	return !s->jobs && !s->checking.jobs && !s->noticing.jobs && !s->left && listing_is_idle(s);
 }
 
 int spawner_set_checker(struct spawner *s, int fd)
@@ -101,6 +103,12 @@ int spawner_set_notices(struct spawner *s, int fd)
 void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation)
 {
 	generation_add(&s->generations, c, generation);
+	listing_set_config(s, c);
+}
+
+void spawner_stop_lists(struct spawner *s)
+{
+	listing_stop(s);
 }
 
 void spawner_stop(struct spawner *s, void (*done)(void *arg), void *arg)
@@ -117,6 +125,7 @@ void spawner_stop(struct spawner *s, void (*done)(void *arg), void *arg)
 	}
 	checking_stop(s);
 	noticing_stop(s);
+	listing_stop(s);
 	left_stop(s);
 	program_ended(s);
 }

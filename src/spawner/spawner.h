@@ -27,6 +27,9 @@ struct spawner_setup {
 	/* The read end of a program's stderr, still the spawner's: a process that keeps a copy saves the program
 	 * from a SIGPIPE if the spawner dies. label: what its lines begin with. NULL: none does. */
 	void (*keep_stderr)(void *arg, int fd, const char *label);
+	/* A list program (a line `servers program` of the configuration) has printed a whole list. False: it cannot be told now, and
+	 * will be again. NULL: nobody wants lists, and none is started. */
+	bool (*list)(void *arg, const char *line, const char *text, size_t len);
 	void *arg;
 };
 
@@ -55,6 +58,9 @@ int spawner_set_notices(struct spawner *s, int fd);
 /* A new configuration of this generation, taken over (freed by the spawner). The last four are kept,
  * so that questions asked under the one before are still understood. */
 void spawner_set_config(struct spawner *s, struct config *c, uint64_t generation);
+
+/* Nobody hears lists any more: the programs that bring them are ended. */
+void spawner_stop_lists(struct spawner *s);
 
 /* Ends every program: TERM now, KILL 2 s later. done(arg) is called from a timer when none is left,
  * after 3 s at the latest; it may free the spawner. New questions fail. */

@@ -24,7 +24,11 @@ struct spawner {
 		int fd; /* to the supervisor; -1: there is none */
 		struct watch watch;
 		struct notice_job *jobs;
-	} noticing;                                     /* noticing.c */
+	} noticing; /* noticing.c */
+	struct {
+		struct list_program *programs;
+		struct list_run *runs;
+	} listing;                                      /* listing.c */
 	struct left *left;                              /* left.c */
 	struct programs_shared *programs, own_programs; /* shared; ours, if they are not */
 	unsigned running;

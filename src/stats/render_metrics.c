@@ -452,8 +452,7 @@ static void add_program(const struct snapshot *s, struct buf *out)
 	sample(out, "upgrades_total", "result", "failed", s->upgrades_failed);
 	family(out, "programs_failed_total", "counter",
 	       "Programs that could not be started, took too long, or ended by a signal; of notify also those whose "
-	       "exit status "
-	       "was not 0.");
+	       "exit status was not 0, of servers those that ended, and lists that are wrong.");
 	for (int i = 0; i < PROGRAM_KINDS; i++)
 		sample(out, "programs_failed_total", "kind", program_kind_name((enum program_kind)i),
 		       s->programs_failed[i]);

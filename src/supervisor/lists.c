@@ -48,21 +48,22 @@ struct lists {
 /* ---- what it says ---- */
 
 /* It is told once for each change. */
-static void cannot_use(struct list *l, char *why)
+static void cannot_use(const char *path, char *why, char **told)
 {
-	if (l->why && strcmp(l->why, why) == 0)
+	if (*told && strcmp(*told, why) == 0)
 		return;
-	free(l->why);
-	l->why = mem_strdup(why);
+	free(*told);
+	*told = mem_strdup(why);
 	log_error_lines("", why);
-	log_error("%s: the servers stay as they were", l->path);
+	log_error("%s: the servers stay as they were", path);
 }
 
-static void use(struct supervisor *s, struct list *l, const char *text)
+bool list_take(struct supervisor *s, const char *line, const char *path, const char *text, char **told)
 {
 	struct config_errors errors = {NULL, 0};
-	char *lines = list_parse(l->path, text, s->setup->world, &errors);
+	char *lines = list_parse(path, text, s->setup->world, &errors);
 	struct buf why = BUF_INIT;
+	bool ok = lines;
 
 	for (size_t i = 0; i < errors.n; i++) {
 		config_error_format(&errors.list[i], &why);
@@ -70,14 +71,15 @@ static void use(struct supervisor *s, struct list *l, const char *text)
 	}
 	config_errors_release(&errors);
 	if (lines) {
-		free(l->why);
-		l->why = NULL;
-		members_set(s, l->line, lines);
+		free(*told);
+		*told = NULL;
+		members_set(s, line, lines);
 	} else {
-		cannot_use(l, why.s);
+		cannot_use(path, why.s, told);
 	}
 	buf_release(&why);
 	free(lines);
+	return ok;
 }
 
 static void read_again(struct supervisor *s, struct list *l)
@@ -88,10 +90,10 @@ static void read_again(struct supervisor *s, struct list *l)
 	if (!text) {
 		char *said = mem_printf("cannot read %s: %s", l->path, why);
 
-		cannot_use(l, said);
+		cannot_use(l->path, said, &l->why);
 		free(said);
 	} else if (!l->text || strcmp(text, l->text) != 0) {
-		use(s, l, text);
+		list_take(s, l->line, l->path, text, &l->why);
 	}
 	free(l->text);
 	l->text = text;

@@ -5,7 +5,7 @@
  *   start.c                    from the command line to a running daemon: sockets, pidfile, user (privileges.c)
  *   supervisor.c               the life: signals, and what follows from what the parts report
  *   rules.c, reload.c          a new configuration, taken whole or not at all
- *   members.c, lists.c         servers that come and go while it runs
+ *   members.c, list*.c         servers that come and go while it runs
  *   admin_sockets.c            the sockets at which we can be asked
  *   steer*.c, inspect.c        what the commands do that come there
  *   stop.c                     the ways to the end
@@ -55,7 +55,8 @@ struct supervisor {
 	enum phase phase; /* see phase_set() */
 	struct rules rules;
 	struct members members;
-	struct lists *lists; /* lists.c; NULL: there are none */
+	struct lists *lists;                /* lists.c; NULL: there are none */
+	struct list_program *list_programs; /* list_programs.c; likewise */
 	struct interface_address *ifs;
 	size_t n_ifs;
 	struct children children;

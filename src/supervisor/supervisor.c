@@ -11,6 +11,7 @@
 #include "os/proc.h"
 #include "supervisor/crowds.h"
 #include "supervisor/inspect.h"
+#include "supervisor/list_programs.h"
 #include "supervisor/lists.h"
 #include "supervisor/state.h"
 #include "supervisor/steer.h"
@@ -173,6 +174,12 @@ static void read_sources(void *arg, const struct config *c)
 static void look_after_sources(void *arg)
 {
 	lists_look_after(arg);
+	list_programs_look_after(arg);
+}
+
+static void listed(void *arg, const char *line, const char *list)
+{
+	list_programs_heard(arg, line, list);
 }
 
 static void crowd(void *arg, uint64_t id, const struct member *list, size_t n)
@@ -217,6 +224,8 @@ static void put_together(struct supervisor *s)
 	s->children.page.arg = s;
 	s->children.checker.events = &checker_events;
 	s->children.checker.arg = s;
+	s->children.spawner.listed = listed;
+	s->children.spawner.listed_arg = s;
 	s->members.events = &members_events;
 	s->children.dump.path = setup->dump_path;
 	s->upgrade = (struct upgrade){.children = &s->children,
@@ -326,6 +335,7 @@ static void clean_up(struct supervisor *s)
 	supervisor_remove_pidfile(s);
 	steer_stop(s);
 	lists_end(s);
+	list_programs_end(s);
 	members_end(s);
 	page_child_stop(&s->children.page); /* before another one wants its port */
 	checker_child_stop(&s->children.checker);

@@ -6,23 +6,51 @@
  */
 #include "children/page_child.c" /* page_child_control_event() is its own */
 #include "children/spawner_child.h"
+#include "config/config.h"
 #include "ipc/saying.h"
 #include "input.h"
+#include "os/shm.h"
 #include "program/lines.h"
 
 #define TURNS 20
 
+static void page_steers(void *arg, int fd, const struct addr *from)
+{
+	close(fd);
+}
+
+static void page_wants(void *arg)
+{
+}
+
+static const struct page_events page_events = {.client = page_steers, .wants_tcp_info = page_wants};
 static struct loop loop;
 static enum phase phase;
 static struct workers workers = {.loop = &loop, .phase = &phase};
 static struct spawner_child spawner = {.workers = &workers};
 static struct admin_sockets sockets;
-static struct page_child page = {.workers = &workers, .sockets = &sockets};
+static struct page_child page = {.workers = &workers, .sockets = &sockets, .events = &page_events};
 static int log_fd;
 
 static int open_file(void *arg, const char *path)
 {
 	return dup(log_fd);
+}
+
+/* Any list may be brought: it is one, or why it is none is said. */
+static void check_listed(void *arg, const char *line, const char *list)
+{
+	struct config_errors errors = {NULL, 0};
+	char *lines = list_parse("list", list, NULL, &errors), *again;
+
+	CHECK(!strchr(line, '\n') && (lines || errors.n > 0));
+	if (lines && *lines) {
+		again = list_parse("list", lines, NULL, &errors);
+		CHECK(again && strcmp(lines, again) == 0);
+		free(again);
+	}
+	free(lines);
+	config_errors_release(&errors);
 }
 
 static void begin(void)
@@ -38,6 +66,7 @@ static void begin(void)
 	CHECK(workers.world && workers.logger);
 	CHECK(loop_init(&loop, -1, NULL, 16) == 0);
 	spawner_child_init(&spawner);
+	spawner.listed = check_listed;
 	page_child_init(&page);
 }
 
@@ -52,12 +81,31 @@ static void check_log(void)
 	free(text);
 }
 
+/* A list in a memfd, as the spawner sends one. */
+static void send_list(struct input *in, int to)
+{
+	const struct wire w = {.type = WIRE_LIST};
+	char text[1024];
+	size_t len = 1 + input_u16(in) % (sizeof(text) - 1);
+	int fd;
+
+	input_bytes(in, text, len);
+	fd = shm_new_sealed("list", text, len);
+	CHECK(fd >= 0);
+	sock_send_message(to, &w, sizeof(w), &fd, 1); /* unless it has been given up already */
+	close(fd);
+}
+
 static void send_one(struct input *in, int to)
 {
 	struct said m = {.wire.type = WIRE_LINE};
 	uint8_t kind = input_u8(in), n_fds = input_u8(in) % 4;
 	size_t len;
 
+	if (kind >= 240) {
+		send_list(in, to);
+		return;
+	}
 	if (kind < 100) { /* a good one */
 		m.wire.type = kind % 2 ? WIRE_LINE : WIRE_STDERR;
 		m.wire.n = input_u8(in) % 8 == 7 ? input_u32(in) : 0;

@@ -1,7 +1,10 @@
 """tcpproxy-servers: what etcd and Consul know becomes lists of servers, and no failure of theirs empties one."""
 
+import contextlib
 import os
+import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -64,7 +67,7 @@ def test_what_is_no_server_is_left_out_and_said_once(etcd, lists):
     etcd.put("/db/dot", ".")
     etcd.put("/db/more", "10.0.0.3:5432")
     out.wait("10.0.0.1:5432", "10.0.0.3:5432")
-    out.wait_said("left out: /db/worse: it is a program, and not a server")
+    out.wait_said("left out: /db/worse: \"/bin/sh\" is no server of a list")
     out.wait_said("left out: /db/bad: there is a control character in it")
     etcd.delete("/db/good")
     out.wait("10.0.0.3:5432")
@@ -413,3 +416,45 @@ def test_help_and_version():
     assert "usage: tcpproxy-servers" in done.stdout
     done = subprocess.run([PROGRAM, "-V"], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.startswith("tcpproxy-servers ")
+
+
+# -- as the program of a pool
+
+class Known:
+    """A server that says who it is, and is known to etcd."""
+
+    def __init__(self, start, folder, name):
+        self.port = servers.free_port()
+        program = folder / f"{name}.py"
+        program.write_text(f"import socket\ns = socket.create_server(('127.0.0.1', {self.port}))\n"
+                           f"while True:\n    c, _ = s.accept()\n    c.sendall(b'{name}')\n    c.close()\n")
+        start(f"server-{name}", ["/usr/bin/python3", program]).wait_port(self.port)
+        self.spelt = f"127.0.0.1:{self.port}"
+
+
+def greeting(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 5) as s:
+        return s.recv(10).decode()
+    return ""
+
+
+@pytest.mark.limit(120)
+def test_clients_reach_a_server_as_soon_as_etcd_knows_it(etcd, start, folder, proxy):
+    one, two = (Known(start, folder, name) for name in ("one", "two"))
+    program = folder / "tcpproxy-servers"
+    shutil.copy2(PROGRAM, program)
+    program.chmod(0o755)
+    etcd.put("/db/one", one.spelt)
+    port = proxy(config=f"port {{port}}\n\tservers program {program} etcd {etcd.url} /db/\n")
+    wait_for(lambda: greeting(port) == "one", f"one: {proxy.running[-1].output()}")
+    etcd.put("/db/two", f"{two.spelt} weight=2")
+    wait_for(lambda: greeting(port) == "two", "two")
+    etcd.delete("/db/one")
+    wait_for(lambda: {greeting(port) for _ in range(4)} == {"two"}, "two alone")
+    etcd.program.stop()  # nobody is lost with it
+    wait_for(lambda: "the list stays as it was" in proxy.running[-1].output(), proxy.running[-1].output())
+    assert {greeting(port) for _ in range(4)} == {"two"}
+    etcd.run()
+    etcd.wait_well()
+    etcd.put("/db/one", one.spelt)
+    wait_for(lambda: greeting(port) == "one", "one again", 40)

@@ -82,7 +82,17 @@ static void what_is_left_out_is_told(void **state)
 	lines_add(&lines, "b:1\0c:1", 7, "/k\x1b[2J");
 	assert_string_equal(finished(), "a:1\n");
 	assert_int_equal(lines.found, 3);
-	assert_string_equal(lines.refused.s, "key: it is a program, and not a server\n/k?[2J: there is a NUL in it\n");
+	assert_string_equal(lines.refused.s, "key: \"/bin/sh\" is no server of a list: HOST[:PORT] and unix:PATH "
+	                                     "are\n/k?[2J: there is a NUL in it\n");
+}
+
+static void two_of_one_name_are_no_pool(void **state)
+{
+	add("a:1 as db");
+	add("b:1 as db");
+	add("c:1 as other");
+	assert_string_equal(finished(), "a:1 as db\nc:1 as other\n");
+	assert_non_null(strstr(lines.refused.s, "b:1 as db: "));
 }
 
 static void an_empty_list_says_so(void **state)
@@ -115,6 +125,7 @@ int main(void)
 	        cmocka_unit_test_teardown(a_long_line_is_none, release),
 	        cmocka_unit_test_teardown(a_list_is_sorted_and_has_each_once, release),
 	        cmocka_unit_test_teardown(what_is_left_out_is_told, release),
+	        cmocka_unit_test_teardown(two_of_one_name_are_no_pool, release),
 	        cmocka_unit_test_teardown(an_empty_list_says_so, release),
 	        cmocka_unit_test_teardown(there_are_no_more_than_a_pool_has, release),
 	};
