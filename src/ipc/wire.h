@@ -62,6 +62,8 @@ enum wire_type {
 	WIRE_CHECK,
 	/* from the checker: a part of the members of a line, n of them (crowd.h) */
 	WIRE_CROWD,
+	/* from a worker: servers have been ejected (ejection.h), or may have been by the one before it */
+	WIRE_EJECTED,
 };
 
 /* CHANNEL: not a trio's, but between checker and spawner; between supervisor and spawner, for notices (program/notice.h) */
