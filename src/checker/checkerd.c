@@ -106,6 +106,13 @@ static void note_connected(const struct asked *k, const struct place *p)
 		target_worked(&self.world->experience[p->target], self.loop.now_ms);
 }
 
+/* Whoever had ejected it before the check began may try again, too. */
+static void note_well(const struct asked *k, const struct place *p, const struct check_answer *a)
+{
+	if (!check_is_agent(k->line))
+		ejection_well(&self.world->ejections[p->target], a->began_ms, a->heard, self.loop.now_ms);
+}
+
 /* ---- agents ---- */
 
 static void agent_is_silent(const struct asked *k, const struct place *p, const char *words)
@@ -165,8 +172,10 @@ static void heard(const struct asked *k, const struct want *want, const struct c
 	atomic_fetch_add(&h->answers[a->yes ? 0 : late ? 2 : 1], 1);
 	atomic_store(&h->took_us, a->took_us);
 	atomic_store(&h->answered_ms, self.loop.now_ms);
-	if (a->yes)
+	if (a->yes) {
 		note_connected(k, p);
+		note_well(k, p, a);
+	}
 	if (check_is_agent(k->line) || k->line->program)
 		hear_agent_of(k, p, a);
 	now = state_of(p);

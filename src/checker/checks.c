@@ -19,6 +19,7 @@ struct one {
 	struct dialog *dialog; /* NULL: it is not being asked, or: */
 	uint64_t program;      /* the number of what a program is asked; 0: nothing */
 	int64_t began_ms, began_us, deadline_ms;
+	bool heard; /* the server has said something */
 	bool again; /* at once, when this one is over */
 	struct addr addrs[CHECK_ADDRS];
 	size_t n_addrs, at; /* that are asked; the one that is */
@@ -63,8 +64,11 @@ static bool is_under_way(const struct one *o)
 static void over(struct one *o, bool yes, const char *words)
 {
 	struct checks *c = o->all;
-	struct check_answer a = {
-	        .began_ms = o->began_ms, .yes = yes, .words = words, .took_us = clock_mono_us() - o->began_us};
+	struct check_answer a = {.began_ms = o->began_ms,
+	                         .yes = yes,
+	                         .heard = o->heard,
+	                         .words = words,
+	                         .took_us = clock_mono_us() - o->began_us};
 
 	o->dialog = NULL;
 	o->program = 0;
@@ -136,6 +140,7 @@ static void ask(struct one *o)
 	                                                .unix_path = k->unix_path,
 	                                                .from = &k->from,
 	                                                .timeout_ms = left_ms,
+	                                                .heard = &o->heard,
 	                                                .done = check_answered,
 	                                                .arg = o});
 }
@@ -155,6 +160,7 @@ static void check_begin(void *arg)
 	o->began_us = clock_mono_us();
 	o->deadline_ms = o->began_ms + o->check.timeout_ms;
 	o->at = 0;
+	o->heard = false;
 	o->n_addrs = o->check.unix_path ? 0 : c->ops.addresses(c->ops.arg, o->check.owner, o->addrs);
 	if (o->n_addrs == 0 && !o->check.unix_path)
 		over(o, false, NO_ADDRESS);

@@ -29,6 +29,7 @@ struct check {
 struct check_answer {
 	bool yes;
 	bool changed;          /* the state has */
+	bool heard;            /* the server has said something */
 	const char *words;     /* of a no */
 	const struct addr *at; /* the address that has said so, the last one asked; NULL: none */
 	int64_t began_ms;      /* monotonic */

@@ -91,6 +91,8 @@ static int read_some(struct dialog *d, bool hear)
 			return n == 0 ? 1 : (int)n;
 		if (hear)
 			script_hears(&d->run, bytes, (size_t)n);
+		if (hear && d->setup.heard)
+			*d->setup.heard = true;
 	}
 	return 0;
 }

@@ -16,6 +16,7 @@ struct dialog_setup {
 	const char *unix_path;       /* NULL: to */
 	const struct addr *from;     /* NULL: whichever */
 	int64_t timeout_ms;          /* for all of it, but for the leaving */
+	bool *heard;                 /* set when the server says something before the verdict; NULL: never mind */
 	/* Once. words: why it is a no; of a yes "", but for a script that tells. dialog_start() has returned. */
 	void (*done)(void *arg, bool yes, const char *words);
 	void *arg;

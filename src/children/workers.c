@@ -56,6 +56,11 @@ static void on_imbalance(struct worker *w, const struct wire *m)
 	w->workers->events->imbalance(w->workers->arg, m->busy != 0);
 }
 
+static void on_ejected(struct worker *w, const struct wire *m)
+{
+	w->workers->events->ejected(w->workers->arg);
+}
+
 static void on_given(struct worker *w, const struct wire *m)
 {
 	w->workers->events->moved(w->workers->arg, w->number, m->n);
@@ -81,6 +86,7 @@ static void on_idle(struct worker *w, const struct wire *m)
 static void (*const heard[])(struct worker *w, const struct wire *m) = {
         [WIRE_IDLE] = on_idle,           [WIRE_ADOPTED] = on_adopted,           [WIRE_GIVEN] = on_given,
         [WIRE_IMBALANCE] = on_imbalance, [WIRE_TCP_INFO_WRITTEN] = on_tcp_info, [WIRE_SYNCED] = on_synced,
+        [WIRE_EJECTED] = on_ejected,
 };
 
 static void workers_control_event(void *arg, uint32_t events)

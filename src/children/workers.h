@@ -48,6 +48,7 @@ struct workers_events {
 	void (*begun)(void *arg, struct worker *w); /* a new one, which knows nothing yet */
 	void (*mute)(void *arg);                    /* one that begins late: it has no channel to the spawner */
 	void (*imbalance)(void *arg, bool busy);    /* one has more than others: connections, or to do */
+	void (*ejected)(void *arg);                 /* one has ejected servers, or may have */
 	void (*moved)(void *arg, uint32_t worker, uint32_t n); /* it is through with giving, and has given n away */
 	void (*adopted)(void *arg); /* the last that was found is ours, or was lost meanwhile */
 	void (*idle)(void *arg);    /* one has no connection left */

@@ -98,6 +98,14 @@ bool config_has_unix_server(const struct config *c)
 	return false;
 }
 
+bool config_ejects(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (c->sections[i].eject.for_ms)
+			return true;
+	return false;
+}
+
 void config_errors_release(struct config_errors *e)
 {
 	for (size_t i = 0; i < e->n; i++) {

@@ -207,6 +207,15 @@ struct stick_rule {
 	uint32_t clients; /* that are remembered */
 };
 
+/* Servers that fail for clients are left alone. */
+struct eject_rule {
+	int64_t for_ms;   /* the first time; 0: none is ejected */
+	int64_t max_ms;   /* each further time soon after it is twice as long, up to this */
+	int64_t early_ms; /* a server that ends a connection in this time without a byte failed, too; 0: that is none */
+	uint32_t after;   /* failures in a row; 1.. */
+	uint32_t share;   /* at most so many per cent of a pool at a time; 1..100 */
+};
+
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
 
 /* Which records are written, besides the one that says how it ended. */
@@ -269,6 +278,8 @@ struct section {
 	struct wait_rule queue;           /* for a place */
 	struct send_proxy *send_proxy;    /* NULL: none */
 	struct send_proxy *send_proxy_v2; /* the nearest that was said with v2, in force or not; NULL: none */
+	struct eject_rule eject;
+	int64_t slow_start_ms; /* a server that comes has its whole weight only after this; 0: at once */
 };
 
 struct port_range {
@@ -435,6 +446,8 @@ void server_describe(const struct server *s, struct buf *out);
 size_t config_ports(const struct config *c, uint16_t **ret);
 
 bool config_has_unix_server(const struct config *c);
+/* Is there a section with `eject`? */
+bool config_ejects(const struct config *c);
 
 /* So many clients are to be remembered for `stick`, in all; 0: nothing sticks. */
 uint64_t config_stick_clients(const struct config *c);

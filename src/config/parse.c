@@ -49,6 +49,7 @@ static void section_close(struct parser *p)
 	access_finish(p);
 	check_lines_finish(p);
 	stick_finish(p);
+	eject_finish(p);
 }
 
 static void service_open(struct parser *p)

@@ -214,6 +214,12 @@ bool stick_equal(const struct stick_rule *a, const struct stick_rule *b);
 /* The open section, or GLOBAL, is complete: does something else choose by the client, too? */
 void stick_finish(struct parser *p);
 
+/* ejects.c: appends what stands behind "eject". */
+void eject_rule_print(const struct eject_rule *r, struct buf *out);
+bool eject_rule_equal(const struct eject_rule *a, const struct eject_rule *b);
+/* The open section is complete: does it have servers that can be ejected? */
+void eject_finish(struct parser *p);
+
 /* home.c: servers that are ourselves. */
 void check_home(struct parser *p);
 

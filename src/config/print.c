@@ -470,6 +470,15 @@ static void print_send_proxy(const struct printer *p, const struct directive *d)
 	end(p);
 }
 
+static void print_eject(const struct printer *p, const struct directive *d)
+{
+	if (eject_rule_equal(&p->s->eject, &p->outer->eject))
+		return;
+	begin(p, d->keyword);
+	eject_rule_print(&p->s->eject, p->out);
+	end(p);
+}
+
 static void print_balance(const struct printer *p, const struct directive *d)
 {
 	if (p->s->balance == p->outer->balance && p->s->bounded == p->outer->bounded)

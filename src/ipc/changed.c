@@ -55,10 +55,15 @@ void changed_forget(struct changed *c)
 	atomic_store(&c->force, FORCE_AUTO);
 }
 
+void changed_came(struct changed *c, int64_t now_ms)
+{
+	atomic_store(&c->came_ms, now_ms > 0 ? now_ms : 1);
+}
+
 void changed_check(struct changed *c)
 {
 	uint32_t weight = atomic_load(&c->weight);
-	int64_t drained_ms = atomic_load(&c->drained_ms);
+	int64_t drained_ms = atomic_load(&c->drained_ms), came_ms = atomic_load(&c->came_ms);
 
 	if (weight && (weight >> HOW_SHIFT == WEIGHT_BY_FILE || weight >> HOW_SHIFT > WEIGHT_PERCENT ||
 	               (weight & NUMBER) > CHANGED_WEIGHT_MAX))
@@ -69,5 +74,7 @@ void changed_check(struct changed *c)
 		atomic_store(&c->force, FORCE_AUTO);
 	if (drained_ms < 0 || drained_ms > clock_mono_ms() + DRAIN_MS_MAX)
 		atomic_store(&c->drained_ms, 0);
+	if (came_ms < 0 || came_ms > clock_mono_ms())
+		atomic_store(&c->came_ms, 0);
 	atomic_store(&c->disabled, atomic_load(&c->disabled) != 0);
 }

@@ -25,9 +25,10 @@ enum force {
 };
 
 struct changed {
-	atomic_uint weight;      /* changed_set_weight(); 0: by file */
-	atomic_uint max;         /* 0: by file; else so many connections, and one */
-	atomic_uint force;       /* enum force */
+	atomic_uint weight;   /* changed_set_weight(); 0: by file */
+	atomic_uint max;      /* 0: by file; else so many connections, and one */
+	atomic_uint force;    /* enum force */
+	atomic_llong came_ms; /* monotonic: since then the file has it, or clients may come again; 0: since the start */
 	atomic_llong drained_ms; /* monotonic: if it is draining still, those that are left are ended then; 0: never */
 	atomic_ullong line;      /* what the file says of it; 0: it does not have it */
 	atomic_uint disabled;    /* the file calls it disabled, wherever it has it */
@@ -60,6 +61,8 @@ enum weight_how changed_weight_how(const struct changed *c, uint32_t *n);
 /* Supervisor only. */
 void changed_set_weight(struct changed *c, enum weight_how how, uint32_t n);
 void changed_forget(struct changed *c);
+/* It was not there, or out, and clients may come again; slow_start.h. */
+void changed_came(struct changed *c, int64_t now_ms);
 /* Of another supervisor, through hands that may lie: only what can be stays. */
 void changed_check(struct changed *c);
 

@@ -209,17 +209,36 @@ static void take_line(struct world *w, uint32_t target, uint64_t line, bool disa
 	buf_release(&after);
 }
 
+/* At the start of the program nothing has come: it is as if all had been there for ever. */
+static bool is_start(const struct world *w)
+{
+	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
+		if (atomic_load(&w->targets.list[i].changed.line) != 0)
+			return false;
+	return true;
+}
+
+/* The file has it anew, or no longer calls it disabled. */
+static bool file_lets_it_come(const struct target *t, uint64_t line, bool disabled)
+{
+	return line && !disabled && (atomic_load(&t->changed.line) == 0 || atomic_load(&t->changed.disabled)) &&
+	       atomic_load(&t->admin_state) != ADMIN_STATE_ENABLED;
+}
+
 void changes_take(struct world *w, const struct config *c,
                   void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
 {
 	size_t n, at = 0;
 	struct line *lines = lines_of(w, c, &n);
+	bool start = is_start(w);
 
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++) {
 		struct changed *now = &w->targets.list[i].changed;
 		bool disabled;
 		uint64_t line = line_of(lines, n, i, &at, &disabled);
 
+		if (!start && file_lets_it_come(&w->targets.list[i], line, disabled))
+			changed_came(now, clock_mono_ms());
 		if (line != atomic_load(&now->line))
 			take_line(w, i, line, disabled, forgotten, arg);
 		/* the words first: who dies in between forgets once more */

@@ -60,6 +60,7 @@ static bool supersedes(uint32_t type)
 	case WIRE_ADOPTED:
 	case WIRE_IDLE:
 	case WIRE_IMBALANCE:
+	case WIRE_EJECTED:
 	case WIRE_TCP_INFO_WRITTEN:
 	case WIRE_SYNCED:
 		return true;

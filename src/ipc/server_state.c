@@ -1,10 +1,13 @@
 #include "ipc/server_state.h"
 
+#include "base/clock.h"
+
 const char *server_state_name(enum server_state state)
 {
 	static const char *const names[SERVER_STATES] = {
 	        [STATE_UNTRIED] = "untried", [STATE_UNKNOWN] = "unknown", [STATE_UP] = "up",
 	        [STATE_DOWN] = "down",       [STATE_FAILED] = "failed",   [STATE_UNRESOLVED] = "unresolved",
+	        [STATE_EJECTED] = "ejected",
 	};
 
 	return state < SERVER_STATES && names[state] ? names[state] : names[STATE_UNKNOWN];
@@ -38,11 +41,13 @@ enum server_state server_state(const struct world *w, const struct standing *s, 
 		return STATE_UP;
 	if (atomic_load(&t->state) == TARGET_UNRESOLVED)
 		return STATE_UNRESOLVED;
+	if (s->seat < SEATS_MAX && health == HEALTH_DOWN)
+		return STATE_DOWN;
+	if (s->ejects && ejection_is_on(&w->ejections[s->target], clock_mono_ms()))
+		return STATE_EJECTED;
 	by_clients = state_by_clients(w, s->target);
 	if (s->seat >= SEATS_MAX)
 		return by_clients;
-	if (health == HEALTH_DOWN)
-		return STATE_DOWN;
 	if (by_clients == STATE_FAILED)
 		return STATE_FAILED;
 	return health == HEALTH_UP ? STATE_UP : STATE_UNKNOWN;

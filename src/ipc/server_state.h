@@ -15,8 +15,9 @@ enum server_state {
 	STATE_DOWN,
 	STATE_FAILED,     /* its last client could not connect */
 	STATE_UNRESOLVED, /* its name has no address */
+	STATE_EJECTED,    /* clients failed there again and again */
 };
-#define SERVER_STATES (STATE_UNRESOLVED + 1)
+#define SERVER_STATES (STATE_EJECTED + 1)
 
 const char *server_state_name(enum server_state state); /* "up" */
 

@@ -65,6 +65,8 @@ enum wire_type {
 	/* from the spawner; fd: a sealed memfd: a line `servers program` of the configuration, a newline, and the list that its program has
 	 * printed */
 	WIRE_LIST,
+	/* from a worker: servers have been ejected (ejection.h), or may have been by the one before it */
+	WIRE_EJECTED,
 };
 
 /* CHANNEL: not a trio's, but between checker and spawner; between supervisor and spawner, for notices (program/notice.h) */

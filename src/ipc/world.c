@@ -443,9 +443,10 @@ static enum known known_by_clients(const struct experience *e, int64_t now_ms)
 	return target_health(e).error == ETIMEDOUT ? KNOWN_SILENT : KNOWN_REFUSED;
 }
 
-enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms)
+/* What checks and tcpproxyctl say, beside what clients have found. */
+static enum known known_beside(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms,
+                               enum known by_clients)
 {
-	enum known by_clients = target < TARGETS_MAX ? known_by_clients(&w->experience[target], now_ms) : KNOWN_UP;
 	enum force force = target < TARGETS_MAX ? changed_force(&w->targets.list[target].changed) : FORCE_AUTO;
 	enum health_state health = seat < SEATS_MAX ? health_read(&w->health[seat], asks).state : HEALTH_UP;
 
@@ -455,11 +456,32 @@ enum known world_known(const struct world *w, uint32_t target, uint32_t seat, ui
 		return by_clients;
 	if (health == HEALTH_DOWN) /* bad news that is old must not lock out a server that is well again */
 		return !world_checks_stale(w, now_ms) ? KNOWN_DOWN
-		       : by_clients == KNOWN_SILENT   ? by_clients
+		       : by_clients >= KNOWN_SILENT   ? by_clients
 		                                      : KNOWN_REFUSED;
 	if (health == HEALTH_UNKNOWN && by_clients == KNOWN_UP)
 		return KNOWN_UNKNOWN;
 	return by_clients;
+}
+
+enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms)
+{
+	enum known by_clients = target < TARGETS_MAX ? known_by_clients(&w->experience[target], now_ms) : KNOWN_UP;
+
+	return known_beside(w, target, seat, asks, now_ms, by_clients);
+}
+
+bool world_is_ejected(const struct world *w, const struct section *s, uint32_t target, int64_t now_ms)
+{
+	return s->eject.for_ms && target < TARGETS_MAX && ejection_is_on(&w->ejections[target], now_ms);
+}
+
+enum known world_known_in(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
+                          int64_t now_ms)
+{
+	if (!s->eject.for_ms)
+		return world_known(w, target, seat, asks, now_ms);
+	return known_beside(w, target, seat, asks, now_ms,
+	                    world_is_ejected(w, s, target, now_ms) ? KNOWN_EJECTED : KNOWN_UP);
 }
 
 static struct agent_view agent_of(const struct world *w, uint32_t seat, uint64_t asks)
@@ -522,6 +544,7 @@ struct standing world_standing(const struct world *w, const struct config *c, co
 	                         .seat = seat,
 	                         .asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0,
 	                         .disabled = server->disabled,
+	                         .ejects = section->eject.for_ms > 0,
 	                         .weight = server->weight,
 	                         .line = world_line(w, c, section, server)};
 }
@@ -561,10 +584,26 @@ static void take_seats(struct world *w, const struct config *c)
 	}
 }
 
+/* One that is only given a name, or another one, is the same server for those whom it has failed. */
+static void inherit_ejection(struct world *w, uint32_t i)
+{
+	for (uint32_t like = i; like-- > 0;)
+		if (w->targets.spelt[like] == w->targets.spelt[i] &&
+		    strcmp(w->targets.list[like].key, w->targets.list[i].key) == 0) {
+			ejection_copy(&w->ejections[i], &w->ejections[like]);
+			return;
+		}
+}
+
 static void take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
 {
-	if (targets_add(&w->targets, w->experience, server, scope(w, c, s)) == TARGET_NONE)
+	uint32_t n = atomic_load(&w->targets.n);
+	uint32_t target = targets_add(&w->targets, w->experience, server, scope(w, c, s));
+
+	if (target == TARGET_NONE)
 		log_error("too many different servers: %s is not served", server->key);
+	else if (target == n)
+		inherit_ejection(w, target);
 }
 
 /* What a server is called in metrics, and what is no server. One that has a line of its own somewhere is of none. What the

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include "ipc/ejection.h"
 #include "ipc/kept.h"
 #include "ipc/seats.h"
 #include "ipc/targets.h"
@@ -100,6 +101,7 @@ struct world {
 	        refusing[COUNTED_SERVICES]; /* a port of this service refuses clients now; written by the checker */
 	struct programs_shared programs;    /* that run now, or have failed; written by spawners */
 	_Alignas(WORLD_PAGE) struct health health[SEATS_MAX]; /* of each seat, written by the checker */
+	struct ejection ejections[TARGETS_MAX];               /* of each target, where `eject` is */
 	char end[WORLD_PAGE];
 };
 
@@ -154,15 +156,22 @@ enum known {
 	KNOWN_UNKNOWN, /* not checked yet */
 	KNOWN_REFUSED, /* a client could not connect lately, which was soon clear ... */
 	KNOWN_SILENT,  /* ... or took its time */
-	KNOWN_DOWN,    /* a check says so, or tcpproxyctl does */
+	KNOWN_EJECTED, /* it failed for too many clients in a row; where `eject` is, which takes the place of the two before */
+	KNOWN_DOWN, /* a check says so, or tcpproxyctl does */
 };
 /* seat: SEAT_NONE: it is not checked; asks: of the seat. target: TARGET_NONE: nothing is known of it. */
 enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms);
+/* The same where this section has the server: by `eject`, if it says so. */
+enum known world_known_in(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
+                          int64_t now_ms);
+/* It is ejected, where this section has it. */
+bool world_is_ejected(const struct world *w, const struct section *s, uint32_t target, int64_t now_ms);
 /* A server of a section, found once, for who looks at it often. */
 struct standing {
 	uint32_t target, seat;
 	uint64_t asks;
 	bool disabled; /* by the file; likewise: */
+	bool ejects;   /* there is `eject` */
 	uint32_t weight;
 	uint32_t line; /* target of the line of which it is a member (`each`, srv:); TARGET_NONE: of none */
 };

@@ -11,10 +11,10 @@
 #include <string.h>
 #include "base/log.h"
 #include "base/mem.h"
+#include "proxy/ejecting.h"
 #include "proxy/engine.h"
 #include "proxy/flow_batch.h"
 #include "proxy/session.h"
-#include "proxy/tally.h"
 
 /* Fewer in one call are not cheaper than calls of their own. */
 #define BATCH_LEAST 16
@@ -62,7 +62,7 @@ static void apply(struct batch *b)
 
 		if (relay_batched(&s->relay, &b->items[i])) {
 			b->events[i]->events = 0;
-			tally_moved(s);
+			session_moved(s);
 		}
 	}
 }

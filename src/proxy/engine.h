@@ -86,7 +86,8 @@ struct engine {
 	/* called when one worker has clearly more connections than others, or (busy) this one too much to do; may
 	 * be NULL */
 	void (*imbalance)(void *arg, bool busy);
-	struct batch *batch; /* NULL: each message takes calls of its own */
+	void (*ejected)(void *arg); /* called when a server has been ejected (ejecting.h); may be NULL */
+	struct batch *batch;        /* NULL: each message takes calls of its own */
 	struct engine_setup setup;
 };
 

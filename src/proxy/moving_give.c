@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
+#include "proxy/ejecting.h"
 #include "proxy/moving_parts.h"
 #include "proxy/recording.h"
 #include "proxy/session.h"
@@ -112,6 +113,7 @@ static void offer(struct engine *e, uint32_t i)
 	row_set_state(row, ROW_GIVING);
 	relay_cancel(&e->sessions[i].relay);
 	recording_stop(&e->sessions[i]);
+	ejecting_stop(&e->sessions[i]);
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		loop_remove(&e->loop, row->fd[s]);
 	FAULT_POINT();

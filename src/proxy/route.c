@@ -1,20 +1,22 @@
 #include "proxy/route.h"
 
+#include "ipc/slow_start.h"
 #include "proxy/balance.h"
 
 #define ROUTE_LOOKS 8 /* other workers may be faster each time */
 
 /*
  * From the best to the last resort, as a number: those of the first tier that are up, that nothing is known of, that refused a client
- * lately; then those of the next tier in the same order, and so on; then those that were silent, by tier. Asking one again that refuses
- * is cheap; nobody is to wait for one that is silent while there is a backup.
+ * lately; then those of the next tier in the same order, and so on; then those that were silent, by tier; then those that are ejected.
+ * Asking one again that refuses is cheap; nobody is to wait for one that is silent while there is a backup.
  */
 typedef uint32_t rank_t;
 
 #define RANKS_OF_TIER   4u
 #define RANK_BACKUP     RANKS_OF_TIER /* from here on: of a tier behind the first, or silent */
 #define RANK_SILENT     (RANKS_OF_TIER * (POOL_TIERS_MAX + 1))
-#define RANK_DOWN       (RANK_SILENT + POOL_TIERS_MAX + 1) /* with `on-down try` alone */
+#define RANK_EJECTED    (RANK_SILENT + POOL_TIERS_MAX + 1)
+#define RANK_DOWN       (RANK_EJECTED + POOL_TIERS_MAX + 1) /* with `on-down try` alone */
 #define RANK_NEVER_DOWN (RANK_DOWN + 1)
 #define RANK_NEVER      (RANK_NEVER_DOWN + 1) /* for another reason */
 
@@ -27,6 +29,8 @@ static rank_t rank_of(enum known known, uint32_t tier, bool try_down)
 		return tier * RANKS_OF_TIER + (rank_t)known;
 	case KNOWN_SILENT:
 		return RANK_SILENT + tier;
+	case KNOWN_EJECTED:
+		return RANK_EJECTED + tier;
 	case KNOWN_DOWN:
 		break;
 	}
@@ -56,24 +60,36 @@ struct look {
 	bool full_first; /* one is full that would have come before the backups */
 };
 
+static enum known known_now(const struct look *l, uint32_t i)
+{
+	const struct pool *p = l->pool;
+
+	return world_known_in(l->world, l->section, p->targets[i], p->seats[i], p->asks[i], l->now_ms);
+}
+
 static rank_t rank_now(const struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 	const struct server *server = &l->section->servers[i];
-	const struct standing s = {p->targets[i],    p->seats[i],    p->asks[i],
-	                           server->disabled, server->weight, p->lines[i]};
+	const struct standing s = {.target = p->targets[i],
+	                           .seat = p->seats[i],
+	                           .asks = p->asks[i],
+	                           .disabled = server->disabled,
+	                           .weight = server->weight,
+	                           .line = p->lines[i]};
 
 	if (was_tried(l->tried, i) || world_is_out(l->world, &s))
 		return RANK_NEVER;
-	return rank_of(world_known(l->world, p->targets[i], p->seats[i], p->asks[i], l->now_ms), p->tiers[i],
-	               l->section->on_down == ON_DOWN_TRY);
+	return rank_of(known_now(l, i), p->tiers[i], l->section->on_down == ON_DOWN_TRY);
 }
 
 static uint32_t max_now(const struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 
-	return world_max(l->world, p->targets[i], p->seats[i], p->asks[i], l->section->servers[i].max);
+	return slow_start_max(l->world, l->section, p->targets[i], p->seats[i], p->asks[i],
+	                      world_max(l->world, p->targets[i], p->seats[i], p->asks[i], l->section->servers[i].max),
+	                      l->now_ms);
 }
 
 static bool is_full(const struct look *l, uint32_t i)
@@ -91,6 +107,10 @@ static void enter(struct look *l, uint32_t i)
 	uint32_t file = l->section->servers[i].weight;
 
 	c->weight = world_weight(l->world, p->targets[i], p->seats[i], p->asks[i], file) * WEIGHT_ONE;
+	if (l->section->slow_start_ms)
+		c->weight = slow_start_part(
+		        slow_start_grown(l->world, l->section, p->targets[i], p->seats[i], p->asks[i], l->now_ms),
+		        c->weight);
 	if (c->weight == 0) /* since we looked: this client may still come */
 		c->weight = WEIGHT_ONE;
 	if (p->weights[i] != c->weight) {
@@ -301,8 +321,8 @@ struct route_outlook route_look(const struct ruleset *rules, const struct sectio
 	bool usable[2] = {0}, room[2] = {0}; /* those that are asked first; backups, and who was silent */
 
 	for (uint32_t i = 0; i < p->n; i++) {
-		enum known known = world_known(world, p->targets[i], p->seats[i], p->asks[i], now_ms);
-		bool late = p->tiers[i] > 0 || known == KNOWN_SILENT;
+		enum known known = known_now(&l, i);
+		bool late = p->tiers[i] > 0 || known == KNOWN_SILENT || known == KNOWN_EJECTED;
 
 		if (outlook_of(&l, i) >= RANK_NEVER_DOWN)
 			continue;

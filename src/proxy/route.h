@@ -2,7 +2,7 @@
  * route.h - which server of a pool a connection goes to next.
  *
  * The one that it had before, with `stick`. Else, by `balance` (balance.h), of these: those that are up, then those that nothing is known of, then those that refused a client lately; then the backups
- * in the same order; then those that were silent. Never one that a check calls down (but for `on-down try`), a disabled one, one
+ * in the same order; then those that were silent, then those that are ejected (eject.h). Never one that a check calls down (but for `on-down try`), a disabled one, one
  * that was tried already, or one at its limit.
  */
 #ifndef PROXY_ROUTE_H

@@ -12,10 +12,11 @@
 #include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/ask.h"
+#include "proxy/eject.h"
+#include "proxy/ejecting.h"
 #include "proxy/header_out.h"
 #include "proxy/recording.h"
 #include "proxy/route.h"
-#include "proxy/tally.h"
 #include "takeover/position.h"
 #include "takeover/row_state.h"
 
@@ -465,6 +466,7 @@ static void connected(struct session *s)
 	session_waits_no_more(s);
 	tally_connected(s);
 	recording_begin(s);
+	ejecting_connected(s);
 	session_no_more_steps(s);
 	relay_start(&s->relay, session_relay_owner(s), s->row, seen);
 }
@@ -489,6 +491,7 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 		s->steps->dial.error = -rc;
 	say_dial_failed(s);
 	target_failed(&s->engine->world->experience[s->cold->target], now_ms(s), s->steps->dial.error);
+	ejecting_failed(s, s->steps->dial.missing || !eject_is_servers(s->steps->dial.error));
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
 	session_enter_route(s);
 }
@@ -658,7 +661,7 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	default:
 		break;
 	}
-	tally_moved(s);
+	session_moved(s);
 }
 
 void session_run(struct session *s)
@@ -667,7 +670,7 @@ void session_run(struct session *s)
 		session_enter_access(s, section_of(s));
 	if (s->row->state == ROW_RELAY || s->row->state == ROW_RESETTING || s->row->state == ROW_CLOSING)
 		relay_run(&s->relay);
-	tally_moved(s);
+	session_moved(s);
 }
 
 void session_answer(struct session *s, uint32_t kind, int fd)

@@ -36,6 +36,7 @@ struct session {
 	bool stepping : 1;          /* a step other than the relay has begun */
 	bool batched : 1;           /* one of its directions is in the batch */
 	struct timer *record_timer; /* NULL: no records at intervals */
+	struct timer *probation;    /* it has a server that has not proved itself yet (ejecting.h); NULL: it has not */
 	union {
 		struct relay relay;
 		struct steps *steps; /* while stepping */

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "os/sock.h"
+#include "proxy/ejecting.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
 #include "proxy/tally.h"
@@ -153,6 +154,7 @@ void session_refuse(struct session *s, enum end end, enum why why, enum manner m
 	cancel_step(s, was);
 	session_no_more_steps(s);
 	recording_stop(s);
+	ejecting_stop(s);
 	put_last_record(s);
 	tally_ended(s);
 	stick_on(s);

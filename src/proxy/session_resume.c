@@ -4,6 +4,7 @@
  */
 #include <unistd.h>
 #include "base/fault.h"
+#include "proxy/ejecting.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
 #include "takeover/recover.h"
@@ -224,6 +225,8 @@ void session_adopt(struct session *s)
 	if (needs_server(row))
 		chain_resume(s->engine, s->index);
 	recording_resume(s);
+	if (needs_server(row))
+		ejecting_resume(s);
 	adopt_by_state(s);
 }
 

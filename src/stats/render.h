@@ -18,6 +18,9 @@ void render_status_json(const struct snapshot *s, struct buf *out);
 void render_connections_json(const struct snapshot *s, struct buf *out);
 void render_counters_json(const struct snapshot *s, struct buf *out);
 
+/* A weight in thousandths, as a number with as many decimals as it needs. */
+void render_weight(uint32_t milli, struct buf *out);
+
 /* The text format of Prometheus, version 0.0.4. */
 void render_metrics(const struct snapshot *s, struct buf *out);
 

@@ -79,7 +79,8 @@ static void add_members(const struct snapshot *s, struct buf *out)
 		json_text(out, "service", v->service);
 		json_text(out, "rule", v->rule);
 		json_text(out, "server", v->server);
-		json_count(out, "weight", v->weight);
+		json_key(out, "weight");
+		render_weight(v->weight_milli, out);
 		json_count(out, "max", v->max);
 		json_bool(out, "backup", v->backup);
 		json_bool(out, "disabled", v->disabled);

@@ -178,7 +178,7 @@ static void add_services(const struct snapshot *s, struct buf *scratch, struct b
 	free(g.list);
 }
 
-static const char *const states[] = {"up", "down", "unknown", "unresolved", "failed", "untried"};
+static const char *const states[] = {"up", "down", "unknown", "unresolved", "failed", "untried", "ejected"};
 
 static void sample_two(struct buf *out, const char *name, const char *label, const char *key, const char *text,
                        uint64_t value)
@@ -197,6 +197,14 @@ static void add_states(const struct snapshot *s, struct buf *out)
 		for (size_t k = 0; k < ARRAY_LEN(states); k++)
 			sample_two(out, "backend_state", s->servers[i].metric, "state", states[k],
 			           strcmp(s->servers[i].health, states[k]) == 0);
+}
+
+static void add_ejections(const struct snapshot *s, struct buf *out)
+{
+	family(out, "backend_ejections_total", "counter",
+	       "How often this server was left alone, because clients failed there.");
+	for (size_t i = 0; i < s->n_servers; i++)
+		sample(out, "backend_ejections_total", "server", s->servers[i].metric, s->servers[i].ejections);
 }
 
 /* Of those that are checked. */
@@ -281,8 +289,13 @@ static void add_weights(const struct snapshot *s, struct buf *out)
 	for (size_t i = 0; i < s->n_servers; i++) {
 		size_t at = first_of(list, s->n_members, s->servers[i].label, false);
 
-		if (at < s->n_members && strcmp(list[at]->server, s->servers[i].label) == 0)
-			sample(out, "backend_weight", "server", s->servers[i].metric, list[at]->weight);
+		if (at == s->n_members || strcmp(list[at]->server, s->servers[i].label) != 0)
+			continue;
+		buf_adds(out, "tcpproxy_backend_weight{");
+		add_label(out, "server", s->servers[i].metric);
+		buf_adds(out, "} ");
+		render_weight(list[at]->weight_milli, out);
+		buf_addc(out, '\n');
 	}
 	free(list);
 }
@@ -344,6 +357,7 @@ static void add_servers(const struct snapshot *s, struct buf *scratch, struct bu
 	               "Time from accepting a client of this server to the end of its connection.", scratch, out);
 	add_health(s, out);
 	add_states(s, out);
+	add_ejections(s, out);
 	add_checks(s, out);
 	add_weights(s, out);
 	add_usable(s, out);

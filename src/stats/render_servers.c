@@ -21,6 +21,19 @@ static bool is_again(const struct snapshot *s, size_t i)
 	return false;
 }
 
+void render_weight(uint32_t milli, struct buf *out)
+{
+	uint32_t rest = milli % 1000;
+	int digits = 3;
+
+	buf_addf(out, "%u", milli / 1000);
+	if (rest == 0)
+		return;
+	for (; rest % 10 == 0; rest /= 10)
+		digits--;
+	buf_addf(out, ".%0*u", digits, rest);
+}
+
 /* ---- for people ---- */
 
 /* What holds, and in brackets what the file says, if that is something else. */
@@ -30,6 +43,18 @@ static void add_number(struct table *t, uint32_t now, uint32_t file)
 		table_addf(t, "%u", now);
 	else
 		table_addf(t, "%u (%u)", now, file);
+}
+
+static void add_weight(struct table *t, const struct member_view *v)
+{
+	struct buf now = BUF_INIT;
+
+	render_weight(v->weight_milli, &now);
+	if (v->weight_milli == v->weight_file * 1000)
+		table_text(t, now.s);
+	else
+		table_addf(t, "%s (%u)", now.s, v->weight_file);
+	buf_release(&now);
 }
 
 static void add_changed(struct table *t, const char *commands)
@@ -61,7 +86,7 @@ void render_servers(const struct snapshot *s, struct buf *out)
 		table_text(&t, v->server);
 		table_text(&t, v->state);
 		table_time(&t, v->since_wall_us ? s->wall_us - v->since_wall_us : -1);
-		add_number(&t, v->weight, v->weight_file);
+		add_weight(&t, v);
 		table_addf(&t, "%u", v->connections);
 		add_number(&t, v->max, v->max_file);
 		table_addf(&t, "%" PRIu64, v->failures);
@@ -112,14 +137,15 @@ static void add_member(const struct member_view *v, struct buf *out)
 	add_text(out, "since", v->since_wall_us ? clock_format(v->since_wall_us, time) : NULL);
 	add_text(out, "check", v->check);
 	add_text(out, "why", v->why);
-	json_count(out, "weight", v->weight);
+	json_key(out, "weight");
+	render_weight(v->weight_milli, out);
 	json_count(out, "weight_file", v->weight_file);
 	json_count(out, "connections", v->connections);
 	json_count(out, "max", v->max);
 	json_count(out, "max_file", v->max_file);
 	json_count(out, "waiting", v->waiting);
 	json_count(out, "failures", v->failures);
-	json_count(out, "ejections", 0);
+	json_count(out, "ejections", v->ejections);
 	add_commands(out, v->changed);
 	buf_addc(out, '}');
 }

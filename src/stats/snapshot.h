@@ -76,31 +76,34 @@ struct server_view {
 	const char *admin_state; /* likewise */
 	const char
 	        *health; /* checked: "unknown", "up", "down"; else "untried", "up"; "failed": its last client could not
-	                     * connect; "unresolved": it has no address */
-	const char *why; /* of "down", "failed", "unresolved"; NULL: not known */
+	                     * connect; "unresolved": it has no address; "ejected": too many could not, or it ended them early */
+	const char *why; /* of "down", "failed", "unresolved", "ejected"; NULL: not known */
 	int64_t health_us; /* how long it has been so; -1: not known */
 	bool configured;
 	uint32_t active;
 	uint32_t addresses;
 	struct checks_view checks;
+	uint32_t ejections; /* ever */
 	struct counted *counted;
 };
 
 /* A server in the pool of a section. */
 struct member_view {
 	const char *service, *rule, *server;
-	const char *ports, *within;   /* of the service, as in its view */
-	uint32_t target;              /* which server: the same number, the same server */
-	uint32_t weight, weight_file; /* what holds, and what the file says; likewise below */
-	uint32_t max, max_file;       /* 0: no limit */
-	bool backup, disabled;        /* as the file says */
-	bool usable;                  /* clients may come to it now */
-	const char *state, *why;      /* as in server_view, but by its own checks */
-	int64_t since_wall_us;        /* 0: not known */
-	const char *check, *address;  /* what is asked; where it is: "10.0.0.1:25,10.0.0.2:25". NULL: nothing */
-	uint32_t connections;         /* of the server, in all pools; so are those that failed */
+	const char *ports, *within;  /* of the service, as in its view */
+	uint32_t target;             /* which server: the same number, the same server */
+	uint32_t weight_milli;       /* what holds, in thousandths: it may grow (slow-start) */
+	uint32_t weight_file;        /* what the file says; likewise below */
+	uint32_t max, max_file;      /* 0: no limit */
+	bool backup, disabled;       /* as the file says */
+	bool usable;                 /* clients may come to it now */
+	const char *state, *why;     /* as in server_view, but by its own checks */
+	int64_t since_wall_us;       /* 0: not known */
+	const char *check, *address; /* what is asked; where it is: "10.0.0.1:25,10.0.0.2:25". NULL: nothing */
+	uint32_t connections;        /* of the server, in all pools; so are those that failed */
 	uint64_t failures;
-	uint32_t waiting; /* clients that wait now in its service, for a place or for a server, this one or another */
+	uint32_t waiting;   /* clients that wait now in its service, for a place or for a server, this one or another */
+	uint32_t ejections; /* likewise */
 	const char *changed; /* commands that would change it so again, one a line; NULL: none */
 };
 

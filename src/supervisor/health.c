@@ -14,10 +14,15 @@
 #define MESSAGE_MS \
 	2000 /* what a checker has found is told by it, with its reason; if not in this time, it is found here */
 
-/* The pool of a section, and how many of it can be used. */
+/* The pool of a section, and how many of it get clients as long as there are any. */
 struct pool_count {
 	uint32_t up, of;
 };
+
+static bool is_up(const struct world *w, const struct section *section, const struct standing *of, int64_t now_ms)
+{
+	return world_standing_usable(w, of, now_ms) && !world_is_ejected(w, section, of->target, now_ms);
+}
 
 static struct pool_count count_pool(struct supervisor *s, const struct section *section)
 {
@@ -25,7 +30,7 @@ static struct pool_count count_pool(struct supervisor *s, const struct section *
 	struct pool_count n = {.of = (uint32_t)section->n_servers};
 
 	for (size_t i = 0; i < section->n_servers; i++)
-		n.up += world_standing_usable(w, &standings_of(s, section)[i], s->loop.now_ms);
+		n.up += is_up(w, section, &standings_of(s, section)[i], s->loop.now_ms);
 	return n;
 }
 
@@ -43,7 +48,7 @@ struct change {
 
 static enum log_level level_of(const struct change *change, const struct pool_count *n)
 {
-	if (change->state != STATE_DOWN && change->state != STATE_UNRESOLVED)
+	if (change->state != STATE_DOWN && change->state != STATE_UNRESOLVED && change->state != STATE_EJECTED)
 		return LOG_LEVEL_INFO;
 	return n->up > 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR;
 }
@@ -98,6 +103,8 @@ static bool tell_service(struct supervisor *s, const struct section *section, co
 	const char *service = number < COUNTED_SERVICES ? service_label(&w->services.list[number]) : "-";
 	struct pool_count n = count_pool(s, section);
 
+	if (!section->eject.for_ms && (change->state == STATE_EJECTED || change->was == STATE_EJECTED))
+		return false; /* others eject it */
 	if (change->log)
 		log_change(s, service, server, change, &n);
 	if (change->note && section->notify)
@@ -134,7 +141,7 @@ static bool tell_all(struct supervisor *s, const struct change *change)
 /* Told always; the others once a minute. */
 static bool has_weight(enum server_state state)
 {
-	return state == STATE_DOWN || state == STATE_UNRESOLVED;
+	return state == STATE_DOWN || state == STATE_UNRESOLVED || state == STATE_EJECTED;
 }
 
 static bool is_limited(const struct supervisor *s, const struct told_state *told, enum server_state state)
@@ -225,6 +232,22 @@ static const char *reason_of(const struct world *w, const struct standing *of, e
 	}
 }
 
+/* Why it is ejected, or no longer is. */
+static const char *reason_of_ejection(const struct world *w, uint32_t target, bool ejected, struct buf *out)
+{
+	const struct ejection *e = &w->ejections[target];
+	struct ejection_view v = ejection_read(e);
+
+	if (!ejected) {
+		bool whole = v.until_ms - v.began_ms >= (int64_t)v.length_ms;
+
+		return whole ? "its time is over" : "a check says that it is well";
+	}
+	ejection_say_why(e, &w->experience[target], out);
+	buf_addf(out, ", for %g s", v.length_ms / 1000.0);
+	return out->s;
+}
+
 /* If it has but one. */
 static struct addr address_of(const struct world *w, const struct config *c, const struct section *section,
                               const struct server *server, uint32_t target)
@@ -237,23 +260,36 @@ static struct addr address_of(const struct world *w, const struct config *c, con
 	return list[0];
 }
 
+/* That it is ejected, or is no longer: no checker tells that. */
+static bool is_about_ejection(enum server_state state, enum server_state logged)
+{
+	return state == STATE_EJECTED || (logged == STATE_EJECTED && !has_weight(state));
+}
+
 static void look_at(struct supervisor *s, const struct section *section, const struct server *server)
 {
 	const struct standing *of = &standings_of(s, section)[server - section->servers];
 	struct world *w = s->children.workers.world;
+	enum server_state logged;
 	char words[HEALTH_WORDS];
+	struct buf text = BUF_INIT;
 	struct addr at;
 	struct change change = {.target = of->target, .seat = of->seat, .at = &at};
 
-	if (of->target >= TARGETS_MAX || server->kind == SERVER_PROGRAM || will_be_told(s, of))
+	if (of->target >= TARGETS_MAX || server->kind == SERVER_PROGRAM)
 		return;
 	change.told = told_word(w, of);
 	change.state = server_state_now(w, of);
-	if (s->health_looked && change.state == told_state_read(change.told, of->seat < SEATS_MAX).logged)
+	logged = told_state_read(change.told, of->seat < SEATS_MAX).logged;
+	if ((s->health_looked && change.state == logged) ||
+	    (!is_about_ejection(change.state, logged) && will_be_told(s, of)))
 		return;
 	at = address_of(w, s->rules.config, section, server, of->target);
-	change.why = reason_of(w, of, change.state, words);
+	change.why = is_about_ejection(change.state, logged)
+	                     ? reason_of_ejection(w, of->target, change.state == STATE_EJECTED, &text)
+	                     : reason_of(w, of, change.state, words);
 	compare(s, &change);
+	buf_release(&text);
 }
 
 static void health_look_again(void *arg)
@@ -265,6 +301,24 @@ void health_rules_changed(struct supervisor *s)
 {
 	standings_forget(s);
 	timer_set(&s->loop, &s->health_timer, s->loop.now_ms + LOOK_MS, health_look_again, s);
+}
+
+/* In a second; before that, when an ejection is over. */
+static int64_t next_look_ms(struct supervisor *s)
+{
+	const struct world *w = s->children.workers.world;
+	const struct config *c = s->rules.config;
+	int64_t at_ms = s->loop.now_ms + LOOK_MS;
+
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers && c->sections[i].eject.for_ms; k++) {
+			uint32_t target = standings_of(s, &c->sections[i])[k].target;
+			int64_t until_ms = target < TARGETS_MAX ? ejection_until_ms(&w->ejections[target]) : 0;
+
+			if (until_ms > s->loop.now_ms && until_ms < at_ms)
+				at_ms = until_ms;
+		}
+	return at_ms;
 }
 
 void health_look(struct supervisor *s)
@@ -281,7 +335,7 @@ void health_look(struct supervisor *s)
 		}
 	s->health_looked = true;
 	if (any)
-		timer_set(&s->loop, &s->health_timer, s->loop.now_ms + LOOK_MS, health_look_again, s);
+		timer_set(&s->loop, &s->health_timer, next_look_ms(s), health_look_again, s);
 }
 
 /* ---- with one ---- */
@@ -290,7 +344,9 @@ void health_tell(struct supervisor *s, const struct health_change *message)
 {
 	struct world *w = s->children.workers.world;
 	struct seat *seat = &w->seats.list[message->seat];
-	const struct standing of = {.target = atomic_load(&seat->target), .seat = message->seat, .line = TARGET_NONE};
+	const uint32_t target = atomic_load(&seat->target);
+	const struct standing of = {
+	        .target = target, .seat = message->seat, .line = TARGET_NONE, .ejects = standings_ejects(s, target)};
 	struct change change = {.target = of.target,
 	                        .seat = of.seat,
 	                        .told = &seat->told,
@@ -300,5 +356,7 @@ void health_tell(struct supervisor *s, const struct health_change *message)
 	if (of.target >= TARGETS_MAX || !s->health_looked) /* a look is to come, when all workers can be told */
 		return;
 	change.state = server_state(w, &of, message->state);
+	if (change.state == STATE_EJECTED)
+		return; /* that is what is told: with its own reason */
 	compare(s, &change);
 }

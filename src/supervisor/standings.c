@@ -4,6 +4,20 @@
 #include "base/mem.h"
 #include "supervisor/state.h"
 
+/* What is said of a server is one word for all who have it with the same checks (server_state.h), so one that some section ejects is
+ * ejected. */
+static void mark_ejected(struct standings *t, size_t n)
+{
+	bool *ejects = mem_alloc(TARGETS_MAX * sizeof(*ejects));
+
+	for (size_t i = 0; i < n; i++)
+		if (t->list[i].ejects && t->list[i].target < TARGETS_MAX)
+			ejects[t->list[i].target] = true;
+	for (size_t i = 0; i < n; i++)
+		t->list[i].ejects = t->list[i].target < TARGETS_MAX && ejects[t->list[i].target];
+	free(ejects);
+}
+
 static void find_all(struct supervisor *s)
 {
 	const struct config *c = s->rules.config;
@@ -17,6 +31,19 @@ static void find_all(struct supervisor *s)
 		for (size_t k = 0; k < c->sections[i].n_servers; k++)
 			s->standings.list[s->standings.first[i] + k] = world_standing(
 			        s->children.workers.world, c, &c->sections[i], &c->sections[i].servers[k]);
+	if (config_ejects(c))
+		mark_ejected(&s->standings, n);
+}
+
+bool standings_ejects(struct supervisor *s, uint32_t target)
+{
+	const struct config *c = s->rules.config;
+
+	for (size_t i = 0; i < c->n_sections && config_ejects(c); i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++)
+			if (standings_of(s, &c->sections[i])[k].target == target)
+				return standings_of(s, &c->sections[i])[k].ejects;
+	return false;
 }
 
 const struct standing *standings_of(struct supervisor *s, const struct section *section)

@@ -133,6 +133,7 @@ const struct standing *standings_of(struct supervisor *s, const struct section *
 const struct server *standings_find(struct supervisor *s, const struct section *section, uint32_t target,
                                     uint32_t seat);
 void standings_forget(struct supervisor *s);
+bool standings_ejects(struct supervisor *s, uint32_t target); /* some section may */
 
 /* server_down.c: a check calls a server down, or an administrator does, wherever it is (seat SEAT_NONE). */
 void server_down(struct supervisor *s, uint32_t target, uint32_t seat);

@@ -62,10 +62,13 @@ static bool set_services(struct supervisor *s, const char *service, const struct
 	return any;
 }
 
-static void set_server(struct target *t, enum admin_state value, int64_t drained_ms)
+static void set_server(struct target *t, enum admin_state value, int64_t drained_ms, int64_t now_ms)
 {
+	bool was_out = steer_is_out(t);
+
 	atomic_store(&t->changed.drained_ms, drained_ms); /* which counts for one that is draining */
 	atomic_store(&t->admin_state, value);
+	steer_let_come(t, was_out, now_ms);
 }
 
 static bool set_servers(struct supervisor *s, const char *service, const char *what, const struct admin_state_word *to,
@@ -76,7 +79,8 @@ static bool set_servers(struct supervisor *s, const char *service, const char *w
 	bool done = m.n > 0 && !meant_too_much(w, s->rules.config, service, &m, why);
 
 	for (size_t i = 0; done && i < m.n; i++)
-		set_server(&w->targets.list[m.list[i]], to->value, within_ms < 0 ? 0 : s->loop.now_ms + within_ms);
+		set_server(&w->targets.list[m.list[i]], to->value, within_ms < 0 ? 0 : s->loop.now_ms + within_ms,
+		           s->loop.now_ms);
 	meant_release(&m);
 	if (!done)
 		return false;

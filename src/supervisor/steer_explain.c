@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "base/clock.h"
 #include "base/mem.h"
 #include "config/explain.h"
 #include "ipc/server_state.h"
+#include "ipc/slow_start.h"
 #include "os/shm.h"
 #include "proxy/route.h"
 #include "supervisor/inspect.h"
@@ -36,6 +38,15 @@ static const char *why_out(const struct world *w, const struct standing *of, con
 	return world_is_out(w, of) ? "drained (its agent)" : NULL;
 }
 
+static void say_ejected(const struct world *w, uint32_t target, struct buf *out)
+{
+	int64_t left_ms = ejection_until_ms(&w->ejections[target]) - clock_mono_ms();
+
+	buf_adds(out, ": ");
+	ejection_say_why(&w->ejections[target], &w->experience[target], out);
+	buf_addf(out, ", %.1f s left", (double)(left_ms > 0 ? left_ms : 0) / 1000);
+}
+
 /* "down: check tcp: connection refused" */
 static void say_state(const struct world *w, const struct standing *of, struct buf *out)
 {
@@ -49,6 +60,8 @@ static void say_state(const struct world *w, const struct standing *of, struct b
 		buf_addf(out, ": %s", target_error_text(target_health(&w->experience[of->target]).error));
 	else if (state == STATE_UNRESOLVED)
 		buf_addf(out, ": %s", target_error_text(TARGET_NO_ADDRESS));
+	else if (state == STATE_EJECTED)
+		say_ejected(w, of->target, out);
 	else if (state == STATE_DOWN)
 		health_words(&w->health[of->seat], words);
 	if (*words)
@@ -67,10 +80,22 @@ struct sight {
 	bool sticks;  /* the client has been there */
 };
 
+/* Another section may eject it, which means nothing here. */
+static struct standing standing_here(const struct sight *v, size_t i)
+{
+	struct standing of = standings_of(v->supervisor, v->section)[i];
+
+	of.ejects = v->section->eject.for_ms > 0;
+	return of;
+}
+
 static bool is_full(const struct sight *v, size_t i)
 {
 	const struct pool *p = v->pool;
 	uint32_t max = world_max(v->world, p->targets[i], p->seats[i], p->asks[i], v->section->servers[i].max);
+
+	max = slow_start_max(v->world, v->section, p->targets[i], p->seats[i], p->asks[i], max,
+	                     v->supervisor->loop.now_ms);
 
 	return max && limits_count(&v->limits, p->limit_keys[i]) >= max;
 }
@@ -94,11 +119,12 @@ static void say_other(const struct sight *v, size_t i, const struct standing *of
 
 static void say_others(const struct sight *v, struct buf *out)
 {
-	const struct standing *list = standings_of(v->supervisor, v->section);
+	for (size_t i = 0; i < v->section->n_servers; i++) {
+		const struct standing of = standing_here(v, i);
 
-	for (size_t i = 0; i < v->section->n_servers; i++)
-		if (!v->equals[i] && list[i].target < TARGETS_MAX && v->section->servers[i].kind != SERVER_PROGRAM)
-			say_other(v, i, &list[i], out);
+		if (!v->equals[i] && of.target < TARGETS_MAX && v->section->servers[i].kind != SERVER_PROGRAM)
+			say_other(v, i, &of, out);
+	}
 }
 
 /* ---- the one it is ---- */
@@ -125,7 +151,7 @@ static const char *way(const struct section *s)
 static void say_chosen(const struct sight *v, uint32_t chosen, const struct explain *q, struct buf *out)
 {
 	const struct section *s = v->section;
-	const struct standing *of = &standings_of(v->supervisor, s)[chosen];
+	const struct standing of = standing_here(v, chosen);
 	size_t n = 0;
 
 	for (size_t i = 0; i < s->n_servers; i++)
@@ -146,9 +172,9 @@ static void say_chosen(const struct sight *v, uint32_t chosen, const struct expl
 		buf_adds(out, " (the best one)");
 	else
 		buf_addf(out, " (%s %zu%s)", way(s), n, s->balance == BALANCE_ROUND_ROBIN ? ", which take turns" : "");
-	if (of->target < TARGETS_MAX) {
+	if (of.target < TARGETS_MAX) {
 		buf_adds(out, ", ");
-		say_state(v->world, of, out);
+		say_state(v->world, &of, out);
 	}
 	buf_adds(out, "\n");
 }

@@ -10,6 +10,20 @@
 #include "supervisor/state.h"
 #include "supervisor/steer.h"
 
+/* ---- out, and back ---- */
+
+bool steer_is_out(const struct target *t)
+{
+	return admin_state_is_out(&t->admin_state, atomic_load(&t->changed.disabled)) ||
+	       changed_force(&t->changed) == FORCE_DOWN;
+}
+
+void steer_let_come(struct target *t, bool was_out, int64_t now_ms)
+{
+	if (was_out && !steer_is_out(t))
+		changed_came(&t->changed, now_ms);
+}
+
 /* ---- one change ---- */
 
 static void change_one(struct changed *c, enum change_kind change, uint32_t n)
@@ -83,11 +97,13 @@ bool steer_change(struct supervisor *s, const char *server, enum change_kind cha
 
 	for (size_t i = 0; i < m.n; i++) {
 		struct target *t = &w->targets.list[m.list[i]];
+		bool was_out = steer_is_out(t);
 
 		if (change == CHANGE_FORGET)
 			forget(t);
 		else
 			change_one(&t->changed, change, n);
+		steer_let_come(t, was_out, s->loop.now_ms);
 		if (change == CHANGE_FORCE_DOWN)
 			server_down(s, m.list[i], SEAT_NONE);
 	}
@@ -109,8 +125,12 @@ void steer_forget_all(struct supervisor *s, struct buf *text)
 	struct world *w = s->children.workers.world;
 
 	members_forget(s, NULL);
-	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
+	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++) {
+		bool was_out = steer_is_out(&w->targets.list[i]);
+
 		forget(&w->targets.list[i]);
+		steer_let_come(&w->targets.list[i], was_out, s->loop.now_ms);
+	}
 	for (uint32_t i = 0; i < atomic_load(&w->services.n); i++)
 		atomic_store(&w->services.list[i].admin_state, ADMIN_STATE_BY_FILE);
 	log_info("tcpproxyctl: all is as the file says");

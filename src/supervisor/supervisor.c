@@ -74,6 +74,14 @@ static void imbalance(void *arg, bool busy)
 	balance_asked(&s->children.balance, busy);
 }
 
+static void ejected(void *arg)
+{
+	struct supervisor *s = arg;
+
+	if (s->health_looked) /* else it will soon, when all workers are ours */
+		health_look(s);
+}
+
 static void moved(void *arg, uint32_t worker, uint32_t n)
 {
 	struct supervisor *s = arg;
@@ -190,6 +198,7 @@ static void crowd(void *arg, uint64_t id, const struct member *list, size_t n)
 static const struct workers_events workers_events = {.begun = begun,
                                                      .mute = mute,
                                                      .imbalance = imbalance,
+                                                     .ejected = ejected,
                                                      .moved = moved,
                                                      .adopted = adopted,
                                                      .idle = idle,

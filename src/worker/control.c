@@ -250,6 +250,12 @@ void control_imbalance(void *arg, bool busy)
 	say(WIRE_IMBALANCE, busy);
 }
 
+void control_ejected(void *arg)
+{
+	(void)arg;
+	say(WIRE_EJECTED, 0);
+}
+
 /* ---- what it is told ----
  *
  * All comes from the supervisor, and may come twice: the second time to a successor. Each function takes the descriptors.
@@ -448,6 +454,8 @@ static void say_again(void)
 		say(WIRE_ADOPTED, 0);
 	if (t->synced)
 		tell(&(struct wire){.type = WIRE_SYNCED, .generation = t->synced});
+	if (atomic_load(&t->starts) > 1 && self.engine.rules && config_ejects(self.engine.rules->config))
+		control_ejected(NULL);
 }
 
 void control_start(void)

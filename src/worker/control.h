@@ -17,9 +17,10 @@ struct ruleset *control_load_rules(int fd, uint64_t generation, const struct wor
 bool control_needs_unix(const struct ruleset *rules);
 void control_set_rules(struct ruleset *rules); /* owned from now on; NULL: nothing changes */
 
-/* For the engine: no connection is left; a worker has more than others; connections have moved. */
+/* For the engine: no connection is left; a worker has more than others; a server was ejected; connections have moved. */
 void control_idle(void *arg);
 void control_imbalance(void *arg, bool busy);
+void control_ejected(void *arg);
 void control_given(void *arg, uint32_t n, bool whole);
 
 #endif

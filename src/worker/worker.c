@@ -137,6 +137,7 @@ static void start_engine(const struct worker_setup *setup, struct ruleset *rules
 		SPIN_PLANT(&self.engine.loop, "TCPPROXY_WORKER_SPINS");
 	self.engine.idle = control_idle;
 	self.engine.imbalance = control_imbalance;
+	self.engine.ejected = control_ejected;
 	self.engine.moving.ended = control_given;
 	control_set_rules(rules);
 	engine_take_channels(&self.engine);

@@ -14,7 +14,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 DEFINITIONS = HERE / "../../src/config"
-GOOD = ["seed", "pool", "inetd"]
+GOOD = ["seed", "pool", "inetd", "eject"]
 ROUNDS = 6
 
 TIMES = {"timeout", "stop-timeout", "connect-timeout", "half-close-timeout", "keepalive"}

@@ -222,10 +222,10 @@ let now = 0; /* of the last status */
 
 function health(v) {
 	const words = {up: ["up", "good"], failed: ["failed", "bad"], unresolved: ["no address", "bad"], untried: ["not tried yet", ""],
-		down: ["down", "bad"], unknown: ["not checked yet", ""]};
+		down: ["down", "bad"], ejected: ["left alone", "bad"], unknown: ["not checked yet", ""]};
 	const shown = pill(...(words[v.health] || [v.health, ""]));
 	const age = v.since && span((now - Date.parse(v.since)) / 1000);
-	return v.health === "failed" || v.health === "down" ? element("span", {}, shown, ` ${age}: ${v.why}`) : shown;
+	return ["failed", "down", "ejected"].includes(v.health) ? element("span", {}, shown, ` ${age}: ${v.why}`) : shown;
 }
 
 const servers = new Table("table-servers", [

@@ -55,6 +55,11 @@ static void on_imbalance(void *arg, bool busy)
 	report("imbalance:%d", busy);
 }
 
+static void on_ejected(void *arg)
+{
+	report("ejected");
+}
+
 static void on_moved(void *arg, uint32_t worker, uint32_t n)
 {
 	report("moved:%u,%u", worker, n);
@@ -80,7 +85,7 @@ static void on_tcp_info(void *arg, uint32_t worker, uint64_t request)
 	report("tcp_info:%u,%llu", worker, (unsigned long long)request);
 }
 
-static const struct workers_events events = {on_begun,   on_mute, on_imbalance, on_moved,
+static const struct workers_events events = {on_begun,   on_mute, on_imbalance, on_ejected, on_moved,
                                              on_adopted, on_idle, on_gone,      on_tcp_info};
 
 /* ---- the log ---- */

@@ -225,6 +225,7 @@ static void test_each_message_is_reported_once(void **state)
 	        {{.type = WIRE_IMBALANCE}, "imbalance:0"},
 	        {{.type = WIRE_IMBALANCE, .busy = 1}, "imbalance:1"},
 	        {{.type = WIRE_TCP_INFO_WRITTEN, .request = 1ULL << 40}, "tcp_info:1,1099511627776"},
+	        {{.type = WIRE_EJECTED}, "ejected"},
 	        {{.type = WIRE_IDLE}, "idle"},
 	        {{.type = WIRE_SYNCED, .number = 1}, ""},
 	        {{.type = WIRE_ADOPTED}, ""},
@@ -286,6 +287,7 @@ static void test_what_no_worker_says_is_passed_over(void **state)
 		case WIRE_IMBALANCE:
 		case WIRE_TCP_INFO_WRITTEN:
 		case WIRE_SYNCED:
+		case WIRE_EJECTED:
 			break;
 		default:
 			say(0, &(struct wire){.type = type, .n = 3, .generation = 1});
