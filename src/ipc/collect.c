@@ -497,6 +497,8 @@ static void look_at_servers(struct collector *v, struct snapshot *s, const uint3
 		set_known(s, v->source.world, &s->servers[i], (uint32_t)i, &checked[i]);
 		for (uint32_t k = 0; k < v->source.n_trios; k++)
 			counted_add(s->servers[i].counted, counters_server(trio_counters(trio_of(v, k)), (uint32_t)i));
+		if (atomic_load(&t->uses) > 0)
+			counted_take_off(s->servers[i].counted, &v->source.world->counted_before[i]);
 	}
 	free(checked);
 }

@@ -221,6 +221,9 @@ static void copy(struct world *w, const struct world *before)
 	}
 	copy_seats(&w->seats, &before->seats, atomic_load(&w->targets.n));
 	copy_kept(&w->kept, &before->kept);
+	for (unsigned i = 0; i < atomic_load(&w->targets.n); i++)
+		if (atomic_load(&w->targets.list[i].uses) > 0)
+			memcpy((void *)&w->counted_before[i], &before->counted_before[i], sizeof(struct counted));
 	memcpy(&w->totals, &before->totals, sizeof(w->totals));
 	check_totals(&w->totals);
 }
@@ -561,10 +564,10 @@ static void take_seats(struct world *w, const struct config *c)
 	}
 }
 
-static void take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
+/* False: there is no room. */
+static bool take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
 {
-	if (targets_add(&w->targets, w->experience, server, scope(w, c, s)) == TARGET_NONE)
-		log_error("too many different servers: %s is not served", server->key);
+	return targets_add(&w->targets, w->experience, server, scope(w, c, s)) != TARGET_NONE;
 }
 
 /* What a server is called in metrics, and what is no server. One that has a line of its own somewhere is of none. What the
@@ -603,8 +606,52 @@ static void take_lines(struct world *w, const struct config *c)
 	free(is);
 }
 
+/* How many servers of c are not there yet. */
+static uint32_t count_new(const struct world *w, const struct config *c)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++)
+			n += world_target(w, c, &c->sections[i], &c->sections[i].servers[k]) == TARGET_NONE;
+	return n;
+}
+
+static void clear_target(struct world *w, uint32_t i, const struct room_ops *ops)
+{
+	struct counted *before = &w->counted_before[i];
+
+	memset((void *)before, 0, sizeof(*before));
+	ops->counted(ops->arg, i, before);
+	targets_clear(&w->targets, w->experience, i);
+	for (uint32_t k = 0; k < atomic_load(&w->targets.n); k++) /* those that are gone, too */
+		if (atomic_load(&w->targets.list[k].of) == i + 1)
+			atomic_store(&w->targets.list[k].of, 0);
+}
+
+void world_make_room(struct world *w, const struct config *c, const struct room_ops *ops)
+{
+	uint32_t n = atomic_load(&w->targets.n), wanted, cleared = 0, n_rested, *rested;
+	int64_t now_ms = clock_mono_ms();
+
+	if (n + config_servers(c) <= TARGETS_MAX) /* there is room, whichever they are */
+		return;
+	wanted = count_new(w, c);
+	for (uint32_t i = 0; i < n; i++)
+		cleared += w->targets.list[i].key[0] == '\0';
+	rested = mem_alloc(TARGETS_MAX * sizeof(*rested));
+	n_rested = targets_rested(&w->targets, now_ms, ops->named, ops->arg, rested);
+	for (uint32_t i = 0; i < n_rested && n + wanted > TARGETS_MAX + cleared; i++, cleared++)
+		clear_target(w, rested[i], ops);
+	free(rested);
+}
+
 void world_take(struct world *w, const struct config *c)
 {
+	const char *first = NULL;
+	size_t missing = 0;
+
+	targets_leave_all(&w->targets, clock_mono_ms());
 	for (size_t i = 0; i < c->n_services; i++)
 		take_service(&w->services, c, &c->services[i]);
 	for (size_t i = 0; i < c->n_sections; i++) {
@@ -614,8 +661,15 @@ void world_take(struct world *w, const struct config *c)
 			if (stands_for_many(&s->sources[k]))
 				take_target(w, c, s, &s->sources[k].of);
 		for (size_t k = 0; k < s->n_servers; k++)
-			take_target(w, c, s, &s->servers[k]);
+			if (!take_target(w, c, s, &s->servers[k])) {
+				first = first ? first : s->servers[k].key;
+				missing++;
+			}
 	}
+	if (missing > 0)
+		log_error("too many different servers, of now and of the last minute: %zu are not served, the first is "
+		          "%s",
+		          missing, first);
 	take_lines(w, c);
 	take_seats(w, c);
 }
