@@ -590,13 +590,10 @@ static void set_state(struct snapshot *s, const struct world *w, const struct co
 
 static void set_changed(struct snapshot *s, const struct world *w, const struct server *server, struct member_view *m)
 {
-	struct buf text = BUF_INIT, line = BUF_INIT;
+	struct buf text = BUF_INIT;
 
-	if (server->from == FROM_ADDED) {
-		server_print(server, &line);
-		changes_of_pool(true, m->service, line.s, &text);
-	}
-	buf_release(&line);
+	if (server->from == FROM_ADDED)
+		changes_of_added(m->service, server, &text);
 	changes_of_server(w, m->target, clock_mono_ms(), &text);
 	m->changed = keep_buf(s, &text);
 }
