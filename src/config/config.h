@@ -408,6 +408,8 @@ void config_print_packed(const struct config *c, struct buf *out);
 
 /* ---- members.c, reparse.c: servers whose number changes while it runs ---- */
 
+/* Servers and sources of all sections, those that inherit them, too. */
+size_t config_servers(const struct config *c);
 /* Some section has a source. */
 bool config_has_sources(const struct config *c);
 /* What c, as it was read, is with the members that world names now. c stays as it is; NULL: *errors says why. */

@@ -77,6 +77,15 @@ void set_servers(struct parser *p, const struct directive *d, struct word *args,
 		set_list(p, args[0].text + 5, args[0].column);
 }
 
+size_t config_servers(const struct config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_sections; i++)
+		n += c->sections[i].n_servers + c->sections[i].n_sources;
+	return n;
+}
+
 bool config_has_sources(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_sections; i++)

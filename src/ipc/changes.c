@@ -93,6 +93,15 @@ void changes_of_pool(bool added, const char *service, const char *server, struct
 	buf_addc(out, '\n');
 }
 
+void changes_of_added(const char *service, const struct server *server, struct buf *out)
+{
+	struct buf line = BUF_INIT;
+
+	server_print(server, &line);
+	changes_of_pool(true, service, line.s, out);
+	buf_release(&line);
+}
+
 void changes_join(const char *commands, struct buf *out)
 {
 	for (; *commands; commands++)

@@ -13,6 +13,7 @@ void changes_of_server(const struct world *w, uint32_t target, int64_t now_ms, s
 void changes_of_service(const struct known_service *s, struct buf *out);
 /* That tcpproxyctl has added it to this service, or taken it out of it. */
 void changes_of_pool(bool added, const char *service, const char *server, struct buf *out);
+void changes_of_added(const char *service, const struct server *server, struct buf *out);
 /* Commands, one a line, as "weight db1 5, max db1 3". */
 void changes_join(const char *commands, struct buf *out);
 /* The word that means this server to tcpproxyctl, not quoted. */

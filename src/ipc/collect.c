@@ -499,6 +499,8 @@ static void look_at_servers(struct collector *v, struct snapshot *s, const uint3
 		set_known(s, v->source.world, &s->servers[i], (uint32_t)i, &checked[i]);
 		for (uint32_t k = 0; k < v->source.n_trios; k++)
 			counted_add(s->servers[i].counted, counters_server(trio_counters(trio_of(v, k)), (uint32_t)i));
+		if (atomic_load(&t->uses) > 0)
+			counted_take_off(s->servers[i].counted, &v->source.world->counted_before[i]);
 	}
 	free(checked);
 }
@@ -598,13 +600,10 @@ static void set_state(struct snapshot *s, const struct world *w, const struct co
 
 static void set_changed(struct snapshot *s, const struct world *w, const struct server *server, struct member_view *m)
 {
-	struct buf text = BUF_INIT, line = BUF_INIT;
+	struct buf text = BUF_INIT;
 
-	if (server->from == FROM_ADDED) {
-		server_print(server, &line);
-		changes_of_pool(true, m->service, line.s, &text);
-	}
-	buf_release(&line);
+	if (server->from == FROM_ADDED)
+		changes_of_added(m->service, server, &text);
 	changes_of_server(w, m->target, clock_mono_ms(), &text);
 	m->changed = keep_buf(s, &text);
 }

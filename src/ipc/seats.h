@@ -16,9 +16,10 @@
 #include "base/addr.h"
 #include "config/config.h"
 
-#define SEATS_MAX       16384
-#define SEAT_NONE       UINT32_MAX
-#define SEAT_REST_MS    3600000 /* one that no configuration has wanted for so long may become another */
+#define SEATS_MAX 16384
+#define SEAT_NONE UINT32_MAX
+#define SEAT_REST_MS \
+	60000 /* one that no configuration has wanted for so long may become another, when there is no room */
 #define HEALTH_WORDS    64
 #define HEALTH_STALE_MS 30000 /* nobody has checked for so long: what is called down may be well again */
 

@@ -1,6 +1,7 @@
 #include "ipc/targets.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "base/hash.h"
 
@@ -82,6 +83,19 @@ static void say_again(struct target *t, const struct server *s)
 		target_set_addrs(t, &s->addr, 1, false);
 }
 
+/* A place for one more: behind the last, else one that was cleared. TARGET_NONE: there is none. */
+static uint32_t free_place(const struct targets *t)
+{
+	uint32_t n = atomic_load(&t->n);
+
+	if (n < TARGETS_MAX)
+		return n;
+	for (uint32_t i = 0; i < n; i++)
+		if (t->spelt[i] == 0 && t->list[i].key[0] == '\0')
+			return i;
+	return TARGET_NONE;
+}
+
 uint32_t targets_add(struct targets *t, struct experience *experience, const struct server *s, uint32_t of_service)
 {
 	uint32_t i = targets_find(t, s->key, s->called, of_service), like;
@@ -89,11 +103,12 @@ uint32_t targets_add(struct targets *t, struct experience *experience, const str
 
 	if (i != TARGET_NONE) {
 		say_again(&t->list[i], s);
+		atomic_store(&t->list[i].left_ms, 0);
 		return i;
 	}
-	i = atomic_load(&t->n);
-	if (i == TARGETS_MAX)
-		return TARGET_NONE;
+	i = free_place(t);
+	if (i == TARGET_NONE)
+		return i;
 	entry = &t->list[i];
 	like = targets_like(t, s->key);
 	snprintf(entry->key, sizeof(entry->key), "%s", s->key);
@@ -105,8 +120,59 @@ uint32_t targets_add(struct targets *t, struct experience *experience, const str
 	if (like != TARGET_NONE)
 		inherit(t, experience, i, like);
 	say_again(entry, s);
-	atomic_store(&t->n, i + 1);
+	if (i == atomic_load(&t->n))
+		atomic_store(&t->n, i + 1);
 	return i;
+}
+
+void targets_leave_all(struct targets *t, int64_t now_ms)
+{
+	for (uint32_t i = 0; i < atomic_load(&t->n); i++)
+		if (atomic_load(&t->list[i].left_ms) == 0)
+			atomic_store(&t->list[i].left_ms, now_ms > 0 ? now_ms : 1);
+}
+
+static int compare_left(const void *a, const void *b, void *arg)
+{
+	const struct targets *t = arg;
+	int64_t x = atomic_load(&t->list[*(const uint32_t *)a].left_ms);
+	int64_t y = atomic_load(&t->list[*(const uint32_t *)b].left_ms);
+
+	return x < y ? -1 : x > y;
+}
+
+uint32_t targets_rested(const struct targets *t, int64_t now_ms, bool (*named)(void *arg, uint32_t target), void *arg,
+                        uint32_t *ret)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < atomic_load(&t->n); i++) {
+		int64_t left = atomic_load(&t->list[i].left_ms);
+
+		if (left && t->list[i].key[0] && now_ms - left > TARGET_REST_MS && !named(arg, i))
+			ret[n++] = i;
+	}
+	qsort_r(ret, n, sizeof(*ret), compare_left, (void *)t);
+	return n;
+}
+
+void targets_clear(struct targets *t, struct experience *experience, uint32_t i)
+{
+	struct target *entry = &t->list[i];
+
+	t->spelt[i] = 0; /* first: it is not found any more */
+	memset(entry->key, 0, sizeof(entry->key));
+	memset(entry->called, 0, sizeof(entry->called));
+	entry->of_service = 0;
+	atomic_store(&entry->stands, 0);
+	atomic_store(&entry->of, 0);
+	atomic_store(&entry->admin_state, 0);
+	memset((void *)&entry->changed, 0, sizeof(entry->changed));
+	target_forget(entry);
+	atomic_store(&entry->state, TARGET_UNKNOWN);
+	atomic_fetch_add(&entry->uses, 1);
+	atomic_store(&experience[i].failed_ms, 0);
+	atomic_store(&experience[i].health, 0);
 }
 
 void target_set_addrs(struct target *t, const struct addr *addrs, size_t n, bool more)

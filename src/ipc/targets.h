@@ -16,7 +16,9 @@
 #include "config/config.h"
 #include "ipc/changed.h"
 
-#define TARGETS_MAX     4096
+#define TARGETS_MAX 16384
+#define TARGET_REST_MS \
+	60000 /* one that no configuration has had for so long may become another, when the table is full */
 #define TARGET_ADDRS    16
 #define TARGET_KEY_MAX  280
 #define TARGET_NONE     UINT32_MAX
@@ -42,7 +44,9 @@ struct target {
 	struct addr addrs[TARGET_ADDRS]; /* port 0 */
 	char key[TARGET_KEY_MAX];        /* set before the entry is counted */
 	char called[CALLED_SIZE];        /* its name, if it has one: set before, too */
-	uint32_t of_service;             /* number, and one, of the service in which it has the name; 0: it has none */
+	atomic_llong left_ms;            /* monotonic: since then no configuration has it; 0: the present one does */
+	atomic_uint uses;    /* servers that this entry was before: what was counted of them is not its own */
+	uint32_t of_service; /* number, and one, of the service in which it has the name; 0: it has none */
 };
 
 /* What clients find, written by workers. */
@@ -64,6 +68,14 @@ uint64_t target_spelt(const char *key);
 uint32_t targets_find(const struct targets *t, const char *key, const char *called, uint32_t of_service);
 /* Supervisor only: found or added. experience: of each target. TARGET_NONE: the table is full. */
 uint32_t targets_add(struct targets *t, struct experience *experience, const struct server *s, uint32_t of_service);
+/* Supervisor only, for a new configuration: first that none is wanted, then each that is (targets_add()). */
+void targets_leave_all(struct targets *t, int64_t now_ms);
+/* Supervisor only: those that were left long enough ago and that no connection names any more, the first one first (room for TARGETS_MAX).
+ * Returns how many. */
+uint32_t targets_rested(const struct targets *t, int64_t now_ms, bool (*named)(void *arg, uint32_t target), void *arg,
+                        uint32_t *ret);
+/* Supervisor only: nobody is there any more. */
+void targets_clear(struct targets *t, struct experience *experience, uint32_t i);
 /* Any that is spelt so, the last one first; or TARGET_NONE. */
 uint32_t targets_like(const struct targets *t, const char *key);
 /* What it is called: its name, else as it is spelt. */

@@ -221,6 +221,9 @@ static void copy(struct world *w, const struct world *before)
 	}
 	copy_seats(&w->seats, &before->seats, atomic_load(&w->targets.n));
 	copy_kept(&w->kept, &before->kept);
+	for (unsigned i = 0; i < atomic_load(&w->targets.n); i++)
+		if (atomic_load(&w->targets.list[i].uses) > 0)
+			memcpy((void *)&w->counted_before[i], &before->counted_before[i], sizeof(struct counted));
 	memcpy(&w->totals, &before->totals, sizeof(w->totals));
 	check_totals(&w->totals);
 }
@@ -587,23 +590,23 @@ static void take_seats(struct world *w, const struct config *c)
 /* One that is only given a name, or another one, is the same server for those whom it has failed. */
 static void inherit_ejection(struct world *w, uint32_t i)
 {
-	for (uint32_t like = i; like-- > 0;)
-		if (w->targets.spelt[like] == w->targets.spelt[i] &&
+	for (uint32_t like = atomic_load(&w->targets.n); like-- > 0;)
+		if (like != i && w->targets.spelt[like] == w->targets.spelt[i] &&
 		    strcmp(w->targets.list[like].key, w->targets.list[i].key) == 0) {
 			ejection_copy(&w->ejections[i], &w->ejections[like]);
 			return;
 		}
 }
 
-static void take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
+/* False: there is no room. */
+static bool take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
 {
-	uint32_t n = atomic_load(&w->targets.n);
+	bool is_new = targets_find(&w->targets, server->key, server->called, scope(w, c, s)) == TARGET_NONE;
 	uint32_t target = targets_add(&w->targets, w->experience, server, scope(w, c, s));
 
-	if (target == TARGET_NONE)
-		log_error("too many different servers: %s is not served", server->key);
-	else if (target == n)
+	if (is_new && target != TARGET_NONE)
 		inherit_ejection(w, target);
+	return target != TARGET_NONE;
 }
 
 /* What a server is called in metrics, and what is no server. One that has a line of its own somewhere is of none. What the
@@ -644,6 +647,10 @@ static void take_lines(struct world *w, const struct config *c)
 
 void world_take(struct world *w, const struct config *c)
 {
+	const char *first = NULL;
+	size_t missing = 0;
+
+	targets_leave_all(&w->targets, clock_mono_ms());
 	for (size_t i = 0; i < c->n_services; i++)
 		take_service(&w->services, c, &c->services[i]);
 	for (size_t i = 0; i < c->n_sections; i++) {
@@ -653,8 +660,15 @@ void world_take(struct world *w, const struct config *c)
 			if (stands_for_many(&s->sources[k]))
 				take_target(w, c, s, &s->sources[k].of);
 		for (size_t k = 0; k < s->n_servers; k++)
-			take_target(w, c, s, &s->servers[k]);
+			if (!take_target(w, c, s, &s->servers[k])) {
+				first = first ? first : s->servers[k].key;
+				missing++;
+			}
 	}
+	if (missing > 0)
+		log_error("too many different servers, of now and of the last minute: %zu are not served, the first is "
+		          "%s",
+		          missing, first);
 	take_lines(w, c);
 	take_seats(w, c);
 }

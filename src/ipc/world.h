@@ -80,8 +80,9 @@ struct world {
 	struct labels labels;
 	struct services services;
 	struct totals totals;
-	struct seats seats; /* what checks are to find out */
-	struct kept kept;   /* servers that the file does not say */
+	struct seats seats;                         /* what checks are to find out */
+	struct counted counted_before[TARGETS_MAX]; /* of the servers that an entry of targets was before */
+	struct kept kept;                           /* servers that the file does not say */
 
 	_Alignas(WORLD_PAGE) atomic_ullong next_id; /* of access records */
 	atomic_uint live[WORLD_WORKERS];            /* connections of each worker */
@@ -135,6 +136,14 @@ static inline bool admin_state_is_out(const atomic_uint *state, bool disabled)
 	return now == ADMIN_STATE_BY_FILE ? disabled : now != ADMIN_STATE_ENABLED;
 }
 
+/* Supervisor only, before world_take(): if c has more servers than there is room for, those that no configuration has had for long leave
+ * it, the first one first, unless named() says that a connection is still theirs. counted() adds up what was counted of one, by all. */
+struct room_ops {
+	void *arg;
+	bool (*named)(void *arg, uint32_t target);
+	void (*counted)(void *arg, uint32_t target, struct counted *sum);
+};
+void world_make_room(struct world *w, const struct config *c, const struct room_ops *ops);
 /* Supervisor only: whatever c names is there from now on, as far as there is room. */
 void world_take(struct world *w, const struct config *c);
 /* The service that a connection of this section counts for. COUNTED_SERVICES: it is not there. */

@@ -214,19 +214,29 @@ int names_new(struct loop *l, const struct world *world, const struct names_ops 
 	return rc;
 }
 
+static void name_free(struct name *name)
+{
+	timer_clear(name->names->loop, &name->timer);
+	timer_clear(name->names->loop, &name->hold);
+	free(name->host);
+	free(name);
+}
+
+static void name_drop(struct names *n, uint32_t i)
+{
+	resolve_cancel(n->resolver, n->list[i]);
+	name_free(n->list[i]);
+	n->list[i] = NULL;
+}
+
 void names_free(struct names *n)
 {
 	if (!n)
 		return;
 	resolver_free(n->resolver);
-	for (uint32_t i = 0; i < TARGETS_MAX; i++) {
-		if (!n->list[i])
-			continue;
-		timer_clear(n->loop, &n->list[i]->timer);
-		timer_clear(n->loop, &n->list[i]->hold);
-		free(n->list[i]->host);
-		free(n->list[i]);
-	}
+	for (uint32_t i = 0; i < TARGETS_MAX; i++)
+		if (n->list[i])
+			name_free(n->list[i]);
 	free(n->list);
 	free(n);
 }
@@ -264,6 +274,8 @@ static void want(struct names *n, const struct config *c, const struct section *
 
 	if (!needs_looking_up(s) || i == TARGET_NONE)
 		return;
+	if (n->list[i] && strcmp(n->list[i]->host, s->host) != 0)
+		name_drop(n, i); /* the place of another server, which is gone */
 	if (!n->list[i])
 		n->list[i] = name_new(n, i, s);
 	n->list[i]->wanted = true;

@@ -54,3 +54,23 @@ void counted_add(struct counted *sum, const struct counted *c)
 	add(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
 	add(&sum->duration.sum_us, &c->duration.sum_us, 1);
 }
+
+static void take_off(atomic_ullong *sum, const atomic_ullong *less, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		uint64_t now = atomic_load_explicit(&sum[i], memory_order_relaxed);
+		uint64_t off = atomic_load_explicit(&less[i], memory_order_relaxed);
+
+		atomic_store_explicit(&sum[i], now > off ? now - off : 0, memory_order_relaxed);
+	}
+}
+
+void counted_take_off(struct counted *sum, const struct counted *c)
+{
+	take_off(sum->values, c->values, COUNTERS);
+	take_off(sum->ends, c->ends, COUNTED_ENDS);
+	take_off(sum->connect.buckets, c->connect.buckets, HISTOGRAM_BOUNDS + 1);
+	take_off(&sum->connect.sum_us, &c->connect.sum_us, 1);
+	take_off(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
+	take_off(&sum->duration.sum_us, &c->duration.sum_us, 1);
+}

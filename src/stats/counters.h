@@ -15,7 +15,7 @@
 #include "base/const.h"
 
 #define COUNTED_SERVICES 512 /* those beyond share the last place */
-#define COUNTED_SERVERS  1024
+#define COUNTED_SERVERS  16384
 #define COUNTED_ENDS     32 /* room for enum end */
 #define HISTOGRAM_BOUNDS 14
 
@@ -74,5 +74,7 @@ void count_time(struct histogram *h, const int64_t *bounds_us, int64_t us);
 
 /* A reader's: adds what one worker counted to a sum of several. */
 void counted_add(struct counted *sum, const struct counted *c);
+/* The opposite; nothing goes below 0. */
+void counted_take_off(struct counted *sum, const struct counted *c);
 
 #endif

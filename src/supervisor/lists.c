@@ -43,6 +43,7 @@ struct lists {
 	struct timer settle; /* something was heard of */
 	struct timer timer;
 	int64_t heard_ms; /* for the first time since it was looked; 0: not */
+	bool others;      /* there are other lists than are watched */
 };
 
 /* ---- what it says ---- */
@@ -226,6 +227,7 @@ static void want(struct supervisor *s, const struct source *source)
 		*l = (struct list){
 		        .next = s->lists->first, .line = mem_strdup(source->line), .path = mem_strdup(source->path)};
 		s->lists->first = l;
+		s->lists->others = true;
 		look(s, l, true);
 	}
 	l->wanted = true;
@@ -253,7 +255,16 @@ static void drop_unwanted(struct lists *x)
 		}
 		*at = l->next;
 		list_free(l);
+		x->others = true;
 	}
+}
+
+/* What was heard of those before, and not yet attended to, is found by looking. */
+static void watch_others(struct supervisor *s)
+{
+	s->lists->others = false;
+	watch_again(s);
+	timer_set(&s->loop, &s->lists->settle, s->loop.now_ms + SETTLE_MS, lists_settled, s);
 }
 
 static void want_none(struct supervisor *s)
@@ -274,10 +285,10 @@ void lists_look_after(struct supervisor *s)
 	if (!s->lists)
 		return;
 	drop_unwanted(s->lists);
-	if (s->lists->first)
-		watch_again(s);
-	else
+	if (!s->lists->first)
 		lists_end(s);
+	else if (s->lists->others)
+		watch_others(s);
 }
 
 void lists_end(struct supervisor *s)

@@ -48,6 +48,7 @@ void rules_take(struct supervisor *s, struct config *next)
 		config_free(s->rules.config);
 	s->rules.config = next;
 	health_rules_changed(s);
+	room_make(s, next);
 	world_take(s->children.workers.world, next);
 	sticks_take(&s->children.workers, next);
 	steer_take_file(s);

@@ -102,6 +102,9 @@ int rules_pack(struct supervisor *s);
  * freed, but for s->members.read. */
 void rules_take(struct supervisor *s, struct config *next);
 
+/* room.c: before the world takes a configuration. */
+void room_make(struct supervisor *s, const struct config *c);
+
 /* reload.c: done, which may be NULL, is called now or, when something has changed, once all workers go by it, or after two seconds. ok:
  * false: nothing has changed, or not all go by it. text: what happened, in a line. */
 void reload_begin(struct supervisor *s, void (*done)(void *arg, bool ok, const char *text), void *arg);

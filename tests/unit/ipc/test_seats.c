@@ -51,7 +51,7 @@ static void one_that_comes_back_has_its_place(void **state)
 	assert_int_equal(seats->list[a].left_ms, 0);
 }
 
-static void a_place_rests_for_an_hour(void **state)
+static void a_place_rests_for_a_while(void **state)
 {
 	int64_t now_ms = 1000;
 
@@ -127,7 +127,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(a_seat_is_a_server_and_what_it_is_asked, setup, teardown),
 	        cmocka_unit_test_setup_teardown(one_that_comes_back_has_its_place, setup, teardown),
-	        cmocka_unit_test_setup_teardown(a_place_rests_for_an_hour, setup, teardown),
+	        cmocka_unit_test_setup_teardown(a_place_rests_for_a_while, setup, teardown),
 	        cmocka_unit_test_setup_teardown(nothing_is_known_of_another_s, setup, teardown),
 	        cmocka_unit_test_setup_teardown(nonsense_is_not_believed, setup, teardown),
 	        cmocka_unit_test_setup_teardown(an_answer_counts_if_it_was_asked_for_late_enough, setup, teardown),
