@@ -40,7 +40,7 @@ void steer_take_file(struct supervisor *s);
 /* To the log: what differs from it still. */
 void steer_tell_changes(const struct supervisor *s);
 /* steer_explain.c: as in struct admin_ops. */
-int steer_explain(struct supervisor *s, const char *client, const char *local, struct buf *out);
+int steer_explain(struct supervisor *s, const char *client, const char *local, const char *via, struct buf *out);
 /* steer_check.c: asks a server now; answers the client. */
 void steer_check(struct supervisor *s, struct admin_client *c, const char *server);
 void steer_check_stop(struct supervisor *s);
