@@ -42,9 +42,11 @@ torture "$BUILD" 2000 --whom pb
 torture "$BUILD" 1500 --whom mmmmmmw2dsuhpb --slots 24
 torture "$BUILD" 500 --whom mmw2dhpbu --slots 12 --programs 24
 torture "$BUILD" 300 --whom mmmwdS --slots 24
+torture "$BUILD" 1000 --headers --slots 24
 torture "$BUILD" 100 --whom U --slots 12
 torture "$BUILD-faults" 2000 --faults 1000 --slots 24
 torture "$BUILD-faults" 2000 --faults 5000
+torture "$BUILD-faults" 1000 --faults 300 --headers --slots 12
 torture "$BUILD-faults" 1000 --faults 5000 --keeper-faults 30 --slots 24
 torture "$BUILD-faults" 500 --whom w --keeper-faults 12
 torture "$BUILD-faults" 500 --whom k --keeper-faults 60 --spare-faults 200

@@ -48,7 +48,7 @@ _tcpproxyctl()
 		__ltrim_colon_completions "$current" 2>/dev/null
 		;;
 	connections | kill | tap)
-		mapfile -t COMPREPLY < <(compgen -W "service= client= server= state= sort= limit=
+		mapfile -t COMPREPLY < <(compgen -W "service= client= via= server= state= sort= limit=
 			$("$ctl" "${socket[@]}" connections 2>/dev/null | sed -n '2,$s/^ *\([0-9]\{1,\}\) .*/\1/p')" -- "$current")
 		[[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace
 		;;

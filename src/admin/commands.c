@@ -135,8 +135,9 @@ static void kill_found(void *arg, struct snapshot *s)
 void do_kill(struct request *r)
 {
 	if (r->n == 0)
-		request_refuse(r, "which connection? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
-		                  "server=NAME|HOST:PORT, state=STATE");
+		request_refuse(r,
+		               "which connection? An id, or a filter: service=NAME|PORT, client=ADDRESS, via=ADDRESS, "
+		               "server=NAME|HOST:PORT, state=STATE");
 	else if (read_words(r, false, true))
 		r->world->look(r->world->arg, true, false, kill_found, r);
 }
@@ -165,8 +166,9 @@ static void tap_found(void *arg, struct snapshot *s)
 void do_tap(struct request *r)
 {
 	if (r->n == 0)
-		request_refuse(r, "which connections? An id, or a filter: service=NAME|PORT, client=ADDRESS, "
-		                  "server=NAME|HOST:PORT");
+		request_refuse(r,
+		               "which connections? An id, or a filter: service=NAME|PORT, client=ADDRESS, via=ADDRESS, "
+		               "server=NAME|HOST:PORT");
 	else if (read_words(r, false, true)) {
 		if (r->filter.state)
 			request_refuse(r, "a state is no filter here: it changes");
@@ -302,11 +304,11 @@ void do_explain(struct request *r)
 	struct buf body = BUF_INIT;
 	int code;
 
-	if (r->n != 2) {
-		request_refuse(r, "this takes two words: CLIENT [LOCAL:]PORT");
+	if (r->n != 2 && r->n != 3) {
+		request_refuse(r, "this takes two words, or three: CLIENT [LOCAL:]PORT [via=ADDRESS]");
 		return;
 	}
-	code = r->world->explain(r->world->arg, r->words[0], r->words[1], &body);
+	code = r->world->explain(r->world->arg, r->words[0], r->words[1], r->n > 2 ? r->words[2] : NULL, &body);
 	if (code < 0) {
 		request_refuse(r, "%s", body.s);
 		buf_release(&body);

@@ -1,6 +1,7 @@
 #include "base/proxy_header.h"
 
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <string.h>
 #include "base/text.h"
 
@@ -317,6 +318,29 @@ const uint8_t *proxy_find_tlv(const uint8_t *tlvs, size_t n, uint8_t type, size_
 		if (found == type)
 			return value;
 	return NULL;
+}
+
+static bool is_plain(const uint8_t *value, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (value[i] < 0x21 || value[i] > 0x7e || strchr("\"=\\", value[i]))
+			return false;
+	return true;
+}
+
+size_t proxy_value_text(const uint8_t *value, size_t len, char *ret)
+{
+	if (len > PROXY_VALUE_MAX)
+		len = PROXY_VALUE_MAX;
+	if (is_plain(value, len)) {
+		memcpy(ret, value, len);
+		ret[len] = '\0';
+		return len;
+	}
+	strcpy(ret, "0x");
+	for (size_t i = 0; i < len; i++)
+		sprintf(ret + 2 + 2 * i, "%02x", value[i]);
+	return 2 + 2 * len;
 }
 
 const uint8_t *proxy_tlv(const struct proxy_reader *r, uint8_t type, size_t *len)

@@ -69,6 +69,11 @@ const uint8_t *proxy_tlv(const struct proxy_reader *r, uint8_t type, size_t *len
 const uint8_t *proxy_find_tlv(const uint8_t *tlvs, size_t n, uint8_t type, size_t *len);
 /* The TLV that begins at *at, which is moved behind it. false: there is none, or the rest is spoilt. */
 bool proxy_next_tlv(const uint8_t *tlvs, size_t n, size_t *at, uint8_t *type, const uint8_t **value, size_t *len);
+/* A value as it is shown: text, if it has only signs that need no quotes anywhere, else "0x" and hexadecimal digits; a long one is
+ * cut. ret: room for PROXY_VALUE_TEXT_MAX. Returns the length. */
+#define PROXY_VALUE_MAX      256
+#define PROXY_VALUE_TEXT_MAX (2 * PROXY_VALUE_MAX + 3)
+size_t proxy_value_text(const uint8_t *value, size_t len, char *ret);
 /* "syntax" ... */
 const char *proxy_why_text(enum proxy_why why);
 

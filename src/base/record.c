@@ -31,6 +31,7 @@ const char *end_name(enum end end)
 	        [END_LOST] = "lost",
 	        [END_NO_SERVER] = "no-server",
 	        [END_SERVER_DOWN] = "server-down",
+	        [END_BAD_PROXY] = "bad-proxy",
 	};
 
 	return (unsigned)end < END_COUNT ? names[end] : "-";
@@ -50,6 +51,14 @@ const char *why_name(enum why why)
 	        [WHY_QUEUE_FULL] = "queue-full",
 	        [WHY_QUEUE_TIMEOUT] = "queue-timeout",
 	        [WHY_HOLD_TIMEOUT] = "hold-timeout",
+	        [WHY_TIMEOUT] = "timeout",
+	        [WHY_SYNTAX] = "syntax",
+	        [WHY_VERSION] = "version",
+	        [WHY_CRC] = "crc",
+	        [WHY_TLV] = "tlv",
+	        [WHY_DATAGRAM] = "datagram",
+	        [WHY_FIN] = "fin",
+	        [WHY_CROWD] = "crowd",
 	};
 
 	return (unsigned)why < WHY_COUNT ? names[why] : NULL;

@@ -35,6 +35,7 @@ enum end {
 	END_LOST,
 	END_NO_SERVER,
 	END_SERVER_DOWN,
+	END_BAD_PROXY,
 	END_COUNT
 };
 
@@ -52,6 +53,15 @@ enum why {
 	WHY_QUEUE_FULL,    /* so many wait already */
 	WHY_QUEUE_TIMEOUT, /* it has waited for a place */
 	WHY_HOLD_TIMEOUT,  /* it has waited for a server */
+	/* of a PROXY header */
+	WHY_TIMEOUT,
+	WHY_SYNTAX,
+	WHY_VERSION,
+	WHY_CRC,
+	WHY_TLV,
+	WHY_DATAGRAM,
+	WHY_FIN,
+	WHY_CROWD,
 	WHY_COUNT
 };
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/proxy_header.h"
 #include "checker/kinds.h"
 
 static char our_name[256]; /* of this machine */
@@ -62,12 +63,14 @@ uint64_t asking_key(const struct place *p, uint32_t number)
 	uint16_t port = line->port ? line->port : p->port;
 	const int64_t pace[] = {line->every_ms, line->fast_ms, line->slow_ms, line->timeout_ms, line->rise, line->fall};
 	const struct addr *from = line->from.family ? &line->from : &p->section->source;
+	uint8_t proxy = check_proxy_version(p->section, p->server, line);
 	uint64_t h = hash_bytes(HASH_START, p->server->key, strlen(p->server->key) + 1);
 
 	h = hash_bytes(h, &port, sizeof(port));
 	h = hash_bytes(h, pace, sizeof(pace));
 	h = hash_bytes(h, &from->family, sizeof(from->family));
 	h = hash_bytes(h, from->ip, sizeof(from->ip));
+	h = hash_bytes(h, &proxy, sizeof(proxy));
 	return hash_bytes(h, line->what, strlen(line->what));
 }
 
@@ -154,15 +157,34 @@ static const char *host_of(const struct asked *k)
 	return our_name[0] ? our_name : NULL;
 }
 
+/* We speak for ourselves, not for a client. */
+static void add_header(struct script *script, uint8_t version)
+{
+	const struct addr nobody = {.family = AF_UNSPEC};
+	struct buf header = BUF_INIT;
+
+	if (version == 1) {
+		proxy_put_v1(&header, &nobody, &nobody);
+	} else {
+		proxy_begin_v2(&header, NULL, &nobody);
+		proxy_end_v2(&header, false);
+	}
+	script_add(script, SCRIPT_SEND, header.s, header.len);
+	buf_release(&header);
+}
+
 static struct script script_of(const struct asked *k)
 {
 	const struct check_line *line = k->line;
+	uint8_t version = check_proxy_version(k->section, k->server, line);
 	struct script script = {.words = {.user = line->user,
 	                                  .path = line->path,
 	                                  .host = host_of(k),
 	                                  .from = line->status_from,
 	                                  .to = line->status_to}};
 
+	if (version)
+		add_header(&script, version);
 	if (line->n_steps)
 		add_steps(&script, line);
 	else if (!line->program)

@@ -271,6 +271,8 @@ static void set_explain(struct options *o, int argc, char **argv, struct config_
 		o->explain_local = argv[optind++];
 	else
 		usage_error(errors, "--explain takes two arguments: CLIENT[:PORT] [LOCAL:]PORT");
+	if (o->explain_local && optind < argc && strncmp(argv[optind], "via=", 4) == 0)
+		o->explain_via = argv[optind++];
 }
 
 static void take_option(struct options *o, int letter, int argc, char **argv, struct config_errors *errors)

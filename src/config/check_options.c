@@ -14,7 +14,7 @@
 #define STATUS_MIN   100
 #define STATUS_MAX   599
 #define NAME_MAX_LEN 255
-#define COMMON       "every=TIME, timeout=TIME, rise=N, fall=N, fast=TIME, slow=TIME, port=PORT and from=ADDR"
+#define COMMON       "every=TIME, timeout=TIME, rise=N, fall=N, fast=TIME, slow=TIME, port=PORT, from=ADDR and proxy=yes|no"
 
 struct option;
 /* False: an error was added. */
@@ -82,8 +82,12 @@ static bool read_from(struct parser *p, const struct option *o, const struct wor
 
 static bool read_proxy(struct parser *p, const struct option *o, const struct word *w, struct check_line *l)
 {
-	parse_error(p, w->column, "\"proxy=\" of a check " NOT_YET);
-	return false;
+	bool yes;
+
+	if (!text_parse_bool(said_value(w), &yes))
+		return not_allowed(p, o, w, "yes or no");
+	l->proxy = yes ? CHECK_PROXY_YES : CHECK_PROXY_NO;
+	return true;
 }
 
 static bool read_user(struct parser *p, const struct option *o, const struct word *w, struct check_line *l)

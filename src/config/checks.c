@@ -366,6 +366,8 @@ static void print_what(const struct config *c, const struct check_line *l, bool 
 		buf_addf(out, " port=%u", l->port);
 	if (l->from.family != AF_UNSPEC)
 		add_word(out, "from=", addr_format_zone(&l->from, config_zone(c, l->from_zone), text));
+	if (l->proxy != CHECK_PROXY_UNSAID)
+		buf_addf(out, " proxy=%s", l->proxy == CHECK_PROXY_YES ? "yes" : "no");
 	if (!l->n_steps)
 		print_words(l, out);
 	for (size_t i = 0; i < l->n_steps; i++)

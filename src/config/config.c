@@ -50,7 +50,9 @@ static void section_release(struct section *s, const struct section *outer)
 		words_free(s->env);
 	if (s->log_format != outer->log_format)
 		free(s->log_format);
-	if (s->send_proxy != outer->send_proxy && s->send_proxy)
+	if (s->accept_proxy != outer->accept_proxy)
+		accept_proxy_free(s->accept_proxy);
+	if (s->send_proxy != outer->send_proxy)
 		send_proxy_free(s->send_proxy);
 	if (s->checks != outer->checks)
 		check_lines_free(s->checks, s->n_checks);

@@ -149,6 +149,13 @@ struct access_list { /* order matters; the first match decides */
 	bool any_allow; /* then no match means denied */
 };
 
+/* Who must send a header of the PROXY protocol first. */
+struct accept_proxy {
+	struct access_list from; /* these; none: everybody */
+	bool all;                /* it says "all" */
+	bool optional;           /* they may */
+};
+
 /* How a server is checked: one `check` line. */
 #define CHECK_LINES_MAX 8 /* of one section */
 
@@ -159,6 +166,9 @@ struct check_step {
 	char *bytes;
 	size_t len;
 };
+
+/* Does it begin with a header of the PROXY protocol? */
+enum check_proxy { CHECK_PROXY_UNSAID, CHECK_PROXY_NO, CHECK_PROXY_YES };
 
 struct check_line {
 	int64_t every_ms, fast_ms, slow_ms; /* while nothing changes; while it is changing; while down */
@@ -173,6 +183,7 @@ struct check_line {
 	char **program;                  /* argv, NULL-terminated; NULL: no program */
 	char *user, *path, *host;        /* NULL: not said */
 	uint16_t status_from, status_to; /* http; 0: not said */
+	uint8_t proxy;                   /* enum check_proxy */
 	bool implied;                    /* nobody has said it: on-down refuse needs one */
 	char *what; /* the canonical text of what is asked, without how often: "port=8008 http /primary" */
 };
@@ -272,12 +283,14 @@ struct section {
 	        bounded; /* of BALANCE_SOURCE and HASH: no server gets more than so many per cent of the average; 0: no bound */
 	struct stick_rule stick;
 	char **notify; /* argv, NULL-terminated, of a program that is told of changes of servers; NULL: none */
-	bool kill_on_server_down;         /* connections of a server that a check calls down */
-	struct wait_rule hold;            /* of ON_DOWN_HOLD, else 0 */
-	bool then_refuse;                 /* likewise: when no server was usable for that time, the port refuses */
-	struct wait_rule queue;           /* for a place */
-	struct send_proxy *send_proxy;    /* NULL: none */
-	struct send_proxy *send_proxy_v2; /* the nearest that was said with v2, in force or not; NULL: none */
+	bool kill_on_server_down;          /* connections of a server that a check calls down */
+	struct wait_rule hold;             /* of ON_DOWN_HOLD, else 0 */
+	bool then_refuse;                  /* likewise: when no server was usable for that time, the port refuses */
+	struct wait_rule queue;            /* for a place */
+	struct accept_proxy *accept_proxy; /* NULL: nobody is asked for a header */
+	int64_t proxy_timeout_ms;          /* until the header is there */
+	struct send_proxy *send_proxy;     /* NULL: none */
+	struct send_proxy *send_proxy_v2;  /* the nearest that was said with v2, in force or not; NULL: none */
 	struct eject_rule eject;
 	int64_t slow_start_ms; /* a server that comes has its whole weight only after this; 0: at once */
 };
@@ -398,6 +411,10 @@ static inline bool section_is_program(const struct section *s)
 	return s->n_servers > 0 && s->servers[0].kind == SERVER_PROGRAM;
 }
 const char *balance_name(enum balance_way way);
+/* A client that comes from there is to send a header first; a NULL: nobody is. */
+bool accept_proxy_expects(const struct accept_proxy *a, const struct addr *peer);
+/* The version of the header with which this check of the server begins; 0: with none. */
+uint8_t check_proxy_version(const struct section *s, const struct server *server, const struct check_line *l);
 /* What this server of the section hears first; NULL: its client. Valid as long as the section. */
 const struct send_proxy *server_send_proxy(const struct section *s, const struct server *server);
 

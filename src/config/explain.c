@@ -138,6 +138,7 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 		buf_addf(out, " (the first of %zu%s)\n", s->n_servers,
 		         s->balance == BALANCE_ROUND_ROBIN ? ", which take turns" : "");
 	explain_stick(s, out);
+	explain_header_out(s, server, q, out);
 	return true;
 }
 
@@ -157,13 +158,17 @@ static bool read_address(const char *text, const struct config_ops *world, struc
 	return ok;
 }
 
-bool explain_words(const char *client, const char *local, const struct config_ops *world, struct explain *ret,
-                   struct buf *why)
+bool explain_words(const char *client, const char *local, const char *via, const struct config_ops *world,
+                   struct explain *ret, struct buf *why)
 {
 	char shown[SHOWN_MAX];
 
 	if (!read_address(client, world, &ret->client)) {
 		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT", lex_show(client, shown));
+		return false;
+	}
+	if (via && (strncmp(via, "via=", 4) || !read_address(via + 4, world, &ret->via))) {
+		buf_addf(why, "%s is not of the form via=ADDRESS", lex_show(via, shown));
 		return false;
 	}
 	if (!local || port_parse(world, local, &ret->local.port) ||
@@ -192,7 +197,7 @@ int config_explain(const struct config *c, const struct explain *q, struct buf *
 		say_closed(c, s, q, why, out);
 		return EXPLAIN_DENIED;
 	}
-	if (!say_access(c, s, &q->client, out)) {
+	if (!say_access(c, s, explain_header_in(s, q, out), out)) {
 		buf_adds(out, "server: none: the client is closed before any server hears of it\n");
 		return EXPLAIN_DENIED;
 	}

@@ -10,6 +10,7 @@ enum explained { EXPLAIN_SERVED = 0, EXPLAIN_NO_RULE = 1, EXPLAIN_DENIED = 3 };
 struct explain {
 	struct addr client; /* its port does not matter */
 	struct addr local;  /* with its port; AF_UNSPEC: any address */
+	struct addr via;    /* who comes, and announces the client; AF_UNSPEC: the client comes */
 	const struct interface_address *ifs;
 	size_t n_ifs;
 	/* Says in lines which server it would be; false: none. Without it: as the file says. */
@@ -19,10 +20,15 @@ struct explain {
 	void *arg;
 };
 
-/* Reads "CLIENT[:PORT]" and "[LOCAL:]PORT" (NULL: not said). false: *why says which is wrong.
+/* Reads "CLIENT[:PORT]", "[LOCAL:]PORT" and "via=ADDRESS" (NULL: not said). false: *why says which is wrong.
  * world: for names of ports, may be NULL. */
-bool explain_words(const char *client, const char *local, const struct config_ops *world, struct explain *ret,
-                   struct buf *why);
+bool explain_words(const char *client, const char *local, const char *via, const struct config_ops *world,
+                   struct explain *ret, struct buf *why);
+
+/* explain_proxy.c, for explain.c. Whether a header of the PROXY protocol is expected, and what follows; returns whom the rules then
+ * are about. What this server hears first. */
+const struct addr *explain_header_in(const struct section *s, const struct explain *q, struct buf *out);
+void explain_header_out(const struct section *s, const struct server *server, const struct explain *q, struct buf *out);
 
 /* "db1, db1.example:25": as it stands in the file, with its port; part of a line. */
 void explain_server(const struct server *server, const struct explain *q, struct buf *out);

@@ -203,6 +203,7 @@ struct section section_defaults(void)
 	        .acp_timeout_ms = 10 * 1000,
 	        .env_prefix = (char *)"PROXY_",
 	        .connect_timeout_ms = 10 * 1000,
+	        .proxy_timeout_ms = 5 * 1000,
 	        .half_close_timeout_ms = 60 * 60 * 1000,
 	        .keepalive_ms = 5 * 60 * 1000,
 	};

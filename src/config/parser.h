@@ -171,6 +171,11 @@ bool wait_rule_read(struct parser *p, const char *who, struct word *args, size_t
 void wait_rule_print(const struct wait_rule *r, struct buf *out);
 bool wait_rule_equal(const struct wait_rule *a, const struct wait_rule *b);
 
+/* accept_proxy.c */
+void accept_proxy_free(struct accept_proxy *a); /* takes NULL */
+/* Appends what stands behind "accept-proxy". */
+void accept_proxy_print(const struct config *c, const struct accept_proxy *a, struct buf *out);
+
 /* send_proxy.c */
 void send_proxy_free(struct send_proxy *s); /* takes NULL */
 /* Appends what stands behind "send-proxy". */

@@ -458,6 +458,18 @@ static void print_queue(const struct printer *p, const struct directive *d)
 	end(p);
 }
 
+static void print_accept_proxy(const struct printer *p, const struct directive *d)
+{
+	if (p->s->accept_proxy == p->outer->accept_proxy)
+		return;
+	begin(p, d->keyword);
+	if (p->s->accept_proxy)
+		accept_proxy_print(p->c, p->s->accept_proxy, p->out);
+	else
+		word(p, "off");
+	end(p);
+}
+
 static void print_send_proxy(const struct printer *p, const struct directive *d)
 {
 	if (p->s->send_proxy == p->outer->send_proxy)

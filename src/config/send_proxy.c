@@ -223,3 +223,17 @@ const struct send_proxy *server_send_proxy(const struct section *s, const struct
 	}
 	return s->send_proxy;
 }
+
+/* Unless it is said, only where clients are announced, too: at the server's own port. */
+uint8_t check_proxy_version(const struct section *s, const struct server *server, const struct check_line *l)
+{
+	const struct send_proxy *how = server_send_proxy(s, server);
+	bool own_port = l->port == 0 || l->port == server->port;
+
+	if (l->program || check_is_agent(l) || l->proxy == CHECK_PROXY_NO ||
+	    (l->proxy == CHECK_PROXY_UNSAID && !own_port))
+		return 0;
+	if (l->proxy == CHECK_PROXY_YES && !how)
+		return 2;
+	return how ? how->version : 0;
+}

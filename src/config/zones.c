@@ -54,6 +54,12 @@ static void put_index(const struct config *c, uint16_t zone, struct addr *a)
 		a->scope = c->zones[zone - 1].index;
 }
 
+static void put_list(const struct config *c, struct access_list *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		put_index(c, l->rules[i].zone, &l->rules[i].net.net);
+}
+
 /* What it shares with the outer one is done there. */
 static void put_indexes(struct config *c, struct section *s)
 {
@@ -63,8 +69,10 @@ static void put_indexes(struct config *c, struct section *s)
 	put_index(c, s->source_zone, &s->source);
 	for (size_t i = 0; i < s->n_servers && (!outer || s->servers != outer->servers); i++)
 		put_index(c, s->servers[i].zone, &s->servers[i].addr);
-	for (size_t i = 0; i < s->access.n && (!outer || s->access.rules != outer->access.rules); i++)
-		put_index(c, s->access.rules[i].zone, &s->access.rules[i].net.net);
+	if (!outer || s->access.rules != outer->access.rules)
+		put_list(c, &s->access);
+	if (s->accept_proxy && (!outer || s->accept_proxy != outer->accept_proxy))
+		put_list(c, &s->accept_proxy->from);
 	for (size_t i = 0; i < s->n_checks && (!outer || s->checks != outer->checks); i++)
 		put_index(c, s->checks[i].from_zone, &s->checks[i].from);
 }

@@ -83,6 +83,7 @@ static const char *state_text(uint8_t state)
 	                        [ROW_ABORTING] = "aborting",
 	                        [ROW_GIVING] = "relay", /* to another worker, which changes nothing outside */
 	                        [ROW_TAKING] = "relay",
+	                        [ROW_PREAMBLE] = "preamble",
 	                        [ROW_QUEUED] = "queued",
 	                        [ROW_HELD] = "held",
 	                };
@@ -193,6 +194,7 @@ static void view_row(struct collector *v, struct snapshot *s, uint32_t worker, u
 	        .leaving = row->state == ROW_GIVING || row->state == ROW_TAKING,
 	        .local = cold->local,
 	        .client = cold->client,
+	        .via = cold->via,
 	        .up = row_up(row, cold),
 	        .down = row->flow[SERVER].moved,
 	        .age_us = clock_span(cold->accepted_us, now_us),
@@ -208,7 +210,6 @@ static void view_row(struct collector *v, struct snapshot *s, uint32_t worker, u
 	set_tcp(t, i, row, c);
 }
 
-/* Rows. */
 struct row_counts {
 	uint32_t of_service[COUNTED_SERVICES], of_server[COUNTED_SERVERS];
 	uint32_t waiting[COUNTED_SERVICES];

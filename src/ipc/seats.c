@@ -16,9 +16,12 @@ uint64_t seat_asks(const struct section *section, const struct server *server, u
 	for (size_t i = 0; i < section->n_checks; i++) {
 		const struct check_line *line = &section->checks[i];
 		uint16_t at = line->port ? line->port : port;
+		uint8_t proxy = check_proxy_version(section, server, line);
 
 		h = hash_bytes(h, &at, sizeof(at));
 		h = hash_bytes(h, line->what, strlen(line->what) + 1);
+		if (proxy)
+			h = hash_bytes(h, &proxy, sizeof(proxy));
 	}
 	return h ? h : 1;
 }

@@ -326,6 +326,11 @@ bool sock_is_over(int fd, int error)
 	return sock_tcp_info(fd, &info) == 0 && tcp_closed(info.state);
 }
 
+void sock_wake_at(int fd, int n)
+{
+	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
+}
+
 int sock_take_error(int fd)
 {
 	int error = get_int(fd, SOL_SOCKET, SO_ERROR);

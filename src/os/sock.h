@@ -67,6 +67,9 @@ ssize_t sock_send(int fd, const void *from, size_t n, int flags);
  * it (ENOMEM, EINVAL), and both ends are still there. */
 bool sock_is_over(int fd, int error);
 
+/* Bytes that must have come before a wait for input ends (SO_RCVLOWAT); room is made for them. 1: as it was. */
+void sock_wake_at(int fd, int n);
+
 /* The pending error, taken from the socket: 0 or a positive errno. */
 int sock_take_error(int fd);
 /* From now on close() sends a reset instead of a FIN. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/mem.h"
+#include "base/proxy_header.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -78,22 +79,24 @@ static void put_ucspi_end(struct env *e, const char *prefix, const struct addr *
  * As tcp-environ(5) of ucspi-tcp6 has it: PROTO is TCP or TCP6; the TCP names are always there and
  * hold the IPv6 addresses too, so that programs which know only them go on working; with TCP6 the
  * same values stand under the TCP6 names as well, and TCP6INTERFACE names the interface of a
- * link-local client. TCPREMOTEHOST is missing when the name is unknown.
+ * link-local client. TCPREMOTEHOST is missing when the name is unknown. TCPLOCAL* is where the client wanted to go, if that was
+ * announced.
  */
 static void put_ucspi(struct env *e, const struct program_client *c)
 {
+	const struct addr *local = c->announced ? &c->announced->to : &c->local;
 	char interface[IF_NAMESIZE];
 
-	if (!is_inet(&c->client) || !is_inet(&c->local))
+	if (!is_inet(&c->client) || !is_inet(local))
 		return;
 	env_set(e, "", "PROTO", c->client.family == AF_INET6 ? "TCP6" : "TCP");
-	put_ucspi_end(e, "TCPLOCAL", &c->local);
+	put_ucspi_end(e, "TCPLOCAL", local);
 	put_ucspi_end(e, "TCPREMOTE", &c->client);
 	if (*c->name)
 		env_set(e, "", "TCPREMOTEHOST", c->name);
 	if (c->client.family != AF_INET6)
 		return;
-	put_ucspi_end(e, "TCP6LOCAL", &c->local);
+	put_ucspi_end(e, "TCP6LOCAL", local);
 	put_ucspi_end(e, "TCP6REMOTE", &c->client);
 	if (*c->name)
 		env_set(e, "", "TCP6REMOTEHOST", c->name);
@@ -116,6 +119,49 @@ static void put_client(struct env *e, const char *prefix, const struct program_c
 		env_set(e, prefix, "CLIENTNAME", *c->name ? c->name : text);
 		env_set_port(e, prefix, "CLIENTPORT", c->client.port);
 	}
+}
+
+static void put_value(struct env *e, const char *prefix, const char *name, const struct question_announced *a,
+                      uint8_t type)
+{
+	char text[PROXY_VALUE_TEXT_MAX];
+	size_t len;
+	const uint8_t *value = proxy_find_tlv(a->tlvs, a->n_tlvs, type, &len);
+
+	if (!value || len == 0)
+		return;
+	proxy_value_text(value, len, text);
+	env_set(e, prefix, name, text);
+}
+
+/* TLVs that everybody is free to use: in hexadecimal digits, whatever they are. */
+static void put_own_tlvs(struct env *e, const char *prefix, const struct question_announced *a)
+{
+	for (unsigned type = 0xe0; type <= 0xef; type++) {
+		char name[16], *text, *at;
+		size_t len;
+		const uint8_t *value = proxy_find_tlv(a->tlvs, a->n_tlvs, (uint8_t)type, &len);
+
+		if (!value)
+			continue;
+		snprintf(name, sizeof(name), "TLV_%02X", type);
+		at = text = mem_alloc(2 * len + 1);
+		for (size_t i = 0; i < len; i++)
+			at += sprintf(at, "%02x", value[i]);
+		env_set(e, prefix, name, text);
+		free(text);
+	}
+}
+
+/* By a header of the PROXY protocol. */
+static void put_announced(struct env *e, const char *prefix, const struct question_announced *a)
+{
+	char text[ADDR_TEXT_MAX];
+
+	env_set(e, prefix, "VIA", addr_format_port(&a->via, text));
+	put_value(e, prefix, "UNIQUE_ID", a, PROXY_TYPE_UNIQUE_ID);
+	put_value(e, prefix, "AUTHORITY", a, PROXY_TYPE_AUTHORITY);
+	put_own_tlvs(e, prefix, a);
 }
 
 static void put_server(struct env *e, const char *prefix, const struct program_client *c)
@@ -199,6 +245,8 @@ char **program_env(const struct section *s, const struct program_client *c, char
 
 	put_ucspi(&e, c);
 	put_client(&e, s->env_prefix, c);
+	if (c->announced)
+		put_announced(&e, s->env_prefix, c->announced);
 	if (c->server)
 		put_server(&e, s->env_prefix, c);
 	return env_end(&e, s);

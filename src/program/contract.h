@@ -7,12 +7,14 @@
 
 #include "base/addr.h"
 #include "config/config.h"
+#include "program/question.h"
 
 struct program_client {
 	struct addr local; /* where it was accepted */
 	struct addr client;
-	const char *name;            /* verified name, or "" */
-	const struct server *server; /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
+	const char *name;                           /* verified name, or "" */
+	const struct question_announced *announced; /* NULL: nothing was */
+	const struct server *server;                /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
 };
 
 /* The whole environment, NULL-terminated, one malloc()ed block list (free with

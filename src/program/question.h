@@ -49,6 +49,22 @@ struct question { /* worker -> spawner */
  * asked so, as it may know no other. */
 #define QUESTION_WITHOUT_ID offsetof(struct question, id)
 
+/* What a header of the PROXY protocol has said of the client. It stands behind a question with its id, as far as it has TLVs, and only
+ * if there was one. */
+#define QUESTION_TLVS 4096
+struct question_announced {
+	struct addr via, to; /* who has announced the client; where it wanted to go */
+	uint32_t n_tlvs;
+	uint8_t tlvs[QUESTION_TLVS];
+};
+
+/* With that. */
+struct long_question {
+	struct question question;
+	struct question_announced announced;
+};
+#define QUESTION_LEAST_LONG offsetof(struct long_question, announced.tlvs)
+
 enum answer_kind {
 	ANSWER_STARTED = 1, /* handler runs; one descriptor follows: its pidfd */
 	ANSWER_GRANTED = 2, /* access program: exit 0 */

@@ -34,6 +34,21 @@ static int channel_of(const struct step_env *env, const struct row_cold *cold)
 	return cold->asked_before ? env->trio->old_spawner_fd : env->trio->spawner_fd;
 }
 
+static int send_announced(const struct step_env *env, const struct row_cold *cold, const struct question *q,
+                          const int *fds, size_t n_fds)
+{
+	static struct long_question m; /* of this call */
+	uint32_t n = cold->n_tlvs < TRIO_TLVS ? cold->n_tlvs : TRIO_TLVS;
+
+	m.question = *q;
+	m.announced.via = cold->via;
+	m.announced.to = cold->announced;
+	m.announced.n_tlvs = n;
+	if (n > 0)
+		memcpy(m.announced.tlvs, trio_tlvs(env->trio, q->row), n);
+	return sock_send_message(channel_of(env, cold), &m, QUESTION_LEAST_LONG + n, fds, n_fds);
+}
+
 static int send_question(const struct step_env *env, const struct row_cold *cold, const struct question *q,
                          const int *fds, size_t n_fds)
 {
@@ -41,6 +56,8 @@ static int send_question(const struct step_env *env, const struct row_cold *cold
 
 	if (channel < 0)
 		return -ENOTCONN;
+	if (cold->via.family != AF_UNSPEC && !cold->asked_before && q->kind != ASK_KILL)
+		return send_announced(env, cold, q, fds, n_fds);
 	return sock_send_message(channel, q, cold->asked_before ? QUESTION_WITHOUT_ID : sizeof(*q), fds, n_fds);
 }
 

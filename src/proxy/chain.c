@@ -168,7 +168,7 @@ void chain_count(struct engine *e, uint32_t i)
 static struct step_of_chain step_at(const struct row *row, const struct row_cold *cold)
 {
 	return (struct step_of_chain){
-	        .client = cold->client, .local = cold->local, .label = cold->label, .service = row->service};
+	        .client = *row_peer(cold), .local = cold->local, .label = cold->label, .service = row->service};
 }
 
 /* Another worker may be changing the row just now: what is copied counts if it had the link before and has it still. */

@@ -14,6 +14,7 @@
 #include "proxy/limits.h"
 #include "proxy/relay.h"
 #include "proxy/moving.h"
+#include "proxy/preamble.h"
 #include "proxy/ruleset.h"
 #include "proxy/step.h"
 #include "proxy/tapping.h"
@@ -57,6 +58,7 @@ struct engine {
 	struct limits limits;
 	struct chain chain;
 	struct waiting_room waiting;
+	struct preamble_room preambles;
 	struct ruleset *rules;    /* NULL: none yet */
 	struct session *sessions; /* one for each row; private, untouched until used */
 	uint32_t *free_rows;      /* stack, of rows that were used before */

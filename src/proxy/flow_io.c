@@ -16,7 +16,7 @@ void flow_give_pipe_back(struct flow_io *io)
 
 void flow_hurry(struct flow_io *io, uint64_t before)
 {
-	if (!io->delays || before == 0)
+	if (!io->delays || before <= io->start)
 		return;
 	sock_no_delay(io->dest);
 	io->delays = false;

@@ -49,6 +49,7 @@ struct flow_io {
 	bool to_the_end; /* no event may tell of what comes next: ask until there is nothing */
 	bool ends;       /* the source's FIN has come: what is left is the end */
 	bool delays;     /* the destination holds small messages back; see flow_hurry() */
+	uint64_t start;  /* of row->moved: what came before the stream, and was not sent */
 	bool no_splice;  /* urgent data, at which it stops for ever; or it would block */
 	bool no_copy;    /* the source's counters are not sure, or nothing can be parked */
 	struct flow_habit *habit;

@@ -182,6 +182,8 @@ int header_send(struct step_env *env, struct row *row, struct row_cold *cold, co
 	cold->greeting = sum;
 	barrier();
 	FAULT_POINT();
+	if (!more && !is_unix(row)) /* or the client's first message would be held back until this is acknowledged */
+		sock_no_delay(row->fd[SERVER]);
 	return (size_t)already < header.len
 	               ? send_rest(env, row, header.s + already, header.len - (size_t)already, more)
 	               : 0;

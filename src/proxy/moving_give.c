@@ -175,6 +175,7 @@ static bool more_may_come(struct engine *e)
 	for (uint32_t i = 0; i < e->env.trio->rows_used; i++)
 		switch (trio_row(e->env.trio, i)->state) {
 		case ROW_ACCEPTED:
+		case ROW_PREAMBLE:
 		case ROW_VERDICT:
 		case ROW_RESOLVE:
 		case ROW_CONNECTING:

@@ -120,6 +120,8 @@ static struct flow_tap *tap_of(struct relay *r)
 
 static struct flow_io io_of(struct relay *r, enum side s)
 {
+	bool delays = s == CLIENT && !r->no_delay && !is_unix(r, SERVER);
+
 	return (struct flow_io){
 	        .tap = tap_of(r),
 	        .source = r->row->fd[s],
@@ -132,7 +134,8 @@ static struct flow_io io_of(struct relay *r, enum side s)
 	        .no_splice = r->owner->env->inherited || r->side[s].urgent,
 	        .no_copy = r->owner->env->inherited || r->side[s].closed,
 	        /* what the client gets was seen to by its listener */
-	        .delays = s == CLIENT && !r->no_delay && !is_unix(r, SERVER),
+	        .delays = delays,
+	        .start = delays ? cold_of(r)->preamble : 0,
 	        .habit = &r->side[s].habit,
 	        .step = &r->owner->env->trio->step,
 	        .step_row = (int32_t)row_index(r->owner->env->trio, r->row),

@@ -14,33 +14,17 @@
 #include "proxy/ask.h"
 #include "proxy/eject.h"
 #include "proxy/ejecting.h"
-#include "proxy/header_out.h"
 #include "proxy/recording.h"
 #include "proxy/route.h"
 #include "takeover/position.h"
 #include "takeover/row_state.h"
 
 /*
- * accepted -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
- *                                      \-> handler -----------------------> end
+ * accepted -> (preamble) -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
+ *                                                    \-> handler -----------------------> end
  *
  * Where there is no place, or no server, access and route lead to (wait), and that back to them.
  */
-
-static const struct server *server_of(struct session *s)
-{
-	const struct section *section = section_of(s);
-
-	return s->cold->server_index < section->n_servers ? &section->servers[s->cold->server_index] : NULL;
-}
-
-/* For log lines; buf holds ADDR_TEXT_MAX. */
-static const char *client_text(struct session *s, char *buf)
-{
-	if (s->cold->client.family == AF_UNSPEC || s->cold->client.family == AF_UNIX)
-		return "the client";
-	return addr_format_port(&s->cold->client, buf);
-}
 
 static int64_t now_ms(struct session *s)
 {
@@ -64,16 +48,6 @@ void session_copy_section(struct session *s, const struct section *section)
 	cold->access_interval_ms = section->access_interval_ms;
 }
 
-/* What it says would never be heard, and nothing would end it. */
-void session_unwatched(struct session *s, int error)
-{
-	char client[ADDR_TEXT_MAX];
-
-	log_error("the connection of %s is ended: it cannot be watched: %s, id=%" PRIu64, client_text(s, client),
-	          loop_error_text(-error), s->cold->id);
-	session_end(s, END_LOST, BY_RESET);
-}
-
 void session_start(struct session *s, const struct section *section)
 {
 	struct engine *e = s->engine;
@@ -85,7 +59,61 @@ void session_start(struct session *s, const struct section *section)
 	if (rc < 0)
 		session_unwatched(s, rc);
 	else
+		session_enter_preamble(s, section);
+}
+
+/* ---- preamble: who is the client? ---- */
+
+static void preamble_done(void *arg, enum preamble_outcome outcome)
+{
+	struct session *s = arg;
+	const struct preamble *p = &s->steps->preamble;
+
+	tally_preamble(s, outcome, p->version, p->why);
+	switch (outcome) {
+	case PREAMBLE_HEADER:
+		session_header_came(s, p);
+		session_enter_access(s, section_of(s));
+		break;
+	case PREAMBLE_NONE:
+		session_leave_preamble(s, section_of(s));
+		break;
+	case PREAMBLE_PROBE:
+		session_end_probe(s);
+		break;
+	case PREAMBLE_BAD:
+		session_refuse(s, END_BAD_PROXY, p->why, BY_RESET);
+		break;
+	case PREAMBLE_LOST:
+		session_end(s, END_LOST, BY_RESET);
+		break;
+	}
+}
+
+void session_enter_preamble(struct session *s, const struct section *section)
+{
+	struct engine *e = s->engine;
+
+	if (!s->cold->met && accept_proxy_expects(section->accept_proxy, &s->cold->client))
+		preamble_start(&session_begin_step(s)->preamble, &e->preambles, &e->env, s->row, s->cold, section,
+		               s->seen & EPOLLIN, preamble_done, s);
+	else
 		session_enter_access(s, section);
+}
+
+void session_leave_preamble(struct session *s, const struct section *section)
+{
+	s->cold->met = 1;
+	s->row->deadline_ms = 0;
+	row_set_state(s->row, ROW_ACCEPTED);
+	session_enter_access(s, section);
+}
+
+void session_take_header(struct session *s)
+{
+	struct engine *e = s->engine;
+
+	preamble_take_on(&session_begin_step(s)->preamble, &e->preambles, &e->env, s->row, s->cold, preamble_done, s);
 }
 
 /* ---- access: rules, limits, program ---- */
@@ -199,18 +227,6 @@ static void server_failed(struct session *s, enum end end)
 	s->cold->last_failure = (uint8_t)end;
 	tally_failed(s, end);
 	session_give_server_back(s);
-}
-
-static void say_failed(struct session *s, const char *why)
-{
-	struct buf server = BUF_INIT;
-	char client[ADDR_TEXT_MAX];
-
-	if (!session_says_failed(s))
-		return;
-	server_describe(server_of(s), &server);
-	log_error("connecting %s to %s: %s, id=%" PRIu64, client_text(s, client), server.s, why, s->cold->id);
-	buf_release(&server);
 }
 
 static void enter_dial(struct session *s);
@@ -356,7 +372,7 @@ void session_enter_wait(struct session *s, enum row_state state)
 
 static void name_does_not_resolve(struct session *s)
 {
-	say_failed(s, target_error_text(TARGET_NO_ADDRESS));
+	session_say_failed(s, target_error_text(TARGET_NO_ADDRESS));
 	if (s->cold->target < TARGETS_MAX)
 		target_not_there(&s->engine->world->experience[s->cold->target], now_ms(s), TARGET_NO_ADDRESS);
 	server_failed(s, END_UNRESOLVED);
@@ -429,31 +445,8 @@ static void say_dial_failed(struct session *s)
 		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
 	else
 		buf_adds(&why, strerror(d->error));
-	say_failed(s, why.s);
+	session_say_failed(s, why.s);
 	buf_release(&why);
-}
-
-/* It is connected: what it hears first. */
-static int send_header(struct session *s)
-{
-	const struct server *server = server_of(s);
-	const struct send_proxy *how = server ? server_send_proxy(section_of(s), server) : NULL;
-
-	if (!how && !s->cold->greeting)
-		return 0;
-	return header_send(&s->engine->env, s->row, s->cold, how, s->engine->world->totals.start, s->seen & EPOLLIN);
-}
-
-/* Connected it was, but the header did not get there. */
-static void drop_server(struct session *s)
-{
-	int fd = s->row->fd[SERVER];
-
-	sock_reset_on_close(fd);
-	s->row->fd[SERVER] = -1; /* forgotten first, as in dial.c */
-	FAULT_POINT();
-	close(fd);
-	header_forget(s->row, s->cold);
 }
 
 static void connected(struct session *s)
@@ -474,14 +467,14 @@ static void connected(struct session *s)
 void session_dial_done(void *arg, enum dial_outcome outcome)
 {
 	struct session *s = arg;
-	int rc = outcome == DIAL_CONNECTED ? send_header(s) : 0;
+	int rc = outcome == DIAL_CONNECTED ? session_send_header(s) : 0;
 
 	if (outcome == DIAL_CONNECTED && rc == 0) {
 		connected(s);
 		return;
 	}
 	if (outcome == DIAL_CONNECTED)
-		drop_server(s);
+		session_drop_server(s);
 	if (rc == -ESTALE) { /* it has done nothing wrong */
 		session_give_server_back(s);
 		session_enter_route(s);
@@ -508,7 +501,7 @@ static int64_t dial_deadline(struct session *s)
 void session_describe_dial(struct session *s)
 {
 	const struct section *section = section_of(s);
-	const struct server *server = server_of(s);
+	const struct server *server = session_server(s);
 
 	s->steps->dial.target = &s->engine->world->targets.list[s->cold->target];
 	s->steps->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
@@ -628,6 +621,10 @@ void session_event(struct session *s, enum side side, uint32_t events)
 			client_gone_early(s);
 		else
 			verdict_event(&s->steps->verdict);
+		break;
+	case ROW_PREAMBLE:
+		if (side == CLIENT)
+			preamble_event(&s->steps->preamble, events);
 		break;
 	case ROW_RESOLVE:
 		if (side == CLIENT && events & EPOLLERR)

@@ -9,6 +9,7 @@
 #include "proxy/engine.h"
 #include "proxy/handler.h"
 #include "proxy/linger.h"
+#include "proxy/preamble.h"
 #include "proxy/relay.h"
 #include "proxy/verdict.h"
 #include "proxy/waiting.h"
@@ -16,6 +17,7 @@
 /* What a connection needs while it is not being relayed. Most are for a moment only. */
 struct steps {
 	union {
+		struct preamble preamble;
 		struct verdict verdict;
 		struct dial dial;
 		struct handler handler;

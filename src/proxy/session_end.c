@@ -2,10 +2,12 @@
  * session_end.c - the one door out: what a connection leaves behind is recorded, closed and given back, in an order that a
  * successor may take up at any point (session_adopt() calls it again).
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "os/sock.h"
 #include "proxy/ejecting.h"
@@ -43,6 +45,9 @@ static void cancel_step(struct session *s, uint8_t was)
 	switch (was) {
 	case ROW_VERDICT:
 		verdict_cancel(&s->steps->verdict);
+		break;
+	case ROW_PREAMBLE:
+		preamble_cancel(&s->steps->preamble);
 		break;
 	case ROW_RESOLVE:
 		session_leave_resolve(s);
@@ -172,4 +177,14 @@ void session_refuse(struct session *s, enum end end, enum why why, enum manner m
 	waiting_wake(&e->waiting);
 	row_set_state(row, ROW_FREE);
 	engine_row_freed(e, s->index);
+}
+
+/* What it says would never be heard, and nothing would end it. */
+void session_unwatched(struct session *s, int error)
+{
+	char client[ADDR_TEXT_MAX];
+
+	log_error("the connection of %s is ended: it cannot be watched: %s, id=%" PRIu64,
+	          addr_format_port(&s->cold->client, client), loop_error_text(-error), s->cold->id);
+	session_end(s, END_LOST, BY_RESET);
 }

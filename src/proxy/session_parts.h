@@ -1,6 +1,7 @@
 /*
- * session_parts.h - what the parts of a session have from each other: session.c (its life, step after step),
- * session_resume.c (going on after a worker's death, and after a reload), session_end.c (the one door out). Not for others.
+ * session_parts.h - what the parts of a session have from each other: session.c (its life, step after step), session_headers.c
+ * (headers of the PROXY protocol), session_resume.c (going on after a worker's death, and after a reload), session_end.c (the one door
+ * out). Not for others.
  */
 #ifndef PROXY_SESSION_PARTS_H
 #define PROXY_SESSION_PARTS_H
@@ -13,6 +14,14 @@ static inline const struct section *section_of(struct session *s)
 	return &s->engine->rules->config->sections[s->cold->section];
 }
 
+/* The present one; NULL: none. */
+static inline const struct server *session_server(struct session *s)
+{
+	const struct section *section = section_of(s);
+
+	return s->cold->server_index < section->n_servers ? &section->servers[s->cold->server_index] : NULL;
+}
+
 /* What an established connection needs of its section, copied: a reload keeps no old rules alive. */
 void session_copy_section(struct session *s, const struct section *section);
 
@@ -21,6 +30,10 @@ struct steps *session_begin_step(struct session *s);
 void session_no_more_steps(struct session *s); /* none may have begun */
 
 /* Into a state; the session may have ended when these return. */
+/* The first of them: accepted, and nothing is known of a header that comes first. */
+void session_enter_preamble(struct session *s, const struct section *section);
+/* A header that was whole is taken to its end. */
+void session_take_header(struct session *s);
 void session_enter_access(struct session *s, const struct section *section);
 void session_enter_route(struct session *s);
 void session_enter_linger(struct session *s);
@@ -31,11 +44,21 @@ void session_enter_wait(struct session *s, enum row_state state);
 /* Out of the line: it takes what there is. */
 void session_take_turn(struct session *s);
 /* Out of one. */
+void session_leave_preamble(struct session *s, const struct section *section); /* its rules have changed */
 void session_leave_resolve(struct session *s);
 void session_give_server_back(struct session *s); /* it has not been connected */
 
 /* Everything that a dial needs and no row has; the step has begun. */
 void session_describe_dial(struct session *s);
+
+/* session_headers.c. One has come. */
+void session_header_came(struct session *s, const struct preamble *p);
+/* Somebody wanted to know whether we are there: no access record. */
+void session_end_probe(struct session *s);
+/* The server is connected: what it hears first (proxy/header_out.h). 0 or -errno. */
+int session_send_header(struct session *s);
+/* Connected it was, but the header did not get there. */
+void session_drop_server(struct session *s);
 
 /* session_wait.c: who may wait, and where. The state in which it may; ROW_FREE: it may not. full: it could be connected but for a
  * limit. */
@@ -56,8 +79,8 @@ void session_wait_over(struct session *s, enum row_state state);
 void session_tries(struct session *s);
 bool session_goes_back(struct session *s);
 void session_waits_no_more(struct session *s);
-/* Is it worth a message that a server has failed? */
-bool session_says_failed(struct session *s);
+/* The log is told that the present server has failed, if that is worth a message. */
+void session_say_failed(struct session *s, const char *why);
 
 /* What steps are to call when they are done. */
 void session_verdict_done(void *arg, enum verdict_outcome outcome);

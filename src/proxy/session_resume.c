@@ -32,6 +32,17 @@ static void go_on_waiting(struct session *s)
 		session_take_turn(s); /* its rules say otherwise by now */
 }
 
+/* A header is waited for, or one is by the rules that hold now. What was looked at is in the socket still. */
+static void begin_again(struct session *s)
+{
+	const struct section *section = section_of(s);
+
+	if (accept_proxy_expects(section->accept_proxy, &s->cold->client))
+		session_enter_preamble(s, section);
+	else
+		session_leave_preamble(s, section);
+}
+
 /* ---- after a reload ---- */
 
 void session_rules_changed(struct session *s)
@@ -40,6 +51,7 @@ void session_rules_changed(struct session *s)
 
 	switch (s->row->state) {
 	case ROW_ACCEPTED:
+	case ROW_PREAMBLE:
 	case ROW_VERDICT:
 	case ROW_RESOLVE:
 	case ROW_CONNECTING:
@@ -58,6 +70,11 @@ void session_rules_changed(struct session *s)
 	}
 	session_copy_section(s, section);
 	FAULT_POINT();
+	if (s->row->state == ROW_PREAMBLE) {
+		preamble_cancel(&s->steps->preamble);
+		begin_again(s);
+		return;
+	}
 	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
 		session_describe_dial(s); /* it may have accepted already: it shall not be called twice */
 		return;
@@ -160,6 +177,12 @@ static void adopt_by_state(struct session *s)
 	case ROW_LINGER:
 		session_enter_linger(s);
 		break;
+	case ROW_PREAMBLE:
+		if (preamble_was_whole(s->cold))
+			session_take_header(s);
+		else
+			begin_again(s);
+		break;
 	case ROW_VERDICT:
 		session_give_server_back(s); /* its route is not taken before the state changes */
 		verdict_resume(&session_begin_step(s)->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
@@ -183,7 +206,7 @@ static void adopt_by_state(struct session *s)
 		}
 		limits_give(&s->engine->limits, s->cold->wait.key);
 		s->cold->wait.key = 0;
-		session_enter_access(s, section_of(s));
+		session_enter_preamble(s, section_of(s));
 		break;
 	}
 }
@@ -195,8 +218,9 @@ static bool needs_server(const struct row *row)
 
 static bool needs_rules(const struct row *row)
 {
-	return row->state == ROW_ACCEPTED || row->state == ROW_VERDICT || row->state == ROW_RESOLVE ||
-	       row->state == ROW_CONNECTING || row->state == ROW_QUEUED || row->state == ROW_HELD;
+	return row->state == ROW_ACCEPTED || row->state == ROW_PREAMBLE || row->state == ROW_VERDICT ||
+	       row->state == ROW_RESOLVE || row->state == ROW_CONNECTING || row->state == ROW_QUEUED ||
+	       row->state == ROW_HELD;
 }
 
 void session_adopt(struct session *s)

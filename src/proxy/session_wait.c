@@ -4,8 +4,10 @@
  * Who waits is counted as waiting, and for the limits of its client; not for max-connections, nor for a server. It is counted as waiting
  * until it is connected, so that one whose try fails has its place in the line still.
  */
+#include <inttypes.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/log.h"
 #include "proxy/route.h"
 #include "proxy/session_parts.h"
 
@@ -206,7 +208,27 @@ bool session_goes_back(struct session *s)
 	return s->cold->wait.key && s->cold->last_failure && holds(s);
 }
 
-bool session_says_failed(struct session *s)
+static bool says_failed(struct session *s)
 {
 	return !s->cold->wait.key || waiting_says(&s->engine->waiting, line_of(s));
+}
+
+/* For log lines; buf holds ADDR_TEXT_MAX. */
+static const char *client_text(struct session *s, char *buf)
+{
+	if (s->cold->client.family == AF_UNSPEC || s->cold->client.family == AF_UNIX)
+		return "the client";
+	return addr_format_port(&s->cold->client, buf);
+}
+
+void session_say_failed(struct session *s, const char *why)
+{
+	struct buf server = BUF_INIT;
+	char client[ADDR_TEXT_MAX];
+
+	if (!says_failed(s))
+		return;
+	server_describe(session_server(s), &server);
+	log_error("connecting %s to %s: %s, id=%" PRIu64, client_text(s, client), server.s, why, s->cold->id);
+	buf_release(&server);
 }

@@ -26,6 +26,23 @@ void tally_accepted(struct session *s)
 	count(service_of(s), COUNT_connections, 1);
 }
 
+void tally_preamble(struct session *s, enum preamble_outcome outcome, uint8_t version, enum why why)
+{
+	static const enum header_kind kinds[] = {HEADER_LOCAL, HEADER_V1, HEADER_V2};
+	struct counted *service = service_of(s);
+
+	if (!service)
+		return;
+	if (outcome == PREAMBLE_HEADER)
+		count_more(&service->headers[kinds[version]], 1);
+	else if (outcome == PREAMBLE_NONE)
+		count_more(&service->headers[HEADER_NONE], 1);
+	else if (outcome == PREAMBLE_PROBE)
+		count_more(&service->headers[HEADER_PROBE], 1);
+	else if (outcome == PREAMBLE_BAD)
+		count_more(&service->header_errors[why - WHY_TIMEOUT], 1);
+}
+
 void tally_server(struct session *s)
 {
 	uint32_t target = s->cold->target;

@@ -6,6 +6,8 @@
 
 /* Its service is known. */
 void tally_accepted(struct session *s);
+/* A header was waited for: this came of it. version: 1, 2; 0: of the sender's own connection. */
+void tally_preamble(struct session *s, enum preamble_outcome outcome, uint8_t version, enum why why);
 /* cold->target was chosen. */
 void tally_server(struct session *s);
 /* Its server is connected, or it failed: END_CONNECT_FAILED, END_CONNECT_TIMEOUT, END_UNRESOLVED.

@@ -103,14 +103,18 @@ static bool is_of_service(struct engine *e, uint32_t service, uint32_t row)
 	       (number + 1u == service || e->world->services.list[number].within == service);
 }
 
+static bool comes_from(const struct cidr *net, uint16_t port, const struct addr *a)
+{
+	return (net->net.family == AF_UNSPEC || cidr_contains(net, a)) && (!port || port == a->port);
+}
+
 static bool fits(struct engine *e, const struct tap_filter *f, uint32_t row)
 {
 	const struct row_cold *cold = trio_cold(e->env.trio, row);
 
 	return (!f->service || is_of_service(e, f->service, row)) && (!f->id || f->id == cold->id) &&
-	       (!f->port || f->port == cold->local.port) && (!f->client_port || f->client_port == cold->client.port) &&
-	       (f->client.net.family == AF_UNSPEC || cidr_contains(&f->client, &cold->client)) &&
-	       (f->target == UINT32_MAX || f->target == cold->target) &&
+	       (!f->port || f->port == cold->local.port) && comes_from(&f->client, f->client_port, &cold->client) &&
+	       comes_from(&f->via, f->via_port, &cold->via) && (f->target == UINT32_MAX || f->target == cold->target) &&
 	       (f->server.family == AF_UNSPEC ||
 	        (addr_same_host(&f->server, &cold->server) && f->server.port == cold->server.port));
 }
@@ -133,8 +137,8 @@ static void announce(struct engine *e, uint32_t row, int tap, bool whole)
 
 static void set_offsets(struct engine *e, uint32_t row)
 {
-	for (enum side s = CLIENT; s <= SERVER; s++)
-		e->tapping.offsets[row][s] = trio_row(e->env.trio, row)->flow[s].moved;
+	e->tapping.offsets[row][CLIENT] = row_up(trio_row(e->env.trio, row), trio_cold(e->env.trio, row));
+	e->tapping.offsets[row][SERVER] = trio_row(e->env.trio, row)->flow[SERVER].moved;
 }
 
 void tapping_match(struct session *s, bool begins)

@@ -141,7 +141,8 @@ static struct job *find_program(struct channel *ch, const struct question *q)
 	return slot->serial == q->serial && slot->pid > 0 ? job_adopt(ch, q->row) : NULL;
 }
 
-static void take_question(struct channel *ch, const struct question *q, const int *fds, size_t n_fds)
+static void take_question(struct channel *ch, const struct question *q, const struct question_announced *announced,
+                          const int *fds, size_t n_fds)
 {
 	int error = 0;
 
@@ -168,7 +169,7 @@ static void take_question(struct channel *ch, const struct question *q, const in
 	} else if (is_known(ch, q)) {
 		ignore(NULL, fds, n_fds);
 	} else {
-		job_begin(ch, q, fds, n_fds, error);
+		job_begin(ch, q, announced, fds, n_fds, error);
 	}
 }
 
@@ -185,15 +186,16 @@ static void channel_gone(struct channel *ch)
 /* Takes one message. Returns false if there is none, or no channel any more. */
 static bool take_message(struct channel *ch)
 {
-	struct {
-		struct question q;
+	static struct {
+		struct long_question q;
 		char more; /* so that a longer message is seen */
 	} in;
+	const struct question_announced *announced = &in.q.announced;
 	int fds[QUESTION_FDS_MAX];
 	size_t n_fds = QUESTION_FDS_MAX;
 	int n;
 
-	in.q.id = 0;
+	in.q.question.id = 0;
 	n = sock_recv_message(ch->fd, &in, sizeof(in), fds, &n_fds);
 	if (n == -EAGAIN || n == -EINTR)
 		return false;
@@ -201,8 +203,11 @@ static bool take_message(struct channel *ch)
 		channel_gone(ch);
 		return false;
 	}
-	if (n == sizeof(in.q) || n == QUESTION_WITHOUT_ID)
-		take_question(ch, &in.q, fds, n_fds);
+	if (n == sizeof(in.q.question) || n == QUESTION_WITHOUT_ID)
+		take_question(ch, &in.q.question, NULL, fds, n_fds);
+	else if ((size_t)n >= QUESTION_LEAST_LONG && announced->n_tlvs <= QUESTION_TLVS &&
+	         (size_t)n == QUESTION_LEAST_LONG + announced->n_tlvs)
+		take_question(ch, &in.q.question, announced, fds, n_fds);
 	else
 		ignore("it is no question", fds, n_fds);
 	return true;

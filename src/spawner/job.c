@@ -66,6 +66,7 @@ static void drop_start(struct job *j)
 void job_free(struct job *j)
 {
 	drop_start(j);
+	free(j->announced);
 	timer_clear(j->spawner->setup.loop, &j->limit);
 	run_release(&j->run);
 	if (j->channel && j->channel->by_row[j->question.row] == j)
@@ -229,6 +230,7 @@ static void fill_env(const struct job *j, const char *name, struct program_clien
 	        .local = q->local,
 	        .client = q->client,
 	        .name = name,
+	        .announced = j->announced,
 	        .server = chosen ? &j->section->servers[q->server] : NULL,
 	};
 }
@@ -328,10 +330,16 @@ static int understand(struct job *j)
 	return 0;
 }
 
-void job_begin(struct channel *ch, const struct question *q, const int *fds, size_t n_fds, int error)
+void job_begin(struct channel *ch, const struct question *q, const struct question_announced *announced, const int *fds,
+               size_t n_fds, int error)
 {
 	struct job *j = job_new(ch, q, fds, n_fds);
 	struct loop *loop = j->spawner->setup.loop;
+
+	if (announced) {
+		j->announced = mem_alloc(sizeof(*announced));
+		*j->announced = *announced;
+	}
 
 	j->generation = generation_get(j->spawner->generations, q->generation);
 	if (j->spawner->stopping) {

@@ -21,6 +21,7 @@ struct job {
 	struct channel *channel;
 	struct job *queue_next;
 	struct question question;
+	struct question_announced *announced; /* NULL: nothing was; owned */
 	struct generation *generation;
 	const struct section *section; /* valid as long as generation */
 	int fds[2];                    /* the program's 0 and 1, until it was started; -1: none */
@@ -38,7 +39,8 @@ struct job {
 };
 
 /* Takes over the descriptors. error: a reason (errno) why it cannot be served, 0: none. */
-void job_begin(struct channel *ch, const struct question *q, const int *fds, size_t n_fds, int error);
+void job_begin(struct channel *ch, const struct question *q, const struct question_announced *announced, const int *fds,
+               size_t n_fds, int error);
 /* The program in the slot of this row was started by a spawner before this one: it is looked after like our own, but its
  * answer, if it still owes one, is not ours to give. NULL: it does not run any more. */
 struct job *job_adopt(struct channel *ch, uint32_t row);

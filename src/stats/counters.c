@@ -10,6 +10,8 @@ const struct counter_info counter_info[COUNTERS] = {
 #undef COUNTER
 };
 
+const char *const header_kind_names[HEADER_KINDS] = {"1", "2", "local", "none", "probe"};
+
 const int64_t connect_bounds_us[HISTOGRAM_BOUNDS] = {
         MS / 2, MS, 2 * MS, 5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, S, 3 * S, 10 * S, 30 * S,
 };
@@ -53,6 +55,8 @@ void counted_add(struct counted *sum, const struct counted *c)
 	add(&sum->connect.sum_us, &c->connect.sum_us, 1);
 	add(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
 	add(&sum->duration.sum_us, &c->duration.sum_us, 1);
+	add(sum->headers, c->headers, HEADER_KINDS);
+	add(sum->header_errors, c->header_errors, HEADER_ERRORS);
 }
 
 static void take_off(atomic_ullong *sum, const atomic_ullong *less, size_t n)

@@ -41,11 +41,17 @@ struct histogram {
 extern const int64_t connect_bounds_us[HISTOGRAM_BOUNDS]; /* upper, inclusive */
 extern const int64_t duration_bounds_us[HISTOGRAM_BOUNDS];
 
+/* Headers of the PROXY protocol that have come to a service: by version, and what was wrong with others. */
+enum header_kind { HEADER_V1, HEADER_V2, HEADER_LOCAL, HEADER_NONE, HEADER_PROBE, HEADER_KINDS };
+extern const char *const header_kind_names[HEADER_KINDS];
+#define HEADER_ERRORS 16 /* room for those of enum why, from WHY_TIMEOUT on */
+
 /* Of one service or one server. */
 struct counted {
 	atomic_ullong values[COUNTERS];
 	atomic_ullong ends[COUNTED_ENDS]; /* by enum end */
 	struct histogram connect, duration;
+	atomic_ullong headers[HEADER_KINDS], header_errors[HEADER_ERRORS]; /* of a service */
 };
 
 struct counters {

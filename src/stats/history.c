@@ -24,6 +24,7 @@ static const struct {
         [END_POISONED] = {true, "two workers died while they served it"},
         [END_LOST] = {true, "a worker and both its keepers died at once"},
         [END_NO_SERVER] = {true, "checks call every server down, or there is none"},
+        [END_BAD_PROXY] = {true, "its PROXY header was missing or wrong"},
         [END_SERVER_DOWN] = {true, "a check has called its server down"},
 };
 

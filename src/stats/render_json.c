@@ -178,6 +178,7 @@ static void add_connection(const struct connection_view *c, struct buf *out)
 	json_text(out, "interface", host_text(&c->local, text));
 	json_text(out, "client", host_port_text(&c->client, text));
 	json_text(out, "name", c->name);
+	json_text(out, "via", host_port_text(&c->via, text));
 	json_text(out, "rule", c->rule);
 	json_text(out, "target", c->server);
 	json_text(out, "server", server_text(c, text));

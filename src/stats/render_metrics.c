@@ -149,6 +149,32 @@ static void add_histograms(const struct group *g, const char *connect_help, cons
 		add_one_histogram(g, &g->list[k], scratch->s, &g->list[k].counted->duration, duration_bounds_us, out);
 }
 
+/* By a word more than the service; those that never were are left out. */
+static void add_words(const struct group *g, const char *name, const char *key, const char *word, size_t k,
+                      uint64_t value, struct buf *out)
+{
+	if (value == 0)
+		return;
+	buf_addf(out, "tcpproxy_%s{", name);
+	add_label(out, g->key, g->list[k].label);
+	buf_addf(out, ",%s=\"%s\"} %" PRIu64 "\n", key, word, value);
+}
+
+static void add_headers(const struct group *g, struct buf *out)
+{
+	family(out, "proxy_headers_total", "counter", "Headers of the PROXY protocol that have come, by version.");
+	for (size_t k = 0; k < g->n; k++)
+		for (int i = 0; i < HEADER_KINDS; i++)
+			add_words(g, "proxy_headers_total", "version", header_kind_names[i], k,
+			          g->list[k].counted->headers[i], out);
+	family(out, "proxy_header_errors_total", "counter",
+	       "Clients that were reset for their PROXY header, by reason.");
+	for (size_t k = 0; k < g->n; k++)
+		for (int i = WHY_TIMEOUT; i < WHY_COUNT && i - WHY_TIMEOUT < HEADER_ERRORS; i++)
+			add_words(g, "proxy_header_errors_total", "why", why_name((enum why)i), k,
+			          g->list[k].counted->header_errors[i - WHY_TIMEOUT], out);
+}
+
 static struct counted_view *views(size_t n)
 {
 	return mem_alloc((n + 1) * sizeof(struct counted_view));
@@ -163,6 +189,7 @@ static void add_services(const struct snapshot *s, struct buf *scratch, struct b
 	add_active(&g, "connections", "Connections that there are now.", scratch, out);
 	add_counters(&g, true, scratch, out);
 	add_ends(&g, "Connections that have ended, by who ended them first and how.", scratch, out);
+	add_headers(&g, out);
 	add_histograms(&g, "Time from accepting a client to being connected to its server.",
 	               "Time from accepting a client to the end of its connection.", scratch, out);
 	family(out, "service_waiting", "gauge", "Clients that wait for a place, or for a server.");

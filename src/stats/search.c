@@ -23,10 +23,11 @@ static bool matches(const struct connection_view *c, const char *word, size_t le
 	char id[24];
 
 	snprintf(id, sizeof(id), "%llu", (unsigned long long)c->id);
-	return address_has(&c->client, word, len) || has(c->name, word, len) || has(c->server, word, len) ||
-	       has(c->spelt, word, len) || has(c->within, word, len) || address_has(&c->server_addr, word, len) ||
-	       address_has(&c->local, word, len) || has(c->service, word, len) || has(c->state, word, len) ||
-	       has(c->rule, word, len) || (strlen(id) == len && memcmp(id, word, len) == 0);
+	return address_has(&c->client, word, len) || address_has(&c->via, word, len) || has(c->name, word, len) ||
+	       has(c->server, word, len) || has(c->spelt, word, len) || has(c->within, word, len) ||
+	       address_has(&c->server_addr, word, len) || address_has(&c->local, word, len) ||
+	       has(c->service, word, len) || has(c->state, word, len) || has(c->rule, word, len) ||
+	       (strlen(id) == len && memcmp(id, word, len) == 0);
 }
 
 static bool matches_all(const struct connection_view *c, const char *words)

@@ -39,14 +39,14 @@ const char *snapshot_keep(struct snapshot *s, const char *text, size_t len)
 
 /* ---- which ---- */
 
-static const char *client_word(struct connection_filter *f, const char *value)
+static const char *client_word(const char *value, struct cidr *ret, uint16_t *ret_port)
 {
 	char host[ADDR_TEXT_MAX];
 	const char *colon = strrchr(value, ':');
 	size_t len = colon ? (size_t)(colon - value) : 0;
 	uint64_t port;
 
-	if (cidr_parse(value, &f->client))
+	if (cidr_parse(value, ret))
 		return NULL;
 	if (!colon || len >= sizeof(host) || !text_parse_uint(colon + 1, 65535, &port))
 		return "is no client: write ADDRESS, NETWORK/BITS, ADDRESS:PORT or [ADDRESS]:PORT";
@@ -56,9 +56,9 @@ static const char *client_word(struct connection_filter *f, const char *value)
 		memmove(host, host + 1, len - 2);
 		host[len - 2] = '\0';
 	}
-	if (!cidr_parse(host, &f->client))
+	if (!cidr_parse(host, ret))
 		return "is no client: write ADDRESS, NETWORK/BITS, ADDRESS:PORT or [ADDRESS]:PORT";
-	f->client_port = (uint16_t)port;
+	*ret_port = (uint16_t)port;
 	return NULL;
 }
 
@@ -94,7 +94,9 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 	if ((value = after(word, "service")) || (value = after(word, "port")))
 		return service_word(f, value);
 	if ((value = after(word, "client")))
-		return client_word(f, value);
+		return client_word(value, &f->client, &f->client_port);
+	if ((value = after(word, "via")))
+		return client_word(value, &f->via, &f->via_port);
 	if ((value = after(word, "server"))) {
 		f->server = value;
 		return NULL;
@@ -107,8 +109,8 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 		word = value;
 	if (text_parse_uint(word, UINT64_MAX, &f->id) && f->id > 0)
 		return NULL;
-	return "is neither an id nor a filter: service=NAME|PORT, client=ADDRESS, server=NAME|HOST:PORT, "
-	       "state=STATE";
+	return "is neither an id nor a filter: service=NAME|PORT, client=ADDRESS, via=ADDRESS, "
+	       "server=NAME|HOST:PORT, state=STATE";
 }
 
 static bool same(const char *a, const char *b)
@@ -143,12 +145,16 @@ static bool server_matches(const char *wanted, const struct connection_view *c)
 	       (c->server_addr.family != AF_UNSPEC && strcmp(wanted, addr_format_port(&c->server_addr, text)) == 0);
 }
 
+static bool comes_from(const struct cidr *net, uint16_t port, const struct addr *a)
+{
+	return (net->net.family == AF_UNSPEC || cidr_contains(net, a)) && (!port || port == a->port);
+}
+
 bool connection_matches(const struct connection_filter *f, const struct connection_view *c)
 {
 	return (!f->id || f->id == c->id) && (!f->port || f->port == c->local.port) &&
-	       (!f->service || service_matches(f->service, c)) &&
-	       (f->client.net.family == AF_UNSPEC || cidr_contains(&f->client, &c->client)) &&
-	       (!f->client_port || f->client_port == c->client.port) && (!f->server || server_matches(f->server, c)) &&
+	       (!f->service || service_matches(f->service, c)) && comes_from(&f->client, f->client_port, &c->client) &&
+	       comes_from(&f->via, f->via_port, &c->via) && (!f->server || server_matches(f->server, c)) &&
 	       (!f->state || strcmp(f->state, c->state) == 0);
 }
 
@@ -181,7 +187,7 @@ static bool is_address(const char *text)
 {
 	struct connection_filter as_client = {0};
 
-	return !client_word(&as_client, text) && as_client.client_port;
+	return !client_word(text, &as_client.client, &as_client.client_port) && as_client.client_port;
 }
 
 bool connection_filter_known(const struct connection_filter *f, const struct snapshot *s, struct buf *why)

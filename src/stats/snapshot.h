@@ -39,6 +39,7 @@ struct connection_view {
 	const char *server_of;                  /* what the line is called of which it is a member; NULL: of none */
 	const char *server_text;                /* one without an address: "unix:/run/x.sock" */
 	struct addr local, client, server_addr; /* AF_UNSPEC: none */
+	struct addr via;                        /* who has announced the client; AF_UNSPEC: nobody */
 	uint64_t up, down, rate_up, rate_down;
 	int64_t age_us, idle_us, connect_us; /* connect_us -1: never was */
 	struct tcp_view tcp[2];              /* of the client, of the server */
@@ -173,11 +174,13 @@ struct connection_filter {
 	const char *service;  /* its name; NULL: any */
 	struct cidr client;   /* AF_UNSPEC: any */
 	uint16_t client_port; /* 0: any */
-	const char *server;   /* its name, SERVICE/NAME, as it is spelt, or ADDRESS:PORT; NULL: any */
-	const char *state;    /* NULL: any */
+	struct cidr via;      /* likewise */
+	uint16_t via_port;
+	const char *server; /* its name, SERVICE/NAME, as it is spelt, or ADDRESS:PORT; NULL: any */
+	const char *state;  /* NULL: any */
 };
 
-/* One word: an id, or service=, client=, server=, state= (port= is service=). The texts are not
+/* One word: an id, or service=, client=, via=, server=, state= (port= is service=). The texts are not
  * copied. Returns NULL, or what is wrong (static). */
 const char *connection_filter_word(struct connection_filter *f, const char *word);
 /* A service or a server of this name is in the snapshot? Else false: `why` says what is missing. */

@@ -241,6 +241,7 @@ static bool say_choice(struct sight *v, const struct explain *q, struct buf *out
 		say_waits(v, "others came first", true, out);
 	say_chosen(v, chosen, q, out);
 	explain_stick(s, out);
+	explain_header_out(s, &s->servers[chosen], q, out);
 	return true;
 }
 
@@ -284,12 +285,12 @@ static bool say_server(void *arg, const struct section *section, const struct ex
 	return served;
 }
 
-int steer_explain(struct supervisor *s, const char *client, const char *local, struct buf *out)
+int steer_explain(struct supervisor *s, const char *client, const char *local, const char *via, struct buf *out)
 {
 	struct explain q = {
 	        .ifs = s->ifs, .n_ifs = s->n_ifs, .say_server = say_server, .why_closed = why_service_is_out, .arg = s};
 
-	if (!explain_words(client, local, s->setup->world, &q, out))
+	if (!explain_words(client, local, via, s->setup->world, &q, out))
 		return -1;
 	config_look_at_zones(s->rules.config, s->setup->world->interface_index, s->setup->world->arg);
 	return config_explain(s->rules.config, &q, out);

@@ -73,6 +73,8 @@ static bool translate(struct supervisor *s, const struct connection_filter *from
 	                           .port = from->port,
 	                           .client_port = from->client_port,
 	                           .client = from->client,
+	                           .via_port = from->via_port,
+	                           .via = from->via,
 	                           .target = UINT32_MAX};
 	return (!from->service || translate_service(s, from->service, &ret->service, why)) &&
 	       (!from->server || translate_server(s, from, ret, why));

@@ -23,33 +23,12 @@ ssize_t announced_tlv(const struct trio *t, uint32_t row, const struct row_cold 
 	return (ssize_t)len;
 }
 
-static bool is_plain(const uint8_t *value, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (value[i] < 0x21 || value[i] > 0x7e || strchr("\"=\\", value[i]))
-			return false;
-	return true;
-}
-
-static size_t as_text(const uint8_t *value, size_t len, char *ret)
-{
-	if (is_plain(value, len)) {
-		memcpy(ret, value, len);
-		ret[len] = '\0';
-		return len;
-	}
-	strcpy(ret, "0x");
-	for (size_t i = 0; i < len; i++)
-		sprintf(ret + 2 + 2 * i, "%02x", value[i]);
-	return 2 + 2 * len;
-}
-
 static size_t tlv_text(const struct trio *t, uint32_t row, const struct row_cold *cold, uint8_t type, char *ret)
 {
 	uint8_t value[ANNOUNCED_BYTES];
 	ssize_t len = cold->n_tlvs ? announced_tlv(t, row, cold, type, value, sizeof(value)) : -1;
 
-	return len > 0 ? as_text(value, (size_t)len, ret) : 0;
+	return len > 0 ? proxy_value_text(value, (size_t)len, ret) : 0;
 }
 
 void announced_own_id(const struct row_cold *cold, char ret[ANNOUNCED_OWN_ID])

@@ -6,10 +6,11 @@
 #ifndef TAKEOVER_ANNOUNCED_H
 #define TAKEOVER_ANNOUNCED_H
 
+#include "base/proxy_header.h"
 #include "takeover/table.h"
 
-#define ANNOUNCED_BYTES    256 /* of a value that is shown; what is longer is cut */
-#define ANNOUNCED_TEXT_MAX (2 * ANNOUNCED_BYTES + 3)
+#define ANNOUNCED_BYTES    PROXY_VALUE_MAX
+#define ANNOUNCED_TEXT_MAX PROXY_VALUE_TEXT_MAX
 
 /* The value of the first TLV of this type (base/proxy_header.h) is copied to ret, at most max bytes; returns how many, -1: there is
  * none. */

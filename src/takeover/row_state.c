@@ -13,7 +13,7 @@
 
 static const unsigned next[] = {
         [ROW_FREE] = BIT(ROW_ACCEPTED) | BIT(ROW_TAKING),
-        [ROW_ACCEPTED] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
+        [ROW_ACCEPTED] = BIT(ROW_PREAMBLE) | BIT(ROW_VERDICT) | NEXT_SERVER | END,
         [ROW_VERDICT] = BIT(ROW_LINGER) | NEXT_SERVER | END,
         [ROW_RESOLVE] = NEXT_SERVER | END,
         [ROW_CONNECTING] = BIT(ROW_RELAY) | NEXT_SERVER | END,
@@ -27,6 +27,7 @@ static const unsigned next[] = {
         [ROW_ABORTING] = BIT(ROW_FREE) | END,
         [ROW_GIVING] = BIT(ROW_RELAY) | BIT(ROW_FREE),
         [ROW_TAKING] = BIT(ROW_RELAY) | BIT(ROW_FREE),
+        [ROW_PREAMBLE] = BIT(ROW_ACCEPTED) | END,
         [ROW_QUEUED] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
         [ROW_HELD] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
 };

@@ -42,7 +42,7 @@ enum row_state {
 	ROW_GIVING,    /* on its way to another trio; the word of its move says how far (handover.h) */
 	ROW_TAKING,    /* on its way from another trio, whose word says whether it is ours */
 	/* All from here on have a client and nothing else. A worker that does not know one of them begins the connection anew. */
-	ROW_PREAMBLE, /* of a version to come: what the client says first is looked at, and is still in its socket */
+	ROW_PREAMBLE, /* a header of the PROXY protocol is looked for, which is still in its socket */
 	ROW_QUEUED,   /* it waits in line until there is a place for it */
 	ROW_HELD,     /* it waits in line until a server is usable */
 	ROW_ROUTE,    /* of a version to come: a program is asked where to */
@@ -157,6 +157,12 @@ struct row_cold {
 	uint64_t stick;     /* under which its server is remembered (ipc/stick.h); 0: it is not */
 };
 
+/* Who has called. */
+static inline const struct addr *row_peer(const struct row_cold *cold)
+{
+	return cold->via.family == AF_UNSPEC ? &cold->client : &cold->via;
+}
+
 /* Bytes of the client's stream that were passed on; the row may say anything. */
 static inline uint64_t row_up(const struct row *row, const struct row_cold *cold)
 {
@@ -194,8 +200,10 @@ struct tap_filter {
 	uint64_t id;          /* 0: any */
 	uint16_t port;        /* on which it came in; 0: any */
 	uint16_t client_port; /* 0: any */
+	uint16_t via_port;    /* 0: any */
 	uint32_t target;      /* index in the shared targets; UINT32_MAX: any */
 	struct cidr client;   /* AF_UNSPEC: any */
+	struct cidr via;      /* likewise: who has announced it */
 	struct addr server;   /* AF_UNSPEC: any */
 	uint32_t service;     /* its number in the world, and one; 0: any */
 };

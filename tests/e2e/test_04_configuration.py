@@ -234,7 +234,7 @@ def test_errors_name_the_place_and_what_is_allowed(directory, text, place, words
         assert word in run.stderr
 
 
-@pytest.mark.parametrize("directive", ["bandwidth 1m", "accept-proxy", "check proxy=no tcp",
+@pytest.mark.parametrize("directive", ["bandwidth 1m",
                                        "max-rate-per-client 10/s", "route /bin/x", "acp-cache 5"])
 def test_a_directive_whose_time_has_not_come_says_not_yet(directory, directive):
     run = directory.run("-C", "-f", directory.write("tcpproxy.conf", f"port 25\nserver a.test\n{directive}\n"))

@@ -250,3 +250,32 @@ def test_a_death_while_it_is_being_connected(start, directory):
         s = full.accept()
         assert Header(s).source == name_of(client.getsockname())
         assert read_exactly(s, 1) == b"x"
+
+
+# -- checks
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_check_begins_with_one_that_names_nobody(start, service, version):
+    heard, port = [], free_port()
+
+    def serve(s):
+        heard.append(Header(s))
+        if s.recv(4) == b"PING":
+            s.sendall(b"PONG")
+    start(config=f"port {port}\nserver {service(serve).spelt}\nsend-proxy v{version}\n"
+                 "check every=100ms send PING expect PONG\n")
+    wait_for(lambda: heard, "a check")
+    h = heard[0]
+    assert (h.version, h.local, h.source, h.tlvs) == (version, version == 2, None, [])
+
+
+@pytest.mark.parametrize("words, version", [("proxy=no", 0), ("", 0), ("proxy=yes", 2)], ids=["no", "other-port", "yes"])
+def test_a_check_at_another_port_has_none_unless_it_is_wanted(start, server, service, words, version):
+    target, heard, port = server(), [], free_port()
+    probe = service(lambda s: heard.append(s.recv(16)))
+    own = "" if words == "proxy=no" else f"port={probe.port} "
+    to = probe.spelt if words == "proxy=no" else target.spelt
+    start(config=f"port {port}\nserver {to}\nsend-proxy v2\ncheck every=100ms {own}{words} send PING\n")
+    wait_for(lambda: heard, "a check")
+    assert heard[0].startswith(b"\r\n\r\n\0" if version else b"PING")

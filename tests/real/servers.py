@@ -186,9 +186,10 @@ mbox:
 
 
 class Dovecot:
-    """POP3, and IMAP if that is wanted. One mailbox with one message, for any user with the password `secret`."""
+    """POP3, and IMAP if that is wanted. One mailbox with one message, for any user with the password `secret`. header: at POP3
+    the PROXY protocol comes first."""
 
-    def __init__(self, start, folder, message, imap=False):
+    def __init__(self, start, folder, message, imap=False, header=False):
         self.port, self.imap_port = free_port(), free_port() if imap else 0
         core = unpacked("dovecot-core", "usr/lib/dovecot")
         pop3 = unpacked("dovecot-pop3d", "usr/lib/dovecot")
@@ -207,6 +208,7 @@ state_dir = {folder}/state
 log_path = /dev/stderr
 protocols = {"imap pop3" if imap else "pop3"}
 listen = 127.0.0.1
+haproxy_trusted_networks = 127.0.0.0/8
 ssl = no
 disable_plaintext_auth = no
 libexec_dir = {programs}
@@ -233,6 +235,7 @@ service pop3-login {{
   chroot =
   inet_listener pop3 {{
     port = {self.port}
+    haproxy = {"yes" if header else "no"}
   }}
   inet_listener pop3s {{
     port = 0
@@ -339,9 +342,9 @@ read only = no
 
 
 class Nginx:
-    """HTTP. Serves the folder `root`."""
+    """HTTP. Serves the folder `root`. listen: words behind the address; more: further directives of the server."""
 
-    def __init__(self, start, folder):
+    def __init__(self, start, folder, listen="", more=""):
         self.port = free_port()
         self.root = folder / "root"
         self.root.mkdir()
@@ -359,8 +362,9 @@ http {{
 access_log off;
 sendfile on;
 server {{
-    listen 127.0.0.1:{self.port};
+    listen 127.0.0.1:{self.port} {listen};
     root {self.root};
+    {more}
 }}
 }}
 """)

@@ -34,6 +34,14 @@ def test_handlers_and_access_programs_go_on():
     print(run.summary)
 
 
+@pytest.mark.limit(120)
+def test_headers_of_the_proxy_protocol_are_whole_and_said_once():
+    """Sent by one service, taken by the other; a byte of them too many, or too few, is a wrong byte at an end."""
+    run = torture_proxy(seed=SEED, kills=100, n=24, headers=True)
+    assert not run.failures, run.failures[:10]
+    print(run.summary)
+
+
 @pytest.mark.parametrize("fault, words", [
     ("wrong-byte", "a wrong byte"),
     ("lost-reset", "a FIN instead of a reset"),

@@ -373,7 +373,7 @@ static const struct {
         {SERVED "check expect-hex 0\n", "3:18", "two hexadecimal digits"},
         {SERVED "check send A B C\n", "3:14", "expect-not"},
         {SERVED "check send A expect\n", "3:20", "TEXT"},
-        {SERVED "check proxy=yes tcp\n", "3:7", "not yet"},
+        {SERVED "check proxy=1x tcp\n", "3:7", "yes or no"},
         {SERVED "check agent\n", "3:12", "needs the port"},
         {SERVED "check off\ncheck tcp\n", "4:1", "/etc/t.conf:3"},
         {SERVED "check tcp\ncheck off\n", "4:1", "/etc/t.conf:3"},
