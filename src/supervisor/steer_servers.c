@@ -217,12 +217,16 @@ int steer_is(struct supervisor *s, const char *server, enum server_is is, struct
 {
 	struct meant m = meant_configured(s->children.workers.world, s->rules.config, server, text);
 	struct snapshot *shot = m.n > 0 ? inspect_take(s, false) : NULL;
+	bool any = is == SERVER_IS_DRAINED; /* so is a line that stands for none now */
 	int result = m.n > 0 ? 1 : -1;
 
-	for (size_t i = 0; i < m.n && result > 0; i++)
-		if (!atomic_load(&s->children.workers.world->targets.list[m.list[i]].stands))
-			result = is_so(shot, m.list[i], is) && (is != SERVER_IS_DRAINED || is_drained(s, m.list[i]));
+	for (size_t i = 0; i < m.n && result > 0; i++) {
+		if (atomic_load(&s->children.workers.world->targets.list[m.list[i]].stands))
+			continue;
+		any = true;
+		result = is_so(shot, m.list[i], is) && (is != SERVER_IS_DRAINED || is_drained(s, m.list[i]));
+	}
 	snapshot_free(shot);
 	meant_release(&m);
-	return result;
+	return result > 0 ? any : result;
 }

@@ -400,6 +400,15 @@ def test_the_name_means_all_also_those_that_come_later(many):
     assert many.who(32) == "1238"
 
 
+def test_waiting_for_the_name_is_waiting_for_its_servers(many):
+    name = f"many.test:{many.target}"
+    many.run(f"{name} each", more="\tcheck every=200ms tcp\n")
+    assert many.admin.run("wait", name, "up", "1s").returncode == 3
+    many.add(1, 2)
+    assert many.admin.run("wait", name, "up", "30s").returncode == 0
+    assert many.pool() == [many.spelt(1), many.spelt(2)]
+
+
 def test_a_service_by_its_name(many):
     many.add(1, 2, name="a.test")
     many.service((10, 1, many.target, "a.test"))
@@ -470,6 +479,17 @@ def test_the_next_supervisor_has_them_before_the_first_answer(many):
     assert many.who() == "12"
     many.proxy.start_again()
     assert many.pool() == [many.spelt(1), many.spelt(2)] and many.who() == "12"
+
+
+def test_so_does_the_next_program(many):
+    many.add(1, 2)
+    many.run()
+    many.becomes(1, 2)
+    many.admin.ask("disable", many.spelt(2))
+    many.names.silent.add("many.test")
+    many.proxy.expect_deaths()
+    many.admin.ask("upgrade")
+    assert many.pool() == [many.spelt(1), many.spelt(2)] and many.who() == "1"
 
 
 def test_the_next_checker_goes_on_with_them(many):
