@@ -32,8 +32,9 @@ torture() { # program, kills, arguments...
 
 build "$BUILD"
 build "$BUILD-faults" -Dfaults=true
-# "make test" builds the program alone with clang
-CC=clang build "$BUILD-clang-tests" --werror || failed=1
+# "make test" builds the program alone with clang; here its tests, too
+[ -f "$BUILD-clang-tests/build.ninja" ] || CC=clang meson setup "$BUILD-clang-tests" --werror >/dev/null || exit 1
+ninja -C "$BUILD-clang-tests" --quiet || failed=1
 build "$BUILD-faults-sanitized" -Dfaults=true --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false
 
 # letters: see tests/torture/killer.c

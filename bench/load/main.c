@@ -1,5 +1,5 @@
 /*
- * main.c - load serve FIRST-PORT HOW-MANY | load drive OPTION... | load hold CPU PROGRAM
+ * main.c - load serve FIRST-PORT HOW-MANY [anywhere] | load drive OPTION... | load hold CPU PROGRAM
  * ARGUMENT...
  *
  * hold runs a program on one CPU and is the ancestor of whatever that starts, daemons included, so
@@ -59,6 +59,6 @@ int main(int argc, char **argv)
 		return serve(argc - 1, argv + 1);
 	if (argc > 1 && !strcmp(argv[1], "drive"))
 		return drive(argc - 1, argv + 1);
-	die("usage: load {serve FIRST-PORT HOW-MANY | drive OPTION... | hold CPU PROGRAM "
+	die("usage: load {serve FIRST-PORT HOW-MANY [anywhere] | drive OPTION... | hold CPU PROGRAM "
 	    "ARGUMENT...}");
 }

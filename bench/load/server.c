@@ -195,13 +195,14 @@ static void welcome(int listener)
 	epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &e);
 }
 
-static void listen_on(int port)
+/* at: INADDR_LOOPBACK; or INADDR_ANY, so that all of 127.0.0.0/8 are servers. */
+static void listen_on(in_addr_t at, int port)
 {
 	struct epoll_event e = {.events = EPOLLIN};
 	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
 
-	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	a.sin_addr.s_addr = htonl(at);
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (bind(fd, (struct sockaddr *)&a, sizeof a) || listen(fd, 4096))
 		die("cannot listen on port %d: %s", port, strerror(errno));
@@ -212,16 +213,17 @@ static void listen_on(int port)
 
 int serve(int argc, char **argv)
 {
+	bool anywhere = argc == 4 && !strcmp(argv[3], "anywhere");
 	struct epoll_event events[EVENTS];
 
-	if (argc != 3)
-		die("usage: load serve FIRST-PORT HOW-MANY");
+	if (argc != 3 && !anywhere)
+		die("usage: load serve FIRST-PORT HOW-MANY [anywhere]");
 	conns = calloc(MAX_FDS, sizeof *conns);
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (!conns || epoll_fd < 0)
 		die("cannot begin: %s", strerror(errno));
 	for (int i = 0; i < atoi(argv[2]); i++)
-		listen_on(atoi(argv[1]) + i);
+		listen_on(anywhere ? INADDR_ANY : INADDR_LOOPBACK, atoi(argv[1]) + i);
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
