@@ -2,6 +2,7 @@
  * fuzz_state.c - any bytes as the file of `state FILE`: only servers and services of the configuration are changed, the log stays one of
  * lines, and what is written of it is read again as the same.
  */
+#include <fcntl.h>
 #include "supervisor/steer_restore.c" /* take_text() is its own */
 #include "supervisor/steer_state.c"   /* describe() */
 
@@ -13,10 +14,19 @@ static const char config_text[] =
 
 static struct supervisor s;
 
+static int open_nowhere(void *arg, const char *path)
+{
+	return open(path, O_WRONLY | O_CLOEXEC);
+}
+
 static void begin(void)
 {
+	struct log_target nowhere = {.kind = LOG_TO_FILE, .path = "/dev/null"};
 	struct config_errors errors = {NULL, 0};
+	struct buf error = BUF_INIT;
 
+	s.logger = logger_new(&nowhere, 1, &(struct logger_ops){.open_file = open_nowhere}, &error);
+	CHECK(s.logger);
 	log_set_sink(check_line, NULL);
 	s.rules.config = config_parse("/fuzz", config_text, &(struct config_ops){0}, &errors);
 	CHECK(s.rules.config);

@@ -103,7 +103,7 @@ static void anything_else_is_answered_as_the_first_version_did(void **state)
 	assert_int_equal(a.result, -EPROTO);
 	assert_int_equal(understood(&q, 2), 0);
 	q.version = FILES_VERSION;
-	q.verb = FILES_ANOTHER + 1;
+	q.verb = FILES_COMMIT + 1;
 	assert_int_equal(understood(&q, sizeof(q)), 0);
 	q.verb = FILES_READ;
 	assert_int_equal(understood(&q, offsetof(struct files_question, path)), 0);

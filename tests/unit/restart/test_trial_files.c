@@ -143,7 +143,7 @@ static void test_it_changes_nothing(void **state)
 {
 	struct stat st;
 
-	for (uint32_t verb = FILES_APPEND; verb <= FILES_ANOTHER; verb++)
+	for (uint32_t verb = FILES_APPEND; verb <= FILES_COMMIT; verb++)
 		if (verb != FILES_LIST)
 			assert_int_equal(ask(verb, path), -EPERM);
 	assert_int_equal(stat(path, &st), 0);
@@ -169,7 +169,7 @@ static void test_what_is_no_question(void **state)
 	struct files_answer a;
 	int fd;
 
-	send_question(FILES_ANOTHER + 1, path);
+	send_question(FILES_COMMIT + 1, path);
 	assert_int_equal(sock_send_message(program, "rubbish", 7, NULL, 0), 0);
 	fixture_turn();
 	for (int i = 0; i < 2; i++) {
