@@ -10,7 +10,6 @@
 #include "ipc/accesslog.h"
 #include "ipc/changes.h"
 #include "ipc/eject_view.h"
-#include "ipc/slow_start.h"
 #include "takeover/handover.h"
 
 #define SAME_RATE_US  (200 * 1000)         /* two looks so close to each other give no new rate */
@@ -579,21 +578,13 @@ static void set_state(struct snapshot *s, const struct world *w, const struct co
 	uint32_t seat = world_seat(w, c, section, server);
 	struct checked checked = {.seat = SEAT_NONE};
 	struct server_view v = {0};
-	int64_t now_ms = clock_mono_ms();
 	uint64_t asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0;
 
 	if (seat < SEATS_MAX)
 		add_seat(w, seat, &checked);
-	m->weight_milli = world_weight(w, m->target, seat, asks, m->weight_file) * 1000;
-	m->max = slow_start_max(w, section, m->target, seat, asks, world_max(w, m->target, seat, asks, m->max_file),
-	                        now_ms);
-	if (section->slow_start_ms)
-		m->weight_milli =
-		        slow_start_part(slow_start_grown(w, section, m->target, seat, asks, now_ms), m->weight_milli) /
-		        10 * 10; /* hundredths are enough */
+	member_view_now(w, section, seat, asks, m);
 	set_known(s, w, &v, m->target, &checked);
 	eject_view(s, w, section, m->target, true, &v);
-	m->ejections = v.ejections;
 	m->state = v.health;
 	m->why = v.why;
 	m->since_wall_us = v.health_us < 0 ? 0 : s->wall_us - v.health_us;

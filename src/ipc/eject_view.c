@@ -2,6 +2,7 @@
 
 #include <string.h>
 #include "base/clock.h"
+#include "ipc/slow_start.h"
 
 void eject_view(struct snapshot *s, const struct world *w, const struct section *section, uint32_t target, bool left,
                 struct server_view *v)
@@ -23,4 +24,19 @@ void eject_view(struct snapshot *s, const struct world *w, const struct section 
 	v->health_us = now_ms > e.began_ms ? (now_ms - e.began_ms) * 1000 : 0;
 	v->why = snapshot_keep(s, why.s, why.len);
 	buf_release(&why);
+}
+
+void member_view_now(const struct world *w, const struct section *section, uint32_t seat, uint64_t asks,
+                     struct member_view *m)
+{
+	int64_t now_ms = clock_mono_ms();
+	uint32_t weight = world_weight(w, m->target, seat, asks, m->weight_file) * 1000;
+	uint32_t max = world_max(w, m->target, seat, asks, m->max_file);
+
+	if (section->slow_start_ms) /* hundredths are enough */
+		weight = slow_start_part(slow_start_grown(w, section, m->target, seat, asks, now_ms), weight) / 10 * 10;
+	m->weight_milli = weight;
+	m->max = slow_start_max(w, section, m->target, seat, asks, max, now_ms);
+	if (section->eject.for_ms && m->target < TARGETS_MAX)
+		m->ejections = ejection_read(&w->ejections[m->target]).number;
 }

@@ -1,4 +1,4 @@
-/* eject_view.h - what a snapshot (collect.h) says of a server that is ejected. */
+/* eject_view.h - what a snapshot (collect.h) says of a server that is ejected, or grows. */
 #ifndef IPC_EJECT_VIEW_H
 #define IPC_EJECT_VIEW_H
 
@@ -9,5 +9,9 @@
  * it lasts still. */
 void eject_view(struct snapshot *s, const struct world *w, const struct section *section, uint32_t target, bool left,
                 struct server_view *v);
+
+/* A member's weight, its max and its ejections, as they are now; its target, weight_file and max_file are set. */
+void member_view_now(const struct world *w, const struct section *section, uint32_t seat, uint64_t asks,
+                     struct member_view *m);
 
 #endif

@@ -1,5 +1,7 @@
 #include "ipc/ejection.h"
 
+#include <string.h>
+
 #define AGAIN_WITHIN 10 /* times its length: then the next one is twice as long */
 
 /* ---- the state: bits 0-39 until when, 40 early, 41-63 the number ---- */
@@ -144,7 +146,7 @@ void ejection_say_why(const struct ejection *e, const struct experience *found, 
 		buf_addf(out, ": %s", target_error_text(last.error));
 }
 
-void ejection_copy(struct ejection *to, const struct ejection *from)
+static void copy(struct ejection *to, const struct ejection *from)
 {
 	for (int i = 0; i < 2; i++) {
 		atomic_store(&to->term[i].began_ms, atomic_load(&from->term[i].began_ms));
@@ -152,4 +154,13 @@ void ejection_copy(struct ejection *to, const struct ejection *from)
 	}
 	atomic_store(&to->row, atomic_load(&from->row));
 	atomic_store(&to->state, atomic_load(&from->state));
+}
+
+void ejection_inherit(struct ejection *list, const struct targets *t, uint32_t i)
+{
+	for (uint32_t like = atomic_load(&t->n); like-- > 0;)
+		if (like != i && t->spelt[like] == t->spelt[i] && strcmp(t->list[like].key, t->list[i].key) == 0) {
+			copy(&list[i], &list[like]);
+			return;
+		}
 }

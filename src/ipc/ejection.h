@@ -56,7 +56,7 @@ void ejection_worked(struct ejection *e);
 void ejection_well(struct ejection *e, int64_t check_began_ms, bool heard, int64_t now_ms);
 /* Why it was ejected the last time, as a part of a sentence. found: what clients have found of it. */
 void ejection_say_why(const struct ejection *e, const struct experience *found, struct buf *out);
-/* The same server under another name. */
-void ejection_copy(struct ejection *to, const struct ejection *from);
+/* A target that is new, of all: one that is only given a name, or another one, is the same server for those whom it has failed. */
+void ejection_inherit(struct ejection *list, const struct targets *t, uint32_t i);
 
 #endif

@@ -587,17 +587,6 @@ static void take_seats(struct world *w, const struct config *c)
 	}
 }
 
-/* One that is only given a name, or another one, is the same server for those whom it has failed. */
-static void inherit_ejection(struct world *w, uint32_t i)
-{
-	for (uint32_t like = atomic_load(&w->targets.n); like-- > 0;)
-		if (like != i && w->targets.spelt[like] == w->targets.spelt[i] &&
-		    strcmp(w->targets.list[like].key, w->targets.list[i].key) == 0) {
-			ejection_copy(&w->ejections[i], &w->ejections[like]);
-			return;
-		}
-}
-
 /* False: there is no room. */
 static bool take_target(struct world *w, const struct config *c, const struct section *s, const struct server *server)
 {
@@ -605,7 +594,7 @@ static bool take_target(struct world *w, const struct config *c, const struct se
 	uint32_t target = targets_add(&w->targets, w->experience, server, scope(w, c, s));
 
 	if (is_new && target != TARGET_NONE)
-		inherit_ejection(w, target);
+		ejection_inherit(w->ejections, &w->targets, target);
 	return target != TARGET_NONE;
 }
 
