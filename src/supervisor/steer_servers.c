@@ -113,7 +113,8 @@ bool steer_change(struct supervisor *s, const char *server, enum change_kind cha
 	buf_release(&why);
 	if (!any)
 		return false;
-	health_look(s);
+	if (s->inspect) /* else it is a start, which looks when all is there */
+		health_look(s);
 	describe(server, change, n, text);
 	log_info("tcpproxyctl: %s", text->s);
 	buf_addc(text, '\n');
