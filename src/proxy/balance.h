@@ -13,11 +13,12 @@
 struct connection_counts {
 	const struct limits *limits;
 	const uint64_t *keys; /* of each member */
+	bool noted;           /* what the contenders have noted will do */
 };
 
 static inline uint32_t connections_of(const struct connection_counts *c, const struct contender *contender)
 {
-	return limits_count(c->limits, c->keys[contender->member]);
+	return c->noted ? contender->connections : limits_count(c->limits, c->keys[contender->member]);
 }
 
 /* Those with the fewest connections for their weight are put in front, in their order; returns how many. */

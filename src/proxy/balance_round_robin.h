@@ -18,7 +18,9 @@
 struct contender {
 	uint32_t member; /* of its pool */
 	uint32_t weight; /* above 0 */
-	uint64_t stride; /* of that weight */
+	uint32_t
+	        connections; /* when it was looked at, and those that it was given since; of a large pool (ruleset.h) */
+	uint64_t stride;     /* of that weight */
 	atomic_ullong *pass;
 	/* round_robin_pick() fills in: */
 	uint64_t seen, counts; /* its pass, and what that counts as */

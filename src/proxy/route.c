@@ -99,6 +99,12 @@ static bool is_full(const struct look *l, uint32_t i)
 	return max && limits_count(l->limits, l->pool->limit_keys[i]) >= max;
 }
 
+/* Of one that is looked at in the next milliseconds by many clients: a search for each of them would take longer than all the rest. */
+static bool counts_are_noted(const struct look *l)
+{
+	return l->pool->shortlist && (l->section->balance == BALANCE_LEAST_CONNECTIONS || l->section->bounded);
+}
+
 /* Its weight hardly ever changes, and a division takes longer than the rest. */
 static void enter(struct look *l, uint32_t i)
 {
@@ -118,14 +124,43 @@ static void enter(struct look *l, uint32_t i)
 		p->strides[i] = round_robin_stride(c->weight);
 	}
 	c->member = i;
+	if (counts_are_noted(l))
+		c->connections = limits_count(l->limits, p->limit_keys[i]);
 	c->stride = p->strides[i];
 	c->pass = &l->world->pass[(p->first_pass + i) % WORLD_PASSES];
+}
+
+/* What the last look at all of a large pool has found. */
+static bool recall(struct look *l)
+{
+	const struct shortlist *list = l->pool->shortlist;
+
+	if (!list || l->tried || l->mind_limits || l->now_ms >= list->until_ms)
+		return false;
+	l->best = list->rank;
+	l->n = list->n;
+	return true;
+}
+
+static void note(const struct look *l)
+{
+	struct shortlist *list = l->pool->shortlist;
+
+	if (list && !l->tried && !l->mind_limits && l->n > 0)
+		*list = (struct shortlist){l->now_ms + SHORTLIST_MS, l->best, l->n};
+}
+
+static void forget(const struct look *l)
+{
+	if (l->pool->shortlist)
+		l->pool->shortlist->until_ms = 0;
 }
 
 static void look(struct look *l)
 {
 	const struct pool *p = l->pool;
 
+	forget(l);
 	l->best = RANK_NEVER_DOWN;
 	l->n = 0;
 	for (uint32_t i = 0; i < p->n; i++) {
@@ -144,13 +179,14 @@ static void look(struct look *l)
 		l->best = rank;
 		enter(l, i);
 	}
+	note(l);
 }
 
 /* Of those that the look has found, by `balance`. */
 static uint32_t pick(struct look *l, const struct route_client *client, uint64_t *random)
 {
 	const struct pool *p = l->pool;
-	const struct connection_counts counts = {l->limits, p->limit_keys};
+	const struct connection_counts counts = {l->limits, p->limit_keys, counts_are_noted(l)};
 
 	if (p->n == 1)
 		return 0;
@@ -210,21 +246,28 @@ static enum route_result balanced(struct look *l, struct limits *limits, const s
 	const struct pool *p = l->pool;
 
 	for (int looks = 1; looks <= ROUTE_LOOKS; looks++) {
-		const struct contender *c;
+		bool recalled = recall(l);
+		struct contender *c;
 		uint32_t turn;
 
-		look(l);
+		if (!recalled)
+			look(l);
 		if (client->patient && l->full_first && l->best >= RANK_BACKUP)
 			return ROUTE_ALL_FULL;
 		if (l->n == 0)
 			return l->full ? ROUTE_ALL_FULL : l->down ? ROUTE_ALL_DOWN : ROUTE_ALL_TRIED;
 		turn = pick(l, client, random);
 		c = &p->contenders[turn];
+		if (recalled && rank_now(l, c->member) != l->best) {
+			forget(l);
+			continue;
+		}
 		if (!limits_take(limits, p->limit_keys[c->member], max_now(l, c->member))) {
 			l->full = l->mind_limits = true;
 			continue;
 		}
 		if (take_turn(l, turn) || looks == ROUTE_LOOKS) {
+			c->connections++;
 			*ret = c->member;
 			return ROUTE_FOUND;
 		}

@@ -76,6 +76,8 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	p->contenders = mem_alloc(p->n * sizeof(*p->contenders));
 	p->weights = mem_alloc(p->n * sizeof(*p->weights));
 	p->strides = mem_alloc(p->n * sizeof(*p->strides));
+	if (p->n > SHORTLIST_FROM)
+		p->shortlist = mem_alloc(sizeof(*p->shortlist));
 	for (uint32_t i = 0; i < p->n; i++) {
 		const char *key = s->servers[i].key;
 
@@ -152,6 +154,7 @@ void ruleset_free(struct ruleset *r)
 		free(r->pools[i].hashes);
 		free(r->pools[i].tiers);
 		free(r->pools[i].contenders);
+		free(r->pools[i].shortlist);
 		free(r->pools[i].weights);
 		free(r->pools[i].strides);
 	}

@@ -13,6 +13,16 @@
 /* Servers of a tier get clients when none of the tiers before it can have them. */
 #define POOL_TIERS_MAX 8192
 
+/* A pool of more servers than this is not looked through for each client: what a look has found holds for some milliseconds. Only who
+ * is chosen is looked at anew. */
+#define SHORTLIST_FROM 64
+#define SHORTLIST_MS   10
+
+struct shortlist {
+	int64_t until_ms; /* monotonic; 0: the contenders are not those of a look at all */
+	uint32_t rank, n; /* of all contenders; so many */
+};
+
 /* The pool of one section, ready to choose from. */
 struct pool {
 	uint32_t n;
@@ -27,8 +37,9 @@ struct pool {
 	struct contender *contenders;
 	uint32_t *weights;
 	uint64_t *strides;
-	uint64_t *hashes; /* of each server, by its spelling */
-	uint64_t line;    /* its number (config_section_number()): where its clients wait, and of what they stick to */
+	struct shortlist *shortlist; /* NULL: a small pool */
+	uint64_t *hashes;            /* of each server, by its spelling */
+	uint64_t line; /* its number (config_section_number()): where its clients wait, and of what they stick to */
 };
 
 struct ruleset {

@@ -846,6 +846,83 @@ static void a_pool_larger_than_the_bits(void **state)
 	assert_true(tried == UINT64_MAX);
 }
 
+static void load_many(const char *more, int n)
+{
+	struct buf text = BUF_INIT;
+
+	buf_addf(&text, "port 25\n%s", more);
+	for (int i = 0; i < n; i++)
+		buf_addf(&text, "server host%d\n", i);
+	load(text.s);
+	buf_release(&text);
+}
+
+/* Of so many clients at the same moment each server gets as many. */
+static void share_evenly(uint32_t clients)
+{
+	unsigned got[100] = {0};
+	uint32_t server;
+
+	for (uint32_t i = 0; i < clients; i++) {
+		assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+		got[server]++;
+	}
+	for (uint32_t i = 0; i < ARRAY_LEN(got); i++)
+		assert_int_equal(got[i], clients / ARRAY_LEN(got));
+}
+
+static void a_large_pool_is_not_looked_through_for_each_client(void **state)
+{
+	uint32_t server;
+
+	load_many("", 100);
+	share_evenly(300);
+	assert_int_equal(rules->pools[0].shortlist->until_ms, now_ms + SHORTLIST_MS);
+	/* one that is chosen is looked at: nobody comes to it from now on */
+	target_of("host7")->admin_state = ADMIN_STATE_DISABLED;
+	for (int i = 0; i < 300; i++) {
+		assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+		assert_int_not_equal(server, 7);
+	}
+	/* one that comes back is found when the list is made anew */
+	target_of("host7")->admin_state = ADMIN_STATE_BY_FILE;
+	now_ms += SHORTLIST_MS;
+	for (int i = 0; i < 100 && server != 7; i++)
+		assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+	assert_int_equal(server, 7);
+}
+
+static void a_large_pool_counts_connections(void **state)
+{
+	uint32_t server;
+
+	load_many("balance least-connections\n", 100);
+	share_evenly(300);
+	now_ms += SHORTLIST_MS;
+	limits_give(&limits, rules->pools[0].limit_keys[42]);
+	assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+	assert_int_equal(server, 42);
+	assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+	assert_int_not_equal(server, 42);
+}
+
+/* Its list is of all servers; a client for whom one has failed is asked about others, and leaves nothing of that to the next one. */
+static void a_large_pool_and_one_that_failed(void **state)
+{
+	uint32_t server;
+
+	load_many("", 100);
+	assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+	assert_int_equal(server, 0);
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(next_of(&rules->config->sections[0], ~(1ULL << 3), &server), ROUTE_FOUND);
+		assert_int_equal(server, 3);
+	}
+	for (int i = 0; i < 200 && server != 0; i++)
+		assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
+	assert_int_equal(server, 0);
+}
+
 /* ---- for those who wait ---- */
 
 static enum route_result next_patiently(void)
@@ -977,6 +1054,9 @@ int main(void)
 	        TEST(a_port_that_is_not_said_is_the_service_s),
 	        TEST(full_or_tried),
 	        TEST(a_pool_larger_than_the_bits),
+	        TEST(a_large_pool_is_not_looked_through_for_each_client),
+	        TEST(a_large_pool_counts_connections),
+	        TEST(a_large_pool_and_one_that_failed),
 	        TEST(a_patient_client_takes_no_backup_while_a_primary_is_full),
 	        TEST(what_a_server_that_failed_is_worth),
 	        TEST(what_is_not_usable),
