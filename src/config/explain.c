@@ -106,10 +106,11 @@ void explain_server(const struct server *server, const struct explain *q, struct
 void explain_stick(const struct section *s, struct buf *out)
 {
 	char text[TEXT_TIME_MAX];
+	size_t len = strlen(text_format_time(s->stick.time_ms, text));
 
 	if (s->stick.time_ms && s->n_servers > 1)
-		buf_addf(out, "stick: a client gets its server again for %s after its last connection\n",
-		         text_format_time(s->stick.time_ms, text));
+		buf_addf(out, "stick: a client gets its server again for %s%s after its last connection\n", text,
+		         text[len - 1] <= '9' ? " s" : "");
 }
 
 static bool say_server(const struct section *s, const struct explain *q, struct buf *out)

@@ -38,7 +38,27 @@ static void say_no_pool(const struct config *c, const struct section *section, c
 		buf_addf(why, "%s has the servers of its service, port %u: change those", word,
 		         c->services[section->service].ports[0].first);
 	else
-		buf_addf(why, "%s has no servers of its own: its sections have, by their names", word);
+		buf_addf(why,
+		         "%s has no servers of its own, and several of its sections have: give them names (interface "
+		         "ADDRESS as NAME)",
+		         word);
+}
+
+/* Of a service that has none itself, the one pool of its sections. NULL: there are several. */
+static const struct section *only_pool(const struct config *c, const struct section *root)
+{
+	const struct service *service = &c->services[root->service];
+	const struct section *found = NULL;
+
+	for (uint32_t i = 0; i < service->n_sections; i++) {
+		const struct section *section = &c->sections[service->first_section + i];
+
+		if (has_own_pool(c, section) && found)
+			return NULL;
+		if (has_own_pool(c, section))
+			found = section;
+	}
+	return found;
 }
 
 /* NULL: why says what is wrong. */
@@ -61,6 +81,8 @@ static const struct section *find_pool(const struct supervisor *s, const char *w
 		}
 		found = section;
 	}
+	if (!found && any && !any->has_pool)
+		found = only_pool(c, any);
 	if (!found)
 		say_no_pool(c, any, word, why);
 	return found;

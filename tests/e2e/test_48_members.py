@@ -72,6 +72,22 @@ def test_what_cannot_be_added(pool, admin, start):
     assert pool.changes() == [] and pool.list() == [pool.a]
 
 
+def test_the_only_pool_of_a_service_may_be_that_of_its_interface(start, service, admin):
+    """It needs no name: who reads "db" beside its servers means these."""
+    port = free_port()
+    a, b, c = (service(say(name)) for name in "abc")
+    text = f"{admin.line}port {port} as db\ninterface 127.0.0.1\nserver {a.spelt}\n"
+    proxy = start(config=text)
+    admin.ask("add", "db", b.spelt)
+    assert Counter(ask(port) for _ in range(6)) == {b"a": 3, b"b": 3}
+    assert admin.ask("changes") == f"add db {b.spelt}\n"
+    admin.ask("remove", "db", b.spelt)
+    assert admin.ask("changes") == "" and ask(port) == b"a"
+    proxy.rewrite(text + f"interface 127.0.0.2\nserver {c.spelt}\n")
+    admin.ask("reload")
+    assert "give them names (interface ADDRESS as NAME)" in admin.refused("add", "db", b.spelt)
+
+
 def test_one_that_was_added_is_removed(pool, admin):
     admin.ask("add", "db", pool.b)
     with connect(pool.port) as c, connect(pool.port) as d:
