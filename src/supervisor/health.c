@@ -358,5 +358,8 @@ void health_tell(struct supervisor *s, const struct health_change *message)
 	change.state = server_state(w, &of, message->state);
 	if (change.state == STATE_EJECTED)
 		return; /* that is what is told: with its own reason */
+	/* a server that has only an agent is up from the beginning, and that is not told */
+	if (atomic_load(change.told) == 0 && message->was == HEALTH_UP)
+		told_state_write(change.told, (struct told_state){.logged = STATE_UP, .noted = STATE_UP});
 	compare(s, &change);
 }

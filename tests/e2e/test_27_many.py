@@ -218,7 +218,7 @@ def test_idle_connections_are_small_and_each_answers(start, echoes, herds):
     moved = sum(map(int, re.findall(r"(\d+) connections were handed over", proxy.log())))  # each has had two places
     grown = (memory(proxy) - before) / (n - few + moved)
     print(f"{n} connections in {workers} workers, {moved} of them moved, {grown:.0f} bytes for each place")
-    assert grown < 550  # 500, and pages that are not full
+    assert grown < 650  # 570, and pages that are not full
     for h in left:
         h.tell(b"a")
         assert h.has_done(b"a"), "not every connection still answers"
