@@ -47,9 +47,8 @@ bool ejection_is_on(const struct ejection *e, int64_t now_ms)
 	return ejection_until_ms(e) > now_ms;
 }
 
-struct ejection_view ejection_read(const struct ejection *e)
+static struct ejection_view view_of(const struct ejection *e, uint64_t state)
 {
-	uint64_t state = read_state(e);
 	uint32_t number = number_of(state);
 
 	return (struct ejection_view){.number = number,
@@ -57,6 +56,11 @@ struct ejection_view ejection_read(const struct ejection *e)
 	                              .until_ms = until_of(state),
 	                              .began_ms = atomic_load(&e->term[number % 2].began_ms),
 	                              .length_ms = atomic_load(&e->term[number % 2].length_ms)};
+}
+
+struct ejection_view ejection_read(const struct ejection *e)
+{
+	return view_of(e, read_state(e));
 }
 
 /* ---- failures in a row ---- */
@@ -104,7 +108,7 @@ static uint32_t next_length_ms(const struct ejection_view *last, const struct ej
 bool ejection_begin(struct ejection *e, const struct eject_rule *rule, bool early, int64_t now_ms, struct ejected *ret)
 {
 	unsigned long long state = read_state(e);
-	struct ejection_view last = ejection_read(e);
+	struct ejection_view last = view_of(e, state); /* not a later one: another worker may be faster */
 	uint32_t next = (number_of(state) + 1) & NUMBER_MASK, length = next_length_ms(&last, rule, now_ms);
 
 	if (until_of(state) > now_ms)
