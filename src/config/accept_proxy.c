@@ -24,15 +24,11 @@ bool accept_proxy_expects(const struct accept_proxy *a, const struct addr *peer)
 
 static void add_network(struct parser *p, struct accept_proxy *a, const struct word *w)
 {
-	struct cidr net = {.net = {.family = AF_UNSPEC}};
-	char shown[SHOWN_MAX];
-	uint16_t zone = 0;
+	struct cidr net;
+	uint16_t zone;
 
-	if (strcmp(w->text, "all") && !parse_network(p, w->text, &net, &zone)) {
-		parse_error(p, w->column, "%s is neither an address nor a network (ADDRESS/BITS), nor \"all\"",
-		            lex_show(w->text, shown));
+	if (!parse_clients(p, w, &net, &zone))
 		return;
-	}
 	a->all |= net.net.family == AF_UNSPEC;
 	a->from.rules = mem_resize(a->from.rules, a->from.n + 1, sizeof(*a->from.rules));
 	a->from.rules[a->from.n++] = (struct access_rule){.allow = true, .zone = zone, .net = net};

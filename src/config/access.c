@@ -24,17 +24,26 @@ static struct access_list *access_own(struct parser *p)
 	return &s->access;
 }
 
+bool parse_clients(struct parser *p, const struct word *w, struct cidr *ret, uint16_t *zone)
+{
+	char shown[SHOWN_MAX];
+
+	*ret = (struct cidr){.net = {.family = AF_UNSPEC}};
+	*zone = 0;
+	if (strcmp(w->text, "all") == 0 || parse_network(p, w->text, ret, zone))
+		return true;
+	parse_error(p, w->column, "%s is neither an address nor a network (ADDRESS/BITS), nor \"all\"",
+	            lex_show(w->text, shown));
+	return false;
+}
+
 static void network_add(struct parser *p, struct access_list *l, bool allow, const struct word *w)
 {
-	struct cidr net = {.net = {.family = AF_UNSPEC}};
-	char shown[SHOWN_MAX];
-	uint16_t zone = 0;
+	struct cidr net;
+	uint16_t zone;
 
-	if (strcmp(w->text, "all") && !parse_network(p, w->text, &net, &zone)) {
-		parse_error(p, w->column, "%s is neither an address nor a network (ADDRESS/BITS), nor \"all\"",
-		            lex_show(w->text, shown));
+	if (!parse_clients(p, w, &net, &zone))
 		return;
-	}
 	access_add(l, allow, &net, zone);
 }
 

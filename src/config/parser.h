@@ -142,6 +142,8 @@ void parse_lines(struct parser *p, struct frame *f, const char *text, line_fn *e
 /* zones.c: an address or a network as it is kept in the configuration, and the number of its zone. */
 bool parse_address(struct parser *p, const char *text, struct addr *ret, uint16_t *ret_zone);
 bool parse_network(struct parser *p, const char *text, struct cidr *ret, uint16_t *ret_zone);
+/* access.c: a network, an address, or "all" (family AF_UNSPEC). False: an error was said. */
+bool parse_clients(struct parser *p, const struct word *w, struct cidr *ret, uint16_t *zone);
 
 /* called.c: takes "as NAME" off the end of a line, after its first argument. NULL: there is none, or
  * it is wrong and an error was added. */

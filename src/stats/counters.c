@@ -77,4 +77,6 @@ void counted_take_off(struct counted *sum, const struct counted *c)
 	take_off(&sum->connect.sum_us, &c->connect.sum_us, 1);
 	take_off(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
 	take_off(&sum->duration.sum_us, &c->duration.sum_us, 1);
+	take_off(sum->headers, c->headers, HEADER_KINDS);
+	take_off(sum->header_errors, c->header_errors, HEADER_ERRORS);
 }

@@ -1,5 +1,4 @@
 """What a server hears first: who its client is, by the PROXY protocol."""
-import os
 import signal
 import socket
 import struct
@@ -11,14 +10,6 @@ from lib.peers import Server, connect, expect, expect_fin, fin, is_reset, play, 
 from lib.ports import free_port
 from lib.proxy_header import AUTHORITY, Header, UNIQUE_ID, name_of
 from lib.waiting import wait_for
-
-
-def kill_workers(proxy):
-    proxy.expect_deaths()
-    old = set(proxy.workers())
-    for pid in old:
-        os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: proxy.whole() and not old & set(proxy.workers()), "others")
 
 
 # -- its bytes
@@ -215,7 +206,7 @@ def test_a_workers_death_neither_doubles_nor_loses_it(relay):
     pairs = [r.pair() for _ in range(5)]
     for client, _ in pairs:
         client.sendall(b"before")
-    kill_workers(r.proxy)
+    r.proxy.kill_workers()
     for client, s in pairs:
         client.sendall(b"after")
         client.shutdown(socket.SHUT_WR)
@@ -244,7 +235,7 @@ def test_a_death_while_it_is_being_connected(start, directory):
         proxy = start("-b", port, "-o", "workers 1", "-o", "send-proxy v1", full.spelt)
         client = connect(port)
         client.sendall(b"x")
-        kill_workers(proxy)
+        proxy.kill_workers()
         for _ in blockers[:-1]:
             full.accept()
         s = full.accept()

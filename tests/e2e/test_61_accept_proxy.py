@@ -1,5 +1,4 @@
 """A header of the PROXY protocol comes first, and says who the client is: from then on he is that one."""
-import os
 import re
 import select
 import signal
@@ -41,14 +40,6 @@ def record_of(r, header):
     client.close()
     s.close()
     return r.proxy.wait_records(before + 1)[-1]
-
-
-def kill_workers(proxy):
-    proxy.expect_deaths()
-    old = set(proxy.workers())
-    for pid in old:
-        os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: proxy.whole() and not old & set(proxy.workers()), "others")
 
 
 # -- who the client is
@@ -465,7 +456,7 @@ def test_a_workers_death_while_it_is_awaited(accepting, header):
     clients = [r.connect() for _ in range(len(header))]
     for i, client in enumerate(clients):
         client.sendall(header[:i])
-    kill_workers(r.proxy)
+    r.proxy.kill_workers()
     for i, client in enumerate(clients):
         client.sendall(header[i:] + b"data")
         client.shutdown(socket.SHUT_WR)
@@ -480,7 +471,7 @@ def test_a_workers_death_while_it_is_awaited(accepting, header):
 def test_a_workers_death_behind_it(accepting):
     r = accepting()
     pairs = [said(r, v2(tlvs=tlv(UNIQUE_ID, b"id"))) for _ in range(10)]
-    kill_workers(r.proxy)
+    r.proxy.kill_workers()
     for client, s in pairs:
         client.sendall(b"after")
         assert read_exactly(s, 5) == b"after"

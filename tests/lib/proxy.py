@@ -103,6 +103,14 @@ class Proxy:
         os.kill(self.pid, signal.SIGKILL)
         self.process.wait()
 
+    def kill_workers(self):
+        """All of them; others go on in their place."""
+        self.expect_deaths()
+        old = set(self.workers())
+        for pid in old:
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: self.whole() and not old & set(self.workers()), "other workers")
+
     def start_again(self):
         """The same command once more, after its supervisor was killed."""
         self._run()
