@@ -53,8 +53,10 @@ static struct checkerd {
 	struct interface_address *ifs;
 	int rearm_fds[WORLD_WORKERS];
 	uint32_t n_rearm;
-	uint32_t serial;   /* of this process */
-	int64_t orphan_ms; /* since then there is no supervisor; 0: there is one */
+	uint64_t late;               /* so many checks ... */
+	struct resolve_counts names; /* ... and questions are among those that the world counts */
+	uint32_t serial;             /* of this process */
+	int64_t orphan_ms;           /* since then there is no supervisor; 0: there is one */
 } self;
 
 static struct health *health_of(const struct place *p)
@@ -354,6 +356,19 @@ static void ask_now(uint32_t seat)
 	}
 }
 
+/* What this process has counted since it did so last is added to what others before it have. */
+static void count_up(struct world *w)
+{
+	uint64_t late = checks_late(self.checks);
+	struct resolve_counts names = naming_counts(&self.naming);
+
+	atomic_fetch_add(&w->checker.late, late - self.late);
+	for (int i = 0; i < NAME_ANSWERS; i++)
+		atomic_fetch_add(&w->checker.names[i], names.n[i] - self.names.n[i]);
+	self.late = late;
+	self.names = names;
+}
+
 static void checkerd_beat(void *arg)
 {
 	struct world *w = self.world;
@@ -365,7 +380,7 @@ static void checkerd_beat(void *arg)
 		return;
 	}
 	atomic_store(&w->checker.beat_ms, self.loop.now_ms);
-	atomic_store(&w->checker.late, checks_late(self.checks));
+	count_up(w);
 	telling_go_on(&self.telling);
 	for (size_t i = 0; i < self.asking->n_places; i++)
 		hurry(&self.asking->places[i]);

@@ -141,3 +141,8 @@ void naming_take(struct naming *n, const struct config *c)
 	else if (n->names)
 		take_crowds(n, c, rc > 0);
 }
+
+struct resolve_counts naming_counts(const struct naming *n)
+{
+	return n->names ? resolver_counts(names_resolver(n->names)) : (struct resolve_counts){0};
+}

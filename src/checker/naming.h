@@ -23,6 +23,8 @@ struct naming {
 void naming_take(struct naming *n, const struct config *c);
 /* There is room in the outbox again. */
 void naming_go_on(struct naming *n);
+/* How its questions have ended. */
+struct resolve_counts naming_counts(const struct naming *n);
 /* Some name of it must be looked up. */
 bool naming_wanted(const struct config *c);
 

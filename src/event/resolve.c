@@ -212,6 +212,24 @@ void request_forget(struct request *q)
 	timer_clear(q->resolver->setup.loop, &q->timer);
 }
 
+bool error_says_none(int error)
+{
+	return error == ARES_ENOTFOUND || error == ARES_ENODATA;
+}
+
+void request_count(struct request *q, int error)
+{
+	enum name_answer kind = error == 0 ? NAME_GOOD : error_says_none(error) ? NAME_NONE : NAME_FAILED;
+
+	if (q->wanted)
+		q->resolver->counts.n[kind]++;
+}
+
+struct resolve_counts resolver_counts(const struct resolver *r)
+{
+	return r->counts;
+}
+
 void request_end(struct request *q)
 {
 	request_forget(q);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "base/addr.h"
+#include "base/name_answer.h"
 #include "event/loop.h"
 #include "event/srv.h"
 
@@ -34,6 +35,12 @@ bool resolver_refresh(struct resolver *r);
 void resolver_free(struct resolver *r);
 /* Whatever was asked with this arg is not answered any more. */
 void resolve_cancel(struct resolver *r, const void *arg);
+
+/* How questions for hosts and services have ended since it was made: those that somebody still wanted. */
+struct resolve_counts {
+	uint64_t n[NAME_ANSWERS];
+};
+struct resolve_counts resolver_counts(const struct resolver *r);
 
 struct resolve_result {
 	int error; /* 0, or an ARES_ code */

@@ -87,11 +87,13 @@ static void tell(struct host *h, bool more)
 		result.ttl_s = second->ttl_s;
 	if (n == 0) {
 		result.error = h->error;
-		result.none = h->error == ARES_ENOTFOUND || h->error == ARES_ENODATA;
+		result.none = error_says_none(h->error);
 		result.why = ares_strerror(h->error);
 	} else {
 		result.unanswered = unanswered_family(h);
 	}
+	if (!more)
+		request_count(&h->request, result.error);
 	if (h->request.wanted)
 		h->fn(h->request.arg, &result);
 	free(addrs);

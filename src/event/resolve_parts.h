@@ -58,6 +58,7 @@ struct resolver {
 	size_t n_servers;
 	struct file_stamp stamps[N_FILES]; /* which was read then; all zero: it was not there */
 	struct request *requests;
+	struct resolve_counts counts;
 };
 
 /* A question, embedded in what the kind of question needs. c-ares cannot take back a single query: an asker that does
@@ -74,6 +75,10 @@ struct request {
 /* Looks whether the servers to ask have changed, and chooses the channel. q is zero but for what embeds it. */
 void request_begin(struct resolver *r, struct request *q, void *arg);
 void request_forget(struct request *q);
+/* It has its answer: error 0, or an ARES_ code. */
+void request_count(struct request *q, int error);
+/* An answer, too: there is no such name, or it has nothing of what was asked for. */
+bool error_says_none(int error);
 /* c-ares is done with it; the caller frees it. */
 void request_end(struct request *q);
 

@@ -25,8 +25,9 @@ static void resolve_srv_answered(void *arg, int status, int timeouts, unsigned c
 		else if (result.n == 0 && !result.none_at_all)
 			result.error = ARES_ENODATA;
 	}
-	result.none = result.error == ARES_ENOTFOUND || result.error == ARES_ENODATA;
+	result.none = error_says_none(result.error);
 	result.why = result.error ? ares_strerror(result.error) : NULL;
+	request_count(&q->request, result.error);
 	if (q->request.wanted)
 		q->fn(q->request.arg, &result);
 	free(records);

@@ -7,6 +7,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include "base/name_answer.h"
 #include "ipc/ejection.h"
 #include "ipc/kept.h"
 #include "ipc/seats.h"
@@ -15,7 +16,7 @@
 #include "takeover/table.h"
 
 #define WORLD_MAGIC   0x7463707077303031ULL
-#define WORLD_VERSION 6
+#define WORLD_VERSION 7
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
 #define WORLD_PASSES  32768 /* members of all pools, in the order of the configuration, modulo */
@@ -97,6 +98,7 @@ struct world {
 		atomic_uint serial;   /* of the process that does the checks: one more than of the one before it */
 		atomic_llong beat_ms; /* it lived then (monotonic); 0: there never was one */
 		atomic_ullong late;   /* checks that began later than they should have */
+		atomic_ullong names[NAME_ANSWERS]; /* questions for names, by enum name_answer */
 	} checker;
 	atomic_uchar
 	        refusing[COUNTED_SERVICES]; /* a port of this service refuses clients now; written by the checker */

@@ -5,6 +5,8 @@
 
 #define NOBODY UINT16_MAX
 
+_Static_assert(END_COUNT <= COUNTED_ENDS && WHY_COUNT <= COUNTED_WHYS, "each has its place");
+
 static struct counters *counters_of(struct session *s)
 {
 	return trio_counters(s->engine->env.trio);
@@ -110,11 +112,13 @@ void tally_ended(struct session *s)
 	s->row->flags |= ROWFLAG_COUNTED;
 	FAULT_POINT();
 	if (service) {
-		count_more(&service->ends[s->row->end], 1);
+		count_more(&service->ends[s->row->end % COUNTED_ENDS], 1);
+		if (s->row->why != WHY_NONE)
+			count_more(&service->refused[s->row->why % COUNTED_WHYS], 1);
 		count_time(&service->duration, duration_bounds_us, us);
 	}
 	if (server && s->cold->connected_us) {
-		count_more(&server->ends[s->row->end], 1);
+		count_more(&server->ends[s->row->end % COUNTED_ENDS], 1);
 		count_time(&server->duration, duration_bounds_us, us);
 	}
 }

@@ -41,42 +41,28 @@ void count_time(struct histogram *h, const int64_t *bounds_us, int64_t us)
 	count_more(&h->sum_us, us > 0 ? (uint64_t)us : 0);
 }
 
-static void add(atomic_ullong *sum, const atomic_ullong *more, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		count_more(&sum[i], atomic_load_explicit(&more[i], memory_order_relaxed));
-}
+/* It is numbers and nothing else: who adds two, or takes one off another, cannot forget a member. */
+#define NUMBERS (sizeof(struct counted) / sizeof(atomic_ullong))
+_Static_assert(sizeof(struct counted) % sizeof(atomic_ullong) == 0, "numbers only");
 
 void counted_add(struct counted *sum, const struct counted *c)
 {
-	add(sum->values, c->values, COUNTERS);
-	add(sum->ends, c->ends, COUNTED_ENDS);
-	add(sum->connect.buckets, c->connect.buckets, HISTOGRAM_BOUNDS + 1);
-	add(&sum->connect.sum_us, &c->connect.sum_us, 1);
-	add(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
-	add(&sum->duration.sum_us, &c->duration.sum_us, 1);
-	add(sum->headers, c->headers, HEADER_KINDS);
-	add(sum->header_errors, c->header_errors, HEADER_ERRORS);
-}
+	const atomic_ullong *more = (const atomic_ullong *)c;
+	atomic_ullong *word = (atomic_ullong *)sum;
 
-static void take_off(atomic_ullong *sum, const atomic_ullong *less, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		uint64_t now = atomic_load_explicit(&sum[i], memory_order_relaxed);
-		uint64_t off = atomic_load_explicit(&less[i], memory_order_relaxed);
-
-		atomic_store_explicit(&sum[i], now > off ? now - off : 0, memory_order_relaxed);
-	}
+	for (size_t i = 0; i < NUMBERS; i++)
+		count_more(&word[i], atomic_load_explicit(&more[i], memory_order_relaxed));
 }
 
 void counted_take_off(struct counted *sum, const struct counted *c)
 {
-	take_off(sum->values, c->values, COUNTERS);
-	take_off(sum->ends, c->ends, COUNTED_ENDS);
-	take_off(sum->connect.buckets, c->connect.buckets, HISTOGRAM_BOUNDS + 1);
-	take_off(&sum->connect.sum_us, &c->connect.sum_us, 1);
-	take_off(sum->duration.buckets, c->duration.buckets, HISTOGRAM_BOUNDS + 1);
-	take_off(&sum->duration.sum_us, &c->duration.sum_us, 1);
-	take_off(sum->headers, c->headers, HEADER_KINDS);
-	take_off(sum->header_errors, c->header_errors, HEADER_ERRORS);
+	const atomic_ullong *less = (const atomic_ullong *)c;
+	atomic_ullong *word = (atomic_ullong *)sum;
+
+	for (size_t i = 0; i < NUMBERS; i++) {
+		uint64_t now = atomic_load_explicit(&word[i], memory_order_relaxed);
+		uint64_t off = atomic_load_explicit(&less[i], memory_order_relaxed);
+
+		atomic_store_explicit(&word[i], now > off ? now - off : 0, memory_order_relaxed);
+	}
 }

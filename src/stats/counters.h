@@ -17,6 +17,7 @@
 #define COUNTED_SERVICES 512 /* those beyond share the last place */
 #define COUNTED_SERVERS  16384
 #define COUNTED_ENDS     32 /* room for enum end */
+#define COUNTED_WHYS     64 /* and for enum why */
 #define HISTOGRAM_BOUNDS 14
 
 enum counter {
@@ -46,12 +47,14 @@ enum header_kind { HEADER_V1, HEADER_V2, HEADER_LOCAL, HEADER_NONE, HEADER_PROBE
 extern const char *const header_kind_names[HEADER_KINDS];
 #define HEADER_ERRORS 16 /* room for those of enum why, from WHY_TIMEOUT on */
 
-/* Of one service or one server. */
+/* Of one service or one server. Numbers only. */
 struct counted {
 	atomic_ullong values[COUNTERS];
 	atomic_ullong ends[COUNTED_ENDS]; /* by enum end */
 	struct histogram connect, duration;
-	atomic_ullong headers[HEADER_KINDS], header_errors[HEADER_ERRORS]; /* of a service */
+	/* of a service */
+	atomic_ullong headers[HEADER_KINDS], header_errors[HEADER_ERRORS];
+	atomic_ullong refused[COUNTED_WHYS]; /* clients, by enum why */
 };
 
 struct counters {

@@ -175,6 +175,15 @@ static void add_headers(const struct group *g, struct buf *out)
 			          g->list[k].counted->header_errors[i - WHY_TIMEOUT], out);
 }
 
+static void add_refused(const struct group *g, struct buf *out)
+{
+	family(out, "refused_total", "counter", "Clients that were refused, by the reason that their record says.");
+	for (size_t k = 0; k < g->n; k++)
+		for (int i = WHY_NONE + 1; i < WHY_COUNT; i++)
+			add_words(g, "refused_total", "why", why_name((enum why)i), k, g->list[k].counted->refused[i],
+			          out);
+}
+
 static struct counted_view *views(size_t n)
 {
 	return mem_alloc((n + 1) * sizeof(struct counted_view));
@@ -189,6 +198,7 @@ static void add_services(const struct snapshot *s, struct buf *scratch, struct b
 	add_active(&g, "connections", "Connections that there are now.", scratch, out);
 	add_counters(&g, true, scratch, out);
 	add_ends(&g, "Connections that have ended, by who ended them first and how.", scratch, out);
+	add_refused(&g, out);
 	add_headers(&g, out);
 	add_histograms(&g, "Time from accepting a client to being connected to its server.",
 	               "Time from accepting a client to the end of its connection.", scratch, out);
@@ -260,6 +270,10 @@ static void add_checks(const struct snapshot *s, struct buf *out)
 		add_seconds(out, (uint64_t)s->servers[i].checks.took_us);
 		buf_addc(out, '\n');
 	}
+	family(out, "names_total", "counter",
+	       "Questions for names of servers: answered, answered that there is none, failed.");
+	for (int i = 0; i < NAME_ANSWERS; i++)
+		sample(out, "names_total", "result", name_answer_word((enum name_answer)i), s->names[i]);
 	single(out, "checks_late_total", "counter", "Checks that began later than they should have.", s->checks_late);
 }
 

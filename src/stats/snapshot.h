@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/addr.h"
+#include "base/name_answer.h"
 #include "base/buf.h"
 #include "base/program_kind.h"
 #include "base/record.h"
@@ -134,7 +135,8 @@ struct snapshot {
 	bool stopping;          /* no new connections */
 	uint64_t lines_lost;    /* of the log */
 	uint64_t programs_failed[PROGRAM_KINDS];
-	uint64_t checks_late; /* began later than they should have */
+	uint64_t checks_late;         /* began later than they should have */
+	uint64_t names[NAME_ANSWERS]; /* questions for names of servers */
 
 	struct service_view *services;
 	size_t n_services;

@@ -219,7 +219,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE   48
 #define TRIO_MAGIC       0x7463707072303031ULL
-#define TRIO_VERSION     10
+#define TRIO_VERSION     11
 #define TRIO_EVENTS      256
 #define TRIO_LISTENERS   32768
 #define TRIO_ROWS        349504     /* at most: a third of the descriptors that a process may have at most */

@@ -79,6 +79,20 @@ def test_a_denied_client_is_reset_and_recorded(guarded):
     assert (record.end, record["server"], record["connect"], record.up, record.down) == ("denied", "-", "-", 0, 0)
 
 
+def test_who_is_refused_is_counted_by_the_reason_that_the_record_says(guarded, admin):
+    port = guarded("deny 127.0.0.7\nallow all\nmax-connections 1", admin.line)
+    assert not let_in(port, "127.0.0.7") and not let_in(port, "127.0.0.7")
+    with connect(port) as s:
+        talk(s)
+        assert gets_reset(port)
+        guarded.proxy.kill_workers()
+        assert gets_reset(port, source="127.0.0.7")
+        assert sorted(r["why"] for r in guarded.proxy.wait_records(4)) == ["deny"] * 3 + ["max-connections"]
+        assert admin.metric("tcpproxy_refused_total", service=str(port), why="deny") == 3
+        assert admin.metric("tcpproxy_refused_total", service=str(port), why="max-connections") == 1
+        assert admin.metric("tcpproxy_refused_total", service=str(port), why="no-allow") is None
+
+
 def test_refused_clients_leave_no_descriptor(guarded):
     port = guarded("deny all")
     assert gets_reset(port)

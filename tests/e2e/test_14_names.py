@@ -81,6 +81,22 @@ def test_a_name_that_does_not_resolve_at_start_is_not_fatal(by_name, names, name
     wait_for(resolved, "the name is asked for again", 20)
 
 
+def test_how_questions_for_names_end_is_counted(by_name, names, named, admin):
+    target = named("a")
+    names.add("mail.test", "127.0.0.1")
+    names.failing.add("broken.test")
+    by_name(f"mail.test:{target.port}", f"never.test:{target.port}", f"broken.test:{target.port}", more=admin.option)
+
+    def counted(result):
+        return admin.metric("tcpproxy_names_total", result=result)
+    for result in ("answer", "none", "failed"):
+        wait_for(lambda: counted(result) >= 2, f"{result} is counted", 15)
+    before = counted("answer")
+    by_name.proxy.expect_deaths()
+    os.kill(by_name.proxy.role("checker")[0], signal.SIGKILL)
+    wait_for(lambda: counted("answer") > before, "the next one goes on counting", 15)
+
+
 def test_an_unresolved_name_does_not_hinder_the_others(by_name, named):
     begin = time.monotonic()
     port = by_name("never.test:25", named("a").spelt)

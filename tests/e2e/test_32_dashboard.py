@@ -31,11 +31,14 @@ def names(text):
 
 
 def test_the_names_exist(start, service, admin, dashboard):
-    good, bad = free_port(), free_port()
-    start(config=f"{admin.line}port {good}\nserver {service().spelt}\ncheck tcp\nport {bad}\nserver 127.0.0.1:{free_port()}\n")
+    good, bad, shut = free_port(), free_port(), free_port()
+    start(config=f"{admin.line}port {good}\nserver {service().spelt}\ncheck tcp\nport {bad}\nserver 127.0.0.1:{free_port()}\n"
+                 f"port {shut}\nserver {service().spelt}\ndeny all\n")
     ask(good, b"x")
     gets_reset(bad)
+    gets_reset(shut)
     wait_for(lambda: 'reason="connect-failed"' in admin.ask("metrics"), "an end that was counted")
+    wait_for(lambda: 'why="deny"' in admin.ask("metrics"), "a reason that was counted")
     wait_for(lambda: "\ntcpproxy_backend_check_duration_seconds{" in admin.ask("metrics"), "a check")
     there = set(re.findall(r"^\w+", admin.ask("metrics"), re.M))
     with open(RULES) as f:

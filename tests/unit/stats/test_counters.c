@@ -62,6 +62,7 @@ static void workers_are_added_up(void **state)
 	count(a, COUNT_client_bytes, 40);
 	count(b, COUNT_client_bytes, 2);
 	count_more(&b->ends[COUNTED_ENDS - 1], 1);
+	count_more(&b->refused[COUNTED_WHYS - 1], 5);
 	count_time(&a->connect, connect_bounds_us, 7000);
 	count_time(&b->connect, connect_bounds_us, 7000);
 	counted_add(&sum, a);
@@ -69,8 +70,22 @@ static void workers_are_added_up(void **state)
 	assert_int_equal(sum.values[COUNT_client_bytes], 42);
 	assert_int_equal(sum.values[COUNT_server_bytes], 0);
 	assert_int_equal(sum.ends[COUNTED_ENDS - 1], 1);
+	assert_int_equal(sum.refused[COUNTED_WHYS - 1], 5);
 	assert_int_equal(sum.connect.sum_us, 14000);
 	assert_int_equal(sum.connect.buckets[4], 2);
+}
+
+static void what_is_taken_off_never_goes_below_nothing(void **state)
+{
+	struct counted sum = {0}, *a = &counters.services[1];
+
+	count(&sum, COUNT_client_bytes, 40);
+	count_more(&sum.refused[COUNTED_WHYS - 1], 5);
+	count(a, COUNT_client_bytes, 50);
+	count_more(&a->refused[COUNTED_WHYS - 1], 2);
+	counted_take_off(&sum, a);
+	assert_int_equal(sum.values[COUNT_client_bytes], 0);
+	assert_int_equal(sum.refused[COUNTED_WHYS - 1], 3);
 }
 
 int main(void)
@@ -81,6 +96,7 @@ int main(void)
 	        cmocka_unit_test_setup(a_negative_time_counts_as_none, clear),
 	        cmocka_unit_test_setup(bounds_grow, clear),
 	        cmocka_unit_test_setup(workers_are_added_up, clear),
+	        cmocka_unit_test_setup(what_is_taken_off_never_goes_below_nothing, clear),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
