@@ -21,8 +21,10 @@ void changes_word(const struct world *w, uint32_t target, struct buf *out)
 
 static void add_force(enum force force, const char *word, struct buf *out)
 {
-	if (force == FORCE_UP || force == FORCE_DOWN)
-		buf_addf(out, "force %s %s\n", word, force == FORCE_UP ? "up" : "down");
+	static const char *const words[FORCES] = {[FORCE_UP] = "up", [FORCE_DOWN] = "down", [FORCE_AUTO] = "auto"};
+
+	if (force < FORCES && words[force])
+		buf_addf(out, "force %s %s\n", word, words[force]);
 }
 
 static void add_weight(const struct changed *c, const char *word, struct buf *out)
@@ -30,18 +32,39 @@ static void add_weight(const struct changed *c, const char *word, struct buf *ou
 	uint32_t n;
 	enum weight_how how = changed_weight_how(c, &n);
 
-	if (how != WEIGHT_BY_FILE)
+	if (how == WEIGHT_BY_FILE)
+		buf_addf(out, "weight %s file\n", word);
+	else if (changed_has_weight(c))
 		buf_addf(out, "weight %s %u%s\n", word, n, how == WEIGHT_PERCENT ? "%" : "");
 }
 
-static void add_admin_state(const struct target *t, const char *word, int64_t now_ms, struct buf *out)
+static void add_max(const struct changed *c, const char *word, struct buf *out)
 {
+	if (changed_keeps_max(c))
+		buf_addf(out, "max %s file\n", word);
+	else if (changed_has_max(c))
+		buf_addf(out, "max %s %u\n", word, changed_max(c, 0));
+}
+
+/* It would be out without. */
+static bool enable_matters(const struct world *w, uint32_t target)
+{
+	struct standing of = world_standing_anywhere(w, target);
+	unsigned line = of.line < TARGETS_MAX ? atomic_load(&w->targets.list[of.line].admin_state) : 0;
+
+	return atomic_load(&w->targets.list[target].changed.disabled) || line == ADMIN_STATE_DISABLED ||
+	       line == ADMIN_STATE_DRAINING;
+}
+
+static void add_admin_state(const struct world *w, uint32_t target, const char *word, int64_t now_ms, struct buf *out)
+{
+	const struct target *t = &w->targets.list[target];
 	int64_t left_ms = atomic_load(&t->changed.drained_ms) - now_ms;
 	char text[TEXT_TIME_MAX];
 
 	switch (atomic_load(&t->admin_state)) {
 	case ADMIN_STATE_ENABLED:
-		if (atomic_load(&t->changed.disabled))
+		if (enable_matters(w, target))
 			buf_addf(out, "enable %s\n", word);
 		break;
 	case ADMIN_STATE_DISABLED:
@@ -59,15 +82,13 @@ static void add_admin_state(const struct target *t, const char *word, int64_t no
 void changes_of_server(const struct world *w, uint32_t target, int64_t now_ms, struct buf *out)
 {
 	const struct target *t = &w->targets.list[target];
-	uint32_t max = atomic_load(&t->changed.max);
 	struct buf name = BUF_INIT, word = BUF_INIT;
 
 	changes_word(w, target, &name);
 	shwords_quote(name.s, &word);
-	add_admin_state(t, word.s, now_ms, out);
+	add_admin_state(w, target, word.s, now_ms, out);
 	add_weight(&t->changed, word.s, out);
-	if (max)
-		buf_addf(out, "max %s %u\n", word.s, max - 1);
+	add_max(&t->changed, word.s, out);
 	add_force(changed_force(&t->changed), word.s, out);
 	buf_release(&name);
 	buf_release(&word);

@@ -98,15 +98,14 @@ static void set_health(struct server_view *v, const struct target *t, const stru
 }
 
 /* What clients have found, what a check says, what tcpproxyctl says: the latter stands above the former. */
-static void set_known(struct snapshot *s, const struct world *w, struct server_view *v, uint32_t target,
+static void set_known(struct snapshot *s, const struct world *w, struct server_view *v, const struct standing *of,
                       const struct checked *c)
 {
-	const struct target *t = &w->targets.list[target];
-	enum force force = changed_force(&t->changed);
+	enum force force = world_force(w, of);
 
-	set_health(v, t, &w->experience[target]);
+	set_health(v, &w->targets.list[of->target], &w->experience[of->target]);
 	set_checked(s, w, v, c);
-	if (force != FORCE_UP && force != FORCE_DOWN)
+	if (force == FORCE_AUTO)
 		return;
 	v->health = force == FORCE_UP ? "up" : "down";
 	v->why = "forced (tcpproxyctl)";
@@ -132,6 +131,7 @@ void collect_servers(const struct collect_source *source, struct snapshot *s, co
 	s->servers = mem_alloc((s->n_servers + 1) * sizeof(*s->servers));
 	for (size_t i = 0; i < s->n_servers; i++) {
 		const struct target *t = &list->list[i];
+		const struct standing of = world_standing_anywhere(source->world, (uint32_t)i);
 
 		s->servers[i] = (struct server_view){
 		        .label = target_label(t),
@@ -140,12 +140,12 @@ void collect_servers(const struct collect_source *source, struct snapshot *s, co
 		        .service = service_of(source->world, t),
 		        .of = target_line(list, t),
 		        .stands = atomic_load(&t->stands),
-		        .admin_state = admin_state_text(atomic_load(&t->admin_state), false, active[i]),
+		        .admin_state = admin_state_text(world_admin_state(source->world, &of), false, active[i]),
 		        .active = active[i],
 		        .addresses = atomic_load(&t->n),
 		        .counted = mem_alloc(sizeof(struct counted)),
 		};
-		set_known(s, source->world, &s->servers[i], (uint32_t)i, &checked[i]);
+		set_known(s, source->world, &s->servers[i], &of, &checked[i]);
 		for (uint32_t k = 0; k < source->n_trios; k++)
 			counted_add(s->servers[i].counted,
 			            counters_server(trio_counters((const struct trio *)source->trios[k]), (uint32_t)i));
@@ -177,10 +177,13 @@ void collect_config(const struct world *w, struct snapshot *s, const struct conf
 			eject_view(s, w, section, target, false, &s->servers[target]);
 		}
 	}
-	for (size_t i = 0; i < s->n_servers; i++)
+	for (size_t i = 0; i < s->n_servers; i++) {
+		const struct standing of = world_standing_anywhere(w, (uint32_t)i);
+
 		if (s->servers[i].configured && !in_use[i])
-			s->servers[i].admin_state = admin_state_text(atomic_load(&w->targets.list[i].admin_state), true,
-			                                             s->servers[i].active);
+			s->servers[i].admin_state =
+			        admin_state_text(world_admin_state(w, &of), true, s->servers[i].active);
+	}
 	free(in_use);
 }
 
@@ -222,31 +225,34 @@ static const char *address_text(struct snapshot *s, const struct target *t, uint
 }
 
 /* By the checks of its section alone. */
-static void set_state(struct snapshot *s, const struct world *w, const struct config *c, const struct section *section,
-                      const struct server *server, struct member_view *m)
+static void set_state(struct snapshot *s, const struct world *w, const struct section *section,
+                      const struct standing *of, struct member_view *m)
 {
-	uint32_t seat = world_seat(w, c, section, server);
 	struct checked checked = {.seat = SEAT_NONE};
 	struct server_view v = {0};
-	uint64_t asks = seat < SEATS_MAX ? atomic_load(&w->seats.list[seat].asks) : 0;
 
-	if (seat < SEATS_MAX)
-		add_seat(w, seat, &checked);
-	member_view_now(w, section, seat, asks, m);
-	set_known(s, w, &v, m->target, &checked);
-	eject_view(s, w, section, m->target, true, &v);
+	if (of->seat < SEATS_MAX)
+		add_seat(w, of->seat, &checked);
+	member_view_now(w, section, of, m);
+	set_known(s, w, &v, of, &checked);
+	eject_view(s, w, section, of->target, true, &v);
 	m->state = v.health;
 	m->why = v.why;
 	m->since_wall_us = v.health_us < 0 ? 0 : s->wall_us - v.health_us;
 }
 
-static void set_changed(struct snapshot *s, const struct world *w, const struct server *server, struct member_view *m)
+/* Also what was changed of all members of its line. */
+static void set_changed(struct snapshot *s, const struct world *w, const struct server *server,
+                        const struct standing *of, struct member_view *m)
 {
+	int64_t now_ms = clock_mono_ms();
 	struct buf text = BUF_INIT;
 
 	if (server->from == FROM_ADDED)
 		changes_of_added(m->service, server, &text);
-	changes_of_server(w, m->target, clock_mono_ms(), &text);
+	if (of->line < TARGETS_MAX)
+		changes_of_server(w, of->line, now_ms, &text);
+	changes_of_server(w, of->target, now_ms, &text);
 	m->changed = keep_buf(s, &text);
 }
 
@@ -257,7 +263,7 @@ static uint64_t failures_of(const struct server_view *v)
 }
 
 static void set_server(struct snapshot *s, const struct world *w, const struct config *c, const struct section *section,
-                       const struct server *server, struct member_view *m)
+                       const struct server *server, const struct standing *of, struct member_view *m)
 {
 	if (m->target < s->n_servers) {
 		m->server = s->servers[m->target].label;
@@ -267,8 +273,8 @@ static void set_server(struct snapshot *s, const struct world *w, const struct c
 		m->server = snapshot_keep(s, server_label(server), strlen(server_label(server)));
 	}
 	if (m->target < TARGETS_MAX) {
-		set_state(s, w, c, section, server, m);
-		set_changed(s, w, server, m);
+		set_state(s, w, section, of, m);
+		set_changed(s, w, server, of, m);
 		m->address = address_text(s, &w->targets.list[m->target], world_check_port(c, section, server));
 	}
 }
@@ -286,6 +292,7 @@ void collect_pools(const struct world *w, struct snapshot *s, const struct confi
 		s->members = mem_resize(s->members, s->n_members + section->n_servers + 1, sizeof(*s->members));
 		for (size_t k = 0; k < section->n_servers; k++) {
 			const struct server *server = &section->servers[k];
+			const struct standing standing = world_standing(w, config, section, server);
 			struct member_view *m = &s->members[s->n_members++];
 
 			*m = (struct member_view){
@@ -294,18 +301,18 @@ void collect_pools(const struct world *w, struct snapshot *s, const struct confi
 			        .ports = of ? of->ports : "",
 			        .within = of ? of->within : NULL,
 			        .waiting = of ? of->waiting : 0,
-			        .target = world_target(w, config, section, server),
+			        .target = standing.target,
 			        .weight_milli = server->weight * 1000,
 			        .weight_file = server->weight,
 			        .max = server->max,
 			        .max_file = server->max,
 			        .backup = server->backup,
 			        .disabled = server->disabled,
-			        .usable = world_usable(w, config, section, server, now_ms),
+			        .usable = world_standing_usable(w, &standing, now_ms),
 			        .state = "untried",
 			        .check = check_text(s, config, section, server),
 			};
-			set_server(s, w, config, section, server, m);
+			set_server(s, w, config, section, server, &standing, m);
 		}
 	}
 }

@@ -26,17 +26,18 @@ void eject_view(struct snapshot *s, const struct world *w, const struct section 
 	buf_release(&why);
 }
 
-void member_view_now(const struct world *w, const struct section *section, uint32_t seat, uint64_t asks,
+void member_view_now(const struct world *w, const struct section *section, const struct standing *of,
                      struct member_view *m)
 {
 	int64_t now_ms = clock_mono_ms();
-	uint32_t weight = world_weight(w, m->target, seat, asks, m->weight_file) * 1000;
-	uint32_t max = world_max(w, m->target, seat, asks, m->max_file);
+	uint32_t weight = world_weight(w, of) * 1000;
+	uint32_t max = world_max(w, of, m->max_file);
 
 	if (section->slow_start_ms) /* hundredths are enough */
-		weight = slow_start_part(slow_start_grown(w, section, m->target, seat, asks, now_ms), weight) / 10 * 10;
+		weight = slow_start_part(slow_start_grown(w, section, of->target, of->seat, of->asks, now_ms), weight) /
+		         10 * 10;
 	m->weight_milli = weight;
-	m->max = slow_start_max(w, section, m->target, seat, asks, max, now_ms);
+	m->max = slow_start_max(w, section, of->target, of->seat, of->asks, max, now_ms);
 	if (section->eject.for_ms && m->target < TARGETS_MAX)
 		m->ejections = ejection_read(&w->ejections[m->target]).number;
 }

@@ -10,8 +10,8 @@
 void eject_view(struct snapshot *s, const struct world *w, const struct section *section, uint32_t target, bool left,
                 struct server_view *v);
 
-/* A member's weight, its max and its ejections, as they are now; its target, weight_file and max_file are set. */
-void member_view_now(const struct world *w, const struct section *section, uint32_t seat, uint64_t asks,
+/* A member's weight, its max and its ejections, as they are now; its target and max_file are set. */
+void member_view_now(const struct world *w, const struct section *section, const struct standing *of,
                      struct member_view *m);
 
 #endif

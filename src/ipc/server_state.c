@@ -31,14 +31,13 @@ enum server_state server_state(const struct world *w, const struct standing *s, 
 {
 	const struct target *t;
 	enum server_state by_clients;
+	enum force force = world_force(w, s);
 
 	if (s->target >= TARGETS_MAX)
 		return STATE_UNTRIED;
 	t = &w->targets.list[s->target];
-	if (changed_force(&t->changed) == FORCE_DOWN)
-		return STATE_DOWN;
-	if (changed_force(&t->changed) == FORCE_UP)
-		return STATE_UP;
+	if (force != FORCE_AUTO)
+		return force == FORCE_UP ? STATE_UP : STATE_DOWN;
 	if (atomic_load(&t->state) == TARGET_UNRESOLVED)
 		return STATE_UNRESOLVED;
 	if (s->seat < SEATS_MAX && health == HEALTH_DOWN)

@@ -447,11 +447,10 @@ static enum known known_by_clients(const struct experience *e, int64_t now_ms)
 }
 
 /* What checks and tcpproxyctl say, beside what clients have found. */
-static enum known known_beside(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms,
-                               enum known by_clients)
+static enum known known_beside(const struct world *w, const struct standing *s, int64_t now_ms, enum known by_clients)
 {
-	enum force force = target < TARGETS_MAX ? changed_force(&w->targets.list[target].changed) : FORCE_AUTO;
-	enum health_state health = seat < SEATS_MAX ? health_read(&w->health[seat], asks).state : HEALTH_UP;
+	enum force force = world_force(w, s);
+	enum health_state health = s->seat < SEATS_MAX ? health_read(&w->health[s->seat], s->asks).state : HEALTH_UP;
 
 	if (force == FORCE_DOWN)
 		return KNOWN_DOWN;
@@ -466,11 +465,12 @@ static enum known known_beside(const struct world *w, uint32_t target, uint32_t 
 	return by_clients;
 }
 
-enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms)
+enum known world_known(const struct world *w, const struct standing *s, int64_t now_ms)
 {
-	enum known by_clients = target < TARGETS_MAX ? known_by_clients(&w->experience[target], now_ms) : KNOWN_UP;
+	enum known by_clients =
+	        s->target < TARGETS_MAX ? known_by_clients(&w->experience[s->target], now_ms) : KNOWN_UP;
 
-	return known_beside(w, target, seat, asks, now_ms, by_clients);
+	return known_beside(w, s, now_ms, by_clients);
 }
 
 bool world_is_ejected(const struct world *w, const struct section *s, uint32_t target, int64_t now_ms)
@@ -478,64 +478,12 @@ bool world_is_ejected(const struct world *w, const struct section *s, uint32_t t
 	return s->eject.for_ms && target < TARGETS_MAX && ejection_is_on(&w->ejections[target], now_ms);
 }
 
-enum known world_known_in(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
+enum known world_known_in(const struct world *w, const struct section *section, const struct standing *s,
                           int64_t now_ms)
 {
-	if (!s->eject.for_ms)
-		return world_known(w, target, seat, asks, now_ms);
-	return known_beside(w, target, seat, asks, now_ms,
-	                    world_is_ejected(w, s, target, now_ms) ? KNOWN_EJECTED : KNOWN_UP);
-}
-
-static struct agent_view agent_of(const struct world *w, uint32_t seat, uint64_t asks)
-{
-	return seat < SEATS_MAX ? agent_read(&w->health[seat], asks) : AGENT_SILENT;
-}
-
-uint32_t world_weight(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file)
-{
-	struct agent_view agent;
-
-	if (target < TARGETS_MAX && changed_has_weight(&w->targets.list[target].changed))
-		return changed_weight(&w->targets.list[target].changed, file);
-	agent = agent_of(w, seat, asks);
-	if (agent.weight < 0)
-		return file;
-	return agent.in_percent ? changed_percent_of((uint32_t)agent.weight, file) : (uint32_t)agent.weight;
-}
-
-uint32_t world_max(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file)
-{
-	struct agent_view agent;
-
-	if (target < TARGETS_MAX && changed_has_max(&w->targets.list[target].changed))
-		return changed_max(&w->targets.list[target].changed, file);
-	agent = agent_of(w, seat, asks);
-	return agent.max < 0 ? file : agent.max > UINT32_MAX ? 0 : (uint32_t)agent.max;
-}
-
-/* By what is said of the server; if nothing is, by what is said of the line of which it is a member; else by the file. */
-static unsigned admin_state_of(const struct world *w, const struct standing *s)
-{
-	unsigned state = ADMIN_STATE_BY_FILE;
-
-	if (s->target < TARGETS_MAX)
-		state = atomic_load_explicit(&w->targets.list[s->target].admin_state, memory_order_relaxed);
-	if (state == ADMIN_STATE_BY_FILE && s->line < TARGETS_MAX)
-		state = atomic_load_explicit(&w->targets.list[s->line].admin_state, memory_order_relaxed);
-	return state;
-}
-
-bool world_is_out(const struct world *w, const struct standing *s)
-{
-	struct agent_view agent = agent_of(w, s->seat, s->asks);
-	unsigned state = admin_state_of(w, s);
-	bool enabled = state == ADMIN_STATE_ENABLED;
-
-	if (state == ADMIN_STATE_BY_FILE ? s->disabled : !enabled)
-		return true;
-	return (!enabled && (agent.drain || agent.maint)) ||
-	       world_weight(w, s->target, s->seat, s->asks, s->weight) == 0;
+	if (!section->eject.for_ms)
+		return world_known(w, s, now_ms);
+	return known_beside(w, s, now_ms, world_is_ejected(w, section, s->target, now_ms) ? KNOWN_EJECTED : KNOWN_UP);
 }
 
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
@@ -552,22 +500,23 @@ struct standing world_standing(const struct world *w, const struct config *c, co
 	                         .line = world_line(w, c, section, server)};
 }
 
+struct standing world_standing_anywhere(const struct world *w, uint32_t target)
+{
+	uint32_t of = target < TARGETS_MAX ? atomic_load(&w->targets.list[target].of) : 0;
+
+	return (struct standing){.target = target,
+	                         .seat = SEAT_NONE,
+	                         .weight = 1,
+	                         .line = of && of <= TARGETS_MAX ? of - 1 : TARGET_NONE};
+}
+
 bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms)
 {
 	const struct target *t = s->target < TARGETS_MAX ? &w->targets.list[s->target] : NULL;
 
 	if (world_is_out(w, s))
 		return false;
-	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) &&
-	       world_known(w, s->target, s->seat, s->asks, now_ms) != KNOWN_DOWN;
-}
-
-bool world_usable(const struct world *w, const struct config *c, const struct section *section,
-                  const struct server *server, int64_t now_ms)
-{
-	struct standing s = world_standing(w, c, section, server);
-
-	return world_standing_usable(w, &s, now_ms);
+	return (!t || atomic_load(&t->state) != TARGET_UNRESOLVED) && world_known(w, s, now_ms) != KNOWN_DOWN;
 }
 
 static void take_seats(struct world *w, const struct config *c)

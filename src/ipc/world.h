@@ -170,14 +170,10 @@ enum known {
 	KNOWN_EJECTED, /* it failed for too many clients in a row; where `eject` is, which takes the place of the two before */
 	KNOWN_DOWN, /* a check says so, or tcpproxyctl does */
 };
-/* seat: SEAT_NONE: it is not checked; asks: of the seat. target: TARGET_NONE: nothing is known of it. */
-enum known world_known(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, int64_t now_ms);
-/* The same where this section has the server: by `eject`, if it says so. */
-enum known world_known_in(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
-                          int64_t now_ms);
 /* It is ejected, where this section has it. */
 bool world_is_ejected(const struct world *w, const struct section *s, uint32_t target, int64_t now_ms);
-/* A server of a section, found once, for who looks at it often. */
+/* A server of a section, found once, for who looks at it often. target TARGET_NONE: nothing is known of it; seat SEAT_NONE: it is not
+ * checked. */
 struct standing {
 	uint32_t target, seat;
 	uint64_t asks;
@@ -188,16 +184,25 @@ struct standing {
 };
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
                                const struct server *server);
-/* Of a server in a pool: what tcpproxyctl has said beats what its agent says, which beats what the file says. Likewise connections
- * at a time, 0: no limit. */
-uint32_t world_weight(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file);
-uint32_t world_max(const struct world *w, uint32_t target, uint32_t seat, uint64_t asks, uint32_t file);
+/* Of a server wherever it stands, and of the line of which it is a member; that is not checked. */
+struct standing world_standing_anywhere(const struct world *w, uint32_t target);
+enum known world_known(const struct world *w, const struct standing *s, int64_t now_ms);
+/* The same where this section has the server: by `eject`, if it says so. */
+enum known world_known_in(const struct world *w, const struct section *section, const struct standing *s,
+                          int64_t now_ms);
+/* What tcpproxyctl says of it, which beats what its agent says, which beats what the file says (ipc/holds.c). What is said of the server
+ * itself beats what is said of the line of which it is a member. */
+enum admin_state world_admin_state(const struct world *w, const struct standing *s);
+enum force world_force(const struct world *w, const struct standing *s);
+uint32_t world_weight(const struct world *w, const struct standing *s);
+bool world_has_weight(const struct world *w,
+                      const struct standing *s); /* tcpproxyctl says another one than the file's */
+/* Connections at a time; 0: no limit. file: what the file says. */
+uint32_t world_max(const struct world *w, const struct standing *s, uint32_t file);
 /* No new connection is to come to it, whether it is up or not: by its admin state, its agent, or because its weight is 0. */
 bool world_is_out(const struct world *w, const struct standing *s);
 /* Clients may come: admin state, weight, file and checks let them, and it has an address, as far as is known. */
 bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms);
-bool world_usable(const struct world *w, const struct config *c, const struct section *section,
-                  const struct server *server, int64_t now_ms);
 /* Nobody checks any more: what is known is no longer sure. */
 bool world_checks_stale(const struct world *w, int64_t now_ms);
 /* As another trio knows them, from whose program a name may be missing: the nearest there is. */

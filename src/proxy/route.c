@@ -60,36 +60,35 @@ struct look {
 	bool full_first; /* one is full that would have come before the backups */
 };
 
-static enum known known_now(const struct look *l, uint32_t i)
+static struct standing standing_now(const struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
+	const struct server *server = &l->section->servers[i];
 
-	return world_known_in(l->world, l->section, p->targets[i], p->seats[i], p->asks[i], l->now_ms);
+	return (struct standing){.target = p->targets[i],
+	                         .seat = p->seats[i],
+	                         .asks = p->asks[i],
+	                         .disabled = server->disabled,
+	                         .weight = server->weight,
+	                         .line = p->lines[i]};
 }
 
 static rank_t rank_now(const struct look *l, uint32_t i)
 {
-	const struct pool *p = l->pool;
-	const struct server *server = &l->section->servers[i];
-	const struct standing s = {.target = p->targets[i],
-	                           .seat = p->seats[i],
-	                           .asks = p->asks[i],
-	                           .disabled = server->disabled,
-	                           .weight = server->weight,
-	                           .line = p->lines[i]};
+	const struct standing s = standing_now(l, i);
 
 	if (was_tried(l->tried, i) || world_is_out(l->world, &s))
 		return RANK_NEVER;
-	return rank_of(known_now(l, i), p->tiers[i], l->section->on_down == ON_DOWN_TRY);
+	return rank_of(world_known_in(l->world, l->section, &s, l->now_ms), l->pool->tiers[i],
+	               l->section->on_down == ON_DOWN_TRY);
 }
 
 static uint32_t max_now(const struct look *l, uint32_t i)
 {
-	const struct pool *p = l->pool;
+	const struct standing s = standing_now(l, i);
 
-	return slow_start_max(l->world, l->section, p->targets[i], p->seats[i], p->asks[i],
-	                      world_max(l->world, p->targets[i], p->seats[i], p->asks[i], l->section->servers[i].max),
-	                      l->now_ms);
+	return slow_start_max(l->world, l->section, s.target, s.seat, s.asks,
+	                      world_max(l->world, &s, l->section->servers[i].max), l->now_ms);
 }
 
 static bool is_full(const struct look *l, uint32_t i)
@@ -110,13 +109,12 @@ static void enter(struct look *l, uint32_t i)
 {
 	const struct pool *p = l->pool;
 	struct contender *c = &p->contenders[l->n++];
-	uint32_t file = l->section->servers[i].weight;
+	const struct standing s = standing_now(l, i);
 
-	c->weight = world_weight(l->world, p->targets[i], p->seats[i], p->asks[i], file) * WEIGHT_ONE;
+	c->weight = world_weight(l->world, &s) * WEIGHT_ONE;
 	if (l->section->slow_start_ms)
-		c->weight = slow_start_part(
-		        slow_start_grown(l->world, l->section, p->targets[i], p->seats[i], p->asks[i], l->now_ms),
-		        c->weight);
+		c->weight = slow_start_part(slow_start_grown(l->world, l->section, s.target, s.seat, s.asks, l->now_ms),
+		                            c->weight);
 	if (c->weight == 0) /* since we looked: this client may still come */
 		c->weight = WEIGHT_ONE;
 	if (p->weights[i] != c->weight) {
@@ -364,7 +362,8 @@ struct route_outlook route_look(const struct ruleset *rules, const struct sectio
 	bool usable[2] = {0}, room[2] = {0}; /* those that are asked first; backups, and who was silent */
 
 	for (uint32_t i = 0; i < p->n; i++) {
-		enum known known = known_now(&l, i);
+		const struct standing standing = standing_now(&l, i);
+		enum known known = world_known_in(world, s, &standing, now_ms);
 		bool late = p->tiers[i] > 0 || known == KNOWN_SILENT || known == KNOWN_EJECTED;
 
 		if (outlook_of(&l, i) >= RANK_NEVER_DOWN)

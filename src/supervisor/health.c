@@ -43,6 +43,7 @@ struct change {
 	enum server_state state, was;
 	const struct addr *at; /* AF_UNSPEC: none */
 	const char *why;       /* NULL: no reason */
+	bool forced;           /* by tcpproxyctl */
 	bool log, note;        /* who is to be told */
 };
 
@@ -150,21 +151,14 @@ static bool is_limited(const struct supervisor *s, const struct told_state *told
 	       s->loop.now_ms - told->limited_ms < LIMITED_MS;
 }
 
-static bool is_forced(const struct world *w, uint32_t target)
-{
-	return target < TARGETS_MAX && changed_force(&w->targets.list[target].changed) != FORCE_AUTO;
-}
-
 /* The word is written last: who dies before has it told once more. */
 static void say(struct supervisor *s, struct change *change, struct told_state told)
 {
-	struct world *w = s->children.workers.world;
-
 	change->was = told.logged;
 	change->log = change->note = true;
 	if (!tell_all(s, change))
 		told.noted = change->state;
-	if (change->state == STATE_DOWN && !(is_forced(w, change->target) && s->health_looked))
+	if (change->state == STATE_DOWN && !(change->forced && s->health_looked))
 		server_down(s, change->target, change->seat);
 	if (!has_weight(change->state) && !has_weight(told.logged))
 		told.limited_ms = s->loop.now_ms;
@@ -217,7 +211,7 @@ static bool will_be_told(const struct supervisor *s, const struct standing *of)
 /* NULL: no reason is known. words: room for HEALTH_WORDS. */
 static const char *reason_of(const struct world *w, const struct standing *of, enum server_state state, char *words)
 {
-	if (is_forced(w, of->target))
+	if (world_force(w, of) != FORCE_AUTO)
 		return "forced (tcpproxyctl)";
 	switch (state) {
 	case STATE_UNRESOLVED:
@@ -280,6 +274,7 @@ static void look_at(struct supervisor *s, const struct section *section, const s
 		return;
 	change.told = told_word(w, of);
 	change.state = server_state_now(w, of);
+	change.forced = world_force(w, of) != FORCE_AUTO;
 	logged = told_state_read(change.told, of->seat < SEATS_MAX).logged;
 	if ((s->health_looked && change.state == logged) ||
 	    (!is_about_ejection(change.state, logged) && will_be_told(s, of)))
@@ -345,17 +340,19 @@ void health_tell(struct supervisor *s, const struct health_change *message)
 	struct world *w = s->children.workers.world;
 	struct seat *seat = &w->seats.list[message->seat];
 	const uint32_t target = atomic_load(&seat->target);
-	const struct standing of = {
-	        .target = target, .seat = message->seat, .line = TARGET_NONE, .ejects = standings_ejects(s, target)};
-	struct change change = {.target = of.target,
-	                        .seat = of.seat,
+	struct standing of = world_standing_anywhere(w, target);
+	struct change change = {.target = target,
+	                        .seat = message->seat,
 	                        .told = &seat->told,
 	                        .at = message->at,
 	                        .why = *message->why ? message->why : NULL};
 
 	if (of.target >= TARGETS_MAX || !s->health_looked) /* a look is to come, when all workers can be told */
 		return;
+	of.seat = message->seat;
+	of.ejects = standings_ejects(s, target);
 	change.state = server_state(w, &of, message->state);
+	change.forced = world_force(w, &of) != FORCE_AUTO;
 	if (change.state == STATE_EJECTED)
 		return; /* that is what is told: with its own reason */
 	/* a server that has only an agent is up from the beginning, and that is not told */

@@ -72,25 +72,36 @@ static bool is_member_of(const struct section *s, const struct server *server, c
 	       is_spelt(&s->sources[server->source].of, word);
 }
 
+static void add_said(struct meant *m, const struct world *w, const struct config *c, const struct section *s,
+                     const char *word)
+{
+	for (size_t k = 0; k < s->n_servers; k++)
+		if (is_spelt(&s->servers[k], word))
+			add(m, world_target(w, c, s, &s->servers[k]), TARGETS_MAX);
+	for (size_t k = 0; k < s->n_sources; k++)
+		if (is_spelt(&s->sources[k].of, word))
+			add(m, world_target(w, c, s, &s->sources[k].of), TARGETS_MAX);
+}
+
+static void add_members(struct meant *m, const struct world *w, const struct config *c, const struct section *s,
+                        const char *word)
+{
+	for (size_t k = 0; k < s->n_servers; k++)
+		if (is_member_of(s, &s->servers[k], word))
+			add(m, world_target(w, c, s, &s->servers[k]), TARGETS_MAX);
+}
+
 static struct meant find(const struct world *w, const struct config *c, const char *service, const char *word)
 {
 	struct meant m = {0};
 
-	for (size_t i = 0; i < c->n_sections; i++) {
-		const struct section *s = &c->sections[i];
-
-		if (service && !meant_section(w, c, s, service))
-			continue;
-		for (size_t k = 0; k < s->n_servers; k++) {
-			const struct server *server = &s->servers[k];
-
-			if (is_spelt(server, word) || is_member_of(s, server, word))
-				add(&m, world_target(w, c, s, server), TARGETS_MAX);
-		}
-		for (size_t k = 0; k < s->n_sources; k++)
-			if (is_spelt(&s->sources[k].of, word))
-				add(&m, world_target(w, c, s, &s->sources[k].of), TARGETS_MAX);
-	}
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (!service || meant_section(w, c, &c->sections[i], service))
+			add_said(&m, w, c, &c->sections[i], word);
+	m.n_said = m.n;
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (!service || meant_section(w, c, &c->sections[i], service))
+			add_members(&m, w, c, &c->sections[i], word);
 	return m;
 }
 
@@ -105,8 +116,10 @@ struct meant meant_servers(const struct world *w, const struct config *c, const 
 		m = find(w, c, before, slash + 1);
 		m.within = before;
 	}
-	if (m.n == 0 && !service) /* one that the file has no longer */
+	if (m.n == 0 && !service) { /* one that the file has no longer */
 		add(&m, targets_like(&w->targets, word), TARGETS_MAX);
+		m.n_said = m.n;
+	}
 	return m;
 }
 
@@ -151,12 +164,15 @@ bool meant_too_much(const struct world *w, const struct config *c, const char *s
 struct meant meant_configured(const struct world *w, const struct config *c, const char *word, struct buf *why)
 {
 	struct meant m = meant_servers(w, c, NULL, word);
-	size_t n = 0;
+	size_t n = 0, said = 0;
 
 	for (size_t i = 0; i < m.n; i++)
-		if (is_elsewhere(w, c, NULL, m.list[i]))
+		if (is_elsewhere(w, c, NULL, m.list[i])) {
+			said += i < m.n_said;
 			m.list[n++] = m.list[i];
+		}
 	m.n = n;
+	m.n_said = said;
 	if (n == 0)
 		buf_addf(why,
 		         "\"%s\" is no server of the configuration: write its name, or as it is spelt there, or "

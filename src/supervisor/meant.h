@@ -11,6 +11,7 @@
 struct meant {
 	uint32_t *list;
 	size_t n;
+	size_t n_said; /* of servers: so many, the first ones, are called so; the others are members of a line that is (`each`, srv:) */
 	char *within; /* of servers: the service that was said before a slash; NULL: none */
 };
 

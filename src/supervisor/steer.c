@@ -62,13 +62,24 @@ static bool set_services(struct supervisor *s, const char *service, const struct
 	return any;
 }
 
-static void set_server(struct target *t, enum admin_state value, int64_t drained_ms, int64_t now_ms)
+static void set_server(struct target *t, enum admin_state value, int64_t drained_ms)
 {
-	bool was_out = steer_is_out(t);
-
 	atomic_store(&t->changed.drained_ms, drained_ms); /* which counts for one that is draining */
 	atomic_store(&t->admin_state, value);
-	steer_let_come(t, was_out, now_ms);
+}
+
+/* Of a line that stands for many the line says it; what was said of a member before is over. */
+static void set_meant(struct supervisor *s, const struct meant *m, enum admin_state value, int64_t within_ms)
+{
+	struct target *list = s->children.workers.world->targets.list;
+	int64_t drained_ms = within_ms < 0 ? 0 : s->loop.now_ms + within_ms;
+	bool *was_out = steer_note_out(s);
+
+	for (size_t i = 0; i < m->n_said; i++)
+		set_server(&list[m->list[i]], value, drained_ms);
+	for (size_t i = m->n_said; i < m->n; i++)
+		set_server(&list[m->list[i]], ADMIN_STATE_BY_FILE, 0);
+	steer_let_come(s, was_out);
 }
 
 static bool set_servers(struct supervisor *s, const char *service, const char *what, const struct admin_state_word *to,
@@ -78,9 +89,8 @@ static bool set_servers(struct supervisor *s, const char *service, const char *w
 	struct meant m = meant_servers(w, s->rules.config, service, what);
 	bool done = m.n > 0 && !meant_too_much(w, s->rules.config, service, &m, why);
 
-	for (size_t i = 0; done && i < m.n; i++)
-		set_server(&w->targets.list[m.list[i]], to->value, within_ms < 0 ? 0 : s->loop.now_ms + within_ms,
-		           s->loop.now_ms);
+	if (done)
+		set_meant(s, &m, to->value, within_ms);
 	meant_release(&m);
 	if (!done)
 		return false;

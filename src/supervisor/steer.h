@@ -26,10 +26,10 @@ void steer_upgrade_over(struct supervisor *s, bool done, const char *text);
 
 /* steer_tap.c: answers the client with where to read what is seen. */
 void steer_tap(struct supervisor *s, struct admin_client *c, const struct connection_filter *filter);
-/* steer_servers.c: tcpproxyctl, or the file, keeps clients from it; and what follows if it does no longer. */
-struct target;
-bool steer_is_out(const struct target *t);
-void steer_let_come(struct target *t, bool was_out, int64_t now_ms);
+/* steer_out.c: which servers are kept from clients by tcpproxyctl, or by the file: note it before a change; those that are no longer after
+ * it come. was_out is taken. */
+bool *steer_note_out(struct supervisor *s);
+void steer_let_come(struct supervisor *s, bool *was_out);
 /* As in struct admin_ops. */
 bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text);
 /* steer_pool.c: change adds a server to a service, or takes one out; answers the client when all workers go by it. */

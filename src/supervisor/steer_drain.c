@@ -1,5 +1,6 @@
 /* steer_drain.c - `drain SERVER within TIME`: connections that are left then are ended. When that is stands in shared memory beside
  * the server, so the next supervisor ends them if this one does not live to see it. */
+#include <stdint.h>
 #include "base/log.h"
 #include "ipc/targets.h"
 #include "supervisor/inspect.h"
@@ -12,14 +13,34 @@ static int64_t ends_ms(const struct target *t)
 	return atomic_load(&t->admin_state) == ADMIN_STATE_DRAINING ? atomic_load(&t->changed.drained_ms) : 0;
 }
 
+/* A connection's text is that of the world, in its server's entry. NULL: it is in none. */
+static const struct target *server_of(const struct targets *targets, const char *label)
+{
+	size_t at = (uintptr_t)label - (uintptr_t)targets->list, i = at / sizeof(*targets->list);
+
+	return label && i < atomic_load(&targets->n) ? &targets->list[i] : NULL;
+}
+
+/* It is this one, or a member of this line, of which nothing else was said. */
+static bool is_of(const struct targets *targets, const char *label, const struct target *t)
+{
+	const struct target *server = server_of(targets, label);
+
+	if (!server || server == t)
+		return server == t;
+	return atomic_load(&server->of) == (uint32_t)(t - targets->list) + 1 &&
+	       atomic_load(&server->admin_state) == ADMIN_STATE_BY_FILE;
+}
+
+/* Of a line that stands for many: those of its members of which nothing else was said. */
 static void end_connections(struct supervisor *s, const struct target *t)
 {
+	const struct targets *targets = &s->children.workers.world->targets;
 	struct snapshot *shot = inspect_take(s, true);
 	size_t n = 0;
 
 	for (size_t i = 0; i < shot->n_connections; i++)
-		if (shot->connections[i].server ==
-		    target_label(t)) /* its own text: another server may be called so, too */
+		if (is_of(targets, shot->connections[i].server, t))
 			shot->connections[n++] = shot->connections[i];
 	if (n > 0) {
 		log_info("%zu connection%s ended: the time of \"drain %s within\" is over", n, n == 1 ? " is" : "s are",

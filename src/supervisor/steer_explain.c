@@ -27,14 +27,16 @@ static const char *why_service_is_out(void *arg, const struct section *section)
 /* Why it gets no new connection, whatever its state; NULL: it does. */
 static const char *why_out(const struct world *w, const struct standing *of, const struct server *server)
 {
-	const struct target *t = &w->targets.list[of->target];
+	enum admin_state state = world_admin_state(w, of);
 
-	if (admin_state_is_out(&t->admin_state, server->disabled))
-		return atomic_load(&t->admin_state) == ADMIN_STATE_DRAINING   ? "drained (tcpproxyctl)"
-		       : atomic_load(&t->admin_state) == ADMIN_STATE_DISABLED ? "disabled (tcpproxyctl)"
-		                                                              : "disabled";
-	if (world_weight(w, of->target, of->seat, of->asks, server->weight) == 0)
-		return changed_has_weight(&t->changed) ? "of weight 0 (tcpproxyctl)" : "of weight 0";
+	if (state == ADMIN_STATE_DRAINING)
+		return "drained (tcpproxyctl)";
+	if (state == ADMIN_STATE_DISABLED)
+		return "disabled (tcpproxyctl)";
+	if (state == ADMIN_STATE_BY_FILE && server->disabled)
+		return "disabled";
+	if (world_weight(w, of) == 0)
+		return world_has_weight(w, of) ? "of weight 0 (tcpproxyctl)" : "of weight 0";
 	return world_is_out(w, of) ? "drained (its agent)" : NULL;
 }
 
@@ -54,7 +56,7 @@ static void say_state(const struct world *w, const struct standing *of, struct b
 	char words[HEALTH_WORDS] = "";
 
 	buf_adds(out, server_state_name(state));
-	if (changed_force(&w->targets.list[of->target].changed) != FORCE_AUTO)
+	if (world_force(w, of) != FORCE_AUTO)
 		buf_adds(out, " (tcpproxyctl force)");
 	else if (state == STATE_FAILED)
 		buf_addf(out, ": %s", target_error_text(target_health(&w->experience[of->target]).error));
@@ -91,13 +93,11 @@ static struct standing standing_here(const struct sight *v, size_t i)
 
 static bool is_full(const struct sight *v, size_t i)
 {
-	const struct pool *p = v->pool;
-	uint32_t max = world_max(v->world, p->targets[i], p->seats[i], p->asks[i], v->section->servers[i].max);
+	const struct standing of = standing_here(v, i);
+	uint32_t max = world_max(v->world, &of, v->section->servers[i].max);
 
-	max = slow_start_max(v->world, v->section, p->targets[i], p->seats[i], p->asks[i], max,
-	                     v->supervisor->loop.now_ms);
-
-	return max && limits_count(&v->limits, p->limit_keys[i]) >= max;
+	max = slow_start_max(v->world, v->section, of.target, of.seat, of.asks, max, v->supervisor->loop.now_ms);
+	return max && limits_count(&v->limits, v->pool->limit_keys[i]) >= max;
 }
 
 /* One that does not get the client, or not before others. */

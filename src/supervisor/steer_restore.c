@@ -52,7 +52,7 @@ static void take_said(void *arg, const char *server, uint64_t line, bool disable
 	struct buf why = BUF_INIT;
 	struct meant m = meant_configured(w, s->rules.config, server, &why);
 
-	if (m.n == 1) {
+	if (m.n_said == 1) {
 		struct changed *c = &w->targets.list[m.list[0]].changed;
 
 		atomic_store(&c->disabled, disabled);

@@ -10,23 +10,10 @@
 #include "supervisor/state.h"
 #include "supervisor/steer.h"
 
-/* ---- out, and back ---- */
-
-bool steer_is_out(const struct target *t)
-{
-	return admin_state_is_out(&t->admin_state, atomic_load(&t->changed.disabled)) ||
-	       changed_force(&t->changed) == FORCE_DOWN;
-}
-
-void steer_let_come(struct target *t, bool was_out, int64_t now_ms)
-{
-	if (was_out && !steer_is_out(t))
-		changed_came(&t->changed, now_ms);
-}
-
 /* ---- one change ---- */
 
-static void change_one(struct changed *c, enum change_kind change, uint32_t n)
+/* line: of which it is a member; NULL: of none. That something is as the file says must be said where the line says otherwise. */
+static void change_one(struct changed *c, const struct changed *line, enum change_kind change, uint32_t n)
 {
 	switch (change) {
 	case CHANGE_WEIGHT:
@@ -36,13 +23,13 @@ static void change_one(struct changed *c, enum change_kind change, uint32_t n)
 		changed_set_weight(c, WEIGHT_PERCENT, n);
 		break;
 	case CHANGE_WEIGHT_FILE:
-		changed_set_weight(c, WEIGHT_BY_FILE, 0);
+		changed_set_weight(c, line && changed_has_weight(line) ? WEIGHT_BY_FILE : WEIGHT_NOT_SAID, 0);
 		break;
 	case CHANGE_MAX:
 		atomic_store(&c->max, n + 1);
 		break;
 	case CHANGE_MAX_FILE:
-		atomic_store(&c->max, 0);
+		atomic_store(&c->max, line && changed_has_max(line) ? CHANGED_BY_FILE : CHANGED_NOT_SAID);
 		break;
 	case CHANGE_FORCE_UP:
 		atomic_store(&c->force, FORCE_UP);
@@ -51,7 +38,7 @@ static void change_one(struct changed *c, enum change_kind change, uint32_t n)
 		atomic_store(&c->force, FORCE_DOWN);
 		break;
 	case CHANGE_FORCE_AUTO:
-		atomic_store(&c->force, FORCE_AUTO);
+		atomic_store(&c->force, line && changed_force(line) != FORCE_NOT_SAID ? FORCE_AUTO : FORCE_NOT_SAID);
 		break;
 	case CHANGE_FORGET:
 		changed_forget(c);
@@ -87,6 +74,81 @@ static void describe(const char *server, enum change_kind change, uint32_t n, st
 		buf_adds(text, change == CHANGE_MAX ? "has no limit of connections" : words[change]);
 }
 
+/* That of the line of which it is a member; NULL: of none. */
+static const struct changed *line_of(const struct world *w, uint32_t target)
+{
+	const struct standing of = world_standing_anywhere(w, target);
+
+	return of.line < TARGETS_MAX ? &w->targets.list[of.line].changed : NULL;
+}
+
+/* A line that stands for many is forgotten with its members; other changes are said of the line alone, whose members go by it unless
+ * something else was said of them. */
+static void change_meant(struct supervisor *s, const struct meant *m, enum change_kind change, uint32_t n)
+{
+	struct world *w = s->children.workers.world;
+	bool *was_out = steer_note_out(s);
+
+	for (size_t i = 0; i < (change == CHANGE_FORGET ? m->n : m->n_said); i++) {
+		struct target *t = &w->targets.list[m->list[i]];
+
+		if (change == CHANGE_FORGET)
+			forget(t);
+		else
+			change_one(&t->changed, line_of(w, m->list[i]), change, n);
+	}
+	for (size_t i = 0; i < m->n && change == CHANGE_FORCE_DOWN; i++) {
+		const struct standing of = world_standing_anywhere(w, m->list[i]);
+
+		if (world_force(w, &of) == FORCE_DOWN)
+			server_down(s, m->list[i], SEAT_NONE);
+	}
+	steer_let_come(s, was_out);
+}
+
+/* Members of which something else was said. */
+static size_t count_others(const struct world *w, const struct meant *m, enum change_kind change)
+{
+	size_t n = 0;
+
+	for (size_t i = m->n_said; i < m->n; i++) {
+		const struct changed *c = &w->targets.list[m->list[i]].changed;
+
+		if (change <= CHANGE_WEIGHT_FILE)
+			n += changed_how(c) != WEIGHT_NOT_SAID;
+		else if (change <= CHANGE_MAX_FILE)
+			n += atomic_load(&c->max) != CHANGED_NOT_SAID;
+		else if (change <= CHANGE_FORCE_AUTO)
+			n += changed_force(c) != FORCE_NOT_SAID;
+	}
+	return n;
+}
+
+/* Of one that is forgotten, and is a member of a line that is not. */
+static bool is_as_its_line(const struct world *w, const struct meant *m)
+{
+	struct buf commands = BUF_INIT;
+	const char *line = m->n_said == 1 ? target_line(&w->targets, &w->targets.list[m->list[0]]) : NULL;
+	bool any;
+
+	if (line)
+		changes_of_server(w, world_standing_anywhere(w, m->list[0]).line, 0, &commands);
+	any = commands.len > 0;
+	buf_release(&commands);
+	return any;
+}
+
+static void describe_rest(const struct world *w, const struct meant *m, enum change_kind change, struct buf *text)
+{
+	size_t others = count_others(w, m, change);
+
+	if (others > 0)
+		buf_addf(text, "; %zu of its addresses %s what was said of %s", others, others == 1 ? "keeps" : "keep",
+		         others == 1 ? "it" : "them");
+	if (change == CHANGE_FORGET && is_as_its_line(w, m))
+		buf_addf(text, ", but for what was said of %s", target_line(&w->targets, &w->targets.list[m->list[0]]));
+}
+
 bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text)
 {
 	struct world *w = s->children.workers.world;
@@ -95,45 +157,34 @@ bool steer_change(struct supervisor *s, const char *server, enum change_kind cha
 	struct meant m = meant_configured(w, s->rules.config, server, &why);
 	bool any = back || m.n > 0;
 
-	for (size_t i = 0; i < m.n; i++) {
-		struct target *t = &w->targets.list[m.list[i]];
-		bool was_out = steer_is_out(t);
-
-		if (change == CHANGE_FORGET)
-			forget(t);
-		else
-			change_one(&t->changed, change, n);
-		steer_let_come(t, was_out, s->loop.now_ms);
-		if (change == CHANGE_FORCE_DOWN)
-			server_down(s, m.list[i], SEAT_NONE);
+	if (any) {
+		change_meant(s, &m, change, n);
+		if (s->inspect) /* else it is a start, which looks when all is there */
+			health_look(s);
+		describe(server, change, n, text);
+		describe_rest(w, &m, change, text);
+		log_info("tcpproxyctl: %s", text->s);
+		buf_addc(text, '\n');
+	} else {
+		buf_adds(text, why.s);
 	}
 	meant_release(&m);
-	if (!any)
-		buf_adds(text, why.s);
 	buf_release(&why);
-	if (!any)
-		return false;
-	if (s->inspect) /* else it is a start, which looks when all is there */
-		health_look(s);
-	describe(server, change, n, text);
-	log_info("tcpproxyctl: %s", text->s);
-	buf_addc(text, '\n');
-	return true;
+	return any;
 }
 
 void steer_forget_all(struct supervisor *s, struct buf *text)
 {
 	struct world *w = s->children.workers.world;
+	bool *was_out;
 
 	members_forget(s, NULL);
-	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++) {
-		bool was_out = steer_is_out(&w->targets.list[i]);
-
+	was_out = steer_note_out(s);
+	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
 		forget(&w->targets.list[i]);
-		steer_let_come(&w->targets.list[i], was_out, s->loop.now_ms);
-	}
 	for (uint32_t i = 0; i < atomic_load(&w->services.n); i++)
 		atomic_store(&w->services.list[i].admin_state, ADMIN_STATE_BY_FILE);
+	steer_let_come(s, was_out);
 	log_info("tcpproxyctl: all is as the file says");
 	buf_adds(text, "all is as the file says\n");
 }
@@ -165,9 +216,10 @@ static void add_all(const struct supervisor *s,
 
 	members_changes(s, out);
 	add_services(w, s->rules.config, out);
-	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
-		if (is_configured(&w->targets.list[i]))
-			of_server(w, i, s->loop.now_ms, out);
+	for (unsigned stands = 2; stands-- > 0;) /* a line first: what is said of it reaches its members */
+		for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
+			if (is_configured(&w->targets.list[i]) && atomic_load(&w->targets.list[i].stands) == stands)
+				of_server(w, i, s->loop.now_ms, out);
 }
 
 void steer_changes(const struct supervisor *s, struct buf *out)
@@ -225,13 +277,19 @@ static bool is_so(const struct snapshot *shot, uint32_t target, enum server_is i
 	return any;
 }
 
-/* It gets no new connection any more. */
-static bool is_drained(const struct supervisor *s, uint32_t target)
+/* It gets no new connection any more, wherever it stands. */
+static bool is_drained(struct supervisor *s, uint32_t target)
 {
-	const struct target *t = &s->children.workers.world->targets.list[target];
-	const struct changed *c = &t->changed;
+	const struct config *c = s->rules.config;
 
-	return admin_state_is_out(&t->admin_state, atomic_load(&c->disabled)) || changed_weight(c, 1) == 0;
+	for (size_t i = 0; i < c->n_sections; i++)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++) {
+			const struct standing *of = &standings_of(s, &c->sections[i])[k];
+
+			if (of->target == target && !world_is_out(s->children.workers.world, of))
+				return false;
+		}
+	return true;
 }
 
 int steer_is(struct supervisor *s, const char *server, enum server_is is, struct buf *text)

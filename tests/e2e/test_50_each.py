@@ -400,6 +400,128 @@ def test_the_name_means_all_also_those_that_come_later(many):
     assert many.who(32) == "1238"
 
 
+@pytest.mark.parametrize("change, key, now", [("weight {} 7", "weight", 7), ("max {} 5", "max", 5),
+                                              ("force {} down", "state", "down")])
+def test_the_name_s_weight_max_and_force_are_those_of_later_ones_too(many, change, key, now):
+    many.add(1, 2)
+    name = f"many.test:{many.target}"
+    many.run(f"{name} each", many.spelt(8))
+    many.becomes(1, 2, 8)
+    before = many.server(8)[key]
+    command = change.format(name)
+    many.admin.ask(*command.split())
+    many.add(1, 2, 3)
+    many.becomes(1, 2, 3, 8)
+    assert [many.server(i)[key] for i in (1, 2, 3, 8)] == [now] * 3 + [before]
+    assert many.admin.ask("changes") == command + "\n"
+    assert many.server(3)["changed"] == [command] and many.server(8)["changed"] == []
+    many.admin.ask("forget", name)
+    assert many.server(3)[key] == many.server(8)[key] == before and many.admin.ask("changes") == ""
+
+
+def test_what_is_said_of_an_address_beats_what_is_said_of_the_name(many):
+    """Whichever came first."""
+    many.add(1, 2)
+    name = f"many.test:{many.target}"
+    many.run(f"{name} each weight=2")
+    many.becomes(1, 2)
+    many.admin.ask("weight", many.spelt(1), "0")
+    assert many.admin.ask("weight", name, "50%").endswith("; 1 of its addresses keeps what was said of it\n")
+    assert [many.server(i)["weight"] for i in (1, 2)] == [0, 1] and many.who() == "2"
+    many.admin.ask("weight", many.spelt(1), "file")
+    assert many.admin.ask("changes") == f"weight {name} 50%\nweight {many.spelt(1)} file\n"
+    assert [many.server(i)["weight"] for i in (1, 2)] == [2, 1]
+    assert f"but for what was said of {name}" in many.admin.ask("forget", many.spelt(1))
+    assert [many.server(i)["weight"] for i in (1, 2)] == [1, 1]
+    many.admin.ask("force", name, "down")
+    many.admin.ask("force", many.spelt(2), "auto")
+    assert many.who() == "2"
+    many.admin.ask("weight", name, "file")
+    many.admin.ask("force", name, "auto")
+    assert [many.server(i)["weight"] for i in (1, 2)] == [2, 2] and many.who() == "12"
+
+
+def test_out_and_in_by_the_name_is_of_all_that_are_there(many):
+    many.add(1, 2)
+    name = f"many.test:{many.target}"
+    many.run(f"{name} each", many.spelt(8))
+    many.becomes(1, 2, 8)
+    many.admin.ask("enable", many.spelt(1))
+    many.admin.ask("disable", name)
+    assert many.who() == "8" and many.admin.ask("changes") == f"disable {name}\n"
+    assert {s["server"]: s["state"] for s in many.admin.json("status")["servers"]} == {
+        many.spelt(1): "disabled", many.spelt(2): "disabled", many.spelt(8): "enabled"}
+    assert f"not {many.spelt(1)}: it is disabled (tcpproxyctl)" in many.admin.ask("explain", "127.0.0.1", str(many.port))
+    many.admin.ask("enable", many.spelt(1))
+    assert many.who() == "18" and many.admin.ask("changes") == f"disable {name}\nenable {many.spelt(1)}\n"
+
+
+def test_a_drain_by_the_name_ends_what_is_left(many, start, service, admin, names):
+    echo = service(host="127.0.0.21")
+    names.add("echo.test", "127.0.0.21")
+    many.run(f"echo.test:{echo.port} each", many.spelt(8))
+    wait_for(lambda: echo.spelt in many.pool(), "it is there")
+    many.admin.ask("disable", many.spelt(8))
+    with connect(many.port) as s:
+        talk(s)
+        many.admin.ask("drain", f"echo.test:{echo.port}", "within", "0.2")
+        wait_for(lambda: any(r.end == "killed" for r in many.proxy.records()), "it is ended")
+        assert many.admin.run("wait", f"echo.test:{echo.port}", "drained", "30s").returncode == 0
+
+
+def test_connections_end_where_the_name_is_forced_down(many, start, service, admin, names):
+    echo = service(host="127.0.0.21")
+    names.add("echo.test", "127.0.0.21")
+    many.run(f"echo.test:{echo.port} each", more="\ton-server-down kill\n")
+    wait_for(lambda: many.pool() == [echo.spelt], "it is there")
+    with connect(many.port) as s:
+        talk(s)
+        many.admin.ask("force", f"echo.test:{echo.port}", "down")
+        wait_for(lambda: any(r.end == "server-down" for r in many.proxy.records()), "it is ended")
+    many.proxy.wait_log(f"server service=pool server={echo.spelt} address={echo.spelt} state=down .*forced")
+
+
+def test_what_was_said_of_the_name_survives(many):
+    many.add(1, 2)
+    name = f"many.test:{many.target}"
+    many.run(f"{name} each")
+    many.becomes(1, 2)
+    many.admin.ask("weight", name, "7")
+    many.admin.ask("weight", many.spelt(1), "3")
+
+    def holds():
+        assert many.admin.ask("changes") == f"weight {name} 7\nweight {many.spelt(1)} 3\n"
+        assert [many.server(i)["weight"] for i in (1, 2)] == [3, 7]
+    many.admin.ask("reload")
+    holds()
+    many.proxy.expect_deaths()
+    many.proxy.kill_supervisor()
+    many.proxy.start_again()
+    holds()
+    many.admin.ask("upgrade")
+    holds()
+    many.proxy.rewrite(many.text(f"{name} each max=9"))
+    many.admin.ask("reload")
+    assert many.admin.ask("changes") == ""
+    many.proxy.wait_log(f"the file says something else of {name} now, so it holds; .*weight {name} 7")
+
+
+def test_it_is_kept_in_a_file_before_there_are_addresses(many, directory):
+    name, home = f"many.test:{many.target}", os.path.join(directory.path, "home")
+    os.mkdir(home)
+    os.chmod(home, 0o777)
+    many.run(f"{name} each", head=f"state {home}/state")
+    many.admin.ask("weight", name, "7")
+    many.proxy.signal(signal.SIGTERM)
+    assert many.proxy.wait_exit() == 0
+    many.proxy.wait_gone()
+    many.proxy._run()
+    many.proxy.wait_ready()
+    many.add(1)
+    many.becomes(1)
+    assert many.server(1)["weight"] == 7 and many.admin.ask("changes") == f"weight {name} 7\n"
+
+
 def test_waiting_for_the_name_is_waiting_for_its_servers(many):
     name = f"many.test:{many.target}"
     many.run(f"{name} each", more="\tcheck every=200ms tcp\n")

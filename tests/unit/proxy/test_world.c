@@ -113,7 +113,7 @@ static void the_next_supervisor_believes_what_can_be(void **state)
 		assert_int_equal(w->targets.list[i].changed.drained_ms, 0);
 	}
 	assert_int_equal(changed_max(&w->targets.list[0].changed, 7), 7);
-	assert_int_equal(changed_force(&w->targets.list[0].changed), FORCE_AUTO);
+	assert_int_equal(changed_force(&w->targets.list[0].changed), FORCE_NOT_SAID);
 	assert_int_equal(w->targets.list[0].changed.disabled, 1);
 	assert_int_equal(changed_max(&w->targets.list[2].changed, 0), 7); /* that can be */
 	assert_int_equal(changed_force(&w->targets.list[2].changed), FORCE_DOWN);
