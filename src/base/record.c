@@ -32,6 +32,8 @@ const char *end_name(enum end end)
 	        [END_NO_SERVER] = "no-server",
 	        [END_SERVER_DOWN] = "server-down",
 	        [END_BAD_PROXY] = "bad-proxy",
+	        [END_BAD_TLS] = "bad-tls",
+	        [END_NO_ROUTE] = "no-route",
 	};
 
 	return (unsigned)end < END_COUNT ? names[end] : "-";
@@ -59,6 +61,12 @@ const char *why_name(enum why why)
 	        [WHY_DATAGRAM] = "datagram",
 	        [WHY_FIN] = "fin",
 	        [WHY_CROWD] = "crowd",
+	        [WHY_SNI] = "sni",
+	        [WHY_PROTOCOL] = "protocol",
+	        [WHY_SILENT] = "silent",
+	        [WHY_HELLO] = "hello",
+	        [WHY_SIZE] = "size",
+	        [WHY_NAME] = "name",
 	};
 
 	return (unsigned)why < WHY_COUNT ? names[why] : NULL;
@@ -184,6 +192,9 @@ void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 	field_string(&f, "uid", r->uid);
 	field_string(&f, "authority", r->authority);
 	field_string(&f, "rule", r->rule);
+	field_string(&f, "sni", r->sni);
+	field_string(&f, "alpn", r->alpn);
+	field_string(&f, "protocol", r->protocol);
 	field_string(&f, "target", r->target);
 	if (r->server_text && *r->server_text)
 		field_string(&f, "server", r->server_text);
@@ -207,7 +218,8 @@ struct text_line {
 /* What is left out of text if there is nothing to say. */
 static bool says_nothing(const struct record *r, const char *key, const char *value)
 {
-	static const char *const left_out[] = {"name", "via", "announced", "uid", "authority", "why", "waited"};
+	static const char *const left_out[] = {"name", "via",  "announced", "uid", "authority",
+	                                       "sni",  "alpn", "protocol",  "why", "waited"};
 
 	if (strcmp(key, "service") == 0)
 		return !r->named;

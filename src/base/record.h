@@ -36,6 +36,8 @@ enum end {
 	END_NO_SERVER,
 	END_SERVER_DOWN,
 	END_BAD_PROXY,
+	END_BAD_TLS,
+	END_NO_ROUTE,
 	END_COUNT
 };
 
@@ -62,6 +64,13 @@ enum why {
 	WHY_DATAGRAM,
 	WHY_FIN,
 	WHY_CROWD,
+	/* of what a client says first */
+	WHY_SNI,
+	WHY_PROTOCOL,
+	WHY_SILENT,
+	WHY_HELLO,
+	WHY_SIZE,
+	WHY_NAME,
 	WHY_COUNT
 };
 
@@ -86,6 +95,8 @@ struct record {
 	const char *format;      /* base/format.h; NULL: the usual text */
 	const char *service;     /* its name, else its ports: "mail", "8000-8010" */
 	const char *rule;        /* "/etc/tcpproxy.conf:5" */
+	const char *sni, *alpn;  /* what the client asked for by TLS: a name; protocols, commas between them */
+	const char *protocol;    /* that it speaks; these three only if its section depended on it */
 	const char *name;        /* the client's name, if it was looked up */
 	const char *uid;         /* its unique id, announced or sent */
 	const char *authority;   /* the name it wanted, as announced */
@@ -107,7 +118,7 @@ void record_value_text(const char *value, struct buf *out);
 /* Each appends one line without a newline.
  * Text: "TIME close id=17 port=25 ...", missing values "-"; a value that holds a space, a quote, a
  * control character or a byte that is not ASCII stands in double quotes, where \" \\ \n \r \t and \xHH
- * are escapes. `service=`, `name=`, `via=`, `announced=`, `uid=`, `authority=`, `why=` and `waited=` are left out if there is nothing to say.
+ * are escapes. `service=`, `name=`, `via=`, `announced=`, `uid=`, `authority=`, `sni=`, `alpn=`, `protocol=`, `why=` and `waited=` are left out if there is nothing to say.
  * JSON: an object that begins {"time":"...","event":"close" and goes on with the same keys;
  * numbers are numbers, every key is always there, missing values are null, bytes that are not UTF-8
  * are replaced by U+FFFD. */

@@ -210,6 +210,8 @@ void called_check(struct parser *p)
 
 const char *section_called(const struct config *c, const struct section *s)
 {
+	if (!s->called && s->opening.kind)
+		s = &c->sections[s->outer];
 	return s->called ? s->called : c->sections[c->services[s->service].root].called;
 }
 

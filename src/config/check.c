@@ -41,7 +41,10 @@ static void need_server(struct parser *p, const struct section *s)
 
 	at.column = at.end;
 	parse_error_at(p, &at, "this %s leads nowhere: a \"server\" or \"exec\" line is missing",
-	               s->kind == INTERFACE_NONE ? "port" : "interface");
+	               s->opening.kind == OPENING_SNI        ? "sni"
+	               : s->opening.kind == OPENING_PROTOCOL ? "protocol"
+	               : s->kind == INTERFACE_NONE           ? "port"
+	                                                     : "interface");
 }
 
 static void check_servers(struct parser *p)
@@ -54,7 +57,7 @@ static void check_servers(struct parser *p)
 		struct service *service = &c->services[i];
 		const struct section *root = &c->sections[service->root];
 
-		service->wildcard = root->has_pool;
+		service->wildcard = section_serves(c, root);
 		if (errors && p->puzzled[service->root])
 			continue;
 		if (!service->wildcard && service->n_sections == 0)
@@ -62,10 +65,19 @@ static void check_servers(struct parser *p)
 		for (size_t j = 0; j < service->n_sections; j++) {
 			const struct section *s = &c->sections[service->first_section + j];
 
-			if (!s->has_pool && !(errors && p->puzzled[s->index]))
+			if (!section_serves(c, s) && !(errors && p->puzzled[s->index]))
 				need_server(p, s);
 		}
 	}
+}
+
+static uint32_t n_interfaces(const struct config *c, const struct service *service)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < service->n_sections; i++)
+		n += c->sections[service->first_section + i].kind != INTERFACE_NONE;
+	return n;
 }
 
 static void check_sockets(struct parser *p)
@@ -79,7 +91,7 @@ static void check_sockets(struct parser *p)
 
 		for (size_t j = 0; j < service->n_ports; j++)
 			ports += 1u + service->ports[j].last - service->ports[j].first;
-		sum += ports * (service->n_sections + (service->wildcard ? 2 : 0));
+		sum += ports * (n_interfaces(c, service) + (service->wildcard ? 2 : 0));
 		if (sum > SOCKETS_MAX) {
 			parse_error_at(p, &p->places[service->root],
 			               "up to here %llu sockets would have to listen (two for a port without an "
@@ -229,6 +241,7 @@ void config_check(struct parser *p)
 	check_lines_check(p);
 	check_sockets(p);
 	check_duplicates(p);
+	openings_check(p);
 	called_check(p);
 	if (c->standalone && c->n_services == 0 && p->last.file && !(p->errors->n && p->puzzled_globally))
 		parse_error_at(p, &p->last, "no port is opened: a \"port\" and a \"server\" line are missing");

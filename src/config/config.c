@@ -34,6 +34,7 @@ static void section_release(struct section *s, const struct section *outer)
 	free(s->name);
 	free(s->called);
 	free(s->origin);
+	opening_release(&s->opening);
 	if (s->servers != outer->servers)
 		servers_free(s->servers, s->n_servers);
 	if (s->sources != outer->sources)

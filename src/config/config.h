@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include "base/addr.h"
 #include "base/buf.h"
+#include "base/sniff.h"
 
 struct config;
 struct section;
@@ -227,6 +228,18 @@ struct eject_rule {
 	uint32_t share;   /* at most so many per cent of a pool at a time; 1..100 */
 };
 
+/* What a client has to say first to come to a section. */
+enum opening_kind { OPENING_ANY, OPENING_SNI, OPENING_PROTOCOL };
+
+struct opening {
+	enum opening_kind kind; /* ANY: it has not to say anything */
+	char **words; /* of SNI: names, in small letters, patterns, "none"; of PROTOCOL: as in its line. NULL-terminated */
+	char **alpn;                    /* of SNI: one of these; NULL: whatever they are */
+	uint32_t sniffs;                /* of PROTOCOL: a bit for each enum sniff_word */
+	struct sniff_pattern *patterns; /* likewise, in the order of the words */
+	size_t n_patterns;
+};
+
 enum interface_kind { INTERFACE_NONE, INTERFACE_ADDRESS, INTERFACE_NETWORK, INTERFACE_NAME };
 
 /* Which records are written, besides the one that says how it ended. */
@@ -238,11 +251,14 @@ enum access_log {
 	ACCESS_LOG_INTERVAL, /* and one each access_interval_ms */
 };
 
-/* A port section (kind NONE: its own rules, for connections no interface section matches)
- * or an interface section. */
+/* A port section (kind NONE: its own rules, for connections no interface section matches), an interface section, or one behind sni or
+ * protocol, which belongs to one of these (kind NONE). */
 struct section {
-	uint32_t index;   /* in config.sections */
-	uint32_t service; /* index in config.services */
+	uint32_t index;      /* in config.sections */
+	uint32_t service;    /* index in config.services */
+	uint32_t outer;      /* behind sni or protocol: index of the section that it belongs to */
+	uint32_t n_openings; /* sections behind sni or protocol that belong to this one, and stand right behind it */
+	struct opening opening;
 	enum interface_kind kind;
 	struct cidr net; /* ADDRESS (all bits), NETWORK */
 	uint16_t zone;   /* of net */
@@ -256,6 +272,7 @@ struct section {
 	size_t n_servers;
 	struct source *sources; /* likewise */
 	size_t n_sources;
+	bool own_pool; /* it has said so itself */
 	bool has_pool; /* it serves, even if its pool is empty now; false: nothing is served by this section itself */
 	struct access_list access;
 	char **acp; /* argv, NULL-terminated; NULL: none */
@@ -289,6 +306,7 @@ struct section {
 	struct wait_rule queue;            /* for a place */
 	struct accept_proxy *accept_proxy; /* NULL: nobody is asked for a header */
 	int64_t proxy_timeout_ms;          /* until the header is there */
+	int64_t speak_timeout_ms;          /* until it is known what the client has said */
 	struct send_proxy *send_proxy;     /* NULL: none */
 	struct send_proxy *send_proxy_v2;  /* the nearest that was said with v2, in force or not; NULL: none */
 	struct eject_rule eject;
@@ -304,9 +322,9 @@ struct service {
 	struct port_range *ports;
 	size_t n_ports;
 	uint32_t root;          /* index of its own section (kind NONE), always there */
-	uint32_t first_section; /* its interface sections follow each other in config.sections */
+	uint32_t first_section; /* its other sections follow each other in config.sections */
 	uint32_t n_sections;    /* without the root */
-	bool wildcard;          /* the root has servers: bind every address */
+	bool wildcard;          /* the root serves: bind every address */
 };
 
 enum log_kind { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_JOURNAL, LOG_TO_FILE };
@@ -480,9 +498,12 @@ uint64_t config_section_number(const struct config *c, const struct section *s);
 
 /* The section for a connection that was accepted at `local` (address and port), or NULL: an exact
  * address beats the longer network beats the shorter beats a name beats the service itself. A
- * section without servers is never returned. */
+ * section that serves nobody is never returned; what the client says may lead to another one (openings.h). */
 const struct section *config_find(const struct config *c, const struct addr *local, const struct interface_address *ifs,
                                   size_t n_ifs);
+
+/* It has servers, or sections behind sni and protocol have. */
+bool section_serves(const struct config *c, const struct section *s);
 
 /* All that may serve what comes to a socket that listens there: one section, or several at a wildcard. Returns the number written to
  * *ret (free()). */

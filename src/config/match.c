@@ -4,7 +4,8 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "config/config.h"
+#include "config/openings.h"
+#include "config/parser.h"
 
 /* How exactly a section fits a local address; 0: not at all. */
 enum { FIT_NONE, FIT_SERVICE, FIT_ANY_ADDRESS, FIT_NAME, FIT_NETWORK, FIT_ADDRESS = 1000 };
@@ -21,15 +22,27 @@ bool service_has_port(const struct service *service, uint16_t port)
 uint64_t config_section_number(const struct config *c, const struct section *s)
 {
 	char net[ADDR_TEXT_MAX];
-	char *what = mem_printf("%u %d %s %s", c->services[s->service].ports[0].first, (int)s->kind,
-	                        s->kind == INTERFACE_NAME ? s->name : "",
-	                        s->kind == INTERFACE_NONE || s->kind == INTERFACE_NAME
-	                                ? ""
-	                                : cidr_format_zone(&s->net, config_zone(c, s->zone), net));
-	uint64_t ret = hash_bytes(HASH_START, what, strlen(what)) << 1;
+	const struct section *at = opening_outer(c, s);
+	struct buf what = BUF_INIT;
+	uint64_t ret;
 
-	free(what);
+	buf_addf(&what, "%u %d %s %s", c->services[s->service].ports[0].first, (int)at->kind,
+	         at->kind == INTERFACE_NAME ? at->name : "",
+	         at->kind == INTERFACE_NONE || at->kind == INTERFACE_NAME
+	                 ? ""
+	                 : cidr_format_zone(&at->net, config_zone(c, at->zone), net));
+	if (s->opening.kind)
+		opening_print(s, &what);
+	ret = hash_bytes(HASH_START, what.s, what.len) << 1;
+	buf_release(&what);
 	return ret ? ret : 2;
+}
+
+bool section_serves(const struct config *c, const struct section *s)
+{
+	const struct section *root = &c->sections[c->services[s->service].root];
+
+	return s->has_pool || s->n_openings > 0 || (s->kind != INTERFACE_NONE && root->n_openings > 0);
 }
 
 static bool name_has(const char *name, const struct addr *a, const struct interface_address *ifs, size_t n_ifs)
@@ -75,7 +88,7 @@ const struct section *config_find(const struct config *c, const struct addr *loc
 			const struct section *s = &c->sections[service->root + j];
 			unsigned int fit = section_fit(s, local, ifs, n_ifs);
 
-			if (fit > best_fit && s->has_pool) {
+			if (fit > best_fit && !s->opening.kind && section_serves(c, s)) {
 				best = s;
 				best_fit = fit;
 			}
@@ -98,12 +111,12 @@ size_t config_sections_at(const struct config *c, const struct addr *local, cons
 
 	*ret = mem_alloc((c->n_sections + 1) * sizeof(**ret));
 	if (one)
-		(*ret)[n++] = one;
+		n = openings_all(c, one, *ret);
 	for (size_t i = 0; i < c->n_sections && addr_is_wildcard(local); i++) {
 		const struct section *s = &c->sections[i];
 
 		if (s->has_pool && service_has_port(&c->services[s->service], local->port) &&
-		    is_of_family(s, local->family))
+		    is_of_family(opening_outer(c, s), local->family))
 			(*ret)[n++] = s;
 	}
 	return n;
@@ -229,7 +242,8 @@ size_t config_binds(const struct config *c, const struct interface_address *ifs,
 			bind_add(&b, service, (struct addr){.family = AF_INET});
 		}
 		for (size_t j = 0; j < service->n_sections; j++)
-			bind_section(&b, service, &c->sections[service->first_section + j], ifs, n_ifs);
+			if (!c->sections[service->first_section + j].opening.kind)
+				bind_section(&b, service, &c->sections[service->first_section + j], ifs, n_ifs);
 	}
 	*ret = b.list;
 	return binds_unique(b.list, b.n);

@@ -6,6 +6,7 @@
  * the servers stand in the pool in the place of the line. Only config_print_packed() writes them down, for processes that have nobody
  * to ask. What is wrong with a member can be no error of the file: it is a warning, and the server, or its name, is left out.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -259,6 +260,11 @@ void section_key(const struct config *c, const struct section *s, struct buf *ou
 {
 	char net[ADDR_TEXT_MAX];
 
+	if (s->opening.kind && !s->called) {
+		section_key(c, &c->sections[s->outer], out);
+		buf_addf(out, "#%016" PRIx64, config_section_number(c, s));
+		return;
+	}
 	buf_addf(out, "%u", c->services[s->service].ports[0].first);
 	if (s->index == c->services[s->service].root)
 		return;

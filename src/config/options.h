@@ -8,7 +8,8 @@
 #include "base/buf.h"
 #include "config/config.h"
 
-enum level { GLOBAL = 1, SERVICE = 2, INTERFACE = 4 };
+/* OPENING: behind sni or protocol. */
+enum level { GLOBAL = 1, SERVICE = 2, INTERFACE = 4, OPENING = 8 };
 
 #define MANY       UINT_MAX
 #define SECTION(m) offsetof(struct section, m)

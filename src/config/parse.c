@@ -80,11 +80,35 @@ static void interface_open(struct parser *p)
 	service->n_sections++;
 }
 
+/* Behind sni or protocol: of the port or the interface that is open. */
+static void opening_open(struct parser *p)
+{
+	struct config *c = p->c;
+	const struct section *open = &c->sections[p->section];
+	uint32_t outer = open->opening.kind ? open->outer : open->index;
+	struct section *s;
+
+	section_close(p);
+	p->level = OPENING;
+	s = section_open(p, &c->sections[outer]);
+	s->outer = outer;
+	s->opening.kind = OPENING_SNI; /* until its line is read */
+	c->sections[outer].n_openings++;
+	c->services[s->service].n_sections++;
+}
+
 /* ---- directives ---- */
 
-static const char *level_name(enum level level)
+static const char *level_name(const struct parser *p)
 {
-	return level == SERVICE ? "\"port\"" : "\"interface\"";
+	if (p->level == OPENING)
+		return p->c->sections[p->section].opening.kind == OPENING_SNI ? "\"sni\"" : "\"protocol\"";
+	return p->level == SERVICE ? "\"port\"" : "\"interface\"";
+}
+
+static bool is_opening(set_fn *set)
+{
+	return set == set_sni || set == set_protocol;
 }
 
 static bool place_is_right(struct parser *p, const struct directive *d, uint32_t column)
@@ -92,14 +116,21 @@ static bool place_is_right(struct parser *p, const struct directive *d, uint32_t
 	if (d->where & p->level)
 		return true;
 	if (p->level == GLOBAL)
-		parse_error(p, column, "\"%s\" belongs behind a \"port\"", d->keyword);
+		parse_error(p, column, "\"%s\" %s behind a \"port\"", d->keyword,
+		            is_opening(setters[d - directives]) ? "stands" : "belongs");
+	else if (p->level == OPENING && d->where & SERVICE)
+		parse_error(
+		        p, column,
+		        "\"%s\" is too late behind %s: it holds before the client has said a word, and belongs to the "
+		        "\"port\" or the \"interface\"",
+		        d->keyword, level_name(p));
 	else if (p->frame->origin)
 		parse_error(p, column, "\"%s\" holds for the whole program", d->keyword);
 	else
 		parse_error(p, column,
 		            "\"%s\" holds for the whole program: it belongs before the first "
 		            "\"port\", not behind this %s",
-		            d->keyword, level_name(p->level));
+		            d->keyword, level_name(p));
 	return false;
 }
 
@@ -152,14 +183,18 @@ static void directive_line(struct parser *p, void *arg)
 		service_open(p);
 	else if (set == set_interface && p->level != GLOBAL)
 		interface_open(p);
+	else if (is_opening(set) && p->level != GLOBAL)
+		opening_open(p);
 	was_puzzled = p->level != GLOBAL && p->puzzled[p->section];
 	if (set == set_server || set == set_servers || set == set_exec || set == set_include ||
-	    (set == set_interface && p->level == GLOBAL))
+	    ((set == set_interface || is_opening(set)) && p->level == GLOBAL))
 		parse_puzzled(p);
 	if (!place_is_right(p, d, words[0].column) || !arguments_fit(p, d))
 		return;
 	if (directive_says_one_thing(d) && !parse_said(p, d))
 		return;
+	if (p->level == OPENING && (set == set_server || set == set_servers || set == set_exec))
+		opening_check_column(p, d->keyword);
 	set(p, d, words + 1, p->line->n - 1);
 	if ((set == set_server || set == set_servers || set == set_exec) && p->errors->n == errors)
 		p->puzzled[p->section] = was_puzzled;

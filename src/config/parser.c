@@ -91,6 +91,8 @@ const struct section *section_outer(const struct config *c, const struct section
 {
 	if (s == &c->global)
 		return NULL;
+	if (s->opening.kind)
+		return &c->sections[s->outer];
 	if (s->index == c->services[s->service].root)
 		return &c->global;
 	return &c->sections[c->services[s->service].root];
@@ -104,6 +106,11 @@ struct section section_inherit(const struct config *c, const struct section *out
 	s.name = NULL;
 	s.zone = 0;
 	s.called = NULL;
+	s.kind = INTERFACE_NONE;
+	s.net = (struct cidr){.net = {.family = AF_UNSPEC}};
+	s.outer = s.n_openings = 0;
+	s.opening = (struct opening){0};
+	s.own_pool = false;
 	/* The limit of the whole program is not that of each service. */
 	if (outer == &c->global)
 		s.max_connections = 0;
@@ -204,6 +211,7 @@ struct section section_defaults(void)
 	        .env_prefix = (char *)"PROXY_",
 	        .connect_timeout_ms = 10 * 1000,
 	        .proxy_timeout_ms = 5 * 1000,
+	        .speak_timeout_ms = 3 * 1000,
 	        .half_close_timeout_ms = 60 * 60 * 1000,
 	        .keepalive_ms = 5 * 60 * 1000,
 	};

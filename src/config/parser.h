@@ -173,6 +173,14 @@ bool wait_rule_read(struct parser *p, const char *who, struct word *args, size_t
 void wait_rule_print(const struct wait_rule *r, struct buf *out);
 bool wait_rule_equal(const struct wait_rule *a, const struct wait_rule *b);
 
+/* opening.c: how the section was opened, for messages and for the canonical text: "sni a.example.com". */
+void opening_print(const struct section *s, struct buf *out);
+void opening_release(struct opening *o);
+/* openings.c: a line of the open section leads somewhere: it should not stand further left than the section. */
+void opening_check_column(struct parser *p, const char *keyword);
+/* All sections are complete: does none stand twice? */
+void openings_check(struct parser *p);
+
 /* accept_proxy.c */
 void accept_proxy_free(struct accept_proxy *a); /* takes NULL */
 /* Appends what stands behind "accept-proxy". */

@@ -15,6 +15,7 @@ struct printer {
 	const struct section *s;
 	const struct section *outer; /* what `s` started from */
 	enum level level;
+	unsigned depth;
 	bool public; /* no secrets */
 	bool packed; /* with the servers that there are now */
 };
@@ -23,9 +24,7 @@ typedef void print_fn(const struct printer *p, const struct directive *d);
 
 static void begin(const struct printer *p, const char *keyword)
 {
-	if (p->level != GLOBAL)
-		buf_addc(p->out, '\t');
-	if (p->level == INTERFACE)
+	for (unsigned i = 0; i < p->depth; i++)
 		buf_addc(p->out, '\t');
 	buf_adds(p->out, keyword);
 }
@@ -529,6 +528,8 @@ static void print_nothing(const struct printer *p, const struct directive *d)
 #define print_include   print_nothing /* its lines stand in its place */
 #define print_port      print_nothing
 #define print_interface print_nothing
+#define print_sni       print_nothing
+#define print_protocol  print_nothing
 #define print_later     print_nothing
 
 static print_fn *const printers[] = {
@@ -538,13 +539,14 @@ static print_fn *const printers[] = {
 };
 
 static void print_section(const struct printer *whole, const struct section *s, const struct section *outer,
-                          enum level level)
+                          enum level level, unsigned depth)
 {
 	struct printer p = *whole;
 
 	p.s = s;
 	p.outer = outer;
 	p.level = level;
+	p.depth = depth;
 	for (size_t i = 0; i < n_directives; i++) {
 		const struct directive *d = &directives[i];
 
@@ -577,6 +579,19 @@ static void print_interface_line(struct buf *out, const struct config *c, const 
 	buf_addc(out, '\n');
 }
 
+/* Those behind sni and protocol that belong to this section. */
+static void print_openings(const struct printer *p, const struct section *owner, unsigned depth)
+{
+	for (uint32_t i = 1; i <= owner->n_openings; i++) {
+		for (unsigned k = 0; k < depth; k++)
+			buf_addc(p->out, '\t');
+		opening_print(&owner[i], p->out);
+		print_called(p->out, owner[i].called);
+		buf_addc(p->out, '\n');
+		print_section(p, &owner[i], owner, OPENING, depth + 1);
+	}
+}
+
 static void print_service(const struct printer *p, const struct service *service)
 {
 	const struct config *c = p->c;
@@ -584,12 +599,16 @@ static void print_service(const struct printer *p, const struct service *service
 	struct section start = section_inherit(c, &c->global);
 
 	print_ports(p->out, service, root->called);
-	print_section(p, root, &start, SERVICE);
+	print_section(p, root, &start, SERVICE, 1);
+	print_openings(p, root, 1);
 	for (size_t i = 0; i < service->n_sections; i++) {
 		const struct section *s = &c->sections[service->first_section + i];
 
+		if (s->opening.kind)
+			continue;
 		print_interface_line(p->out, c, s);
-		print_section(p, s, root, INTERFACE);
+		print_section(p, s, root, INTERFACE, 2);
+		print_openings(p, s, 2);
 	}
 }
 
@@ -598,7 +617,7 @@ static void print_all(const struct printer *p)
 	struct section start = section_defaults();
 	size_t before = p->out->len;
 
-	print_section(p, &p->c->global, &start, GLOBAL);
+	print_section(p, &p->c->global, &start, GLOBAL, 0);
 	for (size_t i = 0; i < p->c->n_services; i++) {
 		if (p->out->len > before)
 			buf_addc(p->out, '\n');

@@ -38,7 +38,7 @@ void pool_open(struct parser *p)
 	s->n_servers = 0;
 	s->sources = mem_alloc(sizeof(*s->sources));
 	s->n_sources = 0;
-	s->has_pool = true;
+	s->has_pool = s->own_pool = true;
 }
 
 /* False: an error was added. */

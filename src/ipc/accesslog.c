@@ -59,6 +59,12 @@ size_t accesslog_fill(const struct trio *t, const struct world *world, uint32_t 
 	n += ret->len[TEXT_UID];
 	ret->len[TEXT_AUTHORITY] = (uint16_t)announced_authority(t, i, cold, ret->texts + n);
 	n += ret->len[TEXT_AUTHORITY];
+	ret->len[TEXT_SNI] = (uint16_t)said_sni(t, i, cold, ret->texts + n);
+	n += ret->len[TEXT_SNI];
+	ret->len[TEXT_ALPN] = (uint16_t)said_alpn(t, i, cold, ret->texts + n);
+	n += ret->len[TEXT_ALPN];
+	ret->len[TEXT_PROTOCOL] = (uint16_t)said_protocol(cold, ret->texts + n);
+	n += ret->len[TEXT_PROTOCOL];
 	return offsetof(struct record_message, texts) + n;
 }
 
@@ -127,5 +133,8 @@ bool accesslog_read(const void *data, size_t len, const struct world *world, cha
 	ret->server_text = cut[TEXT_SERVER];
 	ret->uid = cut[TEXT_UID];
 	ret->authority = cut[TEXT_AUTHORITY];
+	ret->sni = cut[TEXT_SNI];
+	ret->alpn = cut[TEXT_ALPN];
+	ret->protocol = cut[TEXT_PROTOCOL];
 	return true;
 }

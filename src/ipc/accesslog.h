@@ -9,19 +9,20 @@
 #include "config/config.h"
 #include "ipc/world.h"
 #include "takeover/announced.h"
+#include "takeover/said.h"
 
 /* What stands in a trio's ring. */
 enum message_type { MESSAGE_RECORD = 1, MESSAGE_LINE = 2 };
 
 /* Texts of a record that stand nowhere but in its message. */
-enum record_text { TEXT_NAME, TEXT_SERVER, TEXT_UID, TEXT_AUTHORITY, RECORD_TEXTS };
+enum record_text { TEXT_NAME, TEXT_SERVER, TEXT_UID, TEXT_AUTHORITY, TEXT_SNI, TEXT_ALPN, TEXT_PROTOCOL, RECORD_TEXTS };
 
 struct record_message {
 	struct record record;   /* its pointers mean nothing here */
 	uint32_t label, target; /* numbers in the world; those that are not there are none */
 	uint16_t service;
 	uint16_t len[RECORD_TEXTS];
-	char texts[CLIENT_NAME_MAX + 512 + 2 * ANNOUNCED_TEXT_MAX]; /* one after the other; no NULs */
+	char texts[CLIENT_NAME_MAX + 512 + 4 * ANNOUNCED_TEXT_MAX + SAID_WORD_MAX]; /* one after the other; no NULs */
 };
 
 struct line_message {

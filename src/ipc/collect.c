@@ -9,6 +9,7 @@
 #include "os/proc.h"
 #include "ipc/accesslog.h"
 #include "takeover/handover.h"
+#include "takeover/row_state.h"
 
 #define SAME_RATE_US  (200 * 1000)         /* two looks so close to each other give no new rate */
 #define OLD_LOOK_US   (60 * 1000 * 1000LL) /* one so long ago gives none either */
@@ -60,34 +61,6 @@ void collect_free(struct collector *v)
 
 /* ---- rows ---- */
 
-static const char *state_text(uint8_t state)
-{
-	static const char
-	        *const names[] =
-	                {
-	                        [ROW_FREE] = "free",
-	                        [ROW_ACCEPTED] = "accepted",
-	                        [ROW_VERDICT] = "verdict",
-	                        [ROW_RESOLVE] = "resolve",
-	                        [ROW_CONNECTING] = "connecting",
-	                        [ROW_RELAY] = "relay",
-	                        [ROW_STARTING] = "starting",
-	                        [ROW_HANDLER] = "handler",
-	                        [ROW_RESETTING] = "resetting",
-	                        [ROW_LINGER] = "linger",
-	                        [ROW_CLOSING] = "closing",
-	                        [ROW_ENDING] = "ending",
-	                        [ROW_ABORTING] = "aborting",
-	                        [ROW_GIVING] = "relay", /* to another worker, which changes nothing outside */
-	                        [ROW_TAKING] = "relay",
-	                        [ROW_PREAMBLE] = "preamble",
-	                        [ROW_QUEUED] = "queued",
-	                        [ROW_HELD] = "held",
-	                };
-
-	return state < ARRAY_LEN(names) && names[state] ? names[state] : "?";
-}
-
 /* Established, but one side has ended its direction. */
 static const char *state_of(const struct row *row)
 {
@@ -95,7 +68,7 @@ static const char *state_of(const struct row *row)
 
 	if (row->state == ROW_RELAY && both & (FLOW_EOF | FLOW_RESET))
 		return "half-closed";
-	return state_text(row->state);
+	return row_state_name(row->state);
 }
 
 /* A copy that was one row's all the time. */

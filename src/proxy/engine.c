@@ -183,7 +183,8 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	e->world = setup->world;
 	e->limits = (struct limits){.trios = setup->trios, .n_trios = setup->n_trios, .own = setup->trio->number};
 	waiting_room_init(&e->waiting, &e->loop, setup->trios, setup->n_trios, setup->trio->number, setup->rearm_fds);
-	preamble_room_init(&e->preambles, n);
+	early_room_init(&e->early, n);
+	e->preambles.early = &e->early;
 	e->channel.fd = e->old_channel.fd = -1;
 	e->rearm_watch.fd = -1;
 	e->env = (struct step_env){.loop = &e->loop,

@@ -58,6 +58,7 @@ struct engine {
 	struct limits limits;
 	struct chain chain;
 	struct waiting_room waiting;
+	struct early_room early;
 	struct preamble_room preambles;
 	struct ruleset *rules;    /* NULL: none yet */
 	struct session *sessions; /* one for each row; private, untouched until used */

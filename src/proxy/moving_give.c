@@ -176,6 +176,7 @@ static bool more_may_come(struct engine *e)
 		switch (trio_row(e->env.trio, i)->state) {
 		case ROW_ACCEPTED:
 		case ROW_PREAMBLE:
+		case ROW_SNIFFING:
 		case ROW_VERDICT:
 		case ROW_RESOLVE:
 		case ROW_CONNECTING:

@@ -18,43 +18,10 @@
 #define TELL_MS      1000
 #define TELL_TLVS_MS 60000
 
-/* ---- who waits ---- */
-
-void preamble_room_init(struct preamble_room *room, uint32_t n_rows)
-{
-	room->most = n_rows / 8 ? n_rows / 8 : 1;
-}
-
-static void enlist(struct preamble *p)
-{
-	struct preamble_room *room = p->room;
-	struct preamble *before = room->newest;
-
-	/* those of a predecessor come in any order */
-	while (before && before->cold->accepted_us > p->cold->accepted_us)
-		before = before->older;
-	p->older = before;
-	p->newer = before ? before->newer : room->oldest;
-	*(p->newer ? &p->newer->older : &room->newest) = p;
-	*(before ? &before->newer : &room->oldest) = p;
-	room->n++;
-}
-
-static void delist(struct preamble *p)
-{
-	struct preamble_room *room = p->room;
-
-	*(p->newer ? &p->newer->older : &room->newest) = p->older;
-	*(p->older ? &p->older->newer : &room->oldest) = p->newer;
-	room->n--;
-}
-
 void preamble_cancel(struct preamble *p)
 {
 	timer_clear(p->env->loop, &p->timer);
-	if (p->room)
-		delist(p);
-	p->room = NULL;
+	early_leave(&p->early);
 }
 
 static void finish(struct preamble *p, enum preamble_outcome outcome)
@@ -336,7 +303,11 @@ static void begin(struct preamble *p, struct preamble_room *room, struct step_en
                   struct row_cold *cold, void (*done)(void *arg, enum preamble_outcome outcome), void *arg)
 {
 	*p = (struct preamble){.room = room, .env = env, .row = row, .cold = cold, .done = done, .arg = arg};
-	enlist(p);
+}
+
+static void too_many(void *arg)
+{
+	bad(arg, WHY_CROWD, NULL, 0);
 }
 
 void preamble_start(struct preamble *p, struct preamble_room *room, struct step_env *env, struct row *row,
@@ -350,13 +321,8 @@ void preamble_start(struct preamble *p, struct preamble_room *room, struct step_
 		row->deadline_ms = env->loop->now_ms + p->time_ms;
 	row_set_state(row, ROW_PREAMBLE);
 	timer_set(env->loop, &p->timer, row->deadline_ms, timed_out, p);
-	if (room->n > room->most) {
-		struct preamble *oldest = room->oldest;
-
-		bad(oldest, WHY_CROWD, NULL, 0);
-		if (oldest == p)
-			return;
-	}
+	if (!early_enter(&p->early, room->early, cold->accepted_us, too_many, p))
+		return;
 	if (now)
 		look(p);
 }

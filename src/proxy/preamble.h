@@ -5,8 +5,7 @@
  * written into the row, then its length, and only then it is taken; so a successor finds either all of it in the socket, or in the
  * row how much is to be taken still. Not a byte behind it is touched.
  *
- * Who waits is in a list, the oldest first. It holds an eighth of the worker's rows: one more, and the oldest is told to go, so
- * that nobody can take all places by silence.
+ * Who waits is among the early ones (early.h), of whom there can be so many only.
  */
 #ifndef PROXY_PREAMBLE_H
 #define PROXY_PREAMBLE_H
@@ -14,6 +13,7 @@
 #include "base/proxy_header.h"
 #include "base/record.h"
 #include "config/config.h"
+#include "proxy/early.h"
 #include "proxy/step.h"
 
 enum preamble_outcome {
@@ -24,12 +24,9 @@ enum preamble_outcome {
 	PREAMBLE_LOST,   /* how much of the header was taken by a worker that died cannot be told */
 };
 
-struct preamble;
-
-/* All those who wait in this worker. */
+/* What this worker knows of all of them. */
 struct preamble_room {
-	struct preamble *oldest, *newest;
-	uint32_t n, most;
+	struct early_room *early;
 	struct {
 		uint64_t who;
 		int64_t at_ms;
@@ -42,7 +39,7 @@ struct preamble {
 	struct row *row;
 	struct row_cold *cold;
 	struct preamble_room *room;
-	struct preamble *older, *newer;
+	struct early early;
 	void (*done)(void *arg, enum preamble_outcome outcome);
 	void *arg;
 	struct timer timer;
@@ -55,7 +52,6 @@ struct preamble {
 	enum why why;
 };
 
-void preamble_room_init(struct preamble_room *room, uint32_t n_rows);
 /* Begins to wait, until row->deadline_ms, or for proxy-timeout from now on if that is 0. The row's client is who has called. now:
  * something may be there already of which no event will tell. */
 void preamble_start(struct preamble *p, struct preamble_room *room, struct step_env *env, struct row *row,

@@ -20,8 +20,8 @@
 #include "takeover/row_state.h"
 
 /*
- * accepted -> (preamble) -> access -> (verdict) -> route -> (resolve) -> dial -> relay -> end
- *                                                    \-> handler -----------------------> end
+ * accepted -> (preamble) -> access -> (sniffing) -> (verdict) -> route -> (resolve) -> dial -> relay -> end
+ *                                                                  \-> handler -----------------------> end
  *
  * Where there is no place, or no server, access and route lead to (wait), and that back to them.
  */
@@ -155,10 +155,14 @@ static enum why why_denied(struct session *s, const struct section *section)
 	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
 }
 
-static void let_in(struct session *s)
+void session_let_in(struct session *s)
 {
 	const struct section *section = section_of(s);
 
+	if (session_must_speak(s)) {
+		session_enter_sniffing(s);
+		return;
+	}
 	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
 	if (section->acp)
 		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
@@ -186,7 +190,7 @@ static void enter_limits(struct session *s, const struct section *section)
 	if (why)
 		session_refuse(s, END_LIMIT, why, BY_RESET);
 	else
-		let_in(s);
+		session_let_in(s);
 }
 
 void session_enter_access(struct session *s, const struct section *section)
@@ -205,6 +209,41 @@ void session_enter_access(struct session *s, const struct section *section)
 		return;
 	}
 	enter_limits(s, section);
+}
+
+/* ---- sniffing: what the client says first leads to its section ---- */
+
+void session_enter_section(struct session *s, const struct section *found)
+{
+	enum why why;
+
+	session_copy_section(s, found);
+	why = session_why_denied_there(s, found);
+	if (why)
+		session_refuse(s, END_DENIED, why, BY_RESET);
+	else
+		session_let_in(s);
+}
+
+static void sniffing_done(void *arg, const struct section *found)
+{
+	struct session *s = arg;
+	const struct sniffing *p = &s->steps->sniffing;
+
+	if (!found) {
+		session_refuse(s, p->end, p->why, p->end == END_CLIENT_FIN ? BY_CLOSE : BY_RESET);
+		return;
+	}
+	tally_section(s, found);
+	session_enter_section(s, found);
+}
+
+void session_enter_sniffing(struct session *s)
+{
+	struct engine *e = s->engine;
+
+	sniffing_start(&session_begin_step(s)->sniffing, &e->early, &e->env, s->row, s->cold, e->rules->config,
+	               section_of(s), s->seen & EPOLLIN, sniffing_done, s);
 }
 
 /* ---- route: which server; again after each that failed ---- */
@@ -334,7 +373,7 @@ void session_take_turn(struct session *s)
 	s->cold->tried = 0;
 	s->cold->last_failure = 0;
 	if (session_before_access(s)) {
-		let_in(s);
+		session_let_in(s);
 		return;
 	}
 	session_tries(s);
@@ -436,19 +475,6 @@ const struct relay_owner *session_relay_owner(struct session *s)
 	return owner;
 }
 
-static void say_dial_failed(struct session *s)
-{
-	const struct dial *d = &s->steps->dial;
-	struct buf why = BUF_INIT;
-
-	if (d->missing)
-		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
-	else
-		buf_adds(&why, strerror(d->error));
-	session_say_failed(s, why.s);
-	buf_release(&why);
-}
-
 static void connected(struct session *s)
 {
 	uint32_t seen[2] = {s->seen, s->steps->dial.seen};
@@ -482,44 +508,16 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 	}
 	if (rc < 0)
 		s->steps->dial.error = -rc;
-	say_dial_failed(s);
+	session_say_dial_failed(s);
 	target_failed(&s->engine->world->experience[s->cold->target], now_ms(s), s->steps->dial.error);
 	ejecting_failed(s, s->steps->dial.missing || !eject_is_servers(s->steps->dial.error));
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
 	session_enter_route(s);
 }
 
-/* When the present server must have answered; 0: whenever. */
-static int64_t dial_deadline(struct session *s)
-{
-	int64_t limit = section_of(s)->connect_timeout_ms;
-	int64_t last = s->row->deadline_ms, deadline = limit ? now_ms(s) + limit : 0;
-
-	return last && (!deadline || last < deadline) ? last : deadline;
-}
-
-void session_describe_dial(struct session *s)
-{
-	const struct section *section = section_of(s);
-	const struct server *server = session_server(s);
-
-	s->steps->dial.target = &s->engine->world->targets.list[s->cold->target];
-	s->steps->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
-	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
-	s->steps->dial.source = &section->source;
-	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);
-	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
-	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
-	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
-	if (server->kind == SERVER_UNIX)
-		s->row->flags |= ROWFLAG_SERVER_UNIX;
-	else
-		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
-}
-
 static void enter_dial(struct session *s)
 {
-	int64_t deadline = dial_deadline(s);
+	int64_t deadline = session_dial_deadline(s);
 	const struct target *t;
 
 	if (out_of_time(s)) { /* it has waited for the name */
@@ -625,6 +623,10 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	case ROW_PREAMBLE:
 		if (side == CLIENT)
 			preamble_event(&s->steps->preamble, events);
+		break;
+	case ROW_SNIFFING:
+		if (side == CLIENT)
+			sniffing_event(&s->steps->sniffing, events);
 		break;
 	case ROW_RESOLVE:
 		if (side == CLIENT && events & EPOLLERR)

@@ -11,6 +11,7 @@
 #include "proxy/linger.h"
 #include "proxy/preamble.h"
 #include "proxy/relay.h"
+#include "proxy/sniffing.h"
 #include "proxy/verdict.h"
 #include "proxy/waiting.h"
 
@@ -18,6 +19,7 @@
 struct steps {
 	union {
 		struct preamble preamble;
+		struct sniffing sniffing;
 		struct verdict verdict;
 		struct dial dial;
 		struct handler handler;

@@ -49,6 +49,9 @@ static void cancel_step(struct session *s, uint8_t was)
 	case ROW_PREAMBLE:
 		preamble_cancel(&s->steps->preamble);
 		break;
+	case ROW_SNIFFING:
+		sniffing_cancel(&s->steps->sniffing);
+		break;
 	case ROW_RESOLVE:
 		session_leave_resolve(s);
 		break;

@@ -48,8 +48,25 @@ void session_leave_preamble(struct session *s, const struct section *section); /
 void session_leave_resolve(struct session *s);
 void session_give_server_back(struct session *s); /* it has not been connected */
 
-/* Everything that a dial needs and no row has; the step has begun. */
+/* session_dial.c. Everything that a dial needs and no row has; the step has begun. */
 void session_describe_dial(struct session *s);
+/* When the present server must have answered; 0: whenever. */
+int64_t session_dial_deadline(struct session *s);
+void session_say_dial_failed(struct session *s);
+
+/* Its limits let it in: what comes next. */
+void session_let_in(struct session *s);
+
+void session_enter_sniffing(struct session *s);
+/* What it has said leads there. */
+void session_enter_section(struct session *s, const struct section *found);
+
+/* session_sniff.c. Its section is not known before it has said something. */
+bool session_must_speak(struct session *s);
+/* Is it let in there? All that the section inherits was asked before. */
+enum why session_why_denied_there(struct session *s, const struct section *found);
+/* Its section by the present rules, also by what it has said already; NULL: none. */
+const struct section *session_find_section(struct session *s);
 
 /* session_headers.c. One has come. */
 void session_header_came(struct session *s, const struct preamble *p);

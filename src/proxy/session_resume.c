@@ -4,6 +4,7 @@
  */
 #include <unistd.h>
 #include "base/fault.h"
+#include "os/sock.h"
 #include "proxy/ejecting.h"
 #include "proxy/recording.h"
 #include "proxy/session_parts.h"
@@ -43,6 +44,28 @@ static void begin_again(struct session *s)
 		session_leave_preamble(s, section);
 }
 
+/* It was waited for what the client says, or that had just been found. */
+static void sniff_again(struct session *s)
+{
+	const struct section *section = ruleset_find(s->engine->rules, &s->cold->local), *found;
+
+	if (s->cold->spoken) {
+		found = session_find_section(s);
+		if (found) {
+			session_enter_section(s, found);
+			return;
+		}
+		s->cold->spoken = SNIFF_UNKNOWN;
+	}
+	session_copy_section(s, section);
+	if (session_must_speak(s)) {
+		session_enter_sniffing(s);
+		return;
+	}
+	s->row->deadline_ms = 0;
+	session_let_in(s);
+}
+
 /* ---- after a reload ---- */
 
 void session_rules_changed(struct session *s)
@@ -52,6 +75,7 @@ void session_rules_changed(struct session *s)
 	switch (s->row->state) {
 	case ROW_ACCEPTED:
 	case ROW_PREAMBLE:
+	case ROW_SNIFFING:
 	case ROW_VERDICT:
 	case ROW_RESOLVE:
 	case ROW_CONNECTING:
@@ -63,7 +87,7 @@ void session_rules_changed(struct session *s)
 		return; /* needs no rules any more */
 	}
 	ruleset_look_at_zones(s->engine->rules, s->row->fd[CLIENT], &s->cold->local, &s->cold->client);
-	section = ruleset_find(s->engine->rules, &s->cold->local);
+	section = session_find_section(s);
 	if (!section) {
 		session_end(s, END_LOST, BY_RESET);
 		return;
@@ -73,6 +97,11 @@ void session_rules_changed(struct session *s)
 	if (s->row->state == ROW_PREAMBLE) {
 		preamble_cancel(&s->steps->preamble);
 		begin_again(s);
+		return;
+	}
+	if (s->row->state == ROW_SNIFFING) {
+		sniffing_cancel(&s->steps->sniffing);
+		sniff_again(s);
 		return;
 	}
 	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
@@ -120,7 +149,7 @@ static bool has_rules(struct session *s)
 	ruleset_look_at_zones(s->engine->rules, s->row->fd[CLIENT], &s->cold->local, &s->cold->client);
 	if (s->cold->generation == s->engine->rules->generation)
 		return true;
-	section = ruleset_find(s->engine->rules, &s->cold->local);
+	section = session_find_section(s);
 	if (!section)
 		return false;
 	session_copy_section(s, section);
@@ -183,6 +212,12 @@ static void adopt_by_state(struct session *s)
 		else
 			begin_again(s);
 		break;
+	case ROW_SNIFFING:
+		session_give_server_back(s); /* likewise */
+		sock_wake_at(s->row->fd[CLIENT], 1);
+		session_begin_step(s);
+		sniff_again(s);
+		break;
 	case ROW_VERDICT:
 		session_give_server_back(s); /* its route is not taken before the state changes */
 		verdict_resume(&session_begin_step(s)->verdict, env, s->row, s->cold, section_of(s)->acp_timeout_ms,
@@ -218,9 +253,9 @@ static bool needs_server(const struct row *row)
 
 static bool needs_rules(const struct row *row)
 {
-	return row->state == ROW_ACCEPTED || row->state == ROW_PREAMBLE || row->state == ROW_VERDICT ||
-	       row->state == ROW_RESOLVE || row->state == ROW_CONNECTING || row->state == ROW_QUEUED ||
-	       row->state == ROW_HELD;
+	return row->state == ROW_ACCEPTED || row->state == ROW_PREAMBLE || row->state == ROW_SNIFFING ||
+	       row->state == ROW_VERDICT || row->state == ROW_RESOLVE || row->state == ROW_CONNECTING ||
+	       row->state == ROW_QUEUED || row->state == ROW_HELD;
 }
 
 void session_adopt(struct session *s)

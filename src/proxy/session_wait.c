@@ -13,10 +13,10 @@
 
 enum { KEY_HELD = LIMIT_KINDS + 16, KEY_QUEUED };
 
-/* The access program has not been asked yet, so it waits for a place only, in a line of its own. */
+/* The access program has not been asked yet, or its section is not known, so it waits for a place only, in a line of its own. */
 bool session_before_access(struct session *s)
 {
-	return section_of(s)->acp && !(s->row->flags & ROWFLAG_GRANTED);
+	return (section_of(s)->acp && !(s->row->flags & ROWFLAG_GRANTED)) || session_must_speak(s);
 }
 
 static uint64_t line_of(struct session *s)
@@ -83,7 +83,7 @@ enum row_state session_waits_for(struct session *s, bool full)
 
 enum row_state session_stands_behind(struct session *s)
 {
-	if (s->row->state != ROW_ACCEPTED && s->row->state != ROW_VERDICT)
+	if (s->row->state != ROW_ACCEPTED && s->row->state != ROW_SNIFFING && s->row->state != ROW_VERDICT)
 		return ROW_FREE; /* its turn has come before */
 	if ((!queues(s) && !holds(s)) || !waiting_has_line(&s->engine->waiting, line_of(s)))
 		return ROW_FREE;

@@ -28,6 +28,14 @@ void tally_accepted(struct session *s)
 	count(service_of(s), COUNT_connections, 1);
 }
 
+void tally_section(struct session *s, const struct section *found)
+{
+	uint32_t number = s->engine->rules->services[found->index];
+
+	if (number != s->row->service)
+		count(counters_service(counters_of(s), number), COUNT_connections, 1);
+}
+
 void tally_preamble(struct session *s, enum preamble_outcome outcome, uint8_t version, enum why why)
 {
 	static const enum header_kind kinds[] = {HEADER_LOCAL, HEADER_V1, HEADER_V2};

@@ -6,6 +6,8 @@
 
 /* Its service is known. */
 void tally_accepted(struct session *s);
+/* By what it has said it comes to this section, which may be a service of its own. */
+void tally_section(struct session *s, const struct section *found);
 /* A header was waited for: this came of it. version: 1, 2; 0: of the sender's own connection. */
 void tally_preamble(struct session *s, enum preamble_outcome outcome, uint8_t version, enum why why);
 /* cold->target was chosen. */

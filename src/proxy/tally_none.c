@@ -5,6 +5,10 @@ void tally_accepted(struct session *s)
 {
 }
 
+void tally_section(struct session *s, const struct section *found)
+{
+}
+
 void tally_preamble(struct session *s, enum preamble_outcome outcome, uint8_t version, enum why why)
 {
 }

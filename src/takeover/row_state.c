@@ -13,7 +13,7 @@
 
 static const unsigned next[] = {
         [ROW_FREE] = BIT(ROW_ACCEPTED) | BIT(ROW_TAKING),
-        [ROW_ACCEPTED] = BIT(ROW_PREAMBLE) | BIT(ROW_VERDICT) | NEXT_SERVER | END,
+        [ROW_ACCEPTED] = BIT(ROW_PREAMBLE) | BIT(ROW_SNIFFING) | BIT(ROW_VERDICT) | NEXT_SERVER | END,
         [ROW_VERDICT] = BIT(ROW_LINGER) | NEXT_SERVER | END,
         [ROW_RESOLVE] = NEXT_SERVER | END,
         [ROW_CONNECTING] = BIT(ROW_RELAY) | NEXT_SERVER | END,
@@ -28,8 +28,9 @@ static const unsigned next[] = {
         [ROW_GIVING] = BIT(ROW_RELAY) | BIT(ROW_FREE),
         [ROW_TAKING] = BIT(ROW_RELAY) | BIT(ROW_FREE),
         [ROW_PREAMBLE] = BIT(ROW_ACCEPTED) | END,
-        [ROW_QUEUED] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
+        [ROW_QUEUED] = BIT(ROW_SNIFFING) | BIT(ROW_VERDICT) | NEXT_SERVER | END,
         [ROW_HELD] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
+        [ROW_SNIFFING] = BIT(ROW_VERDICT) | NEXT_SERVER | END,
 };
 
 bool row_state_may_follow(enum row_state from, enum row_state to)
@@ -38,4 +39,33 @@ bool row_state_may_follow(enum row_state from, enum row_state to)
 		return true;
 	/* of a version that knows more of them: the connection is begun anew */
 	return (from < ARRAY_LEN(next) && next[from] ? next[from] : next[ROW_ACCEPTED]) >> to & 1;
+}
+
+const char *row_state_name(unsigned state)
+{
+	static const char
+	        *const names[] =
+	                {
+	                        [ROW_FREE] = "free",
+	                        [ROW_ACCEPTED] = "accepted",
+	                        [ROW_VERDICT] = "verdict",
+	                        [ROW_RESOLVE] = "resolve",
+	                        [ROW_CONNECTING] = "connecting",
+	                        [ROW_RELAY] = "relay",
+	                        [ROW_STARTING] = "starting",
+	                        [ROW_HANDLER] = "handler",
+	                        [ROW_RESETTING] = "resetting",
+	                        [ROW_LINGER] = "linger",
+	                        [ROW_CLOSING] = "closing",
+	                        [ROW_ENDING] = "ending",
+	                        [ROW_ABORTING] = "aborting",
+	                        [ROW_GIVING] = "relay", /* to another worker, which changes nothing outside */
+	                        [ROW_TAKING] = "relay",
+	                        [ROW_PREAMBLE] = "preamble",
+	                        [ROW_QUEUED] = "queued",
+	                        [ROW_HELD] = "held",
+	                        [ROW_SNIFFING] = "sniffing",
+	                };
+
+	return state < ARRAY_LEN(names) && names[state] ? names[state] : "?";
 }

@@ -11,6 +11,8 @@
 #include "takeover/table.h"
 
 /* Can the one follow the other? The same again is no change: a successor may repeat what was begun. */
+/* As it is shown. */
+const char *row_state_name(unsigned state);
 bool row_state_may_follow(enum row_state from, enum row_state to);
 
 static inline void row_set_state(struct row *row, enum row_state next)

@@ -28,7 +28,8 @@ _Static_assert(offsetof(struct trio, head_pad) + 4 == TRIO_HEAD_SIZE, "others re
 #define NOTES_OFFSET    (TCP_INFO_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_tcp_info)))
 #define LINES_OFFSET    (NOTES_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_note)))
 #define TLVS_OFFSET     (LINES_OFFSET + PAGES(TRIO_LINES * sizeof(struct trio_line)))
-#define TRIO_SIZE       (TLVS_OFFSET + (uint64_t)TRIO_ROWS * TRIO_TLVS)
+#define SAID_OFFSET     (TLVS_OFFSET + (uint64_t)TRIO_ROWS * TRIO_TLVS)
+#define TRIO_SIZE       (SAID_OFFSET + PAGES(TRIO_ROWS * sizeof(struct row_said)))
 
 const uint64_t trio_size = TRIO_SIZE;
 
@@ -236,6 +237,11 @@ struct row_tcp_info *(trio_tcp_info)(const struct trio *t, uint32_t i)
 uint8_t *(trio_tlvs)(const struct trio *t, uint32_t i)
 {
 	return (uint8_t *)t + TLVS_OFFSET + (uint64_t)i * TRIO_TLVS;
+}
+
+struct row_said *(trio_said)(const struct trio *t, uint32_t i)
+{
+	return (struct row_said *)((char *)t + SAID_OFFSET) + i;
 }
 
 struct counters *(trio_counters)(const struct trio *t)

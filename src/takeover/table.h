@@ -46,6 +46,7 @@ enum row_state {
 	ROW_QUEUED,   /* it waits in line until there is a place for it */
 	ROW_HELD,     /* it waits in line until a server is usable */
 	ROW_ROUTE,    /* of a version to come: a program is asked where to */
+	ROW_SNIFFING, /* what the client says first tells its section; it is still in its socket */
 };
 
 /* SECOND: another attempt to connect, or a program's pidfd. BANNER: the pipe behind an access program. */
@@ -154,7 +155,9 @@ struct row_cold {
 	uint32_t greeting;  /* the server in fd[SERVER] is told a header with this checksum; 0: nothing yet */
 	uint16_t n_tlvs;    /* bytes in trio_tlvs() */
 	uint8_t met;        /* it is known whether a header comes before its stream: none is looked for any more */
-	uint64_t stick;     /* under which its server is remembered (ipc/stick.h); 0: it is not */
+	uint8_t spoken; /* enum sniff_word: what the client has said first, if its section depended on it; 0: not known */
+	uint8_t n_sni, n_alpn; /* bytes in trio_said() */
+	uint64_t stick;        /* under which its server is remembered (ipc/stick.h); 0: it is not */
 };
 
 /* Who has called. */
@@ -414,6 +417,13 @@ struct row_tcp_info *trio_tcp_info(const struct trio *t, uint32_t i);
 #define TRIO_TLVS 4096
 uint8_t *trio_tlvs(const struct trio *t, uint32_t i);
 #define trio_tlvs(t, i) CONST_AS(t, trio_tlvs(t, i))
+/* What a client has said in its hello. A reader bounds n_sni and n_alpn by their room. */
+struct row_said {
+	char sni[256];  /* the name of a server */
+	char alpn[256]; /* protocols, commas between them */
+};
+struct row_said *trio_said(const struct trio *t, uint32_t i);
+#define trio_said(t, i) CONST_AS(t, trio_said(t, i))
 /* What its workers have counted, ever. */
 struct counters *trio_counters(const struct trio *t);
 #define trio_counters(t) CONST_AS(t, trio_counters(t))

@@ -46,7 +46,7 @@ ALSO = {("ctl", "admin/commands.def")}
 # A folder's own: nobody else sees it.
 PRIVATE = {"supervisor/state.h"}
 
-STEPS = {"access", "verdict", "dial", "relay", "handler", "linger", "preamble", "route", "waiting"}
+STEPS = {"access", "verdict", "dial", "relay", "handler", "linger", "preamble", "route", "sniffing", "waiting"}
 
 SOURCES = sorted(p for p in SRC.rglob("*") if p.suffix in (".c", ".h", ".def"))
 HEADERS = [p for p in SOURCES if p.suffix == ".h"]

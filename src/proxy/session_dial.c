@@ -1,0 +1,45 @@
+/* session_dial.c - what calling a server takes that is not in the row, and what the log is told if it fails. */
+#include <string.h>
+#include "proxy/chain.h"
+#include "proxy/session_parts.h"
+
+/* When the present server must have answered; 0: whenever. */
+int64_t session_dial_deadline(struct session *s)
+{
+	int64_t limit = section_of(s)->connect_timeout_ms, now_ms = s->engine->loop.now_ms;
+	int64_t last = s->row->deadline_ms, deadline = limit ? now_ms + limit : 0;
+
+	return last && (!deadline || last < deadline) ? last : deadline;
+}
+
+void session_describe_dial(struct session *s)
+{
+	const struct section *section = section_of(s);
+	const struct server *server = session_server(s);
+
+	s->steps->dial.target = &s->engine->world->targets.list[s->cold->target];
+	s->steps->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
+	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
+	s->steps->dial.source = &section->source;
+	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);
+	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
+	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
+	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
+	if (server->kind == SERVER_UNIX)
+		s->row->flags |= ROWFLAG_SERVER_UNIX;
+	else
+		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
+}
+
+void session_say_dial_failed(struct session *s)
+{
+	const struct dial *d = &s->steps->dial;
+	struct buf why = BUF_INIT;
+
+	if (d->missing)
+		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
+	else
+		buf_adds(&why, strerror(d->error));
+	session_say_failed(s, why.s);
+	buf_release(&why);
+}

@@ -1,0 +1,32 @@
+/* session_sniff.c - which section of the present rules is a connection's, by where it has come and by what its client has said? */
+#include "proxy/session_parts.h"
+
+bool session_must_speak(struct session *s)
+{
+	return !s->cold->spoken && openings_of(s->engine->rules->config, section_of(s));
+}
+
+enum why session_why_denied_there(struct session *s, const struct section *found)
+{
+	const struct section *outer = opening_outer(s->engine->rules->config, found);
+
+	if (found->access.rules != outer->access.rules) {
+		struct access_verdict v = access_check(&found->access, &s->cold->client);
+
+		if (!v.let_in)
+			return v.rule ? WHY_DENY : WHY_NO_ALLOW;
+	}
+	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
+}
+
+const struct section *session_find_section(struct session *s)
+{
+	const struct config *c = s->engine->rules->config;
+	const struct section *section = ruleset_find(s->engine->rules, &s->cold->local), *found;
+
+	if (!section || !s->cold->spoken || !openings_of(c, section))
+		return section;
+	found = sniffing_again(s->row, s->cold, c, section);
+	/* a program may have read it meanwhile */
+	return !found && s->row->state == ROW_STARTING ? section : found;
+}
