@@ -43,8 +43,9 @@ struct config_ops {
 	/* The servers that a source of this section has now, one a line, as behind "server" (free()); source NULL: those that
 	 * tcpproxyctl has added to it. NULL: there are none, as everywhere without this function. */
 	char *(*members)(void *arg, const struct config *c, const struct section *s, const struct source *source);
-	/* tcpproxyctl has taken this server of the section out. */
-	bool (*removed)(void *arg, const struct config *c, const struct section *s, const struct server *server);
+	/* tcpproxyctl has taken this server of the section out; source: it is a line that stands for many, else NULL. */
+	bool (*removed)(void *arg, const struct config *c, const struct section *s, const struct server *server,
+	                const struct source *source);
 	bool packed; /* the text is one of config_print_packed(): it has the members in it */
 };
 
@@ -455,6 +456,8 @@ struct config *config_with_members(const struct config *c, const struct config_o
 char *list_parse(const char *path, const char *text, const struct config_ops *world, struct config_errors *errors);
 /* Reads one server, as behind "server" (server_release()). False: why, which may be NULL, says what is wrong. */
 bool server_parse(const char *text, const struct config_ops *world, struct server *ret, struct buf *why);
+/* The same of a line that stands for many, as in struct source. */
+bool source_parse(const char *line, struct server *ret);
 void server_release(struct server *s);
 /* By what a section is known over reloads: its service's first port, and its own name ("25", "25/lan"). */
 void section_key(const struct config *c, const struct section *s, struct buf *out);

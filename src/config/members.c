@@ -141,9 +141,11 @@ static void put(struct expansion *x, const struct server *server, uint32_t colum
 	x->p->n_servers--;
 }
 
-static bool is_removed(const struct parser *p, const struct server *server)
+/* source: of a line that stands for many, else NULL. */
+static bool is_removed(const struct parser *p, const struct server *server, const struct source *source)
 {
-	return p->world->removed && p->world->removed(p->world->arg, p->c, parse_section((struct parser *)p), server);
+	return p->world->removed &&
+	       p->world->removed(p->world->arg, p->c, parse_section((struct parser *)p), server, source);
 }
 
 static void member(struct parser *p, void *arg)
@@ -157,7 +159,7 @@ static void member(struct parser *p, void *arg)
 	s.source = x->from == FROM_SOURCE ? x->source : 0;
 	if (x->from == FROM_SOURCE && parse_section(p)->sources[x->source].kind == SOURCE_EACH)
 		each_complete(&p->c->services[parse_section(p)->service], &s);
-	if (!is_removed(p, &s)) {
+	if (!is_removed(p, &s, NULL)) {
 		put(x, &s, p->line->words[0].column);
 		return;
 	}
@@ -188,8 +190,11 @@ static void ask_sources(struct expansion *x, size_t number, uint32_t said)
 	struct section *s = parse_section(x->p);
 
 	for (; x->source < s->n_sources && s->sources[x->source].before <= number; x->source++) {
-		ask(x, &s->sources[x->source]);
-		s->sources[x->source].before = said;
+		struct source *source = &s->sources[x->source];
+
+		if (!source->of.key || !is_removed(x->p, &source->of, source))
+			ask(x, source);
+		source->before = said;
 	}
 }
 
@@ -206,7 +211,7 @@ static void expand(struct parser *p, struct section *s)
 	p->n_servers -= n;
 	for (size_t i = 0; i < n; i++) {
 		ask_sources(x, i, kept);
-		if (is_removed(p, &said[i])) {
+		if (is_removed(p, &said[i], NULL)) {
 			called_forget(p, said[i].called);
 			server_release(&said[i]);
 			continue;

@@ -58,6 +58,25 @@ char *list_parse(const char *path, const char *text, const struct config_ops *wo
 	return buf_detach(&lines);
 }
 
+bool source_parse(const char *line, struct server *ret)
+{
+	static const struct config_ops nothing;
+	struct config_errors errors = {NULL, 0};
+	char *text = mem_printf("port 1\n%s\n", line);
+	struct config *c = config_parse("", text, &nothing, &errors);
+	struct section *s = c ? &c->sections[0] : NULL;
+	bool ok = s && s->n_servers == 0 && s->n_sources == 1 && s->sources[0].of.key;
+
+	free(text);
+	if (ok) {
+		*ret = s->sources[0].of;
+		s->sources[0].of = (struct server){0};
+	}
+	config_errors_release(&errors);
+	config_free(c);
+	return ok;
+}
+
 bool server_parse(const char *text, const struct config_ops *world, struct server *ret, struct buf *why)
 {
 	struct config_errors errors = {NULL, 0};

@@ -101,6 +101,22 @@ void roster_add(struct roster *j, bool added, const char *section, const struct 
 	                                            .met = true};
 }
 
+bool roster_add_line(struct roster *j, const char *section, const char *line)
+{
+	struct server s;
+	struct entry *e;
+
+	if (!source_parse(line, &s))
+		return false;
+	roster_add(j, false, section, &s);
+	server_release(&s);
+	e = &j->entries[j->n_entries - 1];
+	e->stands = true;
+	free(e->server);
+	e->server = mem_strdup(line);
+	return true;
+}
+
 void roster_drop(struct roster *j, struct entry *e)
 {
 	size_t at = (size_t)(e - j->entries);
@@ -133,7 +149,7 @@ void roster_print(const struct roster *j, struct buf *out)
 	for (size_t i = 0; i < j->n_entries; i++) {
 		const struct entry *e = &j->entries[i];
 
-		buf_adds(out, e->added ? "added " : "removed ");
+		buf_adds(out, e->added ? "added " : e->stands ? "without " : "removed ");
 		lex_quote(e->section, out);
 		buf_addf(out, " %s\n", e->server);
 	}
@@ -147,6 +163,17 @@ static char *rest_of(const char *line, size_t len, const char *word)
 	if (len <= n + 1 || strncmp(line, word, n) != 0 || line[n] != ' ')
 		return NULL;
 	return mem_strndup(line + n + 1, len - n - 1);
+}
+
+/* A section, and a line of it. */
+static void take_without(struct roster *j, const char *text)
+{
+	const char *why, *line = text + strcspn(text, " ");
+	char **words = lex_words(text, &why);
+
+	if (words && words[0] && *line)
+		roster_add_line(j, words[0], line + 1);
+	words_free(words);
 }
 
 /* A section, and a server of it. */
@@ -194,6 +221,8 @@ static void take_line(struct roster *j, struct reading *r, const char *text, siz
 	}
 	if ((rest = rest_of(text, len, "added")) || (rest = rest_of(text, len, "removed")))
 		take_entry(j, *text == 'a', rest);
+	else if ((rest = rest_of(text, len, "without")))
+		take_without(j, rest);
 	free(rest);
 }
 

@@ -18,8 +18,9 @@ struct brought {
 /* A server that was added, or taken out. */
 struct entry {
 	bool added;    /* else: taken out */
+	bool stands;   /* it is a line that stands for many, with all that it brings */
 	char *section; /* section_key() */
-	char *server;  /* as behind "server": what it says, or said when it was taken out */
+	char *server;  /* as behind "server": what it says, or said when it was taken out; a line: struct source */
 	char *key;     /* how it is spelt */
 	char *called;  /* NULL: it has no name */
 	bool met;      /* the present configuration has what it is about */
@@ -46,6 +47,8 @@ void roster_forget_brought(struct roster *j);
 struct entry *roster_find(const struct roster *j, const char *section, const char *word);
 /* server: server_parse() has made it. */
 void roster_add(struct roster *j, bool added, const char *section, const struct server *server);
+/* A line that stands for many, as in struct source, is taken out. False: it is no such line. */
+bool roster_add_line(struct roster *j, const char *section, const char *line);
 void roster_drop(struct roster *j, struct entry *e);
 
 /* As a text, and back: a text that somebody else has written may say anything, and is taken as far as it makes sense. */

@@ -11,25 +11,37 @@
 
 /* ---- the parser asks ---- */
 
+static bool says_the_same(const struct entry *e, const struct server *server, const struct source *source)
+{
+	struct buf text = BUF_INIT;
+	bool same;
+
+	if (source)
+		return strcmp(source->line, e->server) == 0;
+	server_print(server, &text);
+	same = strcmp(text.s, e->server) == 0;
+	buf_release(&text);
+	return same;
+}
+
 /* Taken out: unless its line says something else now, which is then what holds. */
-static bool is_removed(void *arg, const struct config *c, const struct section *section, const struct server *server)
+static bool is_removed(void *arg, const struct config *c, const struct section *section, const struct server *server,
+                       const struct source *source)
 {
 	struct supervisor *s = arg;
-	struct buf key = BUF_INIT, text = BUF_INIT;
+	struct buf key = BUF_INIT;
 	struct entry *e;
 
 	if (s->members.roster.n_entries == 0)
 		return false;
 	section_key(c, section, &key);
 	e = roster_find(&s->members.roster, key.s, server->key);
-	if (e && !e->added) {
-		server_print(server, &text);
-		e->met = true;
-		e->stale = strcmp(text.s, e->server) != 0;
-	}
 	buf_release(&key);
-	buf_release(&text);
-	return e && !e->added && !e->stale;
+	if (!e || e->added || e->stands != (source != NULL))
+		return false;
+	e->met = true;
+	e->stale = !says_the_same(e, server, source);
+	return !e->stale;
 }
 
 static char *lines_added(struct supervisor *s, const struct config *c, const struct section *section)
@@ -178,6 +190,16 @@ static void tell_settled(const struct supervisor *s, const struct entry *e, cons
 		            label, service, label);
 }
 
+/* Of a pool of which a whole line is away nobody knows what that would bring. */
+static bool is_behind_a_line(const struct roster *r, const struct entry *e)
+{
+	for (size_t i = 0; i < r->n_entries; i++)
+		if (r->entries[i].stands && r->entries[i].met && !r->entries[i].stale &&
+		    strcmp(r->entries[i].section, e->section) == 0)
+			return !e->added && !e->stands && !e->met;
+	return false;
+}
+
 /* The file speaks: of one that was added, or of one that was taken out. */
 static void settle(struct supervisor *s)
 {
@@ -187,7 +209,7 @@ static void settle(struct supervisor *s)
 		struct entry *e = &r->entries[i];
 		const struct server *server = server_of(s->rules.config, e);
 
-		if (e->added ? server && server->from == FROM_ADDED : e->met && !e->stale)
+		if (e->added ? server && server->from == FROM_ADDED : (e->met && !e->stale) || is_behind_a_line(r, e))
 			continue;
 		tell_settled(s, e, server);
 		roster_drop(r, e);
@@ -238,6 +260,8 @@ void members_take(struct supervisor *s)
 	}
 	rules_take(s, next);
 	members_took(s, s->members.read);
+	if (s->phase == PHASE_STARTING) /* those who are to hear of it are started with it */
+		return;
 	page_child_reload(&s->children.page);
 	checker_child_reload(&s->children.checker);
 	s->members.telling = true;

@@ -142,6 +142,18 @@ static const struct server *find_server(const struct section *section, const cha
 	return NULL;
 }
 
+/* A line that stands for many. */
+static const struct source *find_line(const struct section *section, const char *word)
+{
+	for (size_t i = 0; i < section->n_sources; i++) {
+		const struct server *of = &section->sources[i].of;
+
+		if (of->key && (strcmp(of->key, word) == 0 || strcmp(server_label(of), word) == 0))
+			return &section->sources[i];
+	}
+	return NULL;
+}
+
 static bool add(struct supervisor *s, const struct section *section, const struct server *server, const char *word,
                 struct buf *text)
 {
@@ -189,32 +201,50 @@ bool members_add(struct supervisor *s, const char *service, const char *server, 
 	return ok;
 }
 
+/* key: of the section. False: `text` says why not. */
+static bool take_out(struct supervisor *s, const struct section *section, const char *key, const char *service,
+                     const char *word, struct buf *text)
+{
+	struct roster *r = &s->members.roster;
+	const struct server *found = find_server(section, word);
+	const struct source *line = found ? NULL : find_line(section, word);
+	struct entry *e = roster_find(r, key, found ? found->key : word);
+
+	if (found && found->from == FROM_ADDED && e) {
+		roster_drop(r, e);
+	} else if (found) {
+		roster_add(r, false, key, found);
+	} else if (e) {
+		buf_addf(text, "%s is removed from %s already (forget %s brings it back)", word, service, word);
+		return false;
+	} else if (!line || !roster_add_line(r, key, line->line)) {
+		buf_addf(text, "%s has no server \"%s\" (see servers)", service, word);
+		return false;
+	}
+	if (line)
+		buf_addf(text,
+		         "%s brings %s no servers any more: they get no new connections, those that there are stay",
+		         server_label(&line->of), service);
+	else
+		buf_addf(text, "%s is no server of %s any more: it gets no new connections, those that there are stay",
+		         server_label(found), service);
+	return true;
+}
+
 bool members_remove(struct supervisor *s, const char *service, const char *server, struct buf *text)
 {
 	const struct section *section = find_pool(s, service, text);
-	const struct server *found = section ? find_server(section, server) : NULL;
 	struct buf key = BUF_INIT;
-	struct entry *e;
+	bool done;
 
 	if (!section)
 		return false;
 	section_key(s->rules.config, section, &key);
-	e = roster_find(&s->members.roster, key.s, found ? found->key : server);
-	if (found && found->from == FROM_ADDED && e)
-		roster_drop(&s->members.roster, e);
-	else if (found)
-		roster_add(&s->members.roster, false, key.s, found);
-	else if (e)
-		buf_addf(text, "%s is removed from %s already (forget %s brings it back)", server, service, server);
-	else
-		buf_addf(text, "%s has no server \"%s\" (see servers)", service, server);
+	done = take_out(s, section, key.s, service, server, text);
 	buf_release(&key);
-	if (!found)
-		return false;
-	buf_addf(text, "%s is no server of %s any more: it gets no new connections, those that there are stay",
-	         server_label(found), service);
-	members_take(s);
-	return true;
+	if (done)
+		members_take(s);
+	return done;
 }
 
 /* ---- back to the file ---- */

@@ -510,8 +510,9 @@ def test_it_is_kept_in_a_file_before_there_are_addresses(many, directory):
     name, home = f"many.test:{many.target}", os.path.join(directory.path, "home")
     os.mkdir(home)
     os.chmod(home, 0o777)
-    many.run(f"{name} each", head=f"state {home}/state")
+    many.run(f"{name} each", f"away.test:{many.target} each", head=f"state {home}/state")
     many.admin.ask("weight", name, "7")
+    many.admin.ask("remove", "pool", f"away.test:{many.target}")
     many.proxy.signal(signal.SIGTERM)
     assert many.proxy.wait_exit() == 0
     many.proxy.wait_gone()
@@ -519,7 +520,53 @@ def test_it_is_kept_in_a_file_before_there_are_addresses(many, directory):
     many.proxy.wait_ready()
     many.add(1)
     many.becomes(1)
-    assert many.server(1)["weight"] == 7 and many.admin.ask("changes") == f"weight {name} 7\n"
+    assert many.server(1)["weight"] == 7
+    assert many.admin.ask("changes") == f"remove pool away.test:{many.target}\nweight {name} 7\n"
+
+
+@pytest.mark.parametrize("line", ["many.test:{} each weight=2", "srv:" + SRV])
+def test_all_that_a_line_brings_is_removed_until_it_is_forgotten(many, line):
+    """Those that come later, too."""
+    many.add(1, 2)
+    many.service((10, 1, many.target, "many.test"))
+    line = line.format(many.target)
+    name = line.split()[0]
+    many.run(line, many.spelt(8))
+    many.becomes(1, 2, 8)
+    assert f"{name} brings pool no servers any more" in many.admin.ask("remove", "pool", name)
+    many.becomes(8)
+    assert many.who() == "8" and many.admin.ask("changes") == f"remove pool {name}\n"
+    assert "already" in many.admin.refused("remove", "pool", name)
+    many.add(1, 2, 3)
+    wait_for(lambda: len(many.names.questions("many.test")) > 6, "it is asked on", 30)
+    assert many.pool() == [many.spelt(8)]
+    many.admin.ask("reload")
+    many.proxy.wait_log(f"reload: {name} is still removed")
+    many.proxy.expect_deaths()
+    many.proxy.kill_supervisor()
+    many.proxy.start_again()
+    assert many.who() == "8"
+    many.admin.ask("upgrade")
+    assert many.who() == "8" and many.admin.ask("changes") == f"remove pool {name}\n"
+    many.admin.ask("forget", name)
+    many.becomes(1, 2, 3, 8)
+    assert many.who(32) == "1238" and many.admin.ask("changes") == ""
+
+
+def test_a_line_that_says_something_else_is_there_again(many):
+    many.add(1, 2)
+    name = f"many.test:{many.target}"
+    many.run(f"{name} each as them", many.spelt(8))
+    many.becomes(1, 2, 8)
+    many.admin.ask("remove", "pool", many.spelt(2))
+    many.admin.ask("remove", "pool", "them")
+    many.becomes(8)
+    assert many.admin.ask("changes") == f"remove pool {many.spelt(2)}\nremove pool them\n"
+    many.proxy.rewrite(many.text(f"{name} each weight=3 as them", many.spelt(8)))
+    many.admin.ask("reload")
+    many.proxy.wait_log("forgotten: remove pool them")
+    many.becomes(1, 2, 8)
+    assert many.admin.ask("changes") == ""
 
 
 def test_waiting_for_the_name_is_waiting_for_its_servers(many):

@@ -12,7 +12,8 @@ static char *members(void *arg, const struct config *c, const struct section *s,
 	return lines ? mem_strdup(lines) : NULL;
 }
 
-static bool is_removed(void *arg, const struct config *c, const struct section *s, const struct server *server)
+static bool is_removed(void *arg, const struct config *c, const struct section *s, const struct server *server,
+                       const struct source *source)
 {
 	return removed && strcmp(server->key, removed) == 0;
 }
@@ -120,6 +121,41 @@ static void an_empty_pool_serves(void **state)
 	assert_true(c->services[0].wildcard && c->services[1].wildcard);
 	assert_ptr_equal(c->sections[2].servers, c->sections[1].servers);
 	config_free(c);
+}
+
+static void a_line_that_stands_for_many_is_taken_out_with_all_that_it_brings(void **state)
+{
+	struct config *c;
+	struct server s;
+
+	brought = "10.0.0.1:1\n10.0.0.2:1\n";
+	removed = "a:1";
+	c = with_members("port 1\nserver b:1\nserver a:1 each weight=2\nserver c:1\n");
+	assert_pool(&c->sections[0], "b:1 c:1");
+	assert_int_equal(c->sections[0].n_sources, 1);
+	assert_true(source_parse(c->sections[0].sources[0].line, &s));
+	assert_string_equal(s.key, "a:1");
+	assert_int_equal(s.weight, 2);
+	server_release(&s);
+	config_free(c);
+	removed = NULL;
+	c = with_members("port 1\nserver b:1\nserver a:1 each weight=2\nserver c:1\n");
+	assert_pool(&c->sections[0], "b:1 10.0.0.1:1 10.0.0.2:1 c:1");
+	config_free(c);
+}
+
+static void what_is_no_such_line_is_no_source(void **state)
+{
+	static const char *const lines[] = {
+	        "",          "server a:1",        "servers file:/a", "server a:1 each\nserver b:1",
+	        "timeout 5", "server a:1 each x", "exec /bin/cat"};
+	struct server s;
+
+	for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+		assert_false(source_parse(lines[i], &s));
+	assert_true(source_parse("server srv:_a._tcp.b max=3 as x", &s));
+	assert_string_equal(s.called, "x");
+	server_release(&s);
 }
 
 static void who_inherits_has_them_too(void **state)
@@ -246,6 +282,8 @@ int main(void)
 	        TEST(packed_texts_have_them_in_it),
 	        TEST(words_of_packed_texts_are_no_directives),
 	        TEST(an_empty_pool_serves),
+	        TEST(a_line_that_stands_for_many_is_taken_out_with_all_that_it_brings),
+	        TEST(what_is_no_such_line_is_no_source),
 	        TEST(who_inherits_has_them_too),
 	        TEST(what_is_wrong_with_a_member_is_a_warning),
 	        TEST(a_pool_has_an_end),

@@ -37,6 +37,9 @@ static void it_is_read_as_it_was_written(void **state)
 	assert_false(roster_bring(&r, "servers file:/a", "x:1 weight=2\ny:1\n"));
 	add(&r, true, "25", "z:1 max=3 as last");
 	add(&r, false, "25/lan", "q:1");
+	assert_true(roster_add_line(&r, "25", "server many:1 each weight=2 as many"));
+	assert_true(roster_add_line(&r, "25/lan", "server srv:_a._tcp.b"));
+	assert_false(roster_add_line(&r, "25", "server many:1"));
 	text = as_text(&r);
 	roster_parse(text, &again);
 	twice = as_text(&again);
@@ -48,8 +51,12 @@ static void it_is_read_as_it_was_written(void **state)
 	assert_true(roster_find(&again, "25", "z:1")->added);
 	assert_false(roster_find(&again, "25/lan", "q:1")->added);
 	assert_null(roster_find(&again, "25", "q:1"));
+	assert_true(roster_find(&again, "25", "many")->stands);
+	assert_string_equal(roster_find(&again, "25", "many:1")->server, "server many:1 each weight=2 as many");
+	assert_true(roster_find(&again, "25/lan", "srv:_a._tcp.b")->stands);
+	assert_false(roster_find(&again, "25/lan", "q:1")->stands);
 	roster_drop(&again, roster_find(&again, "25", "z:1"));
-	assert_int_equal(again.n_entries, 1);
+	assert_int_equal(again.n_entries, 3);
 	roster_release(&r);
 	roster_release(&again);
 	free(text);
@@ -60,9 +67,9 @@ static void any_text_is_read_as_far_as_it_makes_sense(void **state)
 {
 	struct roster r;
 
-	roster_parse(
-	        "member x:1\nadded\nadded 25\nadded 25 \"x\nremoved 25 x:y:z\nsource\nwhatever\nadded 25 a:1\nsource s",
-	        &r);
+	roster_parse("member x:1\nadded\nadded 25\nadded 25 \"x\nremoved 25 x:y:z\nwithout\nwithout 25\nwithout 25 "
+	             "server a:1\nsource\nwhatever\nadded 25 a:1\nsource s",
+	             &r);
 	assert_int_equal(r.n_entries, 1);
 	assert_int_equal(r.n_brought, 1);
 	roster_release(&r);
