@@ -32,7 +32,12 @@ static bool find_columns(const char *head, struct columns *ret)
 
 static bool is_bad(const char *health)
 {
-	return strncmp(health, "failed ", strlen("failed ")) == 0 || strncmp(health, "down ", strlen("down ")) == 0;
+	static const char *const bad[] = {"failed ", "down ", "ejected "};
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		if (strncmp(health, bad[i], strlen(bad[i])) == 0)
+			return true;
+	return false;
 }
 
 /* Adds what one row says. Returns how much of ret is used. */

@@ -279,6 +279,20 @@ static void set_server(struct snapshot *s, const struct world *w, const struct c
 	}
 }
 
+/* What lists of services and servers say of their pools. */
+static void note_member(struct service_view *service, struct server_view *server, const struct member_view *m)
+{
+	if (service) {
+		service->servers++;
+		service->usable += m->usable;
+	}
+	if (server && !server->in_pool) {
+		server->in_pool = true;
+		server->weight_milli = m->weight_milli;
+		server->weight_file = m->weight_file;
+	}
+}
+
 void collect_pools(const struct world *w, struct snapshot *s, const struct config *config)
 {
 	int64_t now_ms = clock_mono_ms();
@@ -286,7 +300,7 @@ void collect_pools(const struct world *w, struct snapshot *s, const struct confi
 	for (size_t i = 0; i < config->n_sections; i++) {
 		const struct section *section = &config->sections[i];
 		uint32_t service = world_service(w, config, section);
-		const struct service_view *of = service < s->n_services ? &s->services[service] : NULL;
+		struct service_view *of = service < s->n_services ? &s->services[service] : NULL;
 		const char *rule = snapshot_keep(s, section->origin, strlen(section->origin));
 
 		s->members = mem_resize(s->members, s->n_members + section->n_servers + 1, sizeof(*s->members));
@@ -313,6 +327,7 @@ void collect_pools(const struct world *w, struct snapshot *s, const struct confi
 			        .check = check_text(s, config, section, server),
 			};
 			set_server(s, w, config, section, server, &standing, m);
+			note_member(of, m->target < s->n_servers ? &s->servers[m->target] : NULL, m);
 		}
 	}
 }

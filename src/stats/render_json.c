@@ -39,6 +39,8 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		json_bool(out, "configured", v->configured);
 		json_count(out, "active", v->active);
 		json_count(out, "waiting", v->waiting);
+		json_count(out, "servers", v->servers);
+		json_count(out, "usable", v->usable);
 		add_counted(out, v->counted, true);
 		buf_addc(out, '}');
 	}
@@ -62,6 +64,14 @@ static void add_servers(const struct snapshot *s, struct buf *out)
 		json_bool(out, "configured", v->configured);
 		json_bool(out, "checked", v->checks.any);
 		json_count(out, "addresses", v->addresses);
+		if (v->in_pool) {
+			json_key(out, "weight");
+			render_weight(v->weight_milli, out);
+			json_count(out, "weight_file", v->weight_file);
+		} else {
+			json_text(out, "weight", NULL);
+			json_text(out, "weight_file", NULL);
+		}
 		json_count(out, "active", v->active);
 		add_counted(out, v->counted, false);
 		buf_addc(out, '}');

@@ -277,85 +277,27 @@ static void add_checks(const struct snapshot *s, struct buf *out)
 	single(out, "checks_late_total", "counter", "Checks that began later than they should have.", s->checks_late);
 }
 
-/* The members of all pools in the order of a text of theirs, those with the same as they stand in the file: so that what belongs to a
- * server, or to a service, is found in one look, however many there are. */
-static const struct member_view **members_by(const struct snapshot *s, int (*compare)(const void *, const void *))
-{
-	const struct member_view **list = mem_alloc((s->n_members + 1) * sizeof(*list));
-
-	for (size_t i = 0; i < s->n_members; i++)
-		list[i] = &s->members[i];
-	qsort(list, s->n_members, sizeof(*list), compare);
-	return list;
-}
-
-static int compare_servers(const void *a, const void *b)
-{
-	const struct member_view *x = *(const struct member_view *const *)a, *y = *(const struct member_view *const *)b;
-	int order = strcmp(x->server, y->server);
-
-	return order ? order : x < y ? -1 : x > y;
-}
-
-static int compare_services(const void *a, const void *b)
-{
-	const struct member_view *x = *(const struct member_view *const *)a, *y = *(const struct member_view *const *)b;
-	int order = strcmp(x->service, y->service);
-
-	return order ? order : x < y ? -1 : x > y;
-}
-
-/* The first of them whose text is this one, or greater. */
-static size_t first_of(const struct member_view *const *list, size_t n, const char *text, bool of_service)
-{
-	size_t low = 0, high = n;
-
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-
-		if (strcmp(of_service ? list[middle]->service : list[middle]->server, text) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
 static void add_weights(const struct snapshot *s, struct buf *out)
 {
-	const struct member_view **list = members_by(s, compare_servers);
-
 	family(out, "backend_weight", "gauge",
 	       "The weight that this server has now; the first one, where services differ.");
 	for (size_t i = 0; i < s->n_servers; i++) {
-		size_t at = first_of(list, s->n_members, s->servers[i].label, false);
-
-		if (at == s->n_members || strcmp(list[at]->server, s->servers[i].label) != 0)
+		if (!s->servers[i].in_pool)
 			continue;
 		buf_adds(out, "tcpproxy_backend_weight{");
 		add_label(out, "server", s->servers[i].metric);
 		buf_adds(out, "} ");
-		render_weight(list[at]->weight_milli, out);
+		render_weight(s->servers[i].weight_milli, out);
 		buf_addc(out, '\n');
 	}
-	free(list);
 }
 
 static void add_usable(const struct snapshot *s, struct buf *out)
 {
-	const struct member_view **list = members_by(s, compare_services);
-
 	family(out, "service_servers_usable", "gauge", "Servers of this service to which clients may come now.");
-	for (size_t i = 0; i < s->n_services; i++) {
-		size_t first = first_of(list, s->n_members, s->services[i].label, true), at = first;
-		uint64_t n = 0;
-
-		for (; at < s->n_members && strcmp(list[at]->service, s->services[i].label) == 0; at++)
-			n += list[at]->usable;
-		if (at > first)
-			sample(out, "service_servers_usable", "service", s->services[i].label, n);
-	}
-	free(list);
+	for (size_t i = 0; i < s->n_services; i++)
+		if (s->services[i].servers > 0)
+			sample(out, "service_servers_usable", "service", s->services[i].label, s->services[i].usable);
 }
 
 /* Of a server that was not tried yet nothing is known, so there is no sample. */

@@ -53,7 +53,8 @@ static const char *service_state(const struct service_view *v)
 
 static void add_services(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE", ">WAITING", ">TOTAL", ">UP", ">DOWN", NULL};
+	static const char *const heads[] = {"SERVICE", "STATE", ">ACTIVE",  ">WAITING", ">TOTAL",
+	                                    ">UP",     ">DOWN", ">SERVERS", NULL};
 	struct table t;
 
 	table_init(&t, heads);
@@ -69,6 +70,10 @@ static void add_services(const struct snapshot *s, struct buf *out)
 		table_addf(&t, "%" PRIu64, value(v->counted, COUNT_connections));
 		table_amount(&t, value(v->counted, COUNT_client_bytes));
 		table_amount(&t, value(v->counted, COUNT_server_bytes));
+		if (v->servers > 0)
+			table_addf(&t, "%u/%u", v->usable, v->servers);
+		else
+			table_text(&t, NULL);
 	}
 	table_print(&t, out);
 }

@@ -56,6 +56,8 @@ struct service_view {
 	bool refusing;           /* a port of it does not listen: no server is usable */
 	uint32_t active;
 	uint32_t waiting;        /* of these: for a place, or for a server */
+	uint32_t servers;        /* in its pools; 0: programs only */
+	uint32_t usable;         /* of these: clients may come to them now */
 	struct counted *counted; /* sums over all workers; owned */
 };
 
@@ -84,6 +86,9 @@ struct server_view {
 	bool configured;
 	uint32_t active;
 	uint32_t addresses;
+	bool in_pool;          /* some section has it; the first one says: */
+	uint32_t weight_milli; /* what holds, in thousandths: it may grow (slow-start) */
+	uint32_t weight_file;  /* what the file says */
 	struct checks_view checks;
 	uint32_t ejections; /* ever */
 	struct counted *counted;

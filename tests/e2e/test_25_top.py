@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from lib.admin import CTL
-from lib.peers import connect, data, gets_reset, is_reset, read_exactly
+from lib.peers import ask, connect, data, gets_reset, is_reset, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -143,6 +143,17 @@ def test_servers_that_fail_are_shown(start, service, admin, terminal):
     with talk(port, 10), talk(other, 10):
         t.wait("^ *[0-9]+ +web +127.0.0.1:[0-9]+ +w1 +relay ")
         wait_for(lambda: "failed:" not in t.screen(), "that neither is shown any more")
+
+
+def test_a_server_that_is_ejected_is_shown(start, service, admin, terminal):
+    port, dead = free_port(), free_port()
+    start(config=f"{admin.line}port {port}\nserver 127.0.0.1:{dead} as w1\nserver {service().spelt} as w2\neject for 60 after 1\n")
+    t = terminal()
+    t.wait("0 connections")
+    for _ in range(2):
+        ask(port, b"x")
+    assert admin.server("w1")["health"] == "ejected"
+    t.wait(r"^failed: w1 for \d+\.\d(s|ms): clients could not connect: Connection refused *$")
 
 
 def test_connections_of_programs(programs, admin, terminal):

@@ -98,7 +98,7 @@ def test_live_numbers_move(shown):
     clients = [connect(shown.port) for _ in range(3)]
     clients[0].sendall(b"x" * 50_000)
     shown.wait(lambda: shown.text("now-active") == "3" and len(shown.rows("connections")) == 3, "three connections")
-    shown.wait(lambda: shown.rows("services")[0][2:4] == ["3", "3"], "the numbers of the service")
+    shown.wait(lambda: shown.rows("services")[0][2:5] == ["1 of 1", "3", "3"], "the numbers of the service")
     shown.wait(lambda: any("50.0 kB" in row for row in shown.rows("connections")), "the bytes")
     clients.pop().close()
     shown.wait(lambda: shown.text("now-active") == "2" and len(shown.rows("connections")) == 2, "two of them")
@@ -123,6 +123,7 @@ def test_sorting(shown):
     clients = [connect(shown.port, source=f"127.0.0.{i}") for i in (33, 31, 32)]
     shown.wait(lambda: len(shown.rows("connections")) == 3, "three connections")
     head = shown.browser.find_element(By.CSS_SELECTOR, "#table-connections th[data-sort=client]")
+    shown.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", head)
     head.click()
     shown.wait(lambda: [r[2].rpartition(":")[0] for r in shown.rows("connections")] == [f"127.0.0.{i}" for i in (31, 32, 33)],
                "the order of clients")
@@ -302,7 +303,7 @@ def test_a_service_without_a_server(start, service, browser):
     def state(name, column):
         return next(row[column] for row in shown.rows("services") if row[0] == name)
     shown.wait(lambda: state("shut", 1) == "refusing", "its port refuses")
-    shown.wait(lambda: state("patient", 2) == "2 (2 waiting)", "two wait")
+    shown.wait(lambda: state("patient", 2) == "0 of 1" and state("patient", 3) == "2 (2 waiting)", "two wait")
     words = "of service shut is down, 0 of 1 are usable: check tcp: connection refused"
     shown.wait(lambda: any(words in row[2] for row in shown.rows("errors")), "why")
     for s in waiting:

@@ -220,6 +220,8 @@ def test_status_and_metrics(pool, played):
     p = pool(a, b)
     p.wait("up", "down")
     assert p.admin.metric("tcpproxy_service_servers_usable", service=str(p.port)) == 1
+    assert [p.admin.service(p.port)[key] for key in ("usable", "servers")] == [1, 2]
+    assert re.search(rf"^{p.port} .* 1/2$", p.admin.ask("status"), re.M)
     for server, state, up in ((a, "up", 1), (b, "down", 0)):
         seen = p.admin.server(server.spelt)
         assert (seen["health"], seen["checked"]) == (state, True)

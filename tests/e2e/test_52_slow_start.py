@@ -67,6 +67,8 @@ def test_after_it_was_disabled_or_drained(pool):
         assert 10 <= p.weight("a") < 11 and p.weight("b") == 100
         text = p.admin.ask("servers")
         assert re.search(r" 10(\.\d+)? \(100\) ", text), text
+        listed = p.admin.server(p.spelt["a"])
+        assert 10 <= listed["weight"] < 11 and listed["weight_file"] == 100
         assert re.search(r"^tcpproxy_backend_weight\{server=\"%s\"\} 10(\.\d+)?$" % re.escape(p.spelt["a"]), p.admin.ask("metrics"), re.M)
 
 

@@ -207,9 +207,12 @@ const standing = v => v.configured ? pill(v.state, v.state === "enabled" ? "good
 const serviceStanding = v => v.refusing ? pill("refusing", "bad") : standing(v);
 const withWaiting = v => count(v.active) + (v.waiting ? ` (${count(v.waiting)} waiting)` : "");
 
+const usable = v => v.servers ? element("span", {class: v.usable ? "" : "pill bad"}, `${count(v.usable)} of ${count(v.servers)}`) : "";
+
 const services = new Table("table-services", [
 	{head: "Service", value: v => v.service, mono: true, title: v => v.service !== v.ports && `port ${v.ports}${v.within ? " of " + v.within : ""}`},
 	{head: "State", value: serviceStanding},
+	{head: "Servers", value: usable, number: true, title: () => "Clients may come to so many of them now"},
 	{head: "Now", value: withWaiting, number: true},
 	{head: "Ever", value: v => count(v.connections), number: true},
 	{head: "Failed", value: v => count(failures(v)), number: true, title: failureTitle},
@@ -222,16 +225,20 @@ let now = 0; /* of the last status */
 
 function health(v) {
 	const words = {up: ["up", "good"], failed: ["failed", "bad"], unresolved: ["no address", "bad"], untried: ["not tried yet", ""],
-		down: ["down", "bad"], ejected: ["left alone", "bad"], unknown: ["not checked yet", ""]};
+		down: ["down", "bad"], ejected: ["ejected", "bad"], unknown: ["not checked yet", ""]};
 	const shown = pill(...(words[v.health] || [v.health, ""]));
 	const age = v.since && span((now - Date.parse(v.since)) / 1000);
-	return ["failed", "down", "ejected"].includes(v.health) ? element("span", {}, shown, ` ${age}: ${v.why}`) : shown;
+	return ["failed", "down", "ejected"].includes(v.health) ? element("span", {class: "why"}, shown, ` ${age}: ${v.why}`) : shown;
 }
+
+/* One that grows (slow-start), or was changed, has another one than the file says. */
+const weight = v => v.weight === null ? "" : v.weight === v.weight_file ? count(v.weight) : `${v.weight} of ${count(v.weight_file)}`;
 
 const servers = new Table("table-servers", [
 	{head: "Server", value: v => v.server, mono: true, title: v => v.server !== v.spelt && v.spelt},
 	{head: "Health", value: health, title: v => [v.since && `since ${clock(Date.parse(v.since) / 1000)}`, v.why].filter(Boolean).join(": ")},
 	{head: "State", value: standing},
+	{head: "Weight", value: weight, number: true},
 	{head: "Now", value: v => count(v.active), number: true},
 	{head: "Ever", value: v => count(v.connections), number: true},
 	{head: "No connect", value: v => count(v.connect_failures + v.connect_timeouts + v.unresolved), number: true,
