@@ -51,7 +51,7 @@ run_pytest() { # name, program, arguments...
 }
 
 step 'configuration texts and messages' run_pytest golden "$BUILD/tcpproxy" -n "$JOBS" tests/golden
-step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" tests/lint tests/man
+step 'documentation, layers' run_pytest lint "$BUILD/tcpproxy" -n "$JOBS" --dist loadgroup tests/lint tests/man
 step 'end to end' run_pytest e2e "$BUILD/tcpproxy" -n "$JOBS" tests/e2e
 if [ -x "$BUILD/tests/oldkernel" ] && [ "$(id -u)" = 0 ]; then
 	step 'end to end, as on an old kernel' true

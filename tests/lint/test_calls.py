@@ -9,20 +9,22 @@ import pytest
 
 from test_includes import MAY
 
+pytestmark = pytest.mark.xdist_group("calls")  # one look at the symbols
 BUILD = pathlib.Path(os.environ.get("TCPPROXY", "build/tcpproxy")).resolve().parent / "src"
 
 def symbols():
     """({symbol: (folder, file)}, [(folder, file, symbol used)])"""
     defined, used = {}, []
-    for path in BUILD.glob("*/lib*.a.p/*.o"):
+    paths = list(BUILD.glob("*/lib*.a.p/*.o"))
+    for line in subprocess.run(["nm", "-A", *paths], capture_output=True, text=True, check=True).stdout.splitlines():
+        path, rest = line.split(":", 1)
+        path = pathlib.Path(path)
         here = (path.parent.parent.name, path.name.split(".")[0])
-        out = subprocess.run(["nm", str(path)], capture_output=True, text=True, check=True).stdout
-        for line in out.splitlines():
-            kind, symbol = line.split()[-2:]
-            if kind == "U":
-                used.append((*here, symbol))
-            elif kind in "TDBRC":
-                defined[symbol] = here
+        kind, symbol = rest.split()[-2:]
+        if kind == "U":
+            used.append((*here, symbol))
+        elif kind in "TDBRC":
+            defined[symbol] = here
     return defined, used
 
 
