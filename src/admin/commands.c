@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "config/explain.h"
 #include "config/lex.h"
 #include "stats/render.h"
 
@@ -304,11 +305,11 @@ void do_explain(struct request *r)
 	struct buf body = BUF_INIT;
 	int code;
 
-	if (r->n != 2 && r->n != 3) {
-		request_refuse(r, "this takes two words, or three: CLIENT [LOCAL:]PORT [via=ADDRESS]");
+	if (r->n < 2) {
+		request_refuse(r, "this takes two words, or more: CLIENT [LOCAL:]PORT " EXPLAIN_MORE);
 		return;
 	}
-	code = r->world->explain(r->world->arg, r->words[0], r->words[1], r->n > 2 ? r->words[2] : NULL, &body);
+	code = r->world->explain(r->world->arg, r->words[0], r->words[1], r->words + 2, r->n - 2, &body);
 	if (code < 0) {
 		request_refuse(r, "%s", body.s);
 		buf_release(&body);

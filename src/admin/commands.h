@@ -64,7 +64,7 @@ struct admin_ops {
 	const char *(*log_level)(void *arg);
 	bool (*set_log_level)(void *arg, const char *level); /* false: no such level */
 	/* As --explain: returns its exit code, or -1: `out` says what is wrong with the words. */
-	int (*explain)(void *arg, const char *client, const char *local, const char *via, struct buf *out);
+	int (*explain)(void *arg, const char *client, const char *local, char *const *more, size_t n, struct buf *out);
 };
 
 /* A line of `changes`, but for add and remove, said again without a client: no other command is obeyed. false: `why` says what is wrong. */

@@ -421,7 +421,7 @@ uint32_t hello_wanted(const struct hello_reader *r)
 
 	if (r->state != HELLO_MORE)
 		return 0;
-	if (r->seen < RECORD_HEAD && r->n_head > 0 && r->head[0] & 0x80)
+	if (r->seen == 0 || (r->seen < RECORD_HEAD && r->head[0] & 0x80))
 		return (uint32_t)(RECORD_HEAD - r->n_head);
 	return r->record >= wanted ? wanted : wanted + RECORD_HEAD - r->n_head;
 }

@@ -215,7 +215,8 @@ static void parse_explain(struct cmdline *c, const struct options *o, struct con
 {
 	struct buf why = BUF_INIT;
 
-	if (!explain_words(o->explain_client, o->explain_local, o->explain_via, cmdline_ops(), &c->explain, &why))
+	if (!explain_words(o->explain_client, o->explain_local, o->explain_more, o->n_explain_more, cmdline_ops(),
+	                   &c->explain, &why))
 		usage_error(errors, "--explain: %s", why.s);
 	buf_release(&why);
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/endpoint.h"
+#include "config/explain.h"
 #include "config/lex.h"
 #include "config/options.h"
 
@@ -271,8 +272,9 @@ static void set_explain(struct options *o, int argc, char **argv, struct config_
 		o->explain_local = argv[optind++];
 	else
 		usage_error(errors, "--explain takes two arguments: CLIENT[:PORT] [LOCAL:]PORT");
-	if (o->explain_local && optind < argc && strncmp(argv[optind], "via=", 4) == 0)
-		o->explain_via = argv[optind++];
+	o->explain_more = argv + optind;
+	for (; o->explain_local && optind < argc && explain_is_more(argv[optind]); optind++)
+		o->n_explain_more++;
 }
 
 static void take_option(struct options *o, int letter, int argc, char **argv, struct config_errors *errors)

@@ -32,7 +32,9 @@ struct options {
 	size_t n_service;
 	struct option_text *section; /* -o: what belongs where the server stands */
 	size_t n_section;
-	const char *explain_client, *explain_local, *explain_via;
+	const char *explain_client, *explain_local;
+	char **explain_more; /* words that follow */
+	size_t n_explain_more;
 };
 
 /* The texts point into argv, which is permuted. Errors are added to *errors. */

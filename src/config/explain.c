@@ -159,7 +159,29 @@ static bool read_address(const char *text, const struct config_ops *world, struc
 	return ok;
 }
 
-bool explain_words(const char *client, const char *local, const char *via, const struct config_ops *world,
+bool explain_is_more(const char *word)
+{
+	return !strncmp(word, "via=", 4) || !strncmp(word, "sni=", 4) || !strncmp(word, "alpn=", 5) ||
+	       !strncmp(word, "protocol=", 9);
+}
+
+static bool read_more(const char *word, const struct config_ops *world, struct explain *ret, struct buf *why)
+{
+	char shown[SHOWN_MAX];
+
+	if (!explain_is_more(word)) {
+		buf_addf(why, "%s is none of " EXPLAIN_MORE, lex_show(word, shown));
+		return false;
+	}
+	if (strncmp(word, "via=", 4))
+		return explain_opening_word(word, ret, why);
+	if (read_address(word + 4, world, &ret->via))
+		return true;
+	buf_addf(why, "%s is not of the form via=ADDRESS", lex_show(word, shown));
+	return false;
+}
+
+bool explain_words(const char *client, const char *local, char *const *more, size_t n, const struct config_ops *world,
                    struct explain *ret, struct buf *why)
 {
 	char shown[SHOWN_MAX];
@@ -168,10 +190,9 @@ bool explain_words(const char *client, const char *local, const char *via, const
 		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT", lex_show(client, shown));
 		return false;
 	}
-	if (via && (strncmp(via, "via=", 4) || !read_address(via + 4, world, &ret->via))) {
-		buf_addf(why, "%s is not of the form via=ADDRESS", lex_show(via, shown));
-		return false;
-	}
+	for (size_t i = 0; i < n; i++)
+		if (!read_more(more[i], world, ret, why))
+			return false;
 	if (!local || port_parse(world, local, &ret->local.port) ||
 	    (read_address(local, world, &ret->local) && ret->local.port))
 		return true;
@@ -179,11 +200,30 @@ bool explain_words(const char *client, const char *local, const char *via, const
 	return false;
 }
 
+static bool is_open(const struct config *c, const struct section *s, const struct explain *q, struct buf *out)
+{
+	const char *why = q->why_closed ? q->why_closed(q->arg, s) : NULL;
+
+	if (why)
+		say_closed(c, s, q, why, out);
+	return !why;
+}
+
+/* What the client says has led from s to `found`: is it let in there, too? */
+static bool is_let_in(const struct config *c, const struct section *s, const struct section *found,
+                      const struct explain *q, const struct addr *client, struct buf *out)
+{
+	if (found == s)
+		return true;
+	return is_open(c, found, q, out) &&
+	       (found->access.rules == opening_outer(c, found)->access.rules || say_access(c, found, client, out));
+}
+
 int config_explain(const struct config *c, const struct explain *q, struct buf *out)
 {
-	const struct section *s = find_section(c, q);
+	const struct section *s = find_section(c, q), *found;
+	const struct addr *client;
 	char text[ADDR_TEXT_MAX];
-	const char *why;
 
 	if (!s) {
 		if (q->local.family == AF_UNSPEC)
@@ -193,14 +233,13 @@ int config_explain(const struct config *c, const struct explain *q, struct buf *
 		return EXPLAIN_NO_RULE;
 	}
 	say_rule(c, s, q->local.port, out);
-	why = q->why_closed ? q->why_closed(q->arg, s) : NULL;
-	if (why) {
-		say_closed(c, s, q, why, out);
+	if (!is_open(c, s, q, out))
 		return EXPLAIN_DENIED;
-	}
-	if (!say_access(c, s, explain_header_in(s, q, out), out)) {
+	client = explain_header_in(s, q, out);
+	found = say_access(c, s, client, out) ? explain_opening(c, s, q, out) : NULL;
+	if (!found || !is_let_in(c, s, found, q, client, out)) {
 		buf_adds(out, "server: none: the client is closed before any server hears of it\n");
 		return EXPLAIN_DENIED;
 	}
-	return say_server(s, q, out) ? EXPLAIN_SERVED : EXPLAIN_DENIED;
+	return say_server(found, q, out) ? EXPLAIN_SERVED : EXPLAIN_DENIED;
 }

@@ -2,7 +2,7 @@
 #ifndef CONFIG_EXPLAIN_H
 #define CONFIG_EXPLAIN_H
 
-#include "config/config.h"
+#include "config/openings.h"
 
 /* What it amounts to: exit codes of --explain. */
 enum explained { EXPLAIN_SERVED = 0, EXPLAIN_NO_RULE = 1, EXPLAIN_DENIED = 3 };
@@ -11,6 +11,11 @@ struct explain {
 	struct addr client; /* its port does not matter */
 	struct addr local;  /* with its port; AF_UNSPEC: any address */
 	struct addr via;    /* who comes, and announces the client; AF_UNSPEC: the client comes */
+	/* What the client says first, if that matters. */
+	const char *protocol; /* as behind protocol; NULL: not said */
+	const char *sni;      /* NULL: not said */
+	uint8_t alpn[256];    /* as in base/hello.h */
+	size_t n_alpn;
 	const struct interface_address *ifs;
 	size_t n_ifs;
 	/* Says in lines which server it would be; false: none. Without it: as the file says. */
@@ -20,15 +25,24 @@ struct explain {
 	void *arg;
 };
 
-/* Reads "CLIENT[:PORT]", "[LOCAL:]PORT" and "via=ADDRESS" (NULL: not said). false: *why says which is wrong.
- * world: for names of ports, may be NULL. */
-bool explain_words(const char *client, const char *local, const char *via, const struct config_ops *world,
+/* Reads "CLIENT[:PORT]", "[LOCAL:]PORT", and n of "via=ADDRESS", "sni=NAME", "alpn=PROTO,...", "protocol=WORD", to which ret then
+ * points. false: *why says which is wrong. world: for names of ports, may be NULL. */
+bool explain_words(const char *client, const char *local, char *const *more, size_t n, const struct config_ops *world,
                    struct explain *ret, struct buf *why);
+#define EXPLAIN_MORE "[via=ADDRESS] [sni=NAME] [alpn=PROTO,...] [protocol=WORD]"
+/* Is it one of these words? */
+bool explain_is_more(const char *word);
 
 /* explain_proxy.c, for explain.c. Whether a header of the PROXY protocol is expected, and what follows; returns whom the rules then
  * are about. What this server hears first. */
 const struct addr *explain_header_in(const struct section *s, const struct explain *q, struct buf *out);
 void explain_header_out(const struct section *s, const struct server *server, const struct explain *q, struct buf *out);
+
+/* explain_opening.c, for explain.c. false: the word is wrong, and *why says so. */
+bool explain_opening_word(const char *word, struct explain *ret, struct buf *why);
+/* To which section behind sni or protocol the client of s comes, in a line; s, if there are none. NULL: to none. */
+const struct section *explain_opening(const struct config *c, const struct section *s, const struct explain *q,
+                                      struct buf *out);
 
 /* "db1, db1.example:25": as it stands in the file, with its port; part of a line. */
 void explain_server(const struct server *server, const struct explain *q, struct buf *out);

@@ -5,7 +5,6 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "config/openings.h"
-#include "config/parser.h"
 
 /* How exactly a section fits a local address; 0: not at all. */
 enum { FIT_NONE, FIT_SERVICE, FIT_ANY_ADDRESS, FIT_NAME, FIT_NETWORK, FIT_ADDRESS = 1000 };

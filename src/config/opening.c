@@ -1,6 +1,7 @@
 /* opening.c - what a section behind sni or protocol is for. */
 #include <stdlib.h>
 
+#include "config/openings.h"
 #include "config/parser.h"
 
 void opening_release(struct opening *o)

@@ -5,11 +5,13 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "config/openings.h"
 #include "config/parser.h"
 
 #define NAME_MAX_LEN  253
 #define ALPN_WORD_MAX 255
+#define SILENCE_MS    1000 /* a user notices */
 
 static void add_word(char ***list, const char *text, size_t len)
 {
@@ -256,6 +258,37 @@ static void compare_openings(struct parser *p, const struct section *first, cons
 			}
 }
 
+/* At these ports a server has the first word, and its clients say nothing before. */
+static bool speaks_first(uint16_t port)
+{
+	static const uint16_t ports[] = {21, 22, 25, 110, 143, 3306};
+
+	for (size_t i = 0; i < ARRAY_LEN(ports); i++)
+		if (ports[i] == port)
+			return true;
+	return false;
+}
+
+static void warn_of_silence(struct parser *p, const struct section *owner)
+{
+	const struct service *service = &p->c->services[owner->service];
+	char text[TEXT_TIME_MAX];
+
+	text_format_time(owner->speak_timeout_ms, text);
+	for (size_t i = 0; i < owner->n_servers; i++) {
+		const struct server *s = &owner->servers[i];
+
+		if (s->kind != SERVER_HOST || !speaks_first(s->port ? s->port : service->ports[0].first))
+			continue;
+		parse_warning_at(p, &p->places[owner->index],
+		                 "%s speaks first, and its clients wait for that: they come to it only after "
+		                 "speak-timeout (%s%s), "
+		                 "since there is sni or protocol here; 0.2 will do",
+		                 s->key, text, isdigit((unsigned char)text[strlen(text) - 1]) ? " s" : "");
+		return;
+	}
+}
+
 void openings_check(struct parser *p)
 {
 	const struct config *c = p->c;
@@ -266,5 +299,7 @@ void openings_check(struct parser *p)
 		for (uint32_t k = 1; k <= owner->n_openings; k++)
 			for (uint32_t j = 1; j <= k; j++)
 				compare_openings(p, owner + j, owner + k);
+		if (owner->n_openings > 0 && owner->speak_timeout_ms >= SILENCE_MS)
+			warn_of_silence(p, owner);
 	}
 }

@@ -16,6 +16,8 @@ const struct section *openings_of(const struct config *c, const struct section *
 const struct section *openings_rest(const struct config *c, const struct section *s);
 /* All that may serve a client of s: those, and that. ret: room for all sections. Returns how many. */
 size_t openings_all(const struct config *c, const struct section *s, const struct section **ret);
+/* opening.c: how the section was opened, as in the canonical text: "sni a.example.com". */
+void opening_print(const struct section *s, struct buf *out);
 /* What a section behind sni or protocol belongs to; another one itself. */
 const struct section *opening_outer(const struct config *c, const struct section *s);
 

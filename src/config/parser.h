@@ -173,8 +173,7 @@ bool wait_rule_read(struct parser *p, const char *who, struct word *args, size_t
 void wait_rule_print(const struct wait_rule *r, struct buf *out);
 bool wait_rule_equal(const struct wait_rule *a, const struct wait_rule *b);
 
-/* opening.c: how the section was opened, for messages and for the canonical text: "sni a.example.com". */
-void opening_print(const struct section *s, struct buf *out);
+/* opening.c */
 void opening_release(struct opening *o);
 /* openings.c: a line of the open section leads somewhere: it should not stand further left than the section. */
 void opening_check_column(struct parser *p, const char *keyword);

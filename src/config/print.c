@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/logs.h"
+#include "config/openings.h"
 #include "config/parser.h"
 
 #define ACCESS_LINE_MAX 90

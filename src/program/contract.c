@@ -164,6 +164,19 @@ static void put_announced(struct env *e, const char *prefix, const struct questi
 	put_own_tlvs(e, prefix, a);
 }
 
+static void put_text(struct env *e, const char *prefix, const char *name, const char *value)
+{
+	if (value && *value)
+		env_set(e, prefix, name, value);
+}
+
+static void put_said(struct env *e, const char *prefix, const struct program_client *c)
+{
+	put_text(e, prefix, "SNI", c->sni);
+	put_text(e, prefix, "ALPN", c->alpn);
+	put_text(e, prefix, "PROTOCOL", c->protocol);
+}
+
 static void put_server(struct env *e, const char *prefix, const struct program_client *c)
 {
 	const struct server *server = c->server;
@@ -247,6 +260,7 @@ char **program_env(const struct section *s, const struct program_client *c, char
 	put_client(&e, s->env_prefix, c);
 	if (c->announced)
 		put_announced(&e, s->env_prefix, c->announced);
+	put_said(&e, s->env_prefix, c);
 	if (c->server)
 		put_server(&e, s->env_prefix, c);
 	return env_end(&e, s);

@@ -14,7 +14,9 @@ struct program_client {
 	struct addr client;
 	const char *name;                           /* verified name, or "" */
 	const struct question_announced *announced; /* NULL: nothing was */
-	const struct server *server;                /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
+	const char *sni, *alpn,
+	        *protocol;           /* what it has said first; NULL or "": nothing that its section depended on */
+	const struct server *server; /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
 };
 
 /* The whole environment, NULL-terminated, one malloc()ed block list (free with

@@ -8,6 +8,7 @@
 #include "base/proxy_header.h"
 #include "os/sock.h"
 #include "takeover/announced.h"
+#include "takeover/said.h"
 #include "takeover/position.h"
 
 /* ---- its bytes ---- */
@@ -49,6 +50,22 @@ static void say_announced(uint8_t type, const uint8_t *tlvs, size_t n, struct bu
 		proxy_add_tlv(out, type, value, len);
 }
 
+/* That of its header, else that of its hello. */
+static void say_authority(const struct trio *t, uint32_t row, const struct row_cold *cold, const uint8_t *tlvs,
+                          size_t n, struct buf *out)
+{
+	char sni[256];
+	size_t len;
+
+	if (proxy_find_tlv(tlvs, n, PROXY_TYPE_AUTHORITY, &len)) {
+		say_announced(PROXY_TYPE_AUTHORITY, tlvs, n, out);
+		return;
+	}
+	len = said_sni_bytes(t, row, cold, sni);
+	if (len > 0)
+		proxy_add_tlv(out, PROXY_TYPE_AUTHORITY, sni, len);
+}
+
 static void say_unique_id(const struct row_cold *cold, const uint8_t *tlvs, size_t n, struct buf *out)
 {
 	char own[ANNOUNCED_OWN_ID];
@@ -78,7 +95,7 @@ void header_make(const struct trio *t, uint32_t row, const struct row_cold *cold
 	if (how->words & SEND_UNIQUE_ID)
 		say_unique_id(cold, tlvs, n, out);
 	if (how->words & SEND_AUTHORITY)
-		say_announced(PROXY_TYPE_AUTHORITY, tlvs, n, out);
+		say_authority(t, row, cold, tlvs, n, out);
 	if (how->words & SEND_ALPN)
 		say_announced(PROXY_TYPE_ALPN, tlvs, n, out);
 	if (how->words & SEND_PASS)

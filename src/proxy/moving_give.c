@@ -142,6 +142,13 @@ static void describe(struct engine *e, uint32_t i, struct handover_entry *entry)
 	put(entry->target, sizeof(entry->target), target ? target->key : "");
 	put(entry->target_called, sizeof(entry->target_called), target ? target->called : "");
 	ask_name(e->env.trio, i, cold, entry->name);
+	entry->spoken = cold->spoken;
+	entry->n_sni = cold->n_sni;
+	entry->n_alpn = cold->n_alpn;
+	if (cold->spoken) {
+		memcpy(entry->sni, trio_said(e->env.trio, i)->sni, sizeof(entry->sni));
+		memcpy(entry->alpn, trio_said(e->env.trio, i)->alpn, sizeof(entry->alpn));
+	}
 	entry->n_tlvs = (uint16_t)announced_pick(e->env.trio, i, cold, entry->tlvs);
 }
 

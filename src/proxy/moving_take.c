@@ -33,6 +33,15 @@ static void look_up(struct engine *e, uint32_t i, const struct handover_entry *e
 		memcpy(trio_slots(e->env.trio)[i].name, entry->name, CLIENT_NAME_MAX);
 		cold->question_count = 1; /* so that it is looked at */
 	}
+	if (entry->spoken) {
+		struct row_said *said = trio_said(e->env.trio, i);
+
+		memcpy(said->sni, entry->sni, sizeof(said->sni));
+		memcpy(said->alpn, entry->alpn, sizeof(said->alpn));
+		cold->spoken = entry->spoken;
+		cold->n_sni = entry->n_sni;
+		cold->n_alpn = entry->n_alpn;
+	}
 	if (entry->n_tlvs > 0) {
 		memcpy(trio_tlvs(e->env.trio, i), entry->tlvs, entry->n_tlvs);
 		cold->n_tlvs = entry->n_tlvs;

@@ -211,7 +211,8 @@ static void whole(struct preamble *p, const struct proxy_reader *r, size_t seen)
 		     "it has more than 4096 bytes of TLVs, of which the last are dropped (said once a minute at most)");
 	}
 	p->version = r->own ? 0 : r->version;
-	p->nothing_more = seen == r->length;
+	/* a long one was looked at to its end, and no further */
+	p->nothing_more = seen == r->length && (seen < FIRST_LOOK || sock_unread(p->row->fd[CLIENT]) <= (int)seen);
 	write_down(p, r);
 	take_header(p, r->length);
 }

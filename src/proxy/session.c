@@ -234,6 +234,8 @@ static void sniffing_done(void *arg, const struct section *found)
 		session_refuse(s, p->end, p->why, p->end == END_CLIENT_FIN ? BY_CLOSE : BY_RESET);
 		return;
 	}
+	if (s->cold->spoken != SNIFF_SILENT)
+		s->seen |= EPOLLIN; /* what was looked at */
 	tally_section(s, found);
 	session_enter_section(s, found);
 }

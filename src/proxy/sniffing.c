@@ -95,6 +95,16 @@ static ssize_t peek(const struct row *row, size_t need)
 	return sock_recv(row->fd[CLIENT], bytes, most < sizeof(bytes) ? most : sizeof(bytes), MSG_PEEK);
 }
 
+/* The same; an error is noted in the row, for it tells only once. */
+static ssize_t peek_noting(struct sniffing *p, size_t need)
+{
+	ssize_t n = peek(p->row, need);
+
+	if (n < 0 && n != -EAGAIN)
+		p->row->flags |= ROWFLAG_CLIENT_RESET;
+	return n;
+}
+
 static bool has_ended(const struct sniffing *p)
 {
 	struct pollfd client = {.fd = p->row->fd[CLIENT], .events = POLLRDHUP};
@@ -104,10 +114,11 @@ static bool has_ended(const struct sniffing *p)
 
 static void went(struct sniffing *p)
 {
-	bool reset = p->row->flags & ROWFLAG_CLIENT_RESET || position_error_pending(p->row->fd[CLIENT]);
+	bool reset;
 
-	if (reset)
+	if (position_error_pending(p->row->fd[CLIENT])) /* left there: a successor sees it, too */
 		p->row->flags |= ROWFLAG_CLIENT_RESET;
+	reset = p->row->flags & ROWFLAG_CLIENT_RESET;
 	refuse(p, reset ? END_CLIENT_RESET : END_CLIENT_FIN, WHY_NONE);
 }
 
@@ -156,7 +167,7 @@ static void look(struct sniffing *p)
 
 	do {
 		before = n;
-		n = peek(p->row, p->need);
+		n = peek_noting(p, p->need);
 		FAULT_POINT();
 		if (n == -EAGAIN)
 			return;
@@ -183,7 +194,7 @@ static void too_late(struct sniffing *p)
 static void timed_out(void *arg)
 {
 	struct sniffing *p = arg;
-	ssize_t n = peek(p->row, sizeof(bytes));
+	ssize_t n = peek_noting(p, sizeof(bytes));
 	struct heard heard;
 
 	if (n > 0) {

@@ -320,7 +320,7 @@ static int start_spawner(void)
 	if (rc < 0)
 		return rc;
 	engine_set_channel(&self.engine, pair[0]);
-	return spawner_add_channel(self.spawner, pair[1], trio_slots(self.trio), ROWS, NULL, NULL);
+	return spawner_add_channel(self.spawner, pair[1], trio_slots(self.trio), self.trio, ROWS, NULL, NULL);
 }
 
 /* The rules, by the same way as in the daemon: packed and loaded. */

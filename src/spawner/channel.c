@@ -228,8 +228,8 @@ static void on_channel(void *arg, uint32_t events)
 
 /* ---- life ---- */
 
-int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, uint32_t n, void (*gone)(void *arg),
-                        void *arg)
+int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, const struct trio *trio, uint32_t n,
+                        void (*gone)(void *arg), void *arg)
 {
 	struct channel *ch = mem_alloc(sizeof(*ch));
 	int rc = watch_add(s->setup.loop, &ch->watch, fd, EPOLLIN, on_channel, ch);
@@ -242,6 +242,7 @@ int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, 
 	ch->spawner = s;
 	ch->fd = fd;
 	ch->slots = slots;
+	ch->trio = trio;
 	ch->n = n;
 	ch->by_row = mem_alloc(((size_t)n + 1) * sizeof(*ch->by_row));
 	ch->queue_end = &ch->queue;

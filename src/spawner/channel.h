@@ -17,6 +17,7 @@ struct channel {
 	struct watch watch;
 	struct timer retry;
 	struct question_slot *slots;
+	const struct trio *trio; /* whose they are; NULL: nothing else of it is known */
 	uint32_t n;
 	struct job **by_row; /* the latest job of each row */
 	struct job *queue, **queue_end;

@@ -14,6 +14,7 @@
 #include "program/contract.h"
 #include "spawner/entries.h"
 #include "spawner/spawner_parts.h"
+#include "takeover/said.h"
 
 #define NAME_TIMEOUT_MS 5000
 
@@ -221,7 +222,25 @@ static void job_on_limit(void *arg)
 
 /* ---- starting it ---- */
 
-static void fill_env(const struct job *j, const char *name, struct program_client *ret)
+/* What the client has said first stands with its row, which is this question's as long as its slot is. */
+struct said_texts {
+	char sni[PROXY_VALUE_TEXT_MAX], alpn[PROXY_VALUE_TEXT_MAX], protocol[SAID_WORD_MAX];
+};
+
+static void look_at_said(const struct job *j, struct said_texts *said)
+{
+	const struct trio *t = j->channel ? j->channel->trio : NULL;
+	uint32_t row = j->question.row;
+
+	*said = (struct said_texts){.sni = "", .alpn = "", .protocol = ""};
+	if (!t)
+		return;
+	said_sni(t, row, trio_cold(t, row), said->sni);
+	said_alpn(t, row, trio_cold(t, row), said->alpn);
+	said_protocol(trio_cold(t, row), said->protocol);
+}
+
+static void fill_env(const struct job *j, const char *name, const struct said_texts *said, struct program_client *ret)
 {
 	const struct question *q = &j->question;
 	bool chosen = q->kind == ASK_ACCESS && q->server != UINT32_MAX;
@@ -231,6 +250,9 @@ static void fill_env(const struct job *j, const char *name, struct program_clien
 	        .client = q->client,
 	        .name = name,
 	        .announced = j->announced,
+	        .sni = said->sni,
+	        .alpn = said->alpn,
+	        .protocol = said->protocol,
 	        .server = chosen ? &j->section->servers[q->server] : NULL,
 	};
 }
@@ -241,6 +263,7 @@ static int start(struct job *j, const char *name, struct question_slot *slot)
 	struct spawner *s = j->spawner;
 	bool handler = q->kind == ASK_HANDLER;
 	struct program_client client;
+	struct said_texts said;
 	struct spawn what = {
 	        .argv = handler ? j->section->servers[q->server].argv : j->section->acp,
 	        .nofile = s->setup.nofile,
@@ -252,7 +275,8 @@ static int start(struct job *j, const char *name, struct question_slot *slot)
 
 	what.fds[0] = handler ? j->fds[0] : s->null_fd;
 	what.fds[1] = j->fds[1] >= 0 ? j->fds[1] : j->fds[0];
-	fill_env(j, name, &client);
+	look_at_said(j, &said);
+	fill_env(j, name, &said, &client);
 	env = program_env(j->section, &client, environ);
 	what.env = env;
 	slot->starter = getpid();

@@ -163,7 +163,7 @@ static void take_channel(int fd, uint64_t number)
 		return;
 	}
 	t = self.setup->trios[number];
-	if (spawner_add_channel(self.spawner, fd, trio_slots(t), trio_n_rows(t), spawnd_channel_gone, NULL) < 0)
+	if (spawner_add_channel(self.spawner, fd, trio_slots(t), t, trio_n_rows(t), spawnd_channel_gone, NULL) < 0)
 		return;
 	self.channels++;
 	take_programs(t, fd);

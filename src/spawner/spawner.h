@@ -17,6 +17,7 @@
 #include "program/question.h"
 
 struct spawner; /* opaque */
+struct trio;
 
 struct spawner_setup {
 	struct loop *loop;
@@ -40,9 +41,9 @@ int spawner_new(const struct spawner_setup *setup, struct spawner **ret);
 void spawner_free(struct spawner *s);
 
 /* A trio's channel (SOCK_SEQPACKET, nonblocking, owned from now on) and its slots (n of them, one per
- * row). gone(arg) is called when the other end was closed. Returns 0 or -errno. */
-int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, uint32_t n, void (*gone)(void *arg),
-                        void *arg);
+ * row); trio: of what they are part, NULL: of nothing. gone(arg) is called when the other end was closed. Returns 0 or -errno. */
+int spawner_add_channel(struct spawner *s, int fd, struct question_slot *slots, const struct trio *trio, uint32_t n,
+                        void (*gone)(void *arg), void *arg);
 
 /* After spawner_add_channel(fd): the program that the row's slot names was started by a spawner before this one. It is
  * looked after from now on as if it was ours, but its stderr and its answer are not. wanted: it has its client; else it

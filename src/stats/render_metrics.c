@@ -170,7 +170,7 @@ static void add_headers(const struct group *g, struct buf *out)
 	family(out, "proxy_header_errors_total", "counter",
 	       "Clients that were reset for their PROXY header, by reason.");
 	for (size_t k = 0; k < g->n; k++)
-		for (int i = WHY_TIMEOUT; i < WHY_COUNT && i - WHY_TIMEOUT < HEADER_ERRORS; i++)
+		for (int i = WHY_TIMEOUT; i <= WHY_CROWD; i++)
 			add_words(g, "proxy_header_errors_total", "why", why_name((enum why)i), k,
 			          g->list[k].counted->header_errors[i - WHY_TIMEOUT], out);
 }

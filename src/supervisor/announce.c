@@ -1,5 +1,6 @@
 /* announce.c - what the log is told at the start: where it listens, and where that leads. */
 #include "base/log.h"
+#include "config/openings.h"
 #include "supervisor/state.h"
 
 static void describe_pool(const struct section *section, struct buf *out)
@@ -27,6 +28,34 @@ static const char *why_deaf(const struct supervisor *s, const struct service *se
 	               : NULL;
 }
 
+/* "port 443 (web)": service and section, as far as they are the same for those that belong to it. */
+static void describe_ports(const struct service *service, struct buf *line)
+{
+	buf_addf(line, "port%s", service->n_ports > 1 || service->ports[0].first != service->ports[0].last ? "s" : "");
+	for (size_t i = 0; i < service->n_ports; i++) {
+		buf_addf(line, " %u", service->ports[i].first);
+		if (service->ports[i].last != service->ports[i].first)
+			buf_addf(line, "-%u", service->ports[i].last);
+	}
+}
+
+/* Behind sni or protocol: it listens where the section does that it belongs to. */
+static void say_opening(const struct supervisor *s, const struct service *service, const struct section *section)
+{
+	const struct section *outer = opening_outer(s->rules.config, section);
+	struct buf line = BUF_INIT;
+
+	describe_ports(service, &line);
+	if (section_called(s->rules.config, section))
+		buf_addf(&line, " (%s)", section_called(s->rules.config, section));
+	buf_adds(&line, ", ");
+	opening_print(section, &line);
+	buf_addf(&line, "%s, leading to ", outer->kind == INTERFACE_NONE ? "" : " there");
+	describe_pool(section, &line);
+	log_info("%s", line.s);
+	buf_release(&line);
+}
+
 static void say_section(const struct supervisor *s, const struct service *service, const struct section *section)
 {
 	const char *why = why_deaf(s, service, section);
@@ -34,13 +63,8 @@ static void say_section(const struct supervisor *s, const struct service *servic
 	struct buf line = BUF_INIT;
 	char net[ADDR_TEXT_MAX];
 
-	buf_addf(&line, "%slistening on port%s", why ? "not " : "",
-	         service->n_ports > 1 || service->ports[0].first != service->ports[0].last ? "s" : "");
-	for (size_t i = 0; i < service->n_ports; i++) {
-		buf_addf(&line, " %u", service->ports[i].first);
-		if (service->ports[i].last != service->ports[i].first)
-			buf_addf(&line, "-%u", service->ports[i].last);
-	}
+	buf_addf(&line, "%slistening on ", why ? "not " : "");
+	describe_ports(service, &line);
 	if (called)
 		buf_addf(&line, " (%s)", called);
 	if (section->kind == INTERFACE_NONE)
@@ -53,8 +77,9 @@ static void say_section(const struct supervisor *s, const struct service *servic
 	if (why) {
 		log_warning("%s: %s", line.s, why);
 	} else {
-		buf_adds(&line, ", leading to ");
-		describe_pool(section, &line);
+		buf_adds(&line, section->has_pool ? ", leading to " : ", where what the client says leads on");
+		if (section->has_pool)
+			describe_pool(section, &line);
 		log_info("%s", line.s);
 	}
 	buf_release(&line);
@@ -69,8 +94,11 @@ void announce_services(const struct supervisor *s)
 
 		if (service->wildcard)
 			say_section(s, service, &c->sections[service->root]);
-		for (uint32_t k = 0; k < service->n_sections; k++)
-			say_section(s, service, &c->sections[service->first_section + k]);
+		for (uint32_t k = 0; k < service->n_sections; k++) {
+			const struct section *section = &c->sections[service->first_section + k];
+
+			(section->opening.kind ? say_opening : say_section)(s, service, section);
+		}
 	}
 }
 

@@ -214,9 +214,9 @@ static bool set_log_level(void *arg, const char *name)
 	return true;
 }
 
-static int explain(void *arg, const char *client, const char *local, const char *via, struct buf *out)
+static int explain(void *arg, const char *client, const char *local, char *const *more, size_t n, struct buf *out)
 {
-	return steer_explain(((struct admin *)arg)->supervisor, client, local, via, out);
+	return steer_explain(((struct admin *)arg)->supervisor, client, local, more, n, out);
 }
 
 /* ---- upgrade ---- */

@@ -44,7 +44,8 @@ void steer_take_file(struct supervisor *s);
 /* To the log: what differs from it still. */
 void steer_tell_changes(const struct supervisor *s);
 /* steer_explain.c: as in struct admin_ops. */
-int steer_explain(struct supervisor *s, const char *client, const char *local, const char *via, struct buf *out);
+int steer_explain(struct supervisor *s, const char *client, const char *local, char *const *more, size_t n,
+                  struct buf *out);
 /* What differs, with numbers for what the file said (ipc/state.h). */
 void steer_state_text(const struct supervisor *s, struct buf *out);
 /* A line of that. */

@@ -285,12 +285,13 @@ static bool say_server(void *arg, const struct section *section, const struct ex
 	return served;
 }
 
-int steer_explain(struct supervisor *s, const char *client, const char *local, const char *via, struct buf *out)
+int steer_explain(struct supervisor *s, const char *client, const char *local, char *const *more, size_t n,
+                  struct buf *out)
 {
 	struct explain q = {
 	        .ifs = s->ifs, .n_ifs = s->n_ifs, .say_server = say_server, .why_closed = why_service_is_out, .arg = s};
 
-	if (!explain_words(client, local, via, s->setup->world, &q, out))
+	if (!explain_words(client, local, more, n, s->setup->world, &q, out))
 		return -1;
 	config_look_at_zones(s->rules.config, s->setup->world->interface_index, s->setup->world->arg);
 	return config_explain(s->rules.config, &q, out);

@@ -126,6 +126,10 @@ struct handover_entry {
 	uint16_t n_tlvs;
 	uint8_t tlvs[HANDOVER_TLVS]; /* those that records show */
 	uint64_t stick;              /* struct row_cold */
+	/* What the client has said first; of an older program's all 0. */
+	uint8_t spoken, n_sni, n_alpn;
+	uint8_t pad3[5];
+	char sni[256], alpn[256]; /* struct row_said */
 };
 
 struct handover_message {

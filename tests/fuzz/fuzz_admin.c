@@ -116,7 +116,7 @@ static bool set_log_level(void *arg, const char *level)
 	return strcmp(level, "info") == 0;
 }
 
-static int explain(void *arg, const char *client, const char *local, const char *via, struct buf *out)
+static int explain(void *arg, const char *client, const char *local, char *const *more, size_t n, struct buf *out)
 {
 	buf_adds(out, client);
 	return strcmp(local, "25") ? -1 : 3;

@@ -110,7 +110,7 @@ static void before_spawner(struct input *in)
 	memset(slots, 0, sizeof(slots));
 	CHECK(loop_init(&loop, -1, NULL, 16) == 0 && spawner_new(&setup, &spawner) == 0 &&
 	      sock_message_pair(pair) == 0);
-	CHECK(spawner_add_channel(spawner, pair[1], slots, ROWS, NULL, NULL) == 0);
+	CHECK(spawner_add_channel(spawner, pair[1], slots, NULL, ROWS, NULL, NULL) == 0);
 	spawner_set_config(spawner, parse(), 1);
 	spawner_set_config(spawner, parse(), 2);
 	while (in->left > 0) {

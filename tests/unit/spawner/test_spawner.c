@@ -119,7 +119,7 @@ static int start(struct fixture *f, bool names)
 	assert_int_equal(sock_message_pair(pair), 0);
 	f->sock = pair[0];
 	f->spawner_sock = pair[1];
-	assert_int_equal(spawner_add_channel(f->spawner, pair[1], f->slots, ROWS, on_gone, f), 0);
+	assert_int_equal(spawner_add_channel(f->spawner, pair[1], f->slots, NULL, ROWS, on_gone, f), 0);
 	return 0;
 }
 
