@@ -14,7 +14,7 @@ SEED = int(os.environ.get("SEED", "1"))
 
 
 @pytest.mark.slow
-@pytest.mark.limit(600)
+@pytest.mark.limit(900)
 def test_500_connections_every_byte_every_end_and_flat_memory():
     failures, growth = asyncio.run(torture(seed=SEED, connections=500, rounds=5))
     assert not failures, failures[:10]

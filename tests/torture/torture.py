@@ -255,7 +255,7 @@ class Subject:
             self.proxy.kill()
 
 
-async def torture(seed=1, connections=500, seconds=120, command=None, rounds=1, early=True):
+async def torture(seed=1, connections=500, seconds=300, command=None, rounds=1, early=True):
     """Returns a list of what went wrong, and the growth of each worker's memory in bytes from the end of the
     first round to the end of the last. Without `early`, resets come only after all data of both sides."""
     dice = random.Random(seed)
@@ -300,7 +300,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--connections", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--seconds", type=int, default=120)
+    parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--forwarder")
     args = parser.parse_args()
     begin = time.monotonic()
