@@ -7,8 +7,9 @@
 #include "base/mem.h"
 #include "event/resolve_parts.h"
 
-#define RESOLV_CONF   "/etc/resolv.conf"
-#define NSSWITCH_CONF "/etc/nsswitch.conf"
+#define RESOLV_CONF       "/etc/resolv.conf"
+#define NSSWITCH_CONF     "/etc/nsswitch.conf"
+#define QUESTION_LIMIT_MS 12000
 
 /* ---- the system's files ---- */
 
@@ -210,6 +211,11 @@ void request_forget(struct request *q)
 {
 	q->wanted = false;
 	timer_clear(q->resolver->setup.loop, &q->timer);
+}
+
+int64_t request_limit_ms(const struct resolver *r)
+{
+	return clock_mono_ms() + (r->setup.limit_ms ? r->setup.limit_ms : QUESTION_LIMIT_MS);
 }
 
 bool error_says_none(int error)

@@ -20,6 +20,7 @@ struct resolver_setup {
 	const char *purpose;     /* "names of servers", for the log */
 	const char *resolv_conf; /* NULL: /etc/resolv.conf */
 	uint16_t port;           /* of the name servers in it; 0: 53 */
+	int64_t limit_ms; /* for a question in all: with all servers, families, and names of the search list; 0: 12 s */
 };
 
 /* servers: n name servers with their ports; n 0: those of /etc/resolv.conf, which is looked at before each question,

@@ -11,7 +11,7 @@
 #include "event/resolve_parts.h"
 
 #define QUERY_TIMEOUT_MS 2000
-#define QUERY_TRIES      3
+#define QUERY_TRIES      2
 
 /* A socket of c-ares. They are few and come and go, so the structs are used again. */
 struct resolver_socket {

@@ -30,7 +30,8 @@ struct half {
 };
 
 struct host {
-	struct request request; /* its timer: how long an answer waits for the other family */
+	struct request request; /* its timer: the limit, and then how long an answer waits for the other family */
+	int64_t limit_ms;       /* monotonic: by then it is answered, or has failed */
 	resolve_fn *fn;
 	char *name;
 	const char *lookup; /* what is to be asked next */
@@ -228,8 +229,20 @@ static void on_half(void *arg, int status, int timeouts, struct ares_addrinfo *a
 		          on_other_family_late, h);
 }
 
+/* Nobody has answered. What c-ares hears later is not wanted any more. */
+static void on_limit(void *arg)
+{
+	struct host *h = arg;
+
+	h->error = ARES_ETIMEOUT;
+	tell(h, false);
+	request_forget(&h->request);
+}
+
 static void ask(struct host *h, const char *name)
 {
+	if (h->request.wanted)
+		timer_set(h->request.resolver->setup.loop, &h->request.timer, h->limit_ms, on_limit, h);
 	h->pending = 3; /* one is ours: nothing is settled before both are asked */
 	for (int i = FOUR; i <= SIX; i++)
 		request_ask(&h->request, name, families[i], on_half, &h->half[i]);
@@ -269,6 +282,7 @@ void resolve_host(struct resolver *r, const char *host, resolve_fn *fn, void *ar
 	h->fn = fn;
 	h->name = mem_strdup(host);
 	h->error = ARES_ENOTFOUND;
+	h->limit_ms = request_limit_ms(r);
 	request_begin(r, &h->request, arg);
 	ch = h->request.channel;
 	h->lookup = ch->found.lookups;

@@ -75,6 +75,8 @@ struct request {
 /* Looks whether the servers to ask have changed, and chooses the channel. q is zero but for what embeds it. */
 void request_begin(struct resolver *r, struct request *q, void *arg);
 void request_forget(struct request *q);
+/* When a question that begins now has failed (monotonic). */
+int64_t request_limit_ms(const struct resolver *r);
 /* It has its answer: error 0, or an ARES_ code. */
 void request_count(struct request *q, int error);
 /* An answer, too: there is no such name, or it has nothing of what was asked for. */

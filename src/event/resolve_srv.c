@@ -35,6 +35,17 @@ static void resolve_srv_answered(void *arg, int status, int timeouts, unsigned c
 	free(q);
 }
 
+static void on_limit(void *arg)
+{
+	struct service_question *q = arg;
+	struct resolve_srv_result result = {.error = ARES_ETIMEOUT, .why = ares_strerror(ARES_ETIMEOUT)};
+
+	request_count(&q->request, result.error);
+	if (q->request.wanted)
+		q->fn(q->request.arg, &result);
+	request_forget(&q->request);
+}
+
 void resolve_srv(struct resolver *r, const char *name, resolve_srv_fn *fn, void *arg)
 {
 	struct service_question *q = mem_alloc(sizeof(*q));
@@ -43,6 +54,7 @@ void resolve_srv(struct resolver *r, const char *name, resolve_srv_fn *fn, void 
 	q->fn = fn;
 	request_begin(r, &q->request, arg);
 	ch = q->request.channel;
+	timer_set(r->setup.loop, &q->request.timer, request_limit_ms(r), on_limit, q);
 	ares_query(ch->servers, name, ns_c_in, ns_t_srv, resolve_srv_answered, q); /* it may be over already */
 	channel_set_timer(ch);
 }

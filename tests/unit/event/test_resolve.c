@@ -486,6 +486,29 @@ static void test_cancel(void **state)
 	assert_int_equal(f->calls, 0);
 }
 
+/* Nobody has answered in time; what comes later is not heard. */
+static void test_a_question_ends(void **state)
+{
+	struct fixture *f = *state;
+	struct addr server = dns_server_addr(f->server);
+	int64_t begin = clock_mono_ms();
+
+	resolver_free(f->resolver);
+	assert_int_equal(
+	        resolver_new(&(struct resolver_setup){.loop = &f->loop, .limit_ms = 200}, &server, 1, &f->resolver), 0);
+	resolve_host(f->resolver, "silent.test", on_host, f);
+	wait_calls(f, 1);
+	assert_int_equal(f->error, ARES_ETIMEOUT);
+	assert_true(f->why);
+	assert_int_equal(f->n, 0);
+	assert_true(clock_mono_ms() - begin >= 200);
+	assert_int_equal(resolver_counts(f->resolver).n[NAME_FAILED], 1);
+	resolve_host(f->resolver, "both.test", on_host, f);
+	wait_calls(f, 2);
+	assert_int_equal(f->n, 3);
+	assert_int_equal(resolver_counts(f->resolver).n[NAME_GOOD], 1);
+}
+
 static void test_free_while_asking(void **state)
 {
 	struct fixture *f = *state;
@@ -508,6 +531,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test_setup_teardown(test_host_of_both_families, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_host_unknown, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_question_ends, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_host_literal_and_host_file, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_host_is_asked_again, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_host_by_tcp, setup, teardown),

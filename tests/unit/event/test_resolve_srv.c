@@ -160,6 +160,20 @@ static void test_a_question_can_be_taken_back(void **state)
 	assert_int_equal(f->calls, 0);
 }
 
+static void test_a_question_ends(void **state)
+{
+	struct fixture *f = *state;
+	struct addr server = dns_server_addr(f->server);
+
+	resolver_free(f->resolver);
+	assert_int_equal(
+	        resolver_new(&(struct resolver_setup){.loop = &f->loop, .limit_ms = 200}, &server, 1, &f->resolver), 0);
+	ask(f, "_silent._tcp.test");
+	assert_int_equal(f->error, ARES_ETIMEOUT);
+	assert_false(f->none);
+	assert_int_equal(resolver_counts(f->resolver).n[NAME_FAILED], 1);
+}
+
 /* ---- answers that are cut, or lie ---- */
 
 static size_t make(uint8_t *m, size_t room)
@@ -226,6 +240,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_no_such_name_is_an_answer, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_no_such_record_is_an_answer, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_a_question_can_be_taken_back, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_a_question_ends, setup, teardown),
 	        cmocka_unit_test(test_an_answer_that_is_cut_anywhere),
 	        cmocka_unit_test(test_a_record_whose_name_runs_over_its_end),
 	};
