@@ -1,7 +1,7 @@
 #!/bin/sh
 # More than 17,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
 # supervisor killed and started again; then members that end themselves between any two steps, in an ordinary build
-# and under AddressSanitizer, and connections that change workers meanwhile; servers that go down and up while processes are
+# and under AddressSanitizer, and connections that change workers meanwhile; servers of every state while processes are
 # killed. Last, 100,000 idle connections, 600 restarts by systemd, and all tests from outside as on an old kernel. More than half an
 # hour.
 #
@@ -61,9 +61,9 @@ torture "$BUILD-faults" 500 --whom pb
 unset TCPPROXY_FLOW
 torture "$BUILD-faults-sanitized" 500 --faults 5000
 torture "$BUILD-faults-sanitized" 300 --whom mmw2dshpb --slots 24
-echo '== servers go down and up'
-TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 tests/torture/flips.py --seed "$SEED" --kills $((2000 * SHARE / 100)) || failed=1
-TCPPROXY=$(realpath "$BUILD-faults-sanitized/tcpproxy") /usr/bin/python3 tests/torture/flips.py --seed "$SEED" \
+echo '== everything that is known of servers at once'
+TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 tests/torture/everything.py --seed "$SEED" --kills $((2000 * SHARE / 100)) || failed=1
+TCPPROXY=$(realpath "$BUILD-faults-sanitized/tcpproxy") /usr/bin/python3 tests/torture/everything.py --seed "$SEED" \
 	--kills $((200 * SHARE / 100)) || failed=1
 echo '== upgrades from earlier commits, and back'
 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/history || failed=1

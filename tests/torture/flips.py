@@ -1,33 +1,21 @@
-#!/usr/bin/python3
-"""Servers that go down and come up again, in front of them clients all the time, while workers, the checker and the supervisor are
-killed and the configuration is read again: no client meets a server that is known to be down, none meets nobody, and no
-byte of a connection that goes on is lost, whatever becomes of its server's state.
-
-usage: flips.py [--seed N] [--kills N]
-"""
-import argparse
+"""Parts of everything.py: connections over which something goes all the time, servers that go down and come up again, and who kills
+the processes of a tcpproxy."""
 import collections
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from lib import processes
+from lib.checked import checkers
+from lib.peers import connect, data, read_exactly
+from lib.waiting import outlast_fuser, wait_for
 
-from lib import processes  # noqa: E402
-from lib.admin import Admin  # noqa: E402
-from lib.checked import ASKS, Checked, Clients, checkers  # noqa: E402
-from lib.peers import connect, data, read_exactly  # noqa: E402
-from lib.ports import free_port  # noqa: E402
-from lib.proxy import Directory, Proxy  # noqa: E402
-from lib.waiting import outlast_fuser, wait_for  # noqa: E402
-
-SERVERS, COMERS, TALKERS = 3, 4, 6
-WHAT = ["worker"] * 8 + ["checker"] * 6 + ["reload"] * 6 + ["supervisor"]
+TALKERS = 6
+WHAT = ["worker"] * 8 + ["checker"] * 4 + ["spawner"] * 2 + ["reload"] * 5 + ["supervisor", "upgrade"]
 PIECE = 20_000
 
 
@@ -111,8 +99,8 @@ class Flipper:
 
 
 class Killer:
-    def __init__(self, proxy, seed):
-        self.proxy, self.dice, self.done = proxy, random.Random(seed), collections.Counter()
+    def __init__(self, proxy, admin, seed):
+        self.proxy, self.admin, self.dice, self.done = proxy, admin, random.Random(seed), collections.Counter()
         proxy.expect_deaths()
 
     def one(self):
@@ -132,6 +120,13 @@ class Killer:
     def checker(self):
         self._replaced(lambda: checkers(self.proxy))
 
+    def spawner(self):
+        self._replaced(lambda: self.proxy.role("spawner"))
+
+    def upgrade(self):
+        self.admin.ask("upgrade")
+        self.proxy.wait_whole()
+
     def reload(self):
         n = self.proxy.log().count(" is in force")
         self.proxy.signal(signal.SIGHUP)
@@ -144,56 +139,3 @@ class Killer:
         self.proxy.start_again()
         wait_for(lambda: len(found := checkers(self.proxy)) == 1 and processes.parent(found[0]) == self.proxy.pid, "one checker", 20)
         outlast_fuser()
-
-
-def torture_flips(seed=1, kills=40):
-    """Returns what went wrong, and a summary."""
-    directory, dice = Directory(), random.Random(seed)
-    admin, port = Admin(directory / "admin.sock"), free_port()
-    servers = [Checked(name) for name in "abcdef"[:SERVERS]]
-    proxy, wrong = None, []
-    try:
-        proxy = Proxy(directory, config=f"admin unix:{admin.path}\nworkers 2\nport {port}\n" + "".join(
-            f"server {s.spelt}\n" for s in servers) + f"check every=100ms timeout=10 {ASKS}\n")
-        wait_for(lambda: {s["health"] for s in admin.json("status")["servers"]} == {"up"}, "all are up")
-        killer = Killer(proxy, dice.random())
-        clients, talkers = Clients(port, servers, COMERS), Talkers(port, seed)
-        flipper = Flipper(admin, servers, clients, dice.random())
-        try:
-            for _ in range(kills):
-                killer.one()
-            wait_for(lambda: flipper.flips or flipper.wrong, "a flip", 60)
-        finally:
-            for part in (flipper, talkers):
-                part.stop()
-            clients.over = True
-            for t in clients.threads:
-                t.join()
-        wrong = flipper.wrong + talkers.wrong + clients.wrong
-        summary = (f"{dict(killer.done)}, {flipper.flips} flips, {sum(clients.met.values())} clients, "
-                   f"{talkers.pieces * PIECE >> 20} MiB each way")
-        proxy.stop()
-        return wrong, summary
-    finally:
-        if proxy:
-            proxy.kill()
-        for s in servers:
-            s.close()
-        directory.remove()
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=40)
-    args = parser.parse_args()
-    begin = time.monotonic()
-    wrong, summary = torture_flips(args.seed, args.kills)
-    for line in wrong[:20]:
-        print(line)
-    print(f"{summary}; {len(wrong)} FAIL, seed {args.seed}, {time.monotonic() - begin:.1f} s")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
