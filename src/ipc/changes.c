@@ -10,12 +10,13 @@
 
 /* ---- as commands ---- */
 
-void changes_word(const struct world *w, uint32_t target, struct buf *out)
+void changes_word(const struct world *w, const struct spoken *of, struct buf *out)
 {
-	const struct target *t = &w->targets.list[target];
+	const struct target *t = &w->targets.list[of->target];
+	uint32_t service = t->of_service ? t->of_service - 1 : of->service;
 
-	if (t->of_service && t->of_service <= COUNTED_SERVICES)
-		buf_addf(out, "%s/", service_label(&w->services.list[t->of_service - 1]));
+	if (service < COUNTED_SERVICES)
+		buf_addf(out, "%s/", service_label(&w->services.list[service]));
 	buf_adds(out, target_label(t));
 }
 
@@ -47,24 +48,29 @@ static void add_max(const struct changed *c, const char *word, struct buf *out)
 }
 
 /* It would be out without. */
-static bool enable_matters(const struct world *w, uint32_t target)
+static bool enable_matters(const struct world *w, const struct spoken *of)
 {
-	struct standing of = world_standing_anywhere(w, target);
-	unsigned line = of.line < TARGETS_MAX ? atomic_load(&w->targets.list[of.line].admin_state) : 0;
+	struct spoken list[SPOKEN_MAX];
+	size_t n = world_farther(w, of, list);
 
-	return atomic_load(&w->targets.list[target].changed.disabled) || line == ADMIN_STATE_DISABLED ||
-	       line == ADMIN_STATE_DRAINING;
+	for (size_t i = 0; i < n; i++) {
+		unsigned state = atomic_load(list[i].admin_state);
+
+		if (state != ADMIN_STATE_BY_FILE)
+			return state != ADMIN_STATE_ENABLED;
+	}
+	return atomic_load(&of->changed->disabled);
 }
 
-static void add_admin_state(const struct world *w, uint32_t target, const char *word, int64_t now_ms, struct buf *out)
+static void add_admin_state(const struct world *w, const struct spoken *of, const char *word, int64_t now_ms,
+                            struct buf *out)
 {
-	const struct target *t = &w->targets.list[target];
-	int64_t left_ms = atomic_load(&t->changed.drained_ms) - now_ms;
+	int64_t left_ms = atomic_load(&of->changed->drained_ms) - now_ms;
 	char text[TEXT_TIME_MAX];
 
-	switch (atomic_load(&t->admin_state)) {
+	switch (atomic_load(of->admin_state)) {
 	case ADMIN_STATE_ENABLED:
-		if (enable_matters(w, target))
+		if (enable_matters(w, of))
 			buf_addf(out, "enable %s\n", word);
 		break;
 	case ADMIN_STATE_DISABLED:
@@ -79,17 +85,16 @@ static void add_admin_state(const struct world *w, uint32_t target, const char *
 	}
 }
 
-void changes_of_server(const struct world *w, uint32_t target, int64_t now_ms, struct buf *out)
+void changes_of(const struct world *w, const struct spoken *of, int64_t now_ms, struct buf *out)
 {
-	const struct target *t = &w->targets.list[target];
 	struct buf name = BUF_INIT, word = BUF_INIT;
 
-	changes_word(w, target, &name);
+	changes_word(w, of, &name);
 	shwords_quote(name.s, &word);
-	add_admin_state(w, target, word.s, now_ms, out);
-	add_weight(&t->changed, word.s, out);
-	add_max(&t->changed, word.s, out);
-	add_force(changed_force(&t->changed), word.s, out);
+	add_admin_state(w, of, word.s, now_ms, out);
+	add_weight(of->changed, word.s, out);
+	add_max(of->changed, word.s, out);
+	add_force(changed_force(of->changed), word.s, out);
 	buf_release(&name);
 	buf_release(&word);
 }
@@ -132,11 +137,12 @@ void changes_join(const char *commands, struct buf *out)
 			buf_adds(out, ", ");
 }
 
-/* ---- the file wins where it speaks ---- */
+/* ---- what the file says ---- */
 
 /* One line of a server in the file. */
 struct line {
 	uint32_t target;
+	uint32_t service, whole; /* of its section */
 	uint64_t says;
 	bool disabled;
 };
@@ -162,9 +168,11 @@ static size_t add_line(const struct world *w, const struct config *c, const stru
                        const struct server *server, struct line *list, size_t n)
 {
 	uint32_t target = server->key ? world_target(w, c, s, server) : TARGET_NONE;
+	uint32_t service = world_service(w, c, s);
 
 	if (target < TARGETS_MAX)
-		list[n++] = (struct line){target, says_of(server), server->disabled};
+		list[n++] = (struct line){target, service, service_whole(&w->services, service), says_of(server),
+		                          server->disabled};
 	return n;
 }
 
@@ -188,53 +196,106 @@ static struct line *lines_of(const struct world *w, const struct config *c, size
 	return list;
 }
 
-/* Of all sections that have it, whose lines say the same or not: a section more that says the same changes nothing. 0: none has it. */
-static uint64_t line_of(const struct line *lines, size_t n, uint32_t target, size_t *at, bool *disabled)
+static bool is_in(const struct line *line, uint32_t service)
+{
+	return service >= COUNTED_SERVICES || line->service == service || line->whole == service;
+}
+
+/* Of all sections that have it, or (service) of those of one service, whose lines say the same or not: a section more that says the same
+ * changes nothing. 0: none has it. at: the first of its lines, or of one behind it; of another one then. */
+static uint64_t line_of(const struct line *lines, size_t n, uint32_t target, uint32_t service, size_t *at,
+                        bool *disabled)
 {
 	uint64_t line = 0, before = 0;
+	bool all = true;
 
-	*disabled = *at < n && lines[*at].target == target;
 	for (; *at < n && lines[*at].target == target; ++*at) {
-		if (lines[*at].says != before || line == 0)
-			line = hash_bytes(line ? line : HASH_START, &lines[*at].says, sizeof(lines[*at].says));
-		before = lines[*at].says;
-		*disabled = *disabled && lines[*at].disabled;
+		const struct line *now = &lines[*at];
+
+		if (!is_in(now, service))
+			continue;
+		if (now->says != before || line == 0)
+			line = hash_bytes(line ? line : HASH_START, &now->says, sizeof(now->says));
+		before = now->says;
+		all = all && now->disabled;
 	}
+	*disabled = line && all;
 	return line;
+}
+
+static uint64_t line_of_spot(const struct line *lines, size_t n, const struct spot *p, bool *disabled)
+{
+	size_t first = 0, end = n;
+
+	while (first < end) {
+		size_t middle = first + (end - first) / 2;
+
+		if (lines[middle].target < spot_target(p))
+			first = middle + 1;
+		else
+			end = middle;
+	}
+	return line_of(lines, n, spot_target(p), spot_service(p), &first, disabled);
+}
+
+/* ---- the file wins where it speaks ---- */
+
+struct words words_of_target(struct world *w, uint32_t target)
+{
+	struct target *t = &w->targets.list[target];
+
+	return (struct words){&t->admin_state, &t->changed, world_spoken_of(w, target)};
+}
+
+struct words words_of_spot(struct spot *p)
+{
+	return (struct words){&p->admin_state, &p->changed, spoken_of_spot(p)};
+}
+
+void words_forget(const struct words *words)
+{
+	changed_forget(words->changed);
+	atomic_store(words->admin_state, ADMIN_STATE_BY_FILE);
+	atomic_store(&words->changed->drained_ms, 0);
 }
 
 /* Whether clients may come is forgotten only if the file speaks about just that: who has taken a server out does not expect it to
  * come back with its weight. */
-static void forget_by(struct target *t, uint64_t line, bool disabled)
+static void forget_by(const struct words *words, uint64_t line, bool disabled)
 {
-	changed_forget(&t->changed);
-	if (line && disabled != (bool)atomic_load(&t->changed.disabled))
-		atomic_store(&t->admin_state, ADMIN_STATE_BY_FILE);
+	changed_forget(words->changed);
+	if (line && disabled != (bool)atomic_load(&words->changed->disabled))
+		atomic_store(words->admin_state, ADMIN_STATE_BY_FILE);
 }
 
-static void tell(const struct world *w, uint32_t target, bool gone, const char *before, const char *after,
-                 void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
+/* Who hears of what is forgotten. */
+struct hearer {
+	void (*forgotten)(void *arg, const char *server, bool gone, const char *commands);
+	void *arg;
+};
+
+static void tell(const struct world *w, const struct spoken *of, bool gone, const char *before, const char *after,
+                 const struct hearer *hearer)
 {
 	struct buf word = BUF_INIT;
 
-	changes_word(w, target, &word);
+	changes_word(w, of, &word);
 	if (strcmp(before, after) != 0)
-		forgotten(arg, word.s, gone, before);
+		hearer->forgotten(hearer->arg, word.s, gone, before);
 	buf_release(&word);
 }
 
-static void take_line(struct world *w, uint32_t target, uint64_t line, bool disabled,
-                      void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
+static void take_line(const struct world *w, const struct words *words, uint64_t line, bool disabled,
+                      const struct hearer *hearer)
 {
-	struct target *t = &w->targets.list[target];
 	struct buf before = BUF_INIT, after = BUF_INIT;
 	int64_t now_ms = clock_mono_ms();
 
-	changes_of_server(w, target, now_ms, &before);
-	forget_by(t, line, disabled);
-	changes_of_server(w, target, now_ms, &after);
+	changes_of(w, &words->of, now_ms, &before);
+	forget_by(words, line, disabled);
+	changes_of(w, &words->of, now_ms, &after);
 	if (before.len > 0)
-		tell(w, target, line == 0, before.s, after.s ? after.s : "", forgotten, arg);
+		tell(w, &words->of, line == 0, before.s, after.s ? after.s : "", hearer);
 	buf_release(&before);
 	buf_release(&after);
 }
@@ -255,25 +316,64 @@ static bool file_lets_it_come(const struct target *t, uint64_t line, bool disabl
 	       atomic_load(&t->admin_state) != ADMIN_STATE_ENABLED;
 }
 
+static void take(const struct world *w, const struct words *words, uint64_t line, bool disabled,
+                 const struct hearer *hearer)
+{
+	if (line != atomic_load(&words->changed->line))
+		take_line(w, words, line, disabled, hearer);
+	/* the words first: who dies in between forgets once more */
+	atomic_store(&words->changed->disabled, disabled);
+	atomic_store(&words->changed->line, line);
+}
+
+static void take_spots(struct world *w, const struct line *lines, size_t n, const struct hearer *hearer)
+{
+	for (uint32_t i = 0; i < SPOTS_MAX && atomic_load(&w->spots.n) > 0; i++) {
+		struct spot *p = &w->spots.list[i];
+		const struct words words = words_of_spot(p);
+		bool disabled;
+		uint64_t line;
+
+		if (!spot_speaks(p))
+			continue;
+		line = line_of_spot(lines, n, p, &disabled);
+		take(w, &words, line, disabled, hearer);
+	}
+}
+
 void changes_take(struct world *w, const struct config *c,
                   void (*forgotten)(void *arg, const char *server, bool gone, const char *commands), void *arg)
 {
+	const struct hearer hearer = {forgotten, arg};
 	size_t n, at = 0;
 	struct line *lines = lines_of(w, c, &n);
 	bool start = is_start(w);
 
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++) {
-		struct changed *now = &w->targets.list[i].changed;
+		const struct words words = words_of_target(w, i);
 		bool disabled;
-		uint64_t line = line_of(lines, n, i, &at, &disabled);
+		uint64_t line = line_of(lines, n, i, COUNTED_SERVICES, &at, &disabled);
 
 		if (!start && file_lets_it_come(&w->targets.list[i], line, disabled))
-			changed_came(now, clock_mono_ms());
-		if (line != atomic_load(&now->line))
-			take_line(w, i, line, disabled, forgotten, arg);
-		/* the words first: who dies in between forgets once more */
-		atomic_store(&now->disabled, disabled);
-		atomic_store(&now->line, line);
+			changed_came(words.changed, clock_mono_ms());
+		take(w, &words, line, disabled, &hearer);
 	}
+	take_spots(w, lines, n, &hearer);
 	free(lines);
+}
+
+struct spot *changes_spot(struct world *w, const struct config *c, uint32_t service, uint32_t target)
+{
+	struct spot *p = spots_add(&w->spots, service, target);
+	struct line *lines;
+	bool disabled;
+	size_t n;
+
+	if (!p || atomic_load(&p->changed.line))
+		return p;
+	lines = lines_of(w, c, &n);
+	atomic_store(&p->changed.line, line_of_spot(lines, n, p, &disabled));
+	atomic_store(&p->changed.disabled, disabled);
+	free(lines);
+	return p;
 }

@@ -157,9 +157,34 @@ void collect_servers(const struct collect_source *source, struct snapshot *s, co
 
 /* ---- what the file says of them ---- */
 
+/* Whether clients may come to a server, wherever it stands. */
+struct everywhere {
+	unsigned state; /* enum admin_state, where `any` and not `mixed` */
+	bool any, mixed;
+	bool in_use; /* somewhere the file does not call it disabled */
+};
+
+static void stands_in(struct everywhere *e, const struct world *w, const struct config *config,
+                      const struct section *section, const struct server *server, uint32_t target)
+{
+	struct standing of = {.target = target, .line = TARGET_NONE, .seat = SEAT_NONE};
+	unsigned state;
+
+	e->in_use |= !server->disabled;
+	if (atomic_load(&w->spots.n) == 0) /* it is the same everywhere */
+		return;
+	of.line = world_line(w, config, section, server);
+	of.service = world_service(w, config, section);
+	of.whole = service_whole(&w->services, of.service);
+	state = world_admin_state(w, &of);
+	e->mixed |= e->any && e->state != state;
+	e->state = state;
+	e->any = true;
+}
+
 void collect_config(const struct world *w, struct snapshot *s, const struct config *config)
 {
-	bool *in_use = mem_alloc((s->n_servers + 1) * sizeof(*in_use));
+	struct everywhere *all = mem_alloc((s->n_servers + 1) * sizeof(*all));
 
 	for (size_t i = 0; i < config->n_sections; i++) {
 		const struct section *section = &config->sections[i];
@@ -173,18 +198,18 @@ void collect_config(const struct world *w, struct snapshot *s, const struct conf
 			if (target >= s->n_servers)
 				continue;
 			s->servers[target].configured = true;
-			in_use[target] |= !section->servers[k].disabled;
+			stands_in(&all[target], w, config, section, &section->servers[k], target);
 			eject_view(s, w, section, target, false, &s->servers[target]);
 		}
 	}
 	for (size_t i = 0; i < s->n_servers; i++) {
 		const struct standing of = world_standing_anywhere(w, (uint32_t)i);
+		unsigned state = all[i].any && !all[i].mixed ? all[i].state : world_admin_state(w, &of);
 
-		if (s->servers[i].configured && !in_use[i])
-			s->servers[i].admin_state =
-			        admin_state_text(world_admin_state(w, &of), true, s->servers[i].active);
+		if (s->servers[i].configured)
+			s->servers[i].admin_state = admin_state_text(state, !all[i].in_use, s->servers[i].active);
 	}
-	free(in_use);
+	free(all);
 }
 
 /* ---- pools ---- */
@@ -241,18 +266,18 @@ static void set_state(struct snapshot *s, const struct world *w, const struct se
 	m->since_wall_us = v.health_us < 0 ? 0 : s->wall_us - v.health_us;
 }
 
-/* Also what was changed of all members of its line. */
+/* Also what was changed of more than it; the farthest first, as they would be said. */
 static void set_changed(struct snapshot *s, const struct world *w, const struct server *server,
                         const struct standing *of, struct member_view *m)
 {
+	struct spoken list[SPOKEN_MAX];
 	int64_t now_ms = clock_mono_ms();
 	struct buf text = BUF_INIT;
 
 	if (server->from == FROM_ADDED)
 		changes_of_added(m->service, server, &text);
-	if (of->line < TARGETS_MAX)
-		changes_of_server(w, of->line, now_ms, &text);
-	changes_of_server(w, of->target, now_ms, &text);
+	for (size_t n = world_spoken(w, of, list); n-- > 0;)
+		changes_of(w, &list[n], now_ms, &text);
 	m->changed = keep_buf(s, &text);
 }
 

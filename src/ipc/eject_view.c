@@ -34,10 +34,9 @@ void member_view_now(const struct world *w, const struct section *section, const
 	uint32_t max = world_max(w, of, m->max_file);
 
 	if (section->slow_start_ms) /* hundredths are enough */
-		weight = slow_start_part(slow_start_grown(w, section, of->target, of->seat, of->asks, now_ms), weight) /
-		         10 * 10;
+		weight = slow_start_part(slow_start_grown(w, section, of, now_ms), weight) / 10 * 10;
 	m->weight_milli = weight;
-	m->max = slow_start_max(w, section, of->target, of->seat, of->asks, max, now_ms);
+	m->max = slow_start_max(w, section, of, max, now_ms);
 	if (section->eject.for_ms && m->target < TARGETS_MAX)
 		m->ejections = ejection_read(&w->ejections[m->target]).number;
 }

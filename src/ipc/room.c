@@ -22,6 +22,7 @@ static void clear_target(struct world *w, uint32_t i, const struct room_ops *ops
 
 	memset((void *)before, 0, sizeof(*before));
 	ops->counted(ops->arg, i, before);
+	spots_forget_target(&w->spots, i);
 	targets_clear(&w->targets, w->experience, i);
 	memset((void *)&w->ejections[i], 0, sizeof(w->ejections[i]));
 	for (uint32_t k = 0; k < atomic_load(&w->targets.n); k++) /* those that are gone, too */

@@ -19,23 +19,31 @@ static int64_t up_ms(const struct world *w, uint32_t seat, uint64_t asks, int64_
 	return new || atomic_load_explicit(&h->changes[HEALTH_DOWN], memory_order_relaxed) > 0 ? now.since_ms : 0;
 }
 
-/* Since when (monotonic) it has been there; 0: since the start. */
-static int64_t there_ms(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks)
+/* Since it was said, of it or of more, that clients may come again. */
+static int64_t came_ms(const struct world *w, const struct standing *of)
 {
+	struct spoken list[SPOKEN_MAX];
+	size_t n = world_spoken(w, of, list);
 	int64_t ms = 0;
 
-	if (target < TARGETS_MAX) {
-		ms = atomic_load_explicit(&w->targets.list[target].changed.came_ms, memory_order_relaxed);
-		if (s->eject.for_ms)
-			ms = later(ms, ejection_until_ms(&w->ejections[target]));
-	}
-	return seat < SEATS_MAX ? later(ms, up_ms(w, seat, asks, ms)) : ms;
+	for (size_t i = 0; i < n; i++)
+		ms = later(ms, atomic_load_explicit(&list[i].changed->came_ms, memory_order_relaxed));
+	return ms;
 }
 
-uint32_t slow_start_grown(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
-                          int64_t now_ms)
+/* Since when (monotonic) it has been there; 0: since the start. */
+static int64_t there_ms(const struct world *w, const struct section *s, const struct standing *of)
 {
-	int64_t there = there_ms(w, s, target, seat, asks), age = now_ms - there, time = s->slow_start_ms;
+	int64_t ms = came_ms(w, of);
+
+	if (of->target < TARGETS_MAX && s->eject.for_ms)
+		ms = later(ms, ejection_until_ms(&w->ejections[of->target]));
+	return of->seat < SEATS_MAX ? later(ms, up_ms(w, of->seat, of->asks, ms)) : ms;
+}
+
+uint32_t slow_start_grown(const struct world *w, const struct section *s, const struct standing *of, int64_t now_ms)
+{
+	int64_t there = there_ms(w, s, of), age = now_ms - there, time = s->slow_start_ms;
 
 	if (there == 0 || age >= time)
 		return SLOW_START_WHOLE;
@@ -44,8 +52,8 @@ uint32_t slow_start_grown(const struct world *w, const struct section *s, uint32
 	return (uint32_t)(SLOW_START_WHOLE / 10 + (int64_t)(SLOW_START_WHOLE - SLOW_START_WHOLE / 10) * age / time);
 }
 
-uint32_t slow_start_max(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
-                        uint32_t max, int64_t now_ms)
+uint32_t slow_start_max(const struct world *w, const struct section *s, const struct standing *of, uint32_t max,
+                        int64_t now_ms)
 {
-	return max && s->slow_start_ms ? slow_start_part(slow_start_grown(w, s, target, seat, asks, now_ms), max) : max;
+	return max && s->slow_start_ms ? slow_start_part(slow_start_grown(w, s, of, now_ms), max) : max;
 }

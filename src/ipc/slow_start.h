@@ -12,8 +12,7 @@
 #define SLOW_START_WHOLE 100000
 
 /* How much of a server of this section there is now, in parts of SLOW_START_WHOLE; the section has `slow-start`. */
-uint32_t slow_start_grown(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
-                          int64_t now_ms);
+uint32_t slow_start_grown(const struct world *w, const struct section *s, const struct standing *of, int64_t now_ms);
 
 /* So much of that. At least 1 of anything; of 0, which is no limit, or no new connection, it is 0. */
 static inline uint32_t slow_start_part(uint32_t grown, uint32_t whole)
@@ -24,7 +23,7 @@ static inline uint32_t slow_start_part(uint32_t grown, uint32_t whole)
 }
 
 /* Connections at a time, as world_max() says, and no more than the server has grown to. */
-uint32_t slow_start_max(const struct world *w, const struct section *s, uint32_t target, uint32_t seat, uint64_t asks,
-                        uint32_t max, int64_t now_ms);
+uint32_t slow_start_max(const struct world *w, const struct section *s, const struct standing *of, uint32_t max,
+                        int64_t now_ms);
 
 #endif

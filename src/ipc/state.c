@@ -8,15 +8,15 @@
 #include "config/lex.h"
 #include "ipc/changes.h"
 
-void state_of_server(const struct world *w, uint32_t target, int64_t now_ms, struct buf *out)
+void state_of(const struct world *w, const struct spoken *of, int64_t now_ms, struct buf *out)
 {
-	const struct changed *c = &w->targets.list[target].changed;
+	const struct changed *c = of->changed;
 	struct buf commands = BUF_INIT, word = BUF_INIT;
 
-	changes_of_server(w, target, now_ms, &commands);
+	changes_of(w, of, now_ms, &commands);
 	if (commands.len > 0) {
 		if (atomic_load(&c->line)) {
-			changes_word(w, target, &word);
+			changes_word(w, of, &word);
 			buf_adds(out, STATE_SAID " ");
 			shwords_quote(word.s, out);
 			buf_addf(out, " %016" PRIx64 "%s\n", (uint64_t)atomic_load(&c->line),

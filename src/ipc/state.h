@@ -18,7 +18,7 @@
 #define STATE_WRONG_TOLD 20 /* lines that are wrong; the others are counted */
 
 /* Appends what there is of this server; nothing if it is as the file says. */
-void state_of_server(const struct world *w, uint32_t target, int64_t now_ms, struct buf *out);
+void state_of(const struct world *w, const struct spoken *of, int64_t now_ms, struct buf *out);
 
 struct state_reader {
 	void *arg;

@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/random.h"
-#include "ipc/server_state.h"
+#include "ipc/told_state.h"
 #include "os/shm.h"
 
 static void init(struct world *w)
@@ -221,6 +221,7 @@ static void copy(struct world *w, const struct world *before)
 	}
 	copy_seats(&w->seats, &before->seats, atomic_load(&w->targets.n));
 	copy_kept(&w->kept, &before->kept);
+	spots_copy(&w->spots, &before->spots, atomic_load(&w->services.n), atomic_load(&w->targets.n));
 	for (unsigned i = 0; i < atomic_load(&w->targets.n); i++)
 		if (atomic_load(&w->targets.list[i].uses) > 0)
 			memcpy((void *)&w->counted_before[i], &before->counted_before[i], sizeof(struct counted));
@@ -489,7 +490,7 @@ enum known world_known_in(const struct world *w, const struct section *section, 
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
                                const struct server *server)
 {
-	uint32_t seat = world_seat(w, c, section, server);
+	uint32_t seat = world_seat(w, c, section, server), service = world_service(w, c, section);
 
 	return (struct standing){.target = world_target(w, c, section, server),
 	                         .seat = seat,
@@ -497,17 +498,9 @@ struct standing world_standing(const struct world *w, const struct config *c, co
 	                         .disabled = server->disabled,
 	                         .ejects = section->eject.for_ms > 0,
 	                         .weight = server->weight,
-	                         .line = world_line(w, c, section, server)};
-}
-
-struct standing world_standing_anywhere(const struct world *w, uint32_t target)
-{
-	uint32_t of = target < TARGETS_MAX ? atomic_load(&w->targets.list[target].of) : 0;
-
-	return (struct standing){.target = target,
-	                         .seat = SEAT_NONE,
-	                         .weight = 1,
-	                         .line = of && of <= TARGETS_MAX ? of - 1 : TARGET_NONE};
+	                         .line = world_line(w, c, section, server),
+	                         .service = service,
+	                         .whole = service_whole(&w->services, service)};
 }
 
 bool world_standing_usable(const struct world *w, const struct standing *s, int64_t now_ms)

@@ -10,6 +10,7 @@
 #include "base/name_answer.h"
 #include "ipc/ejection.h"
 #include "ipc/kept.h"
+#include "ipc/spots.h"
 #include "ipc/seats.h"
 #include "ipc/targets.h"
 #include "program/programs.h"
@@ -84,6 +85,7 @@ struct world {
 	struct seats seats;                         /* what checks are to find out */
 	struct counted counted_before[TARGETS_MAX]; /* of the servers that an entry of targets was before */
 	struct kept kept;                           /* servers that the file does not say */
+	struct spots spots;                         /* what was changed of servers in one service only */
 
 	_Alignas(WORLD_PAGE) atomic_ullong next_id; /* of access records */
 	atomic_uint live[WORLD_WORKERS];            /* connections of each worker */
@@ -180,7 +182,8 @@ struct standing {
 	bool disabled; /* by the file; likewise: */
 	bool ejects;   /* there is `eject` */
 	uint32_t weight;
-	uint32_t line; /* target of the line of which it is a member (`each`, srv:); TARGET_NONE: of none */
+	uint32_t line;           /* target of the line of which it is a member (`each`, srv:); TARGET_NONE: of none */
+	uint32_t service, whole; /* of its section, and of the service whose section that is; COUNTED_SERVICES: none */
 };
 struct standing world_standing(const struct world *w, const struct config *c, const struct section *section,
                                const struct server *server);
@@ -190,8 +193,21 @@ enum known world_known(const struct world *w, const struct standing *s, int64_t 
 /* The same where this section has the server: by `eject`, if it says so. */
 enum known world_known_in(const struct world *w, const struct section *section, const struct standing *s,
                           int64_t now_ms);
-/* What tcpproxyctl says of it, which beats what its agent says, which beats what the file says (ipc/holds.c). What is said of the server
- * itself beats what is said of the line of which it is a member. */
+/* Something of which tcpproxyctl may say something, and what it says. */
+struct spoken {
+	const atomic_uint *admin_state;
+	const struct changed *changed;
+	uint32_t target, service; /* service COUNTED_SERVICES: in all */
+};
+#define SPOKEN_MAX 6
+/* What may have been said that counts for it, the nearest first (ipc/holds.c). Returns how many. */
+size_t world_spoken(const struct world *w, const struct standing *s, struct spoken *ret);
+/* Of a server, wherever it stands. */
+struct spoken world_spoken_of(const struct world *w, uint32_t target);
+struct spoken spoken_of_spot(const struct spot *p);
+/* What counts for this where it says nothing, likewise. */
+size_t world_farther(const struct world *w, const struct spoken *of, struct spoken *ret);
+/* What tcpproxyctl says of it, which beats what its agent says, which beats what the file says. */
 enum admin_state world_admin_state(const struct world *w, const struct standing *s);
 enum force world_force(const struct world *w, const struct standing *s);
 uint32_t world_weight(const struct world *w, const struct standing *s);
@@ -211,6 +227,13 @@ uint32_t targets_search(const struct world *w, const char *key, const char *call
 
 /* What it is called: its name, else its ports. */
 const char *service_label(const struct known_service *s);
+/* The service whose section this is. COUNTED_SERVICES: of none. */
+static inline uint32_t service_whole(const struct services *s, uint32_t number)
+{
+	uint32_t within = number < COUNTED_SERVICES ? s->list[number].within : 0;
+
+	return within && within <= COUNTED_SERVICES ? within - 1 : COUNTED_SERVICES;
+}
 /* tcpproxyctl has said that no client is to come to it, or to the service whose section it is. */
 bool service_is_out(const struct services *s, uint32_t number);
 

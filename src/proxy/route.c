@@ -70,7 +70,9 @@ static struct standing standing_now(const struct look *l, uint32_t i)
 	                         .asks = p->asks[i],
 	                         .disabled = server->disabled,
 	                         .weight = server->weight,
-	                         .line = p->lines[i]};
+	                         .line = p->lines[i],
+	                         .service = p->service,
+	                         .whole = p->whole};
 }
 
 static rank_t rank_now(const struct look *l, uint32_t i)
@@ -87,8 +89,7 @@ static uint32_t max_now(const struct look *l, uint32_t i)
 {
 	const struct standing s = standing_now(l, i);
 
-	return slow_start_max(l->world, l->section, s.target, s.seat, s.asks,
-	                      world_max(l->world, &s, l->section->servers[i].max), l->now_ms);
+	return slow_start_max(l->world, l->section, &s, world_max(l->world, &s, l->section->servers[i].max), l->now_ms);
 }
 
 static bool is_full(const struct look *l, uint32_t i)
@@ -113,8 +114,7 @@ static void enter(struct look *l, uint32_t i)
 
 	c->weight = world_weight(l->world, &s) * WEIGHT_ONE;
 	if (l->section->slow_start_ms)
-		c->weight = slow_start_part(slow_start_grown(l->world, l->section, s.target, s.seat, s.asks, l->now_ms),
-		                            c->weight);
+		c->weight = slow_start_part(slow_start_grown(l->world, l->section, &s, l->now_ms), c->weight);
 	if (c->weight == 0) /* since we looked: this client may still come */
 		c->weight = WEIGHT_ONE;
 	if (p->weights[i] != c->weight) {

@@ -64,6 +64,8 @@ static void load_tiers(struct pool *p, const struct section *s)
 static void load_pool(struct pool *p, const struct config *c, const struct section *s, const struct world *world)
 {
 	p->n = (uint32_t)s->n_servers;
+	p->service = world_service(world, c, s);
+	p->whole = service_whole(&world->services, p->service);
 	if (p->n == 0)
 		return;
 	p->targets = mem_alloc(p->n * sizeof(*p->targets));

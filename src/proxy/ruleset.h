@@ -30,9 +30,10 @@ struct pool {
 	uint32_t *seats;   /* of each server that is checked, else SEAT_NONE */
 	uint64_t *asks;    /* of each seat */
 	uint32_t *lines; /* of each server: of the line of which it is a member; index in the targets, or TARGET_NONE */
-	uint64_t *limit_keys; /* of each server, for `max` */
-	uint32_t *tiers;      /* of each server: 0: it is asked first; else it is a backup */
-	uint32_t first_pass;  /* that of its first server; the others follow (world.h) */
+	uint64_t *limit_keys;    /* of each server, for `max` */
+	uint32_t *tiers;         /* of each server: 0: it is asked first; else it is a backup */
+	uint32_t service, whole; /* of its section, as in struct standing */
+	uint32_t first_pass;     /* that of its first server; the others follow (world.h) */
 	/* for the choice, while it is made: room for all, with the strides of the weights that they had the last time */
 	struct contender *contenders;
 	uint32_t *weights;

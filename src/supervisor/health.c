@@ -113,16 +113,79 @@ static bool tell_service(struct supervisor *s, const struct section *section, co
 	return change->note && section->notify;
 }
 
+static atomic_ullong *told_everywhere(struct world *w, const struct standing *of)
+{
+	return of->seat < SEATS_MAX ? &w->seats.list[of->seat].told : &w->targets.list[of->target].told;
+}
+
+/* By what is said in one service alone. */
+static bool is_forced_here(const struct world *w, const struct standing *of, uint32_t *service)
+{
+	struct spoken list[SPOKEN_MAX];
+	size_t n = world_spoken(w, of, list), i = 0;
+
+	while (i < n && changed_force(list[i].changed) == FORCE_NOT_SAID)
+		i++;
+	*service = i < n ? list[i].service : COUNTED_SERVICES;
+	return *service < COUNTED_SERVICES;
+}
+
+/* Of one that is forced in this service alone, and until it was told that it is no longer, it is told here alone. NULL: there is no room
+ * for that. */
+static atomic_ullong *told_word(struct world *w, const struct standing *of)
+{
+	const uint32_t services[] = {of->service, of->whole};
+	uint32_t service;
+
+	if (atomic_load(&w->spots.n) == 0)
+		return told_everywhere(w, of);
+	if (is_forced_here(w, of, &service)) {
+		struct spot *p = spots_add(&w->spots, service, of->target);
+
+		if (p && atomic_load(&p->told) == 0)
+			atomic_store(&p->told, atomic_load(told_everywhere(w, of)));
+		return p ? &p->told : NULL;
+	}
+	for (int i = 0; i < 2; i++) {
+		struct spot *p = (struct spot *)spots_find(&w->spots, services[i], of->target);
+
+		if (p && atomic_load(&p->told))
+			return &p->told;
+	}
+	return told_everywhere(w, of);
+}
+
+/* It is no longer forced here alone, and that was told: from now on it is told with the others. */
+static void told_again_everywhere(struct world *w, const struct standing *of, atomic_ullong *told,
+                                  const struct told_state *said)
+{
+	uint32_t service;
+
+	if (told != told_everywhere(w, of) && said->noted == said->logged && !is_forced_here(w, of, &service))
+		atomic_store(told, 0);
+}
+
+/* It is told by this word. */
+static const struct server *find_told(struct supervisor *s, const struct section *section, const struct change *change)
+{
+	const struct server *server = standings_find(s, section, change->target, change->seat);
+
+	return server && told_word(s->children.workers.world, &standings_of(s, section)[server - section->servers]) ==
+	                               change->told
+	               ? server
+	               : NULL;
+}
+
 /* The first section of a service that has it speaks for the service. */
 static bool tell_first(struct supervisor *s, const struct service *service, const struct change *change)
 {
 	const struct config *c = s->rules.config;
 	const struct section *section = &c->sections[service->root];
-	const struct server *server = standings_find(s, section, change->target, change->seat);
+	const struct server *server = find_told(s, section, change);
 
 	for (uint32_t i = 0; i < service->n_sections && !server; i++) {
 		section = &c->sections[service->first_section + i];
-		server = standings_find(s, section, change->target, change->seat);
+		server = find_told(s, section, change);
 	}
 	return server && tell_service(s, section, server, change);
 }
@@ -175,11 +238,6 @@ static void note_again(struct supervisor *s, struct change *change, struct told_
 		return;
 	told.noted = told.logged;
 	told_state_write(change->told, told);
-}
-
-static atomic_ullong *told_word(struct world *w, const struct standing *of)
-{
-	return of->seat < SEATS_MAX ? &w->seats.list[of->seat].told : &w->targets.list[of->target].told;
 }
 
 static void compare(struct supervisor *s, struct change *change)
@@ -264,7 +322,7 @@ static void look_at(struct supervisor *s, const struct section *section, const s
 {
 	const struct standing *of = &standings_of(s, section)[server - section->servers];
 	struct world *w = s->children.workers.world;
-	enum server_state logged;
+	struct told_state told;
 	char words[HEALTH_WORDS];
 	struct buf text = BUF_INIT;
 	struct addr at;
@@ -273,14 +331,18 @@ static void look_at(struct supervisor *s, const struct section *section, const s
 	if (of->target >= TARGETS_MAX || server->kind == SERVER_PROGRAM)
 		return;
 	change.told = told_word(w, of);
+	if (!change.told)
+		return;
 	change.state = server_state_now(w, of);
 	change.forced = world_force(w, of) != FORCE_AUTO;
-	logged = told_state_read(change.told, of->seat < SEATS_MAX).logged;
-	if ((s->health_looked && change.state == logged) ||
-	    (!is_about_ejection(change.state, logged) && will_be_told(s, of)))
+	told = told_state_read(change.told, of->seat < SEATS_MAX);
+	if (change.state == told.logged)
+		told_again_everywhere(w, of, change.told, &told);
+	if ((s->health_looked && change.state == told.logged) ||
+	    (!is_about_ejection(change.state, told.logged) && will_be_told(s, of)))
 		return;
 	at = address_of(w, s->rules.config, section, server, of->target);
-	change.why = is_about_ejection(change.state, logged)
+	change.why = is_about_ejection(change.state, told.logged)
 	                     ? reason_of_ejection(w, of->target, change.state == STATE_EJECTED, &text)
 	                     : reason_of(w, of, change.state, words);
 	compare(s, &change);

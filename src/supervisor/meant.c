@@ -19,7 +19,7 @@ static void add(struct meant *m, uint32_t number, uint32_t none)
 void meant_release(struct meant *m)
 {
 	free(m->list);
-	free(m->within);
+	free(m->services);
 	*m = (struct meant){0};
 }
 
@@ -105,32 +105,50 @@ static struct meant find(const struct world *w, const struct config *c, const ch
 	return m;
 }
 
+static struct meant find_in(const struct world *w, const struct config *c, const char *service, const char *word)
+{
+	struct meant m = find(w, c, service, word), in = meant_services(w, c, service);
+
+	m.services = in.list;
+	m.n_services = in.n;
+	return m;
+}
+
 struct meant meant_servers(const struct world *w, const struct config *c, const char *service, const char *word)
 {
-	struct meant m = find(w, c, service, word);
+	struct meant m = service ? find_in(w, c, service, word) : find(w, c, NULL, word);
 	const char *slash = strchr(word, '/');
 
 	if (m.n == 0 && !service && slash && slash > word) {
 		char *before = mem_strndup(word, (size_t)(slash - word));
 
-		m = find(w, c, before, slash + 1);
-		m.within = before;
+		m = find_in(w, c, before, slash + 1);
+		free(before);
 	}
 	if (m.n == 0 && !service) { /* one that the file has no longer */
+		meant_release(&m);
 		add(&m, targets_like(&w->targets, word), TARGETS_MAX);
 		m.n_said = m.n;
 	}
 	return m;
 }
 
-/* In another service than this; NULL: in any. */
-static bool is_elsewhere(const struct world *w, const struct config *c, const char *service, uint32_t target)
+bool meant_in(const struct meant *m, const struct world *w, const struct config *c, const struct section *s)
+{
+	uint32_t service = world_service(w, c, s), whole = service_whole(&w->services, service);
+
+	for (size_t i = 0; i < m->n_services; i++)
+		if (m->services[i] == service || m->services[i] == whole)
+			return true;
+	return m->n_services == 0;
+}
+
+/* The configuration has it. */
+static bool is_there(const struct world *w, const struct config *c, uint32_t target)
 {
 	for (size_t i = 0; i < c->n_sections; i++) {
 		const struct section *s = &c->sections[i];
 
-		if (service && meant_section(w, c, s, service))
-			continue;
 		for (size_t k = 0; k < s->n_servers; k++)
 			if (world_target(w, c, s, &s->servers[k]) == target)
 				return true;
@@ -141,33 +159,13 @@ static bool is_elsewhere(const struct world *w, const struct config *c, const ch
 	return false;
 }
 
-bool meant_too_much(const struct world *w, const struct config *c, const char *service, const struct meant *m,
-                    struct buf *why)
-{
-	if (!service)
-		service = m->within;
-	for (size_t i = 0; service && i < m->n; i++) {
-		const struct target *t = &w->targets.list[m->list[i]];
-
-		if (t->of_service || !is_elsewhere(w, c, service, m->list[i]))
-			continue;
-		buf_addf(
-		        why,
-		        "%s is a server of other services, too: give it a name in this one (as NAME), or leave out the "
-		        "service",
-		        t->key);
-		return true;
-	}
-	return false;
-}
-
 struct meant meant_configured(const struct world *w, const struct config *c, const char *word, struct buf *why)
 {
 	struct meant m = meant_servers(w, c, NULL, word);
 	size_t n = 0, said = 0;
 
 	for (size_t i = 0; i < m.n; i++)
-		if (is_elsewhere(w, c, NULL, m.list[i])) {
+		if (is_there(w, c, m.list[i])) {
 			said += i < m.n_said;
 			m.list[n++] = m.list[i];
 		}
@@ -178,7 +176,5 @@ struct meant meant_configured(const struct world *w, const struct config *c, con
 		         "\"%s\" is no server of the configuration: write its name, or as it is spelt there, or "
 		         "SERVICE/SERVER (see servers)",
 		         word);
-	else if (meant_too_much(w, c, NULL, &m, why))
-		meant_release(&m);
 	return m;
 }

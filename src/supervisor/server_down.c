@@ -8,17 +8,19 @@
 
 /* Who is down: a seat, or a server wherever it is. */
 struct down {
-	uint32_t target, seat; /* seat SEAT_NONE: in all */
+	uint32_t target, seat; /* seat SEAT_NONE: where tcpproxyctl has it down */
 };
 
 static bool has(struct supervisor *s, const struct section *section, const struct down *down)
 {
 	if (down->seat != SEAT_NONE)
 		return standings_find(s, section, down->target, down->seat) != NULL;
-	for (size_t i = 0; i < section->n_servers; i++)
-		if (world_target(s->children.workers.world, s->rules.config, section, &section->servers[i]) ==
-		    down->target)
+	for (size_t i = 0; i < section->n_servers; i++) {
+		const struct standing *of = &standings_of(s, section)[i];
+
+		if (of->target == down->target && world_force(s->children.workers.world, of) == FORCE_DOWN)
 			return true;
+	}
 	return false;
 }
 

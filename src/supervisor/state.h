@@ -138,7 +138,7 @@ const struct server *standings_find(struct supervisor *s, const struct section *
 void standings_forget(struct supervisor *s);
 bool standings_ejects(struct supervisor *s, uint32_t target); /* some section may */
 
-/* server_down.c: a check calls a server down, or an administrator does, wherever it is (seat SEAT_NONE). */
+/* server_down.c: a check calls a server down; or an administrator does (seat SEAT_NONE), wherever he does. */
 void server_down(struct supervisor *s, uint32_t target, uint32_t seat);
 
 /* announce.c */

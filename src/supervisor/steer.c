@@ -62,43 +62,6 @@ static bool set_services(struct supervisor *s, const char *service, const struct
 	return any;
 }
 
-static void set_server(struct target *t, enum admin_state value, int64_t drained_ms)
-{
-	atomic_store(&t->changed.drained_ms, drained_ms); /* which counts for one that is draining */
-	atomic_store(&t->admin_state, value);
-}
-
-/* Of a line that stands for many the line says it; what was said of a member before is over. */
-static void set_meant(struct supervisor *s, const struct meant *m, enum admin_state value, int64_t within_ms)
-{
-	struct target *list = s->children.workers.world->targets.list;
-	int64_t drained_ms = within_ms < 0 ? 0 : s->loop.now_ms + within_ms;
-	bool *was_out = steer_note_out(s);
-
-	for (size_t i = 0; i < m->n_said; i++)
-		set_server(&list[m->list[i]], value, drained_ms);
-	for (size_t i = m->n_said; i < m->n; i++)
-		set_server(&list[m->list[i]], ADMIN_STATE_BY_FILE, 0);
-	steer_let_come(s, was_out);
-}
-
-static bool set_servers(struct supervisor *s, const char *service, const char *what, const struct admin_state_word *to,
-                        int64_t within_ms, struct buf *why)
-{
-	struct world *w = s->children.workers.world;
-	struct meant m = meant_servers(w, s->rules.config, service, what);
-	bool done = m.n > 0 && !meant_too_much(w, s->rules.config, service, &m, why);
-
-	if (done)
-		set_meant(s, &m, to->value, within_ms);
-	meant_release(&m);
-	if (!done)
-		return false;
-	log_info("tcpproxyctl: %s%s%s is %s", what, service ? " of " : "", service ? service : "", to->word);
-	steer_drain_plan(s);
-	return true;
-}
-
 static bool set_admin_state(void *arg, const char *service, const char *what, enum admin_change change,
                             int64_t within_ms, struct buf *why)
 {
@@ -107,8 +70,10 @@ static bool set_admin_state(void *arg, const char *service, const char *what, en
 
 	if (within_ms < 0 && !service && set_services(s, what, to))
 		return true;
-	if (what && set_servers(s, service, what, to, within_ms, why))
+	if (what && steer_admin(s, service, what, to->value, within_ms, why)) {
+		log_info("tcpproxyctl: %s%s%s is %s", what, service ? " of " : "", service ? service : "", to->word);
 		return true;
+	}
 	if (within_ms < 0 && !what && set_services(s, service, to))
 		return true;
 	if (why->len)

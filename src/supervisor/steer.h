@@ -9,6 +9,7 @@
 #include "admin/commands.h"
 #include "base/addr.h"
 #include "base/record.h"
+#include "ipc/world.h"
 
 struct supervisor;
 
@@ -30,6 +31,17 @@ void steer_tap(struct supervisor *s, struct admin_client *c, const struct connec
  * it come. was_out is taken. */
 bool *steer_note_out(struct supervisor *s);
 void steer_let_come(struct supervisor *s, bool *was_out);
+/* steer_admin.c: whether clients may come to a server, as set_admin_state of struct admin_ops. False: there is none, or `why` says what is
+ * wrong. */
+bool steer_admin(struct supervisor *s, const char *service, const char *what, enum admin_state value, int64_t within_ms,
+                 struct buf *why);
+/* steer_words.c: what is said of a server in this service alone, or (COUNTED_SERVICES) in all. False: there is no room for more, says `why`. */
+struct words;
+bool steer_words(struct supervisor *s, uint32_t service, uint32_t target, struct words *ret, struct buf *why);
+/* Calls each for what may be said of a server in a part of this, and is: in some service (COUNTED_SERVICES), or in sections of this one that
+ * have a name. */
+void steer_each_part(struct supervisor *s, uint32_t service, uint32_t target,
+                     void (*each)(void *arg, const struct words *words), void *arg);
 /* As in struct admin_ops. */
 bool steer_change(struct supervisor *s, const char *server, enum change_kind change, uint32_t n, struct buf *text);
 /* steer_pool.c: change adds a server to a service, or takes one out; answers the client when all workers go by it. */

@@ -130,7 +130,7 @@ static void want_all(struct checking *k, const struct meant *m)
 	for (size_t i = 0; i < c->n_sections; i++) {
 		const struct section *s = &c->sections[i];
 
-		if (s->n_checks == 0 || (m->within && !meant_section(w, c, s, m->within)))
+		if (s->n_checks == 0 || !meant_in(m, w, c, s))
 			continue;
 		for (size_t n = 0; n < s->n_servers; n++) {
 			uint32_t seat = world_seat(w, c, s, &s->servers[n]);

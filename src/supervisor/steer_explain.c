@@ -96,7 +96,7 @@ static bool is_full(const struct sight *v, size_t i)
 	const struct standing of = standing_here(v, i);
 	uint32_t max = world_max(v->world, &of, v->section->servers[i].max);
 
-	max = slow_start_max(v->world, v->section, of.target, of.seat, of.asks, max, v->supervisor->loop.now_ms);
+	max = slow_start_max(v->world, v->section, &of, max, v->supervisor->loop.now_ms);
 	return max && limits_count(&v->limits, v->pool->limit_keys[i]) >= max;
 }
 

@@ -25,6 +25,16 @@ bool *steer_note_out(struct supervisor *s)
 	return out;
 }
 
+/* In the service alone of which something was said alone. */
+static void come(struct world *w, const struct standing *of, int64_t now_ms)
+{
+	struct spot *p = (struct spot *)spots_find(&w->spots, of->service, of->target);
+
+	if (!p)
+		p = (struct spot *)spots_find(&w->spots, of->whole, of->target);
+	changed_came(p ? &p->changed : &w->targets.list[of->target].changed, now_ms);
+}
+
 void steer_let_come(struct supervisor *s, bool *was_out)
 {
 	struct world *w = s->children.workers.world;
@@ -36,7 +46,7 @@ void steer_let_come(struct supervisor *s, bool *was_out)
 			const struct standing *of = &standings_of(s, &c->sections[i])[k];
 
 			if (was_out[n++] && of->target < TARGETS_MAX && !is_out(w, of))
-				changed_came(&w->targets.list[of->target].changed, s->loop.now_ms);
+				come(w, of, s->loop.now_ms);
 		}
 	free(was_out);
 }

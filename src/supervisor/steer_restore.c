@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "ipc/changes.h"
 #include "ipc/state.h"
 #include "os/file.h"
 #include "supervisor/meant.h"
@@ -52,11 +53,13 @@ static void take_said(void *arg, const char *server, uint64_t line, bool disable
 	struct buf why = BUF_INIT;
 	struct meant m = meant_configured(w, s->rules.config, server, &why);
 
-	if (m.n_said == 1) {
-		struct changed *c = &w->targets.list[m.list[0]].changed;
+	for (size_t i = 0; i < meant_n_services(&m) && m.n_said == 1; i++) {
+		struct words words;
 
-		atomic_store(&c->disabled, disabled);
-		atomic_store(&c->line, line ? line : 1);
+		if (!steer_words(s, meant_service(&m, i), m.list[0], &words, &why))
+			break;
+		atomic_store(&words.changed->disabled, disabled);
+		atomic_store(&words.changed->line, line ? line : 1);
 	}
 	meant_release(&m);
 	buf_release(&why);

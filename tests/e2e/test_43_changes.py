@@ -384,9 +384,9 @@ def test_a_server_of_one_service_is_meant_there_only(start, service, admin):
 
 
 def test_a_server_without_a_name_is_the_same_in_all_services(start, service, admin):
+    """In one of them: test_63_one_service.py."""
     one, two, a = free_port(), free_port(), service()
     start(config=f"{admin.line}port {one} as one\nserver {a.spelt}\nport {two} as two\nserver {a.spelt}\n")
-    assert "is a server of other services, too" in admin.refused("weight", f"one/{a.spelt}", 0)
     admin.ask("weight", a.spelt, 0)
     assert gets_reset(one) and gets_reset(two)
 

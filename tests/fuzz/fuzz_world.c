@@ -54,7 +54,7 @@ static void spoil(struct input *in, struct spoilt **list)
 	struct world *w = (struct world *)said;
 	uint8_t where = input_u8(in), i = input_u8(in);
 
-	switch (where % 10) {
+	switch (where % 11) {
 	case 0:
 		input_spoil(in, list, w, offsetof(struct world, targets), 0);
 		break;
@@ -84,6 +84,10 @@ static void spoil(struct input *in, struct spoilt **list)
 		break;
 	case 9:
 		input_spoil(in, list, &w->seats.n, sizeof(w->seats.n), sizeof(w->seats.n));
+		break;
+	case 10:
+		atomic_store(&w->spots.n, 1);
+		input_spoil(in, list, &w->spots.list[i % 4], sizeof(w->spots.list[0]), 0);
 		break;
 	}
 }
@@ -119,6 +123,14 @@ static void check_world(const struct world *w)
 	for (uint32_t i = 0; i < atomic_load(&w->seats.n); i++)
 		CHECK(i < SEATS_MAX && atomic_load(&w->seats.list[i].target) < targets &&
 		      atomic_load(&w->seats.list[i].left_ms) >= 0);
+	for (uint32_t i = 0; i < SPOTS_MAX; i++) {
+		const struct spot *p = &w->spots.list[i];
+
+		if (!atomic_load(&p->who))
+			continue;
+		CHECK(spot_target(p) < targets && spot_service(p) < services);
+		CHECK(atomic_load(&p->admin_state) <= ADMIN_STATE_DISABLED && changed_weight(&p->changed, 1) <= 1000);
+	}
 	for (uint32_t i = 0; i < atomic_load(&w->labels.n); i++)
 		CHECK(strlen(labels_text(&w->labels, i)) < LABEL_MAX);
 }

@@ -62,7 +62,10 @@ static const char *commands(const char *key)
 	static struct buf text;
 
 	buf_release(&text);
-	changes_of_server(world, (uint32_t)(target(key) - world->targets.list), 1000, &text);
+	changes_of(world,
+	           &(struct spoken){&target(key)->admin_state, &target(key)->changed,
+	                            (uint32_t)(target(key) - world->targets.list), COUNTED_SERVICES},
+	           1000, &text);
 	return text.s ? text.s : "";
 }
 
@@ -129,6 +132,43 @@ static void a_server_of_several_sections_has_several_lines(void **state)
 	assert_string_not_equal(take("port 25\nserver a:1\n"), "");
 }
 
+static void in_one_service_it_is_said_with_its_name(void **state)
+{
+	struct buf text = BUF_INIT;
+	struct spoken of;
+	struct words words;
+	struct spot *p;
+
+	take("port 25 as mail\nserver a:1\nport 26\nserver a:1 disabled\n");
+	p = changes_spot(world, config, 1, 0);
+	words = words_of_spot(p);
+	of = spoken_of_spot(p);
+	atomic_store(words.admin_state, ADMIN_STATE_ENABLED);
+	changed_set_weight(words.changed, WEIGHT_NUMBER, 5);
+	changes_of(world, &of, 0, &text);
+	assert_string_equal(text.s, "enable 26/a:1\nweight 26/a:1 5\n");
+	assert_string_equal(commands("a:1"), "");
+	buf_release(&text);
+}
+
+static void the_file_wins_where_it_speaks_of_it_there(void **state)
+{
+	struct words one, two;
+
+	take("port 25 as mail\nserver a:1\nport 26\nserver a:1\n");
+	one = words_of_spot(changes_spot(world, config, 0, 0));
+	two = words_of_spot(changes_spot(world, config, 1, 0));
+	changed_set_weight(one.changed, WEIGHT_NUMBER, 5);
+	atomic_store(&two.changed->max, 7 + 1);
+	atomic_store(two.admin_state, ADMIN_STATE_DISABLED);
+	assert_string_equal(take("port 26\nserver a:1\nport 25 as mail\nserver a:1\nport 27\nserver a:1\n"), "");
+	assert_string_equal(take("port 25 as mail\nserver a:1 max=3\nport 26\nserver a:1\n"),
+	                    "mail/a:1: weight mail/a:1 5\n");
+	assert_string_equal(take("port 25 as mail\nserver a:1 max=3\n"), "26/a:1: disable 26/a:1\nmax 26/a:1 7\n");
+	assert_int_equal(atomic_load(two.admin_state), ADMIN_STATE_DISABLED); /* until the file says that word */
+	assert_int_equal(atomic_load(&two.changed->line), 0);
+}
+
 /* Who has taken a server out does not expect it to come back with its weight. */
 static void whether_clients_may_come_is_forgotten_by_that_word_alone(void **state)
 {
@@ -155,6 +195,8 @@ int main(void)
 	        TEST(a_weight_is_of_what_the_file_says),
 	        TEST(the_file_wins_where_it_speaks),
 	        TEST(a_server_of_several_sections_has_several_lines),
+	        TEST(in_one_service_it_is_said_with_its_name),
+	        TEST(the_file_wins_where_it_speaks_of_it_there),
 	        TEST(whether_clients_may_come_is_forgotten_by_that_word_alone),
 	};
 

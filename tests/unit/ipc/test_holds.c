@@ -20,6 +20,8 @@ static int setup(void **state)
 	member = (struct standing){.line = targets_add(&world->targets, world->experience, &line, 0),
 	                           .target = targets_add(&world->targets, world->experience, &a, 0),
 	                           .asks = ASKS,
+	                           .service = COUNTED_SERVICES,
+	                           .whole = COUNTED_SERVICES,
 	                           .weight = 4};
 	atomic_store(&world->targets.list[member.target].of, member.line + 1);
 	member.seat = seats_add(&world->seats, member.target, ASKS, 1);
@@ -109,6 +111,48 @@ static void so_does_the_nearest_that_says_whether_clients_may_come(void **state)
 	assert_false(world_is_out(world, &member));
 }
 
+/* In the section, in its service, everywhere; then of its line. */
+static void in_one_service_is_nearer_than_in_all(void **state)
+{
+	struct standing elsewhere = member;
+	struct spot *own_here, *own_whole, *line_here;
+
+	member.service = 3;
+	member.whole = 2;
+	elsewhere.service = 4;
+	elsewhere.whole = COUNTED_SERVICES;
+	line_here = spots_add(&world->spots, 3, member.line);
+	changed_set_weight(&line_here->changed, WEIGHT_NUMBER, 10);
+	assert_int_equal(world_weight(world, &member), 10);
+	changed_set_weight(&own()->changed, WEIGHT_NUMBER, 20);
+	assert_int_equal(world_weight(world, &member), 20);
+	own_whole = spots_add(&world->spots, 2, member.target);
+	changed_set_weight(&own_whole->changed, WEIGHT_NUMBER, 30);
+	own_here = spots_add(&world->spots, 3, member.target);
+	assert_int_equal(world_weight(world, &member), 30);
+	changed_set_weight(&own_here->changed, WEIGHT_NUMBER, 40);
+	assert_int_equal(world_weight(world, &member), 40);
+	assert_int_equal(world_weight(world, &elsewhere), 20);
+	atomic_store(&own_whole->admin_state, ADMIN_STATE_DISABLED);
+	assert_true(world_is_out(world, &member));
+	assert_false(world_is_out(world, &elsewhere));
+}
+
+static void what_is_farther_is_known(void **state)
+{
+	struct spoken list[SPOKEN_MAX], of;
+
+	world->services.list[3].within = 2 + 1;
+	spots_add(&world->spots, 2, member.target);
+	of = spoken_of_spot(spots_add(&world->spots, 3, member.target));
+	assert_int_equal(world_farther(world, &of, list), 3);
+	assert_int_equal(list[0].service, 2);
+	assert_int_equal(list[1].service, COUNTED_SERVICES);
+	assert_int_equal(list[2].target, member.line);
+	of = world_spoken_of(world, member.line);
+	assert_int_equal(world_farther(world, &of, list), 0);
+}
+
 static void wherever_it_stands_it_is_of_its_line(void **state)
 {
 	struct standing of = world_standing_anywhere(world, member.target);
@@ -128,6 +172,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(the_nearest_force_counts, setup, teardown),
 	        cmocka_unit_test_setup_teardown(so_does_the_nearest_that_says_whether_clients_may_come, setup,
 	                                        teardown),
+	        cmocka_unit_test_setup_teardown(in_one_service_is_nearer_than_in_all, setup, teardown),
+	        cmocka_unit_test_setup_teardown(what_is_farther_is_known, setup, teardown),
 	        cmocka_unit_test_setup_teardown(wherever_it_stands_it_is_of_its_line, setup, teardown),
 	};
 

@@ -111,6 +111,7 @@ static void a_server_is_written_with_what_the_file_said(void **state)
 	struct config_errors errors = {NULL, 0};
 	struct config *c = config_parse("", "port 25 as mail\nserver a:1 disabled as one\nserver \"unix:/x y\"\n",
 	                                &(struct config_ops){0}, &errors);
+	struct spoken one = world_spoken_of(w, 0), two = world_spoken_of(w, 1);
 	struct buf text = BUF_INIT;
 	struct target *t;
 
@@ -119,21 +120,21 @@ static void a_server_is_written_with_what_the_file_said(void **state)
 	world_take(w, c);
 	changes_take(w, c, NULL, NULL);
 	t = &w->targets.list[0];
-	state_of_server(w, 0, 0, &text);
+	state_of(w, &one, 0, &text);
 	assert_int_equal(text.len, 0);
 	changed_set_weight(&t->changed, WEIGHT_PERCENT, 50);
 	atomic_store(&t->admin_state, ADMIN_STATE_ENABLED);
-	state_of_server(w, 0, 0, &text);
+	state_of(w, &one, 0, &text);
 	read_text(text.s);
 	assert_non_null(strstr(heard.s, "mail/one said "));
 	assert_non_null(strstr(heard.s, " disabled\n<enable> <mail/one>\n<weight> <mail/one> <50%>\n"));
 	buf_clear(&text);
 	atomic_store(&t->changed.line, 0); /* the file does not have it */
-	state_of_server(w, 0, 0, &text);
+	state_of(w, &one, 0, &text);
 	assert_string_equal(text.s, "enable mail/one\nweight mail/one 50%\n");
 	buf_clear(&text);
 	changed_set_weight(&w->targets.list[1].changed, WEIGHT_NUMBER, 2);
-	state_of_server(w, 1, 0, &text);
+	state_of(w, &two, 0, &text);
 	read_text(text.s);
 	assert_non_null(strstr(heard.s, "unix:/x y said "));
 	assert_non_null(strstr(heard.s, "\n<weight> <unix:/x y> <2>\n"));

@@ -219,7 +219,14 @@ static uint32_t grown(uint32_t server)
 {
 	const struct pool *p = &rules->pools[0];
 
-	return slow_start_grown(world, section(), p->targets[server], p->seats[server], p->asks[server], now_ms);
+	const struct standing of = {.target = p->targets[server],
+	                            .seat = p->seats[server],
+	                            .asks = p->asks[server],
+	                            .line = TARGET_NONE,
+	                            .service = p->service,
+	                            .whole = p->whole};
+
+	return slow_start_grown(world, section(), &of, now_ms);
 }
 
 static void comes(uint32_t server)
@@ -290,14 +297,18 @@ static void no_address_changes_it(void **state)
 
 static void max_grows_too_and_is_at_least_1(void **state)
 {
+	struct standing of[2];
+
 	load("slow-start 10\nport 25\nserver h1 max=20\nserver h2 max=5\n");
 	comes(0);
 	comes(1);
-	assert_int_equal(slow_start_max(world, section(), target(0), SEAT_NONE, 0, 20, now_ms), 2);
-	assert_int_equal(slow_start_max(world, section(), target(1), SEAT_NONE, 0, 5, now_ms), 1);
-	assert_int_equal(slow_start_max(world, section(), target(1), SEAT_NONE, 0, 0, now_ms), 0); /* no limit */
+	of[0] = world_standing_anywhere(world, target(0));
+	of[1] = world_standing_anywhere(world, target(1));
+	assert_int_equal(slow_start_max(world, section(), &of[0], 20, now_ms), 2);
+	assert_int_equal(slow_start_max(world, section(), &of[1], 5, now_ms), 1);
+	assert_int_equal(slow_start_max(world, section(), &of[1], 0, now_ms), 0); /* no limit */
 	now_ms += 5000;
-	assert_int_equal(slow_start_max(world, section(), target(0), SEAT_NONE, 0, 20, now_ms), 11);
+	assert_int_equal(slow_start_max(world, section(), &of[0], 20, now_ms), 11);
 }
 
 static void its_max_holds_in_the_choice(void **state)
