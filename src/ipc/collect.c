@@ -195,6 +195,7 @@ static void count_row(struct snapshot *s, uint32_t worker, const struct row *row
 	}
 	if (row->server < COUNTED_SERVERS && !waits) /* then it has tried it, no more */
 		counts->of_server[row->server]++;
+	s->workers[worker].early += row->state == ROW_PREAMBLE || row->state == ROW_SNIFFING;
 	for (int side = 0; side < 2; side++)
 		s->workers[worker].parked_pipes += row->flow[side].pipe_read >= 0;
 }
@@ -269,7 +270,7 @@ static void look_at_all_rows(struct collector *v, struct snapshot *s, struct row
 		before = moves(v);
 		memset(counts, 0, sizeof(*counts));
 		for (uint32_t i = 0; i < s->n_workers; i++) {
-			s->workers[i].parked_pipes = 0;
+			s->workers[i].parked_pipes = s->workers[i].early = 0;
 			look_at_rows(v, s, i, counts, connections);
 		}
 	} while (moves(v) != before && ++times < COLLECT_LOOKS);
@@ -298,6 +299,7 @@ static void look_at_worker(struct collector *v, struct snapshot *s, uint32_t i)
 	        .keepers = (uint32_t)alive(t->pid[MEMBER_KEEPER0]) + (uint32_t)alive(t->pid[MEMBER_KEEPER1]),
 	        .active = atomic_load(&t->live),
 	        .slots = v->n_rows[i],
+	        .early_max = early_most(v->n_rows[i]),
 	        .descriptors = t->table_size,
 	        .takeovers = starts > 0 ? starts - 1 : 0,
 	        .memory = pid > 0 ? proc_resident(pid) : 0,

@@ -2,6 +2,7 @@
 #include "base/progress.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
@@ -329,6 +330,23 @@ bool sock_is_over(int fd, int error)
 void sock_wake_at(int fd, int n)
 {
 	setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
+}
+
+/* The kernel offers no window smaller than a segment, as soon as less than half of the room is left; a segment of which a part was read
+ * takes up all of its room. */
+static bool is_cramped(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS];
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 &&
+	       info[SK_MEMINFO_RMEM_ALLOC] > info[SK_MEMINFO_RCVBUF] / 4;
+}
+
+void sock_widen(int fd)
+{
+	if (is_cramped(fd))
+		set_int(fd, SOL_SOCKET, SO_RCVBUF, 1 << 20);
 }
 
 int sock_take_error(int fd)

@@ -70,6 +70,10 @@ bool sock_is_over(int fd, int error);
 /* Bytes that must have come before a wait for input ends (SO_RCVLOWAT); room is made for them. 1: as it was. */
 void sock_wake_at(int fd, int n);
 
+/* If what lies in it unread leaves the peer no window, as much room as the system allows is made for more: it would wait for us, and we
+ * for the rest. */
+void sock_widen(int fd);
+
 /* The pending error, taken from the socket: 0 or a positive errno. */
 int sock_take_error(int fd);
 /* From now on close() sends a reset instead of a FIN. */

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "event/loop.h"
 
 struct early_room {
 	struct early *oldest, *newest;
@@ -20,11 +21,17 @@ struct early {
 	int64_t since_us;            /* when it was accepted */
 	void (*too_many)(void *arg); /* it is to leave, now */
 	void *arg;
+	struct timer widen; /* only if it has begun to speak */
+	struct loop *loop;
+	int fd;
+	int64_t pause_ms;
 };
 
 void early_room_init(struct early_room *room, uint32_t n_rows);
 /* false: there was no room, and it is gone already. */
 bool early_enter(struct early *e, struct early_room *room, int64_t since_us, void (*too_many)(void *arg), void *arg);
+/* It has said a part, and the rest may find no room: it is looked after until it leaves. */
+void early_widen(struct early *e, struct loop *loop, int fd);
 /* Takes one that is in none. */
 void early_leave(struct early *e);
 

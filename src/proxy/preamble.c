@@ -245,6 +245,7 @@ static void wait_for_more(struct preamble *p, const struct proxy_reader *r)
 		return;
 	sock_wake_at(p->row->fd[CLIENT], (int)p->need);
 	p->raised = true;
+	early_widen(&p->early, p->env->loop, p->row->fd[CLIENT]);
 }
 
 /* What n bytes say. true: there are more by now, so they are to be looked at. */

@@ -116,6 +116,8 @@ static void add_workers(const struct snapshot *s, struct buf *out)
 		json_count(out, "slots", v->slots);
 		json_count(out, "descriptors", v->descriptors);
 		json_count(out, "pipes", v->parked_pipes);
+		json_count(out, "early", v->early);
+		json_count(out, "early_max", v->early_max);
 		json_count(out, "takeovers", v->takeovers);
 		json_count(out, "memory", v->memory);
 		buf_addc(out, '}');

@@ -387,6 +387,16 @@ static uint64_t worker_pipes(const struct worker_view *w)
 {
 	return w->parked_pipes;
 }
+static uint64_t worker_early(const struct worker_view *w)
+{
+	return w->early;
+}
+
+static uint64_t worker_early_max(const struct worker_view *w)
+{
+	return w->early_max;
+}
+
 static uint64_t worker_memory(const struct worker_view *w)
 {
 	return w->memory;
@@ -405,6 +415,10 @@ static const struct worker_metric {
         {"worker_connections", "gauge", "Connections of the worker.", worker_active},
         {"worker_connections_max", "gauge", "Connections that the worker can have.", worker_slots},
         {"worker_descriptors_max", "gauge", "Descriptors that the worker can have.", worker_descriptors},
+        {"worker_early_connections", "gauge",
+         "Connections that wait for a PROXY header, or for the first words of their client.", worker_early},
+        {"worker_early_connections_max", "gauge", "How many may; then the one that has waited longest is reset.",
+         worker_early_max},
         {"worker_parked_pipes", "gauge", "Pipes that hold bytes which a slow reader has not taken yet.", worker_pipes},
         {"worker_resident_memory_bytes", "gauge", "Resident memory of the worker.", worker_memory},
 };

@@ -123,8 +123,9 @@ struct worker_view {
 	uint32_t active, slots; /* connections; how many there may be */
 	uint32_t descriptors;   /* that its table can hold */
 	uint32_t parked_pipes;
-	uint64_t takeovers; /* of connections of a worker that died, or by an upgrade */
-	uint64_t memory;    /* resident bytes */
+	uint32_t early, early_max; /* connections that have not said yet what must be known first; as many as may be */
+	uint64_t takeovers;        /* of connections of a worker that died, or by an upgrade */
+	uint64_t memory;           /* resident bytes */
 };
 
 struct snapshot {

@@ -428,6 +428,12 @@ struct row_said *trio_said(const struct trio *t, uint32_t i);
 struct counters *trio_counters(const struct trio *t);
 #define trio_counters(t) CONST_AS(t, trio_counters(t))
 
+/* So many of n rows may wait for what clients have to say first (proxy/early.h). */
+static inline uint32_t early_most(uint32_t n_rows)
+{
+	return n_rows / 8 ? n_rows / 8 : 1;
+}
+
 /* Rows for a process that may open this many descriptors besides `fixed` ones. At least 4. */
 uint32_t trio_rows_for(uint64_t nofile, uint32_t fixed);
 

@@ -201,6 +201,9 @@ def test_silent_clients_keep_nobody_out(doors, admin):
     d.leads(TLS, "a.test")
     wait_for(lambda: len([r for r in d.proxy.records() if r.end == "no-route" and r["why"] == "crowd"]) > 100, "many are reset")
     assert is_reset(silent[0])
+    worker = admin.json("status")["workers"][0]
+    assert 0 < worker["early"] <= worker["early_max"] < 60
+    assert admin.metric("tcpproxy_worker_early_connections_max", worker="0") == worker["early_max"]
     admin.wait_connection("state=sniffing", "limit=1")
 
 

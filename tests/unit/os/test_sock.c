@@ -284,6 +284,40 @@ static void counts_of_bytes(void **state)
 	assert_int_equal(sock_tcp_info(ours, &info), -EBADF);
 }
 
+/* 20 KB that come in pieces for which there is no room: who looks at them only would wait for ever. */
+static void room_for_what_is_looked_at(void **state)
+{
+	static char bytes[20000];
+	int listener, ours, theirs, small = 4096;
+	struct addr a;
+	size_t sent = 0;
+
+	listener = listener_at("127.0.0.1", &a);
+	setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+	theirs = sock_new_tcp(AF_INET);
+	assert_int_equal(sock_connect(theirs, &a), -EINPROGRESS);
+	wait_for(listener, POLLIN);
+	ours = sock_accept(listener, NULL);
+	sock_widen(ours);
+	assert_int_equal(option(ours, SOL_SOCKET, SO_RCVBUF), 2 * small); /* there is nothing in it */
+	while (sent < sizeof(bytes)) {
+		ssize_t n = sock_send(theirs, bytes + sent, sizeof(bytes) - sent, 0);
+
+		assert_true(n > 0);
+		sent += (size_t)n;
+	}
+	wait_for(ours, POLLIN);
+	for (int i = 0; i < 100 && sock_unread(ours) < (int)sizeof(bytes); i++) {
+		poll(NULL, 0, 20);
+		sock_widen(ours);
+	}
+	assert_int_equal(sock_unread(ours), sizeof(bytes));
+	assert_true(option(ours, SOL_SOCKET, SO_RCVBUF) > 2 * small);
+	close(ours);
+	close(theirs);
+	close(listener);
+}
+
 static void a_reset_at_close(void **state)
 {
 	int ours, theirs;
@@ -446,6 +480,7 @@ int main(void)
 	        TEST(interfaces_by_name),
 	        TEST(counts_of_bytes),
 	        TEST(a_reset_at_close),
+	        TEST(room_for_what_is_looked_at),
 	        TEST(messages_keep_their_bounds),
 	        TEST(a_full_channel_blocks_nobody),
 	        TEST(descriptors_travel),
