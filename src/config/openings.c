@@ -269,24 +269,37 @@ static bool speaks_first(uint16_t port)
 	return false;
 }
 
+/* One of its servers does; NULL: none. */
+static const struct server *find_first_speaker(const struct parser *p, const struct section *section)
+{
+	uint16_t own = p->c->services[section->service].n_ports ? p->c->services[section->service].ports[0].first : 0;
+
+	for (size_t i = 0; i < section->n_servers; i++) {
+		const struct server *s = &section->servers[i];
+
+		if (s->kind == SERVER_HOST && speaks_first(s->port ? s->port : own))
+			return s;
+	}
+	return NULL;
+}
+
+/* Who is silent comes to the section's own servers, or to those that are for him. */
 static void warn_of_silence(struct parser *p, const struct section *owner)
 {
-	const struct service *service = &p->c->services[owner->service];
+	const struct server *s = find_first_speaker(p, owner);
 	char text[TEXT_TIME_MAX];
 
-	text_format_time(owner->speak_timeout_ms, text);
-	for (size_t i = 0; i < owner->n_servers; i++) {
-		const struct server *s = &owner->servers[i];
-
-		if (s->kind != SERVER_HOST || !speaks_first(s->port ? s->port : service->ports[0].first))
-			continue;
-		parse_warning_at(p, &p->places[owner->index],
-		                 "%s speaks first, and its clients wait for that: they come to it only after "
-		                 "speak-timeout (%s%s), "
-		                 "since there is sni or protocol here; 0.2 will do",
-		                 s->key, text, isdigit((unsigned char)text[strlen(text) - 1]) ? " s" : "");
+	for (uint32_t i = 1; i <= owner->n_openings && !s; i++)
+		if (owner[i].opening.sniffs & 1u << SNIFF_SILENT)
+			s = find_first_speaker(p, &owner[i]);
+	if (!s)
 		return;
-	}
+	text_format_time(owner->speak_timeout_ms, text);
+	parse_warning_at(p, &p->places[owner->index],
+	                 "%s speaks first, and its clients wait for that: they come to it only after speak-timeout "
+	                 "(%s%s), since "
+	                 "there is sni or protocol here; 0.2 will do",
+	                 s->key, text, isdigit((unsigned char)text[strlen(text) - 1]) ? " s" : "");
 }
 
 void openings_check(struct parser *p)

@@ -1,10 +1,10 @@
 """Clients of TLS come to a section by the name that they ask for, and not a byte of theirs is touched."""
 import os
+import shlex
+import shutil
 import signal
 import socket
-import ssl
 import subprocess
-import threading
 import time
 
 import pytest
@@ -345,6 +345,35 @@ def test_a_section_with_a_name_is_a_service(doors, admin):
     d.leads(hello(b"b.test"), "own")
 
 
+def test_servers_are_added_to_a_section_with_a_name(doors, admin, server):
+    """And stay there over a reload."""
+    d, more = doors("sni a.test as mail", "sni b.test as web", before=admin.line, own=False), server()
+    admin.ask("add", "mail", more.spelt)
+    admin.ask("disable", f"mail/{d.servers['mail'].spelt}")
+    for _ in range(2):
+        client = d.connect()
+        client.sendall(hello(b"a.test"))
+        assert read_exactly(more.accept(), len(hello(b"a.test"))) == hello(b"a.test")
+        reload(d.proxy, d.text + "\n")
+    d.leads(hello(b"b.test"), "web")
+
+
+def test_a_server_that_speaks_first_is_warned_of(directory):
+    path = directory.write("t.conf", "port 4\nserver mail.test:25\nsni a.test\nserver b:1\n")
+    assert "mail.test:25 speaks first" in directory.run("-C", "-f", path).stderr
+    path = directory.write("t.conf", "port 4\nsni a.test\nserver b:1\nprotocol silent\nserver mail.test:3306\n")
+    assert "mail.test:3306 speaks first" in directory.run("-C", "-f", path).stderr
+    path = directory.write("t.conf", "port 4\nspeak-timeout 0.2\nserver mail.test:25\nsni a.test\nserver b:1\nprotocol ssh\nserver c:22\n")
+    assert directory.run("-C", "-f", path).stderr == ""
+
+
+def test_a_server_that_stands_further_left_is_warned_of(directory):
+    path = directory.write("t.conf", "port 4\n  sni a\n    server b:1\n  sni c\nserver d:1\n")
+    done = directory.run("-C", "-f", path)
+    assert f'tcpproxy: warning: {path}:5:1: "server" belongs to "sni c" (line 4), though it stands further left' in done.stderr
+    assert done.stderr.count("further left") == 1 and done.returncode == 0
+
+
 def test_explain(doors, admin, directory):
     d = doors("sni a.test", "sni *.b.test alpn=h2", before=admin.line, own=False)
     said = admin.ask("explain", "192.0.2.1", str(d.port), "sni=A.test")
@@ -436,19 +465,27 @@ REAL = {
     "openssl-1.2": "openssl s_client -connect 127.0.0.1:{port} -servername {name} -tls1_2",
     "curl": "curl -sk --connect-to {name}:443:127.0.0.1:{port} https://{name}/",
     "gnutls": "gnutls-cli --insecure --sni-hostname={name} -p {port} 127.0.0.1",
+    "chromium": "chromium --headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+                "--disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir={home} "
+                "'--host-resolver-rules=MAP * 127.0.0.1:{port}' https://{name}/",
 }
 
 
+@pytest.mark.limit(120)
 @pytest.mark.parametrize("command", REAL.values(), ids=REAL)
-def test_a_real_client(doors, command):
-    if subprocess.run(["which", command.split()[0]], capture_output=True, check=False).returncode:
+def test_a_real_client(doors, command, tmp_path):
+    """They offer keys of many bytes, extensions that nobody knows, and what GREASE makes up."""
+    if not shutil.which(command.split()[0]):
         pytest.skip(f"no {command.split()[0]}")
-    d = doors("sni a.test", "sni b.test", own=False)
+    d = doors("sni a.test", "sni b.test")
     for name in ("a.test", "b.test"):
-        client = subprocess.Popen(command.format(port=d.port, name=name).split(), stdin=subprocess.PIPE,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        with d.servers[name].accept() as s:
-            assert s.recv(3)[:2] == b"\x16\x03"
-        client.kill()
-        client.wait()
-        client.stdin.close()
+        words = shlex.split(command.format(port=d.port, name=name, home=tmp_path / name))
+        client = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                  start_new_session=True)
+        try:
+            with d.servers[name].accept(timeout=60) as s:
+                assert s.recv(3)[:2] == b"\x16\x03"
+        finally:
+            os.killpg(client.pid, signal.SIGKILL)
+            client.wait()
+            client.stdin.close()

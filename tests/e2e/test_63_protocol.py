@@ -1,6 +1,8 @@
 """Clients come to a section by the protocol that they speak, as soon as their first bytes allow it, or by their silence."""
+import shutil
 import signal
 import socket
+import subprocess
 import time
 
 import pytest
@@ -9,7 +11,6 @@ from lib.doors import Doors
 from lib.hello import hello
 from lib.peers import connect, is_reset, read_all, read_exactly
 from lib.ports import free_port
-from lib.proxy_header import v1
 from lib.waiting import wait_for
 
 TLS = hello(b"a.test")
@@ -148,6 +149,29 @@ def test_several_words_in_a_line(doors):
     for said in (b"SSH-2.0-x\r\n", b"HELO me\r\n", b"PING\r\n"):
         record = d.record(said, "many")
         assert record["service"] == "many"
+
+
+REAL = {
+    "ssh": "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -p {port} 127.0.0.1",
+    "postgres": "psql -w -h 127.0.0.1 -p {port} -c select",
+    "http": "curl -s http://127.0.0.1:{port}/",
+    "tls": "openssl s_client -connect 127.0.0.1:{port}",
+    "socks": "curl -s --socks5 127.0.0.1:{port} http://a.test/",
+    "redis": "redis-cli -p {port} PING",
+}
+
+
+@pytest.mark.parametrize("word", REAL)
+def test_a_real_client(all_words, word):
+    if not shutil.which(REAL[word].split()[0]):
+        pytest.skip(f"no {REAL[word].split()[0]}")
+    client = subprocess.Popen(REAL[word].format(port=all_words.port).split(), stdin=subprocess.PIPE,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with all_words.servers[word].accept() as s:
+        assert s.recv(1)
+    client.kill()
+    client.wait()
+    client.stdin.close()
 
 
 # -- what the end of a stream says
