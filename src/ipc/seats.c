@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/hash.h"
+#include "ipc/hints.h"
 
 uint64_t seat_asks(const struct section *section, const struct server *server, uint16_t port)
 {
@@ -35,14 +36,56 @@ static unsigned count(const struct seats *s)
 	return n < SEATS_MAX ? n : SEATS_MAX;
 }
 
+/* What is looked for. */
+struct sought {
+	const struct seats *s;
+	uint64_t asks;
+	uint32_t target;
+};
+
+static bool is_sought(const void *arg, uint32_t i)
+{
+	const struct sought *s = arg;
+
+	return i < SEATS_MAX && atomic_load_explicit(&s->s->list[i].asks, memory_order_relaxed) == s->asks &&
+	       atomic_load_explicit(&s->s->list[i].target, memory_order_relaxed) == s->target;
+}
+
+static uint64_t number_of(uint64_t asks, uint32_t target)
+{
+	return hash_bytes(asks, &target, sizeof(target));
+}
+
+static struct hints hints;
+
+/* Linear only for one that is new. */
+static uint32_t find_by_hints(const struct sought *s, uint32_t n)
+{
+	uint64_t number = number_of(s->asks, s->target);
+	uint32_t i = hints_find(&hints, number, is_sought, s);
+
+	if (i != HINTS_NONE || (hints.of == s->s && hints.known == n))
+		return i;
+	for (i = hints_begin(&hints, s->s, n); i < n; i++)
+		hints_note(&hints, number_of(atomic_load(&s->s->list[i].asks), atomic_load(&s->s->list[i].target)), i);
+	return hints_find(&hints, number, is_sought, s);
+}
+
 uint32_t seats_find(const struct seats *s, uint32_t target, uint64_t asks)
 {
-	unsigned n = asks ? count(s) : 0;
+	const struct sought sought = {s, asks, target};
+	uint32_t n = asks ? count(s) : 0, i = SEAT_NONE;
 
-	for (uint32_t i = 0; i < n; i++)
-		if (atomic_load_explicit(&s->list[i].asks, memory_order_relaxed) == asks &&
-		    atomic_load_explicit(&s->list[i].target, memory_order_relaxed) == target)
+	if (n >= HINTS_FROM)
+		i = find_by_hints(&sought, n);
+	if (i < n)
+		return i;
+	for (i = 0; i < n; i++)
+		if (is_sought(&sought, i)) {
+			if (n >= HINTS_FROM)
+				hints_note(&hints, number_of(asks, target), i);
 			return i;
+		}
 	return SEAT_NONE;
 }
 

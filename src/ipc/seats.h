@@ -61,7 +61,7 @@ _Static_assert(sizeof(struct health) == 256, "a room of the world (world.h)");
 
 /* A number for what these lines ask of this server, whose port is `port` unless they say otherwise. 0: nothing. */
 uint64_t seat_asks(const struct section *section, const struct server *server, uint16_t port);
-/* SEAT_NONE: there is none. Linear. */
+/* SEAT_NONE: there is none. Linear for one that is new. */
 uint32_t seats_find(const struct seats *s, uint32_t target, uint64_t asks);
 /* Supervisor only, for a new configuration: first that none is wanted, then each that is. SEAT_NONE: there is no room. */
 void seats_leave_all(struct seats *s, int64_t now_ms);

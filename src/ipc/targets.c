@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "base/hash.h"
+#include "ipc/hints.h"
 
 uint64_t target_spelt(const char *key)
 {
@@ -15,19 +16,60 @@ static bool is_spelt(const struct targets *t, uint32_t i, uint64_t spelt, const 
 	return t->spelt[i] == spelt && strncmp(t->list[i].key, key, TARGET_KEY_MAX - 1) == 0;
 }
 
+/* What is looked for. */
+struct sought {
+	const struct targets *t;
+	const char *key, *called;
+	uint64_t spelt;
+	uint32_t of_service;
+};
+
+static bool is_sought(const void *arg, uint32_t i)
+{
+	const struct sought *s = arg;
+
+	return i < TARGETS_MAX && is_spelt(s->t, i, s->spelt, s->key) && s->t->list[i].of_service == s->of_service &&
+	       strcmp(s->t->list[i].called, s->called) == 0;
+}
+
+static uint64_t number_of(uint64_t spelt, const char *called, uint32_t of_service)
+{
+	return hash_bytes(spelt ^ of_service, called, strnlen(called, CALLED_SIZE));
+}
+
+static struct hints hints;
+
+/* Linear only for one that is new. */
+static uint32_t find_by_hints(const struct sought *s, uint32_t n)
+{
+	uint64_t number = number_of(s->spelt, s->called, s->of_service);
+	uint32_t i = hints_find(&hints, number, is_sought, s);
+
+	if (i != HINTS_NONE || (hints.of == s->t && hints.known == n))
+		return i;
+	for (i = hints_begin(&hints, s->t, n); i < n; i++)
+		hints_note(&hints, number_of(s->t->spelt[i], s->t->list[i].called, s->t->list[i].of_service), i);
+	return hints_find(&hints, number, is_sought, s);
+}
+
 uint32_t targets_find(const struct targets *t, const char *key, const char *called, uint32_t of_service)
 {
-	uint32_t n = atomic_load(&t->n);
-	uint64_t spelt = target_spelt(key);
+	bool is_named = called && *called;
+	const struct sought s = {t, key, is_named ? called : "", target_spelt(key), is_named ? of_service : 0};
+	uint32_t n = atomic_load(&t->n), i = TARGET_NONE;
 
-	if (!called || !*called) {
-		called = "";
-		of_service = 0;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		if (is_spelt(t, i, spelt, key) && t->list[i].of_service == of_service &&
-		    strcmp(t->list[i].called, called) == 0)
+	if (n > TARGETS_MAX)
+		n = TARGETS_MAX;
+	if (n >= HINTS_FROM)
+		i = find_by_hints(&s, n);
+	if (i < n)
+		return i;
+	for (i = 0; i < n; i++)
+		if (is_sought(&s, i)) {
+			if (n >= HINTS_FROM)
+				hints_note(&hints, number_of(s.spelt, s.called, s.of_service), i);
 			return i;
+		}
 	return TARGET_NONE;
 }
 

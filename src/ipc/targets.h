@@ -64,7 +64,7 @@ struct targets {
 uint64_t target_spelt(const char *key);
 
 /* The entry of this server, or TARGET_NONE. called: its name in this service (its number in the world, and one), NULL or
- * "": it has none, and is the same in all services. Linear; for configuration loads. */
+ * "": it has none, and is the same in all services. Linear for one that is new; for configuration loads. */
 uint32_t targets_find(const struct targets *t, const char *key, const char *called, uint32_t of_service);
 /* Supervisor only: found or added. experience: of each target. TARGET_NONE: the table is full. */
 uint32_t targets_add(struct targets *t, struct experience *experience, const struct server *s, uint32_t of_service);
