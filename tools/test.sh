@@ -71,8 +71,8 @@ done
 step 'planted faults' run_pytest planted "$BUILD-faults/tcpproxy" -n "$JOBS" tests/e2e/test_37_planted.py \
 	tests/e2e/test_35_loops.py tests/e2e/test_21_steering.py -k 'planted or moves'
 step 'network namespaces' run_pytest net "$BUILD/tcpproxy" tests/net
-step 'real servers and clients' run_pytest real "$BUILD/tcpproxy" tests/real
-step 'torture' run_pytest torture "$BUILD/tcpproxy" tests/torture
+step 'real servers and clients' run_pytest real "$BUILD/tcpproxy" -n 2 --dist loadfile tests/real
+step 'torture' run_pytest torture "$BUILD/tcpproxy" -n 2 --dist loadfile tests/torture
 step 'streams, programs and torture under sanitizers' run_pytest sanitized "$SANITIZED/tcpproxy" -n "$JOBS" \
 	tests/e2e/test_03_one_connection.py tests/e2e/test_07_reload.py tests/e2e/test_09_ends_of_streams.py \
 	tests/e2e/test_10_bytes.py tests/e2e/test_12_handlers.py tests/e2e/test_13_access_programs.py \
