@@ -16,7 +16,7 @@ ROOT = HERE.parent.parent
 MAN = ROOT / "docs/man"
 PAGES = sorted(MAN.iterdir())
 TCPPROXY = os.environ.get("TCPPROXY", str(ROOT / "build/tcpproxy"))
-LEVELS = {"GLOBAL": "global", "ANYWHERE": "anywhere", "SERVICE | INTERFACE": "behind port or interface",
+LEVELS = {"GLOBAL": "global", "SERVICE": "behind port", "ANYWHERE": "anywhere", "SERVICE | INTERFACE": "behind port or interface",
           "BEHIND": "behind port, interface, sni or protocol", "BEFORE": "anywhere but behind sni or protocol"}
 
 
