@@ -111,6 +111,8 @@ static struct meant find_in(const struct world *w, const struct config *c, const
 
 	m.services = in.list;
 	m.n_services = in.n;
+	if (in.n == 0) /* there was no room for it: it must not mean all */
+		m.n = m.n_said = 0;
 	return m;
 }
 

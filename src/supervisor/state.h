@@ -44,6 +44,9 @@ struct state_file {
 	bool wanted;   /* something may have changed */
 	bool over;     /* the end: it is as it is */
 	struct timer timer;
+	char *late;          /* lines of servers that are not there yet, which a list or a name may bring; NULL: none */
+	int64_t late_end_ms; /* until then */
+	struct timer late_timer;
 };
 
 struct supervisor {

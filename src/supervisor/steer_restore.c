@@ -3,12 +3,15 @@
  * goes the way that commands go, and then the configuration is compared with what it said when they were given.
  */
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/shwords.h"
 #include "base/text.h"
 #include "ipc/changes.h"
 #include "ipc/state.h"
@@ -38,11 +41,52 @@ static bool take_member(struct supervisor *s, bool added, char **words, size_t n
 	return done;
 }
 
+/* ---- servers that come later ---- */
+
+/* A name has been answered for by then, and a program has printed its list. */
+#define LATE_MS       60000
+#define LATE_AGAIN_MS 500
+
+static bool may_come(const struct supervisor *s)
+{
+	return config_has_sources(s->rules.config) && s->loop.now_ms < s->state_file.late_end_ms;
+}
+
+/* Behind those that there are; quoted words, or what stands before them. */
+static void keep_late(struct supervisor *s, const char *before, char **words, size_t n)
+{
+	struct buf text = BUF_INIT;
+
+	if (s->state_file.late)
+		buf_adds(&text, s->state_file.late);
+	buf_adds(&text, before);
+	for (size_t i = 0; i < n; i++) {
+		buf_adds(&text, i > 0 ? " " : "");
+		shwords_quote(words[i], &text);
+	}
+	buf_addc(&text, '\n');
+	free(s->state_file.late);
+	s->state_file.late = buf_detach(&text);
+}
+
+static void keep_said(struct supervisor *s, const char *server, uint64_t line, bool disabled)
+{
+	char number[20], *words[] = {(char *)server, number, (char *)"disabled"};
+
+	snprintf(number, sizeof(number), "%016" PRIx64, line);
+	keep_late(s, STATE_SAID " ", words, disabled ? 3 : 2);
+}
+
 static bool take_command(void *arg, char **words, size_t n, struct buf *why)
 {
-	if (strcmp(words[0], "add") == 0 || strcmp(words[0], "remove") == 0)
-		return take_member(arg, words[0][0] == 'a', words, n, why);
-	return steer_again(arg, words, n, why);
+	bool add = strcmp(words[0], "add") == 0, remove = strcmp(words[0], "remove") == 0;
+
+	if (add || remove ? take_member(arg, add, words, n, why) : steer_again(arg, words, n, why))
+		return true;
+	if (add || !may_come(arg))
+		return false;
+	keep_late(arg, "", words, n);
+	return true;
 }
 
 /* Beside what was changed of it. */
@@ -61,6 +105,8 @@ static void take_said(void *arg, const char *server, uint64_t line, bool disable
 		atomic_store(&words.changed->disabled, disabled);
 		atomic_store(&words.changed->line, line ? line : 1);
 	}
+	if (m.n_said == 0 && may_come(s))
+		keep_said(s, server, line, disabled);
 	meant_release(&m);
 	buf_release(&why);
 }
@@ -92,17 +138,47 @@ static char *read_text(const struct config *c, int fd, const char **why)
 	return file_read_all(fd, why);
 }
 
+/* Commands among them. */
+static uint32_t count_late(const struct supervisor *s)
+{
+	uint32_t n = 0;
+
+	for (const char *at = s->state_file.late; at && *at; at += strcspn(at, "\n") + 1)
+		n += strncmp(at, STATE_SAID, strlen(STATE_SAID)) != 0;
+	return n;
+}
+
+static void take_late(void *arg);
+
 static void take_text(struct supervisor *s, char *text)
 {
 	const struct state_reader reader = {.arg = s, .command = take_command, .said = take_said, .wrong = tell_wrong};
 	struct state_read r = state_read(text, &reader);
 	const char *path = s->rules.config->state;
+	uint32_t taken = r.taken - count_late(s);
+
+	if (s->state_file.late)
+		timer_set(&s->loop, &s->state_file.late_timer, s->loop.now_ms + LATE_AGAIN_MS, take_late, s);
 
 	if (r.wrong > STATE_WRONG_TOLD)
 		log_warning("%s: %u lines more are left out", path, r.wrong - STATE_WRONG_TOLD);
-	if (r.taken)
-		log_info("took up %u change%s by tcpproxyctl from %s", r.taken, r.taken == 1 ? "" : "s", path);
-	steer_take_file(s);
+	if (taken) {
+		log_info("took up %u change%s by tcpproxyctl from %s", taken, taken == 1 ? "" : "s", path);
+		steer_take_file(s);
+	}
+}
+
+/* Once more; those of servers that have not come are late again. */
+static void take_late(void *arg)
+{
+	struct supervisor *s = arg;
+	char *text = s->state_file.late;
+
+	s->state_file.late = NULL;
+	if (text && s->rules.config->state)
+		take_text(s, text);
+	free(text);
+	steer_state_look(s);
 }
 
 void steer_restore(struct supervisor *s)
@@ -114,6 +190,7 @@ void steer_restore(struct supervisor *s)
 
 	if (!c->state)
 		return;
+	s->state_file.late_end_ms = s->loop.now_ms + LATE_MS;
 	fd = files_open_read(&s->files, c->state);
 	if (fd < 0)
 		why = fd == -ENOENT ? NULL : files_error(-fd);

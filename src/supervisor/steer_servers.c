@@ -252,6 +252,8 @@ void steer_forget_all(struct supervisor *s, struct buf *text)
 	bool *was_out;
 
 	members_forget(s, NULL);
+	free(s->state_file.late);
+	s->state_file.late = NULL;
 	was_out = steer_note_out(s);
 	for (uint32_t i = 0; i < atomic_load(&w->targets.n); i++)
 		forget(s, COUNTED_SERVICES, i);

@@ -31,6 +31,8 @@ static void describe(const struct supervisor *s, struct buf *out)
 	         "\" says by a number what the configuration said of a server then: if it says something else by now, "
 	         "that holds.\n");
 	steer_state_text(s, out);
+	if (s->state_file.late)
+		buf_adds(out, s->state_file.late);
 }
 
 static int write_all(int fd, const struct buf *text)
@@ -138,6 +140,9 @@ void steer_state_end(struct supervisor *s)
 {
 	if (!s->state_file.over && s->children.workers.world)
 		write_state(s, s->rules.config->state_max_age_ms != 0);
+	timer_clear(&s->loop, &s->state_file.late_timer);
+	free(s->state_file.late);
+	s->state_file.late = NULL;
 	s->state_file.over = true;
 	timer_clear(&s->loop, &s->state_file.timer);
 	free(s->state_file.written);

@@ -506,22 +506,29 @@ def test_what_was_said_of_the_name_survives(many):
     many.proxy.wait_log(f"the file says something else of {name} now, so it holds; .*weight {name} 7")
 
 
-def test_it_is_kept_in_a_file_before_there_are_addresses(many, directory):
+def test_what_is_in_a_file_waits_for_addresses(many, directory):
     name, home = f"many.test:{many.target}", os.path.join(directory.path, "home")
     os.mkdir(home)
     os.chmod(home, 0o777)
     many.run(f"{name} each", f"away.test:{many.target} each", head=f"state {home}/state")
     many.admin.ask("weight", name, "7")
+    many.add(2, 3)
+    many.becomes(2, 3)
+    many.admin.ask("drain", many.spelt(2))
+    many.admin.ask("remove", "pool", many.spelt(3))
+    many.add()
     many.admin.ask("remove", "pool", f"away.test:{many.target}")
     many.proxy.signal(signal.SIGTERM)
     assert many.proxy.wait_exit() == 0
     many.proxy.wait_gone()
     many.proxy._run()
     many.proxy.wait_ready()
-    many.add(1)
-    many.becomes(1)
-    assert many.server(1)["weight"] == 7
-    assert many.admin.ask("changes") == f"remove pool away.test:{many.target}\nweight {name} 7\n"
+    many.add(1, 2, 3)
+    wanted = sorted([f"drain {many.spelt(2)}", f"remove pool away.test:{many.target}", f"remove pool {many.spelt(3)}", f"weight {name} 7"])
+    wait_for(lambda: sorted(many.admin.ask("changes").splitlines()) == wanted, "all of it, when they are there", 30)
+    many.becomes(1, 2)
+    assert many.server(1)["weight"] == 7 and many.who() == "1"
+    assert "is left out" not in many.proxy.log()
 
 
 @pytest.mark.parametrize("line", ["many.test:{} each weight=2", "srv:" + SRV])
