@@ -176,6 +176,15 @@ def test_a_header_of_64_kb_byte_by_byte(accepting):
     assert read_exactly(r.server.accept(), 4) == b"data"
 
 
+@pytest.mark.parametrize("n", [1000, 2000, 60000])
+def test_a_long_header_with_data_right_behind_it(accepting, n):
+    """What was looked at ended with the header, and what is behind it was there already."""
+    r = accepting()
+    client, s = said(r, v2(tlvs=tlv(0xE0, bytes(n))), b"data" * 100)
+    client.close()
+    s.close()
+
+
 def test_a_server_that_speaks_first_is_called_at_once(accepting):
     r = accepting()
     client = r.connect()

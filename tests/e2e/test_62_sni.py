@@ -129,7 +129,7 @@ def test_a_large_hello(doors, size):
 
 def test_behind_a_large_header(doors):
     """What was taken of a segment leaves no room for the rest, unless room is made."""
-    d = doors("sni a.test", own=False, section_words="accept-proxy from all")
+    d = doors("sni a.test", own=False, section_words="accept-proxy from all\nspeak-timeout 1h")
     said = records(message(sni(b"a.test"), padding(16000)), 900)
     client = d.connect()
     client.sendall(v2(tlvs=tlv(0xE0, bytes(60000))) + said)

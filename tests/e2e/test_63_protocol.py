@@ -7,8 +7,9 @@ import time
 
 import pytest
 
+from lib import build
 from lib.doors import Doors
-from lib.hello import hello
+from lib.hello import alpn, hello
 from lib.peers import connect, is_reset, read_all, read_exactly
 from lib.ports import free_port
 from lib.waiting import wait_for
@@ -288,18 +289,31 @@ def test_who_was_silent_stays_so_over_a_reload(doors, admin, server):
     assert read_exactly(s, 11) == b"SSH-2.0-x\r\n"
 
 
-def test_what_it_was_is_kept_when_a_connection_moves(doors, admin):
-    """To the worker of another program."""
-    d = doors("sni a.test", own=False, before=admin.line)
-    client, s = d.leads(TLS, "a.test")
-    d.proxy.expect_deaths()
-    admin.ask("upgrade")
+def say_goodbye(d, client, s):
     client.sendall(b"x")
     assert read_exactly(s, 1) == b"x"
     s.close()
     client.shutdown(socket.SHUT_WR)
-    record = d.record_of(client)
+    return d.record_of(client)
+
+
+def test_what_it_was_is_kept_over_an_upgrade(doors, admin):
+    d = doors("sni a.test", own=False, before=admin.line)
+    client, s = d.leads(TLS, "a.test")
+    d.proxy.expect_deaths()
+    admin.ask("upgrade")
+    record = say_goodbye(d, client, s)
     assert (record["sni"], record["protocol"]) == ("a.test", "tls")
+
+
+@pytest.mark.skipif(not build.has_faults(), reason="only a build with -Dfaults=true moves connections to order")
+def test_what_it_was_is_kept_when_a_connection_moves(doors, admin):
+    d = doors("sni a.test", own=False, before=admin.line, workers=2, env={"TCPPROXY_MOVES": "3"})
+    client, s = d.leads(hello(b"a.test", alpn(b"h2")), "a.test")
+    seen = set()
+    wait_for(lambda: seen.update(c["worker"] for c in admin.connections()) or len(seen) == 2, "it has been with both workers")
+    record = say_goodbye(d, client, s)
+    assert (record["sni"], record["alpn"], record["protocol"]) == ("a.test", "h2", "tls")
 
 
 def test_refuse_means_all_that_is_reached(start, server):

@@ -9,10 +9,11 @@ from .waiting import wait_for
 class Doors:
     """A port with sections, each with a server of its own; "own": the port's."""
 
-    def __init__(self, start, server, sections, before="", own=True, options=(), section_words="", nofile=None):
+    def __init__(self, start, server, sections, before="", own=True, options=(), section_words="", nofile=None, workers=1,
+                 **popen):
         self.port = free_port()
         self.servers = {}
-        text = f"workers 1\n{before}port {self.port}\n{section_words}\n"
+        text = f"workers {workers}\n{before}port {self.port}\n{section_words}\n"
         if own:
             self.servers["own"] = server()
             text += f"server {self.servers['own'].spelt}\n"
@@ -24,8 +25,9 @@ class Doors:
             text += f"server {self.servers[name].spelt}\n"
         self.text = text
         self.clients = []
-        more = {"wrap": ["prlimit", f"--nofile={nofile}:{nofile}"]} if nofile else {}
-        self.proxy = start(*options, config=text, **more)
+        if nofile:
+            popen["wrap"] = ["prlimit", f"--nofile={nofile}:{nofile}"]
+        self.proxy = start(*options, config=text, **popen)
 
     def connect(self, **more):
         return connect(self.port, **more)
