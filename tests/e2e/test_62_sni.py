@@ -272,9 +272,8 @@ def test_settings_are_inherited(doors, server):
 def test_limits_count_while_it_waits(doors):
     d = doors("sni a.test", section_words="max-connections 1\nspeak-timeout 60")
     first = d.connect()
-    second = d.connect()
-    assert is_reset(second)
-    assert d.record_of(second)["why"] == "max-connections"
+    assert gets_reset(d.port)
+    assert d.proxy.wait_record()["why"] == "max-connections"
     d.leads(hello(b"a.test"), "a.test", first)
 
 
