@@ -25,6 +25,8 @@ static const struct {
         [END_LOST] = {true, "a worker and both its keepers died at once"},
         [END_NO_SERVER] = {true, "checks call every server down, or there is none"},
         [END_BAD_PROXY] = {true, "its PROXY header was missing or wrong"},
+        [END_BAD_TLS] = {true, "it began as TLS does, and its hello is broken"},
+        [END_NO_ROUTE] = {true, "what it said first leads nowhere"},
         [END_SERVER_DOWN] = {true, "a check has called its server down"},
 };
 

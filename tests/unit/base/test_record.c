@@ -216,7 +216,7 @@ static void test_json(void **state)
 
 	json_object_foreach(o, key, value) strcat(strcat(keys, key), " ");
 	assert_string_equal(keys, "time event id service port interface client name via announced uid authority rule "
-	                          "target server up down "
+	                          "sni alpn protocol target server up down "
 	                          "connect duration end why waited ");
 	assert_string_equal(string_at(o, "service"), "25");
 	assert_true(json_is_null(json_object_get(o, "why")));
