@@ -155,12 +155,12 @@ void chain_resume(struct engine *e, uint32_t i)
 		set_link(e, i, link_to_be(row->fd[SERVER], server));
 }
 
-void chain_count(struct engine *e, uint32_t i)
+void chain_count(struct engine *e, uint32_t i, struct limits_recount *recount)
 {
 	uint64_t link = link_in(trio_row(e->env.trio, i));
 
 	if (link != 0)
-		limits_set(&e->limits, link, i);
+		limits_recount_set(recount, link, i);
 }
 
 /* ---- up the chain ---- */

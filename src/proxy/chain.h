@@ -23,6 +23,7 @@
 #include "base/addr.h"
 
 struct engine;
+struct limits_recount;
 struct session;
 
 #define CHAIN_LEARNED 8
@@ -43,8 +44,8 @@ void chain_called(void *arg, int fd, const struct addr *to);
 void chain_resume(struct engine *e, uint32_t row);
 /* The row's server is not its server any more. */
 void chain_forget(struct engine *e, uint32_t row);
-/* The table of limits was cleared, and the row is in use. */
-void chain_count(struct engine *e, uint32_t row);
+/* The table of limits is made anew, and the row is in use. */
+void chain_count(struct engine *e, uint32_t row, struct limits_recount *recount);
 
 enum chain_way {
 	CHAIN_OPEN,

@@ -13,22 +13,21 @@
 
 void engine_adopt_some(struct engine *e);
 
-static void count_limits(struct engine *e, struct row_cold *cold)
+static void count_limits(struct limits_recount *r, const struct row_cold *cold)
 {
 	for (int k = 0; k < LIMIT_KINDS; k++)
-		if (cold->limit[k])
-			limits_take(&e->limits, cold->limit[k], 0);
-	if (cold->wait.key)
-		limits_take(&e->limits, cold->wait.key, 0);
+		limits_recount_add(r, cold->limit[k]);
+	limits_recount_add(r, cold->wait.key);
 }
 
 /* Which rows are free, which are not, and what they count for. */
 static void look_through(struct engine *e)
 {
 	struct trio *t = e->env.trio;
+	struct limits_recount recount;
 	uint32_t waiting = 0;
 
-	limits_clear(&e->limits);
+	limits_recount_begin(&recount, &e->limits);
 	e->n_stacked = 0;
 	for (uint32_t i = t->rows_used; i-- > 0;) {
 		if (!engine_row_in_use(e, i)) {
@@ -36,10 +35,11 @@ static void look_through(struct engine *e)
 			continue;
 		}
 		if (!moving_is_elsewhere(e, i))
-			count_limits(e, trio_cold(t, i));
-		chain_count(e, i);
+			count_limits(&recount, trio_cold(t, i));
+		chain_count(e, i, &recount);
 		waiting += trio_row(t, i)->state == ROW_QUEUED || trio_row(t, i)->state == ROW_HELD;
 	}
+	limits_recount_end(&recount);
 	waiting_room_inherit(&e->waiting, waiting);
 	atomic_store(&t->live, engine_live(e));
 	atomic_store(&e->world->live[e->limits.own], engine_live(e));

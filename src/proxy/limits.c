@@ -1,7 +1,9 @@
 #include "proxy/limits.h"
 
+#include <stdlib.h>
 #include "base/fault.h"
 #include "base/hash.h"
+#include "base/mem.h"
 
 #define COUNT_BITS 20
 #define COUNT_MASK ((1ULL << COUNT_BITS) - 1)
@@ -125,14 +127,74 @@ void limits_give(struct limits *l, uint64_t key)
 		tidy(l->trios[l->own], word);
 }
 
-void limits_clear(struct limits *l)
+/* ---- counting again ---- */
+
+/* The word of this key, or the empty one that is to be. There are twice as many words as keys. */
+static uint64_t *recounted(const struct limits_recount *r, uint64_t key)
 {
-	struct trio *t = l->trios[l->own];
+	uint32_t i = first_slot(key, r->slots);
+
+	for (uint32_t n = 1; n < r->slots && r->words[i] != 0 && (r->words[i] & ~COUNT_MASK) != key; n++)
+		i = (i + 1) & (r->slots - 1);
+	return &r->words[i];
+}
+
+void limits_recount_begin(struct limits_recount *r, struct limits *l)
+{
+	r->limits = l;
+	r->slots = trio_limit_slots(l->trios[l->own]);
+	r->words = mem_alloc(r->slots * sizeof(*r->words));
+}
+
+void limits_recount_add(struct limits_recount *r, uint64_t key)
+{
+	uint64_t *word = recounted(r, key);
+
+	if (key)
+		*word = (*word ? *word : key) + 1;
+}
+
+void limits_recount_set(struct limits_recount *r, uint64_t key, uint32_t number)
+{
+	*recounted(r, key) = key | (number + 1);
+}
+
+/* What the predecessor has counted and we have not, is 0; what we have, too, is right. */
+static void correct(const struct limits_recount *r, atomic_ullong *word)
+{
+	uint64_t was = read_word(word), is;
+
+	if (was == 0)
+		return;
+	is = *recounted(r, was & ~COUNT_MASK);
+	if (is == 0)
+		is = was & ~COUNT_MASK;
+	if (is != was)
+		atomic_store(word, is);
+}
+
+static void add_if_missing(const struct limits_recount *r, uint64_t is)
+{
+	atomic_ullong *word = is ? own_word(r->limits, is & ~COUNT_MASK, true) : NULL;
+
+	if (word && read_word(word) != is)
+		atomic_store(word, is);
+}
+
+void limits_recount_end(struct limits_recount *r)
+{
+	struct trio *t = r->limits->trios[r->limits->own];
 	atomic_ullong *table = trio_limits(t);
 
-	for (uint32_t i = 0; i < t->limit_slots; i++)
-		if (read_word(&table[i]) != 0)
-			atomic_store(&table[i], 0);
+	for (uint32_t i = 0; i < r->slots; i++)
+		correct(r, &table[i]);
+	for (uint32_t i = 0; i < r->slots; i++)
+		add_if_missing(r, r->words[i]);
+	for (uint32_t i = r->slots; i-- > 0;)
+		if (read_word(&table[i]) != 0 && (read_word(&table[i]) & COUNT_MASK) == 0)
+			tidy(t, &table[i]);
+	free(r->words);
+	r->words = NULL;
 }
 
 /* ---- numbers ---- */

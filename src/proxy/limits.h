@@ -43,8 +43,18 @@ void limits_give_kind(struct limits *l, struct row_cold *cold, enum limit_kind k
 void limits_give(struct limits *l, uint64_t key); /* key 0: nothing */
 /* How many there are, over all workers. */
 uint32_t limits_count(const struct limits *l, uint64_t key);
-/* Empties the own table, before it is counted again from the rows. */
-void limits_clear(struct limits *l);
+
+/* A successor counts again, in memory of its own: what others read goes from the old number to the new one, and is at no instant less than
+ * there are, or they would take the places that are taken. */
+struct limits_recount {
+	struct limits *limits;
+	uint64_t *words; /* a table like the shared one */
+	uint32_t slots;
+};
+void limits_recount_begin(struct limits_recount *r, struct limits *l);
+void limits_recount_add(struct limits_recount *r, uint64_t key);                  /* one more; key 0: nothing */
+void limits_recount_set(struct limits_recount *r, uint64_t key, uint32_t number); /* as limits_set() */
+void limits_recount_end(struct limits_recount *r);
 
 /* The same words for another purpose: a number under a key of a kind of its own (LIMIT_KINDS and above), which counts
  * nothing. A row may have one of these: it takes the place of the global key, which all rows have in common. */

@@ -216,12 +216,17 @@ static void look_at_limits(struct input *in)
 {
 	struct limits l = {.trios = trios, .n_trios = TRIOS, .own = 0};
 	uint64_t key = input_u64(in);
+	struct limits_recount recount;
 	uint32_t number;
 
 	limits_count(&l, key);
 	limits_number(trios[1], key, &number);
 	limits_take(&l, key | 1 << 20, input_u8(in));
-	limits_clear(&l);
+	limits_recount_begin(&recount, &l);
+	limits_recount_add(&recount, limit_key_from(input_u64(in)));
+	limits_recount_end(&recount);
+	limits_recount_begin(&recount, &l);
+	limits_recount_end(&recount);
 }
 
 /* Who comes asks whether others wait. */

@@ -1,5 +1,7 @@
 #include "fixture.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include "base/mem.h"
 #include "proxy/limits.h"
@@ -28,6 +30,20 @@ static int teardown(void **state)
 static uint64_t key_of(uint32_t n)
 {
 	return limit_key(LIMIT_CLIENT, &n, sizeof(n));
+}
+
+/* n rows have the key, and one has the number 9 under the link. */
+static void recount(struct limits *l, uint64_t key, uint32_t n, uint64_t link)
+{
+	struct limits_recount r;
+
+	limits_recount_begin(&r, l);
+	for (uint32_t i = 0; i < n; i++)
+		limits_recount_add(&r, key);
+	limits_recount_add(&r, 0);
+	if (link)
+		limits_recount_set(&r, link, 9);
+	limits_recount_end(&r);
 }
 
 static uint32_t used_words(struct trio *t)
@@ -88,10 +104,67 @@ static void a_limit_holds_over_all_workers(void **state)
 	limits_give(&a, key); /* only the owner of a table writes it: the other's stay */
 	assert_int_equal(limits_count(&a, key), 2);
 	assert_true(limits_take(&a, key, 3));
-	limits_clear(&b);
+	recount(&b, 0, 0, 0);
 	assert_int_equal(limits_count(&a, key), 1);
-	limits_clear(&a);
+	recount(&a, 0, 0, 0);
 	assert_int_equal(used_words(trios[0]) + used_words(trios[1]), 0);
+}
+
+static void a_successor_counts_what_is_there(void **state)
+{
+	uint64_t more = key_of(1), less = key_of(2), gone = key_of(3), missing = key_of(4);
+	uint32_t number;
+
+	limits_take(&a, more, 0);
+	for (int i = 0; i < 5; i++) {
+		limits_take(&a, less, 0);
+		limits_take(&a, gone, 0);
+	}
+	limits_set(&a, key_of(5), 7);
+	recount(&a, more, 2, 0);
+	assert_int_equal(limits_count(&a, more), 2);
+	assert_int_equal(limits_count(&a, less), 0);
+	assert_false(limits_number(trios[0], key_of(5), &number));
+	recount(&a, missing, 3, more);
+	assert_int_equal(limits_count(&a, missing), 3);
+	assert_true(limits_number(trios[0], more, &number));
+	assert_int_equal(number, 9);
+	limits_unset(&a, more, 9);
+	for (int i = 0; i < 3; i++)
+		limits_give(&a, missing);
+	assert_int_equal(used_words(trios[0]), 0);
+}
+
+static atomic_bool over;
+
+/* What another worker sees: the least of all. */
+static void *look_on(void *arg)
+{
+	uint32_t *least = arg;
+
+	while (!over) {
+		uint32_t n = limits_count(&b, key_of(1));
+
+		*least = n < *least ? n : *least;
+	}
+	return NULL;
+}
+
+/* Or another worker would take the places that are taken. */
+static void who_counts_again_is_never_seen_with_less_than_there_is(void **state)
+{
+	uint32_t least = UINT32_MAX;
+	pthread_t other;
+
+	over = false;
+	for (int i = 0; i < 3; i++)
+		limits_take(&a, key_of(1), 3);
+	assert_int_equal(pthread_create(&other, NULL, look_on, &least), 0);
+	for (int i = 0; i < 20000; i++)
+		recount(&a, key_of(1), 3, 0);
+	over = true;
+	pthread_join(other, NULL);
+	assert_in_range(least, 3, 3);
 }
 
 /* Keys come and go by the thousands, with no more in use at a time than the rows could hold, and a number for each
@@ -191,6 +264,8 @@ int main(void)
 	        TEST(keys_are_told_apart),
 	        TEST(what_is_taken_can_be_given_back),
 	        TEST(a_limit_holds_over_all_workers),
+	        TEST(a_successor_counts_what_is_there),
+	        TEST(who_counts_again_is_never_seen_with_less_than_there_is),
 	        TEST(thousands_of_keys_come_and_go),
 	        TEST(numbers_under_keys),
 	        TEST(a_full_table_is_no_reason_to_crash),
