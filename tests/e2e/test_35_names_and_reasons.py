@@ -166,7 +166,7 @@ def test_a_connection_under_way_shows_the_address_it_tries(start, server, admin)
         s.close()
 
 
-LATER = ("announced", "uid", "authority", "end", "why", "waited")  # in the record alone
+LATER = ("announced", "uid", "authority", "sni", "alpn", "protocol", "end", "why", "waited")  # in the record alone
 
 
 def test_connections_are_listed_with_the_keys_of_the_record_in_its_order(named, admin):

@@ -2,10 +2,10 @@
 import json
 import re
 
-KEYS = ["id", "service", "port", "interface", "client", "name", "via", "announced", "uid", "authority", "rule", "target",
+KEYS = ["id", "service", "port", "interface", "client", "name", "via", "announced", "uid", "authority", "rule", "sni", "alpn", "protocol", "target",
         "server", "up", "down", "connect", "duration", "end", "why", "waited"]
 # left out of text if there is nothing to say
-IF_ANY = ("service", "name", "via", "announced", "uid", "authority", "why", "waited")
+IF_ANY = ("service", "name", "via", "announced", "uid", "authority", "sni", "alpn", "protocol", "why", "waited")
 ENDS = ["client-fin", "server-fin", "client-reset", "server-reset", "denied", "connect-failed", "connect-timeout",
         "unresolved", "idle-timeout", "half-close-timeout", "limit", "killed", "stopped", "handler-exit", "poisoned",
         "lost"]
