@@ -34,7 +34,7 @@ static void look_through(struct engine *e)
 			e->free_rows[e->n_stacked++] = i;
 			continue;
 		}
-		if (!moving_is_elsewhere(e, i))
+		if (trio_row(t, i)->state != ROW_TAKING) /* it counts there */
 			count_limits(&recount, trio_cold(t, i));
 		chain_count(e, i, &recount);
 		waiting += trio_row(t, i)->state == ROW_QUEUED || trio_row(t, i)->state == ROW_HELD;

@@ -111,13 +111,6 @@ void moving_continue(struct engine *e)
 	moving_begin_giving(e);
 }
 
-bool moving_is_elsewhere(struct engine *e, uint32_t i)
-{
-	uint8_t state = trio_row(e->env.trio, i)->state;
-
-	return state == ROW_TAKING || (state == ROW_GIVING && given_state(e, i) == MOVE_MOVED);
-}
-
 void moving_recover(struct engine *e)
 {
 	struct moving *m = &e->moving;

@@ -31,8 +31,6 @@ struct moving {
  * The same link once more does no harm; another one while connections move is refused (closed).
  * quota: connections to give; UINT32_MAX and LINK_ALL: until none is left. */
 void moving_begin(struct engine *e, enum link_role role, enum link_which which, uint32_t quota, int link, int peer_fd);
-/* This row's connection is another trio's, or may be: it does not count here. */
-bool moving_is_elsewhere(struct engine *e, uint32_t row);
 /* After a death, before any descriptor is opened: settles what can be settled. */
 void moving_recover(struct engine *e);
 /* After that and the sweep: goes on. */

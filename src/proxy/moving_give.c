@@ -47,20 +47,15 @@ void moving_take_back(struct engine *e, uint32_t i)
 	row_set_state(trio_row(e->env.trio, i), ROW_RELAY);
 }
 
+/* It goes on counting here until it counts there: another worker would take its place meanwhile. */
 static void commit(struct engine *e, uint32_t i, uint32_t destination)
 {
-	struct row_cold *cold = trio_cold(e->env.trio, i);
-
 	move_of(e, i)->destination = destination;
 	barrier();
 	FAULT_POINT();
 	atomic_store(&move_of(e, i)->given, move_word(given_number(e, i), MOVE_MOVED));
 	barrier();
 	FAULT_POINT();
-	for (int k = 0; k < LIMIT_KINDS; k++) {
-		limits_give(&e->limits, cold->limit[k]);
-		cold->limit[k] = 0;
-	}
 	chain_forget(e, i);
 	moving_close_copies(e, i);
 	e->env.trio->link_given++;
@@ -80,6 +75,9 @@ void moving_settle_given(struct engine *e)
 		} else if (m->peer.map && peer_has_taken(&m->peer, move_of(e, i)->destination, i, given_number(e, i))) {
 			m->rows[left++] = i;
 		} else {
+			for (int kind = 0; kind < LIMIT_KINDS; kind++)
+				limits_give_kind(&e->limits, trio_cold(e->env.trio, i), kind);
+			FAULT_POINT();
 			moving_free_row(e, i);
 		}
 	}

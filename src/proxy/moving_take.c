@@ -118,12 +118,13 @@ static void run_taken(struct engine *e, uint32_t i)
 {
 	struct row_cold *cold = trio_cold(e->env.trio, i);
 
-	row_set_state(trio_row(e->env.trio, i), ROW_RELAY);
-	atomic_store(&move_of(e, i)->taken, 0);
-	FAULT_POINT();
 	for (int k = 0; k < LIMIT_KINDS; k++)
 		if (cold->limit[k])
 			limits_take(&e->limits, cold->limit[k], 0);
+	FAULT_POINT();
+	row_set_state(trio_row(e->env.trio, i), ROW_RELAY);
+	FAULT_POINT();
+	atomic_store(&move_of(e, i)->taken, 0); /* from here on it does not count there */
 }
 
 void moving_settle_taken(struct engine *e, bool lazily)

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from lib import processes
-from lib.peers import MIB, connect, read_exactly, talk
+from lib.peers import MIB, connect, gets_reset, read_exactly, talk
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -85,6 +85,25 @@ def test_a_uneven_load_is_evened_out(echoing):
     ended = [r for r in proxy.records() if r.up == 12]
     assert {(r.down, r.end) for r in ended} == {(12, "client-fin")}
     assert len({r["id"] for r in proxy.records()}) == len(proxy.records()) >= len(clients)
+
+
+def test_who_has_moved_counts_once(start, service):
+    """Against limits: neither twice, nor not at all."""
+    port, most = free_port(), 60
+    proxy = start(config=f"workers 2\nport {port}\nserver {service().spelt}\nmax-connections {most}\n")
+    clients = [connect(port) for _ in range(most)]
+    for c in clients:
+        talk(c)
+    clients, _ = uneven(proxy, port, clients)
+    provoke(proxy, port)
+    for _ in range(2):
+        wait_for(lambda: len(holders(proxy, port)) == len(clients), "those who came for a moment to be gone")
+        clients += [connect(port) for _ in range(most - len(clients))]
+        for c in clients:
+            talk(c)
+        assert gets_reset(port)
+        while clients:
+            clients.pop().close()
 
 
 def test_bytes_under_way_and_half_closed_streams_move_too(start, service):
