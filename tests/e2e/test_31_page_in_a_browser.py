@@ -18,6 +18,7 @@ from lib.waiting import wait_for
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service as Driver  # noqa: E402
+from selenium.common.exceptions import ElementClickInterceptedException  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 
 pytestmark = [pytest.mark.skipif(not shutil.which("chromedriver"), reason="no chromedriver"),
@@ -61,6 +62,17 @@ class Shown:
 
     def wait(self, condition, what):
         return wait_for(condition, f"{what}; the browser says {self.browser.get_log('browser')}", PATIENCE)
+
+    def click(self, element):
+        """Tables above it may still grow, and push it out of sight: then nothing was clicked."""
+        def clicked():
+            self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+            try:
+                element.click()
+            except ElementClickInterceptedException:
+                return False
+            return True
+        self.wait(clicked, "it can be clicked")
 
     def find(self, name):
         return self.browser.find_element(By.ID, name)
@@ -123,8 +135,7 @@ def test_sorting(shown):
     clients = [connect(shown.port, source=f"127.0.0.{i}") for i in (33, 31, 32)]
     shown.wait(lambda: len(shown.rows("connections")) == 3, "three connections")
     head = shown.browser.find_element(By.CSS_SELECTOR, "#table-connections th[data-sort=client]")
-    shown.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", head)
-    head.click()
+    shown.click(head)
     shown.wait(lambda: [r[2].rpartition(":")[0] for r in shown.rows("connections")] == [f"127.0.0.{i}" for i in (31, 32, 33)],
                "the order of clients")
     assert head.get_attribute("aria-sort") == "ascending"
