@@ -1,5 +1,7 @@
 """All that is known of servers at once, under kills; and the proof that what must not be would be seen."""
+import errno
 import os
+import re
 import sys
 import types
 
@@ -11,6 +13,7 @@ from everything import Comer, Counting, named, torture_everything  # noqa: E402
 from lib.peers import Service, connect, kill_connection, read_all  # noqa: E402
 from lib.waiting import wait_for  # noqa: E402
 
+RESET = rf"Error\(({errno.ECONNRESET}|{errno.EPIPE}|{errno.ENOTCONN}),"  # by a read, a write, or before either
 SEED = int(os.environ.get("SEED", "5"))
 
 
@@ -22,13 +25,13 @@ def test_40_kills_with_everything_on():
     print(summary)
 
 
-@pytest.mark.parametrize("serve, words", [(named("b"), "AssertionError(b'b')"), (kill_connection, "ConnectionResetError")],
+@pytest.mark.parametrize("serve, words", [(named("b"), r"AssertionError\(b'b'\)"), (kill_connection, RESET)],
                          ids=["another server", "a reset"])
 def test_it_notices_what_a_client_meets(serve, words):
     server = Service(serve)
     comer = Comer("comer", server.port, [b"a"])
     wait_for(lambda: comer.wrong, "that it is seen")
-    assert words in comer.wrong[0]
+    assert re.search(words, comer.wrong[0])
     server.close()
 
 
