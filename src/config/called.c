@@ -227,3 +227,13 @@ void server_describe(const struct server *s, struct buf *out)
 	else
 		buf_adds(out, s->key);
 }
+
+void called_section(struct parser *p, struct word *args, size_t *n)
+{
+	const struct word *name = called_take(p, args, n);
+
+	if (!name)
+		return;
+	parse_section(p)->called = mem_strdup(name->text);
+	called_note(p, name, parse_section(p)->called, NULL);
+}

@@ -24,17 +24,6 @@ static void add_word(char ***list, const char *text, size_t len)
 	(*list)[n + 1] = NULL;
 }
 
-static void take_name(struct parser *p, struct word *args, size_t *n)
-{
-	struct section *s = parse_section(p);
-	const struct word *name = called_take(p, args, n);
-
-	if (!name)
-		return;
-	s->called = mem_strdup(name->text);
-	called_note(p, name, s->called, NULL);
-}
-
 /* ---- sni ---- */
 
 /* Static text: what is wrong with it; NULL: nothing. */
@@ -109,7 +98,7 @@ void set_sni(struct parser *p, const struct directive *d, struct word *args, siz
 	struct opening *o = &parse_section(p)->opening;
 
 	o->kind = OPENING_SNI;
-	take_name(p, args, &n);
+	called_section(p, args, &n);
 	for (size_t i = 0; i < n; i++) {
 		if (!strncmp(args[i].text, "alpn=", 5))
 			read_alpn(p, o, &args[i]);
@@ -175,7 +164,7 @@ void set_protocol(struct parser *p, const struct directive *d, struct word *args
 	struct opening *o = &parse_section(p)->opening;
 
 	o->kind = OPENING_PROTOCOL;
-	take_name(p, args, &n);
+	called_section(p, args, &n);
 	for (size_t i = 0; i < n; i++)
 		read_protocol(p, o, &args[i]);
 }

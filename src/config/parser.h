@@ -150,6 +150,8 @@ bool parse_clients(struct parser *p, const struct word *w, struct cidr *ret, uin
 struct word *called_take(struct parser *p, struct word *args, size_t *n);
 /* A server of this spelling, or the open section (key NULL), has this name: borrowed from it. */
 void called_note(struct parser *p, const struct word *name, const char *called, const char *key);
+/* Both, at the end of the line that has opened the section. */
+void called_section(struct parser *p, struct word *args, size_t *n);
 /* This one, by the text that was noted, is left out. NULL: it has no name. */
 void called_forget(struct parser *p, const char *called);
 /* Are they all different enough? */

@@ -8,18 +8,6 @@
 
 #define RANGES_MAX 1000
 
-/* "as NAME" at the end of the line that opened the section. */
-static void take_name(struct parser *p, struct word *args, size_t *n)
-{
-	struct section *s = parse_section(p);
-	const struct word *name = called_take(p, args, n);
-
-	if (!name)
-		return;
-	s->called = mem_strdup(name->text);
-	called_note(p, name, s->called, NULL);
-}
-
 /* ---- port ---- */
 
 /* FIRST-LAST; the name of a port may have a '-' in it, too. */
@@ -64,7 +52,7 @@ void set_port(struct parser *p, const struct directive *d, struct word *args, si
 		parse_error(p, args[0].column, "a port is missing before \"as\"");
 		return;
 	}
-	take_name(p, args, &n);
+	called_section(p, args, &n);
 	if (n > RANGES_MAX) {
 		parse_error(p, args[RANGES_MAX].column, "a \"port\" line takes at most %d ranges", RANGES_MAX);
 		return;
@@ -108,7 +96,7 @@ void set_interface(struct parser *p, const struct directive *d, struct word *arg
 	char shown[SHOWN_MAX];
 	const char *why;
 
-	take_name(p, args, &n);
+	called_section(p, args, &n);
 	if (n > 1) {
 		parse_error(p, args[1].column, "%s is too much: interface %s", lex_show(args[1].text, shown),
 		            d->arguments);

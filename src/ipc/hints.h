@@ -22,11 +22,17 @@ struct hints {
 	uint32_t place[HINTS_SIZE]; /* the entry's number, and one; 0: none */
 };
 
-/* is: it is the one. HINTS_NONE: no hint leads to it. */
-uint32_t hints_find(const struct hints *h, uint64_t number, bool (*is)(const void *arg, uint32_t entry),
-                    const void *arg);
-void hints_note(struct hints *h, uint64_t number, uint32_t entry);
-/* Before that: hints of another table are of no use. n: entries that the table has now. Returns from which on they are to be noted. */
-uint32_t hints_begin(struct hints *h, const void *of, uint32_t n);
+/* What is looked for, and where. */
+struct hinted {
+	const void *table;
+	uint32_t n;                                             /* entries that it has now */
+	uint64_t number;                                        /* for what is looked for */
+	const void *arg;                                        /* of these: */
+	bool (*is)(const void *arg, uint32_t entry);            /* it is the one */
+	uint64_t (*number_of)(const void *arg, uint32_t entry); /* for what stands there */
+};
+
+/* The entry; HINTS_NONE: there is none. The table is looked through for one that no hint leads to. */
+uint32_t hints_look_up(struct hints *h, const struct hinted *w);
 
 #endif

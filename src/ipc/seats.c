@@ -56,37 +56,25 @@ static uint64_t number_of(uint64_t asks, uint32_t target)
 	return hash_bytes(asks, &target, sizeof(target));
 }
 
-static struct hints hints;
-
-/* Linear only for one that is new. */
-static uint32_t find_by_hints(const struct sought *s, uint32_t n)
+static uint64_t number_at(const void *arg, uint32_t i)
 {
-	uint64_t number = number_of(s->asks, s->target);
-	uint32_t i = hints_find(&hints, number, is_sought, s);
+	const struct seats *s = ((const struct sought *)arg)->s;
 
-	if (i != HINTS_NONE || (hints.of == s->s && hints.known == n))
-		return i;
-	for (i = hints_begin(&hints, s->s, n); i < n; i++)
-		hints_note(&hints, number_of(atomic_load(&s->s->list[i].asks), atomic_load(&s->s->list[i].target)), i);
-	return hints_find(&hints, number, is_sought, s);
+	return number_of(atomic_load(&s->list[i].asks), atomic_load(&s->list[i].target));
 }
 
 uint32_t seats_find(const struct seats *s, uint32_t target, uint64_t asks)
 {
+	static struct hints hints;
 	const struct sought sought = {s, asks, target};
-	uint32_t n = asks ? count(s) : 0, i = SEAT_NONE;
+	const struct hinted wanted = {.table = s,
+	                              .n = count(s),
+	                              .number = number_of(asks, target),
+	                              .arg = &sought,
+	                              .is = is_sought,
+	                              .number_of = number_at};
 
-	if (n >= HINTS_FROM)
-		i = find_by_hints(&sought, n);
-	if (i < n)
-		return i;
-	for (i = 0; i < n; i++)
-		if (is_sought(&sought, i)) {
-			if (n >= HINTS_FROM)
-				hints_note(&hints, number_of(asks, target), i);
-			return i;
-		}
-	return SEAT_NONE;
+	return asks ? hints_look_up(&hints, &wanted) : SEAT_NONE;
 }
 
 void seats_leave_all(struct seats *s, int64_t now_ms)

@@ -37,40 +37,27 @@ static uint64_t number_of(uint64_t spelt, const char *called, uint32_t of_servic
 	return hash_bytes(spelt ^ of_service, called, strnlen(called, CALLED_SIZE));
 }
 
-static struct hints hints;
-
-/* Linear only for one that is new. */
-static uint32_t find_by_hints(const struct sought *s, uint32_t n)
+static uint64_t number_at(const void *arg, uint32_t i)
 {
-	uint64_t number = number_of(s->spelt, s->called, s->of_service);
-	uint32_t i = hints_find(&hints, number, is_sought, s);
+	const struct targets *t = ((const struct sought *)arg)->t;
 
-	if (i != HINTS_NONE || (hints.of == s->t && hints.known == n))
-		return i;
-	for (i = hints_begin(&hints, s->t, n); i < n; i++)
-		hints_note(&hints, number_of(s->t->spelt[i], s->t->list[i].called, s->t->list[i].of_service), i);
-	return hints_find(&hints, number, is_sought, s);
+	return number_of(t->spelt[i], t->list[i].called, t->list[i].of_service);
 }
 
 uint32_t targets_find(const struct targets *t, const char *key, const char *called, uint32_t of_service)
 {
+	static struct hints hints;
 	bool is_named = called && *called;
 	const struct sought s = {t, key, is_named ? called : "", target_spelt(key), is_named ? of_service : 0};
-	uint32_t n = atomic_load(&t->n), i = TARGET_NONE;
+	uint32_t n = atomic_load(&t->n);
+	const struct hinted wanted = {.table = t,
+	                              .n = n < TARGETS_MAX ? n : TARGETS_MAX,
+	                              .number = number_of(s.spelt, s.called, s.of_service),
+	                              .arg = &s,
+	                              .is = is_sought,
+	                              .number_of = number_at};
 
-	if (n > TARGETS_MAX)
-		n = TARGETS_MAX;
-	if (n >= HINTS_FROM)
-		i = find_by_hints(&s, n);
-	if (i < n)
-		return i;
-	for (i = 0; i < n; i++)
-		if (is_sought(&s, i)) {
-			if (n >= HINTS_FROM)
-				hints_note(&hints, number_of(s.spelt, s.called, s.of_service), i);
-			return i;
-		}
-	return TARGET_NONE;
+	return hints_look_up(&hints, &wanted);
 }
 
 uint32_t targets_like(const struct targets *t, const char *key)
