@@ -69,7 +69,7 @@ for way in copy batch splice peek; do
 	unset TCPPROXY_FLOW
 done
 step 'planted faults' run_pytest planted "$BUILD-faults/tcpproxy" -n "$JOBS" tests/e2e/test_37_planted.py \
-	tests/e2e/test_35_loops.py tests/e2e/test_21_steering.py -k 'planted or moves'
+	tests/e2e/test_35_loops.py tests/e2e/test_21_steering.py tests/e2e/test_63_protocol.py -k 'planted or moves'
 step 'network namespaces' run_pytest net "$BUILD/tcpproxy" tests/net
 step 'real servers and clients' run_pytest real "$BUILD/tcpproxy" -n 2 --dist loadfile tests/real
 step 'torture' run_pytest torture "$BUILD/tcpproxy" -n 2 --dist loadfile tests/torture

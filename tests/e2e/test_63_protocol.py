@@ -319,9 +319,10 @@ def test_what_it_was_is_kept_when_a_connection_moves(doors, admin):
 def test_refuse_means_all_that_is_reached(start, server):
     """The port refuses while nothing behind it is usable, and not while one section has a server."""
     port, a, b = free_port(), free_port(), server()
-    start(config=f"workers 1\nport {port}\non-down refuse\ncheck every=0.1 fast=0.1 slow=0.1 fall=1 rise=1 tcp\n"
-                 f"protocol ssh\nserver 127.0.0.1:{a}\nprotocol http\nserver {b.spelt}\n")
-    time.sleep(0.5)
+    proxy = start(config=f"workers 1\nport {port}\non-down refuse\ncheck every=0.1 fast=0.1 slow=0.1 fall=1 rise=1 tcp\n"
+                         f"protocol ssh\nserver 127.0.0.1:{a}\nprotocol http\nserver {b.spelt}\n")
+    proxy.wait_log(f"server=127.0.0.1:{a} .*state=down")
+    proxy.wait_log(f"server={b.spelt} .*state=up")
     client = connect(port)
     client.sendall(b"GET / HTTP/1.0\r\n\r\n")
     wait_for(lambda: b.accept().recv(4) == b"GET ", "it is served, between the checks")
