@@ -249,7 +249,12 @@ def test_a_new_server_gets_no_client_before_its_first_check(listed, directory):
     listed.admin.ask("wait", listed.a, "up")
     dead = f"127.0.0.1:{free_port()}"
     listed.write(dead, listed.a)
-    for _ in range(200):
+
+    def there():
+        assert ask(listed.port) == b"a"
+        return dead in listed.pool()
+    wait_for(there, "the dead one is in the pool")
+    for _ in range(50):
         assert ask(listed.port) == b"a"
     listed.admin.ask("wait", dead, "down")
     listed.admin.ask("add", listed.port, f"127.0.0.2:{free_port()}")
