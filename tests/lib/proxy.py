@@ -178,7 +178,9 @@ class Proxy:
         return {title: sorted(p) for title, p in found.items()}
 
     def role(self, name):
-        return self.tree().get(f"tcpproxy: {name}", [])
+        """Those of this title; a spawner's child that is about to become a program has it, too, and is none."""
+        pids = self.tree().get(f"tcpproxy: {name}", [])
+        return [pid for pid in pids if processes.parent(pid) not in pids] if name == "spawner" else pids
 
     def workers(self):
         return sorted(pid for title, p in self.tree().items() if title.startswith("tcpproxy: worker ") for pid in p)
