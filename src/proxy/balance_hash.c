@@ -6,24 +6,14 @@
 
 /* ---- numbers ---- */
 
-/* The finalizer of splitmix64 (Steele, Lea, Flood 2014): each bit of the result depends on all. */
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 30;
-	x *= 0xbf58476d1ce4e5b9ULL;
-	x ^= x >> 27;
-	x *= 0x94d049bb133111ebULL;
-	return x ^ x >> 31;
-}
-
 uint64_t hash_client(const struct addr *client)
 {
-	return mix(hash_bytes(HASH_START, client->ip, client->family == AF_INET ? 4 : 8));
+	return hash_mix(hash_bytes(HASH_START, client->ip, client->family == AF_INET ? 4 : 8));
 }
 
 uint64_t hash_member(const char *spelling)
 {
-	return mix(hash_bytes(HASH_START, spelling, strlen(spelling)) + 0x9e3779b97f4a7c15ULL);
+	return hash_mix(hash_bytes(HASH_START, spelling, strlen(spelling)) + 0x9e3779b97f4a7c15ULL);
 }
 
 /* ---- the logarithm ---- */
@@ -94,7 +84,7 @@ uint32_t hash_pick(const struct contender *list, uint32_t n, uint64_t key, const
 		weights += list[i].weight;
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		uint64_t now = minus_log2(mix(key ^ members[list[i].member]));
+		uint64_t now = minus_log2(hash_both(key, members[list[i].member]));
 
 		if (bounded && !has_room(&list[i], connections_of(counts, &list[i]), all, weights, bounded))
 			continue;

@@ -22,6 +22,12 @@ uint32_t random_pick(const struct contender *list, uint32_t n, const struct conn
 		sum += list[i].weight;
 	one = draw_by_weight(list, n, sum, state);
 	other = draw_by_weight(list, n, sum, state);
+	return random_better(list, one, other, counts);
+}
+
+uint32_t random_better(const struct contender *list, uint32_t one, uint32_t other,
+                       const struct connection_counts *counts)
+{
 	if (one == other)
 		return one;
 	return (uint64_t)connections_of(counts, &list[other]) * list[one].weight <

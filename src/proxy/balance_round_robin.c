@@ -32,6 +32,14 @@ static uint64_t common_start(struct contender *list, uint32_t n)
 	return start;
 }
 
+/* Its pass cannot come from taking turns. */
+static bool is_stray(const struct contender *c, uint64_t start)
+{
+	int64_t stride = (int64_t)c->stride, lead = ahead(c->seen, start);
+
+	return lead > stride || lead < -BEHIND_MAX * stride;
+}
+
 uint32_t round_robin_pick(struct contender *list, uint32_t n)
 {
 	uint64_t start = common_start(list, n);
@@ -40,10 +48,8 @@ uint32_t round_robin_pick(struct contender *list, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct contender *c = &list[i];
-		int64_t stride = (int64_t)c->stride, lead = ahead(c->seen, start);
+		int64_t lead = is_stray(c, start) ? 0 : ahead(c->seen, start);
 
-		if (lead > stride || lead < -BEHIND_MAX * stride)
-			lead = 0;
 		c->counts = start + (uint64_t)lead;
 		sum += lead * c->weight;
 		weights += c->weight;
@@ -65,6 +71,18 @@ static bool move_on(const struct contender *c, uint64_t to)
 	unsigned long long seen = c->seen;
 
 	return atomic_compare_exchange_strong_explicit(c->pass, &seen, to, memory_order_relaxed, memory_order_relaxed);
+}
+
+void round_robin_level(struct contender *list, uint32_t n)
+{
+	uint64_t start = common_start(list, n);
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct contender *c = &list[i];
+
+		if (is_stray(c, start) && move_on(c, start))
+			c->seen = start;
+	}
 }
 
 bool round_robin_turn(const struct contender *list, uint32_t n, uint32_t index)

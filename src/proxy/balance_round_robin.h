@@ -30,6 +30,8 @@ uint64_t round_robin_stride(uint32_t weight);
 
 /* Of these n, at least one: the index of whose turn it is; of equals the first. Changes nothing that others see. */
 uint32_t round_robin_pick(struct contender *list, uint32_t n);
+/* Fills in what is seen of their passes, and puts those that cannot come from taking turns where the others are. */
+void round_robin_level(struct contender *list, uint32_t n);
 /* That one has had its turn. false: another worker has given it one meanwhile, so it is no longer its turn. */
 bool round_robin_turn(const struct contender *list, uint32_t n, uint32_t index);
 

@@ -2,6 +2,7 @@
 
 #include "ipc/slow_start.h"
 #include "proxy/balance.h"
+#include "proxy/shortlist.h"
 
 #define ROUTE_LOOKS 8 /* other workers may be faster each time */
 
@@ -144,14 +145,32 @@ static void note(const struct look *l)
 {
 	struct shortlist *list = l->pool->shortlist;
 
-	if (list && !l->tried && !l->mind_limits && l->n > 0)
-		*list = (struct shortlist){l->now_ms + SHORTLIST_MS, l->best, l->n};
+	if (!list || l->tried || l->mind_limits || l->n == 0)
+		return;
+	shortlist_set(list, l->pool->contenders, l->n, l->section->balance, l->pool->hashes);
+	list->rank = l->best;
+	list->until_ms = l->now_ms + shortlist_ms(l->pool->n);
 }
 
 static void forget(const struct look *l)
 {
 	if (l->pool->shortlist)
 		l->pool->shortlist->until_ms = 0;
+}
+
+/* The contenders are those of the list, in its order. */
+static bool is_listed(const struct look *l)
+{
+	return l->pool->shortlist && l->pool->shortlist->until_ms != 0;
+}
+
+/* What a list has no order for. */
+static bool needs_all(const struct look *l)
+{
+	const struct section *s = l->section;
+
+	return (s->balance == BALANCE_SOURCE || s->balance == BALANCE_HASH) &&
+	       (s->bounded || !l->pool->shortlist->equal);
 }
 
 static void look(struct look *l)
@@ -188,6 +207,9 @@ static uint32_t pick(struct look *l, const struct route_client *client, uint64_t
 
 	if (p->n == 1)
 		return 0;
+	if (is_listed(l) && !needs_all(l))
+		return shortlist_pick(p->shortlist, p->contenders, l->section->balance, hash_client(client->addr),
+		                      random, &counts);
 	switch (l->section->balance) {
 	case BALANCE_LEAST_CONNECTIONS:
 		l->n = least_connections(p->contenders, l->n, &counts);
@@ -214,7 +236,15 @@ static bool takes_turns(const struct section *s)
 /* It has its place; then it has its turn, too: who is full has had none. False: another worker was faster. */
 static bool take_turn(const struct look *l, uint32_t turn)
 {
-	return l->pool->n == 1 || !takes_turns(l->section) || round_robin_turn(l->pool->contenders, l->n, turn);
+	if (l->pool->n == 1)
+		return true;
+	if (!takes_turns(l->section)) {
+		l->pool->contenders[turn].connections++;
+		return true;
+	}
+	if (is_listed(l))
+		return shortlist_turn(l->pool->shortlist, l->pool->contenders, turn, l->section->balance);
+	return round_robin_turn(l->pool->contenders, l->n, turn);
 }
 
 /* Its server of before, if a client may come to it now, and need not expect it to be silent. */
@@ -265,7 +295,6 @@ static enum route_result balanced(struct look *l, struct limits *limits, const s
 			continue;
 		}
 		if (take_turn(l, turn) || looks == ROUTE_LOOKS) {
-			c->connections++;
 			*ret = c->member;
 			return ROUTE_FOUND;
 		}

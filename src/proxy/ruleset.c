@@ -7,6 +7,7 @@
 #include "os/sock.h"
 #include "proxy/balance.h"
 #include "proxy/limits.h"
+#include "proxy/shortlist.h"
 
 /* ---- which are asked first ---- */
 
@@ -79,7 +80,7 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 	p->weights = mem_alloc(p->n * sizeof(*p->weights));
 	p->strides = mem_alloc(p->n * sizeof(*p->strides));
 	if (p->n > SHORTLIST_FROM)
-		p->shortlist = mem_alloc(sizeof(*p->shortlist));
+		p->shortlist = shortlist_new(p->n);
 	for (uint32_t i = 0; i < p->n; i++) {
 		const char *key = s->servers[i].key;
 
@@ -156,7 +157,7 @@ void ruleset_free(struct ruleset *r)
 		free(r->pools[i].hashes);
 		free(r->pools[i].tiers);
 		free(r->pools[i].contenders);
-		free(r->pools[i].shortlist);
+		shortlist_free(r->pools[i].shortlist);
 		free(r->pools[i].weights);
 		free(r->pools[i].strides);
 	}

@@ -13,15 +13,7 @@
 /* Servers of a tier get clients when none of the tiers before it can have them. */
 #define POOL_TIERS_MAX 8192
 
-/* A pool of more servers than this is not looked through for each client: what a look has found holds for some milliseconds. Only who
- * is chosen is looked at anew. */
-#define SHORTLIST_FROM 64
-#define SHORTLIST_MS   10
-
-struct shortlist {
-	int64_t until_ms; /* monotonic; 0: the contenders are not those of a look at all */
-	uint32_t rank, n; /* of all contenders; so many */
-};
+struct shortlist;
 
 /* The pool of one section, ready to choose from. */
 struct pool {

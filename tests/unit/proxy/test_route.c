@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include "base/mem.h"
 #include "proxy/route.h"
+#include "proxy/shortlist.h"
 
 static struct world *world;
 static struct trio *trio;
@@ -877,7 +878,7 @@ static void a_large_pool_is_not_looked_through_for_each_client(void **state)
 
 	load_many("", 100);
 	share_evenly(300);
-	assert_int_equal(rules->pools[0].shortlist->until_ms, now_ms + SHORTLIST_MS);
+	assert_int_equal(rules->pools[0].shortlist->until_ms, now_ms + shortlist_ms(100));
 	/* one that is chosen is looked at: nobody comes to it from now on */
 	target_of("host7")->admin_state = ADMIN_STATE_DISABLED;
 	for (int i = 0; i < 300; i++) {
@@ -886,7 +887,7 @@ static void a_large_pool_is_not_looked_through_for_each_client(void **state)
 	}
 	/* one that comes back is found when the list is made anew */
 	target_of("host7")->admin_state = ADMIN_STATE_BY_FILE;
-	now_ms += SHORTLIST_MS;
+	now_ms += shortlist_ms(100);
 	for (int i = 0; i < 100 && server != 7; i++)
 		assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
 	assert_int_equal(server, 7);
@@ -898,7 +899,7 @@ static void a_large_pool_counts_connections(void **state)
 
 	load_many("balance least-connections\n", 100);
 	share_evenly(300);
-	now_ms += SHORTLIST_MS;
+	now_ms += shortlist_ms(100);
 	limits_give(&limits, rules->pools[0].limit_keys[42]);
 	assert_int_equal(next_of(&rules->config->sections[0], 0, &server), ROUTE_FOUND);
 	assert_int_equal(server, 42);
