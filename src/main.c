@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/log.h"
 #include "base/mem.h"
 #include "cmdline/cmdline.h"
 #include "files/files.h"
+#include "network/network.h"
 #include "os/private.h"
 #include "os/proc.h"
 #include "restart/inherit.h"
@@ -96,6 +98,29 @@ static int serve(struct cmdline *c, const struct inheritance *left, int lifeline
 	return supervisor_run(&setup);
 }
 
+/* -C --network */
+static int look_at_network(const struct cmdline *c)
+{
+	struct buf lines = BUF_INIT;
+	bool ok = network_look(c->config, &lines);
+
+	if (!ok)
+		log_error_lines("", lines.s);
+	buf_release(&lines);
+	return ok ? 0 : 1;
+}
+
+static int clean_network(void)
+{
+	struct buf lines = BUF_INIT;
+	bool ok = network_clean(&lines);
+
+	if (lines.len)
+		log_error_lines("", lines.s);
+	buf_release(&lines);
+	return ok ? 0 : 1;
+}
+
 static int run(int argc, char **argv, const struct inheritance *left, int lifeline_fd, bool stdout_missing)
 {
 	struct cmdline c;
@@ -110,7 +135,10 @@ static int run(int argc, char **argv, const struct inheritance *left, int lifeli
 		return cmdline_ports(&c);
 	case RUN_CHECK:
 		cmdline_warn(&c);
-		return cmdline_check(&c);
+		rc = cmdline_check(&c);
+		return rc == 0 && c.network ? look_at_network(&c) : rc;
+	case RUN_CLEAN_NETWORK:
+		return clean_network();
 	case RUN_EXPLAIN:
 		return cmdline_explain(&c);
 	case RUN_SINGLE:

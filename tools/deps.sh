@@ -19,11 +19,11 @@ cache=${TCPPROXY_REAL:-$top/build/real}
 policy=/usr/sbin/policy-rc.d
 
 build="gcc libc6-dev make meson ninja-build pkg-config libc-ares-dev libcap-dev libseccomp-dev liburing-dev libjansson-dev
-	libcurl4-openssl-dev libncurses-dev libcmocka-dev libmicrohttpd-dev libjs-dygraphs"
+	libcurl4-openssl-dev libncurses-dev libcmocka-dev libmicrohttpd-dev libjs-dygraphs libmnl-dev libnftables-dev"
 run="curl netcat-openbsd iproute2 python3"
 test="python3 python3-pytest python3-pytest-xdist mandoc psmisc procps socat strace systemd clang clang-format libclang-rt-14-dev netbase libnss-wrapper
 	openssh-client openssh-sftp-server openssl gnutls-bin redis-tools swaks smbclient wrk tmux tshark ipsvd ucspi-tcp
-	chromium chromium-driver python3-selenium"
+	chromium chromium-driver python3-selenium nftables"
 unpack="exim4-daemon-light dovecot-core dovecot-pop3d dovecot-imapd mariadb-server-core sn samba nginx libnginx-mod-stream haproxy gophernicus openssh-server xinetd
 	openbsd-inetd rsync redis-tools postgresql-15 postgresql-client-15 logrotate prometheus etcd-server"
 bench="iproute2 python3 socat systemd procps"

@@ -130,6 +130,14 @@ const char *log_level_name(enum log_level level)
 	return (unsigned)level <= LOG_LEVEL_DEBUG ? names[level] : names[LOG_LEVEL_ERROR];
 }
 
+void log_warning_lines(char *lines)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(lines, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		log_warning("%s", line);
+}
+
 void log_error_lines(const char *before, char *lines)
 {
 	char *save = NULL;

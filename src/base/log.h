@@ -31,6 +31,7 @@ void log_debug(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Several errors in one text, a line each, `before` in front of each; the text is cut up. */
 void log_error_lines(const char *before, char *lines);
+void log_warning_lines(char *lines);
 
 const char *log_level_name(enum log_level level); /* "error", "warning", "info", "debug" */
 bool log_level_parse(const char *name, enum log_level *ret);

@@ -67,6 +67,7 @@ const char *why_name(enum why why)
 	        [WHY_HELLO] = "hello",
 	        [WHY_SIZE] = "size",
 	        [WHY_NAME] = "name",
+	        [WHY_SOURCE] = "source",
 	};
 
 	return (unsigned)why < WHY_COUNT ? names[why] : NULL;

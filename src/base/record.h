@@ -71,6 +71,7 @@ enum why {
 	WHY_HELLO,
 	WHY_SIZE,
 	WHY_NAME,
+	WHY_SOURCE, /* the client's address could not be used towards the server */
 	WHY_COUNT
 };
 

@@ -120,6 +120,11 @@ void told_begin(struct worker *w, uint64_t generation, const struct sockets *lis
 		add_known(&w->told, &listeners->list[i].id, 1);
 }
 
+static bool has_blank(const struct workers *ws)
+{
+	return ws->blank_fds && ws->blank_fds[0] >= 0;
+}
+
 static bool send_rules(struct worker *w)
 {
 	struct workers *ws = w->workers;
@@ -127,6 +132,9 @@ static bool send_rules(struct worker *w)
 	if (w->told.stick != ws->stick_number)
 		worker_send(w, &(struct wire){.type = WIRE_STICK}, &ws->stick_fd, 1);
 	w->told.stick = ws->stick_number;
+	if (!w->told.blank && has_blank(ws))
+		worker_send(w, &(struct wire){.type = WIRE_BLANK}, ws->blank_fds, BLANK_KINDS);
+	w->told.blank = true;
 	if (w->told.generation != ws->rules->generation)
 		worker_send(w, &(struct wire){.type = WIRE_RULES, .generation = ws->rules->generation}, &ws->rules->fd,
 		            1);

@@ -20,6 +20,7 @@ struct sockets;
 struct told {
 	uint64_t generation; /* of the rules */
 	uint64_t stick;      /* which memory of those who stick (workers.h) */
+	bool blank;          /* where blank sockets wait */
 	uint32_t *ids;       /* of listeners, in order */
 	size_t n;
 	uint64_t number, obeyed; /* the last that it was told; that it has said again */

@@ -136,7 +136,7 @@ static int peer_fd(struct worker *w, uint32_t i)
 static _Noreturn void become_trio(struct worker *w, int control_fd, int supervisor_pidfd, int err)
 {
 	struct workers *ws = w->workers;
-	int keep[2 * WORLD_WORKERS + 9];
+	int keep[2 * WORLD_WORKERS + 9 + BLANK_KINDS];
 	size_t n = 0;
 	struct rlimit limit;
 
@@ -148,6 +148,8 @@ static _Noreturn void become_trio(struct worker *w, int control_fd, int supervis
 	keep[n++] = ws->rules->fd;
 	if (ws->stick.memory)
 		keep[n++] = ws->stick_fd;
+	for (size_t i = 0; ws->blank_fds && i < BLANK_KINDS && ws->blank_fds[i] >= 0; i++)
+		keep[n++] = w->trio->blank_fds[i] = ws->blank_fds[i];
 	if (w->door_fd >= 0)
 		keep[n++] = w->door_fd;
 	for (uint32_t i = 0; i < ws->n; i++) {
@@ -217,6 +219,7 @@ static int start(struct worker *w)
 	ws->events->begun(ws->arg, w);
 	told_begin(w, ws->rules->generation, NULL);
 	w->told.stick = ws->stick_number;
+	w->told.blank = true;
 	told_update(w);
 	return 0;
 }

@@ -232,6 +232,7 @@ static enum run_mode run_mode(const struct options *o, const struct config *c)
 		return RUN_EXPLAIN;
 	case MODE_HELP:
 	case MODE_VERSION:
+	case MODE_CLEAN_NETWORK:
 		return RUN_DONE;
 	case MODE_RUN:
 		break;
@@ -265,6 +266,9 @@ static void cmdline_fill(struct cmdline *c, const struct options *o, struct conf
 	if (o->mode == MODE_EXPLAIN && o->explain_client)
 		parse_explain(c, o, errors);
 	c->daemon = o->daemon;
+	c->network = o->network;
+	if (o->network && o->mode != MODE_CHECK)
+		usage_error(errors, "--network says what -C would not see: it stands beside -C");
 	c->dump = o->dump;
 	c->dump_path = o->dump_file ? absolute(c->cwd, o->dump_file) : NULL;
 	if (o->dump && !o->n_binds)
@@ -308,6 +312,8 @@ int cmdline_parse(int argc, char **argv, struct cmdline *ret)
 		options_help();
 	else if (o.mode == MODE_VERSION && !errors.n)
 		printf("tcpproxy %s\n", TCPPROXY_VERSION);
+	else if (o.mode == MODE_CLEAN_NETWORK && !errors.n)
+		ret->mode = RUN_CLEAN_NETWORK;
 	else if (o.mode != MODE_HELP && o.mode != MODE_VERSION && !o.cut)
 		cmdline_fill(ret, &o, &errors);
 	if (!errors.n && ret->mode == RUN_SINGLE && isatty(STDIN_FILENO))

@@ -13,22 +13,24 @@
 #include "config/explain.h"
 
 enum run_mode {
-	RUN_SERVE,   /* -b, or a configuration file with `standalone yes` */
-	RUN_SINGLE,  /* one connection on stdin/stdout */
-	RUN_PORTS,   /* -z */
-	RUN_CHECK,   /* -C */
-	RUN_EXPLAIN, /* --explain */
-	RUN_DONE     /* -V, -h: said already */
+	RUN_SERVE,         /* -b, or a configuration file with `standalone yes` */
+	RUN_SINGLE,        /* one connection on stdin/stdout */
+	RUN_PORTS,         /* -z */
+	RUN_CHECK,         /* -C */
+	RUN_EXPLAIN,       /* --explain */
+	RUN_CLEAN_NETWORK, /* --clean-network; no configuration is read */
+	RUN_DONE           /* -V, -h: said already */
 };
 
 struct cmdline {
 	enum run_mode mode;
-	struct config *config;  /* owned; NULL for RUN_DONE */
+	struct config *config;  /* owned; NULL for RUN_DONE and RUN_CLEAN_NETWORK */
 	char *config_path;      /* absolute; NULL: no file was read (-b or a server) */
 	bool server_given;      /* RUN_SINGLE with a server argument: config.sections[0] serves,
 	                             * whatever the local address */
 	char *bind_list;        /* the -b list as one word, for names of things; "" without */
 	bool daemon;            /* -D */
+	bool network;           /* --network, beside -C */
 	bool dump;              /* --dump */
 	const char *dump_path;  /* absolute; NULL: stderr */
 	struct explain explain; /* RUN_EXPLAIN */

@@ -12,7 +12,7 @@
 #include "config/lex.h"
 #include "config/options.h"
 
-enum { OPTION_EXPLAIN = 256, OPTION_DUMP };
+enum { OPTION_EXPLAIN = 256, OPTION_DUMP, OPTION_NETWORK, OPTION_CLEAN_NETWORK };
 
 /* The options that are not directives; the others come from the table of directives. */
 static const struct own_option {
@@ -28,6 +28,9 @@ static const struct own_option {
         {'C', "check", NULL, "check the configuration, print it as understood, and exit"},
         {OPTION_EXPLAIN, "explain", "CLIENT[:PORT] [LOCAL:]PORT", "say who would serve this client, and why"},
         {OPTION_DUMP, "dump", "[=FILE]", "beside -b: show all bytes, as text and hex on stderr, or as pcapng in FILE"},
+        {OPTION_NETWORK, "network", NULL, "beside -C: say what is in the way of \"source client\" on this machine"},
+        {OPTION_CLEAN_NETWORK, "clean-network", NULL,
+         "take away rules and routes that a killed tcpproxy has left, and exit"},
         {'V', "version", NULL, "print the version and exit"},
         {'h', "help", NULL, "print this and exit"},
 };
@@ -306,6 +309,12 @@ static void take_option(struct options *o, int letter, int argc, char **argv, st
 	case 'C':
 		o->mode = MODE_CHECK;
 		break;
+	case OPTION_NETWORK:
+		o->network = true;
+		break;
+	case OPTION_CLEAN_NETWORK:
+		o->mode = MODE_CLEAN_NETWORK;
+		break;
 	case 'V':
 		o->mode = MODE_VERSION;
 		break;
@@ -397,7 +406,7 @@ void options_parse(int argc, char **argv, struct options *ret, struct config_err
 			ret->cut = true;
 			return;
 		}
-		if (ret->mode == MODE_HELP || ret->mode == MODE_VERSION)
+		if (ret->mode == MODE_HELP || ret->mode == MODE_VERSION || ret->mode == MODE_CLEAN_NETWORK)
 			continue;
 		take_option(ret, letter, argc, argv, errors);
 	}

@@ -14,7 +14,7 @@ struct option_text {
 	char *name, *text;
 };
 
-enum option_mode { MODE_RUN, MODE_PORTS, MODE_CHECK, MODE_EXPLAIN, MODE_HELP, MODE_VERSION };
+enum option_mode { MODE_RUN, MODE_PORTS, MODE_CHECK, MODE_EXPLAIN, MODE_HELP, MODE_VERSION, MODE_CLEAN_NETWORK };
 
 struct options {
 	enum option_mode mode;
@@ -22,6 +22,7 @@ struct options {
 	const char *server; /* NULL: not given */
 	bool daemon, wait;
 	bool dump;
+	bool network;
 	const char *dump_file; /* NULL: stderr */
 	bool cut;              /* an error hid what follows it */
 	const char **binds;

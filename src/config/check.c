@@ -239,6 +239,7 @@ void config_check(struct parser *p)
 	sections_finish(c);
 	check_servers(p);
 	check_lines_check(p);
+	source_check(p);
 	check_sockets(p);
 	check_duplicates(p);
 	openings_check(p);

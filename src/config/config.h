@@ -229,6 +229,19 @@ struct eject_rule {
 	uint32_t share;   /* at most so many per cent of a pool at a time; 1..100 */
 };
 
+/* Servers are called from the client's address; PORT: and from its port, if that is free. */
+enum source_client { SOURCE_CLIENT_NO, SOURCE_CLIENT, SOURCE_CLIENT_PORT };
+
+/* Of the machine's routing, what brings the answers to those back to us (network/routes.h). */
+struct routes {
+	uint32_t table, mark, mask, priority;
+	bool by_hand; /* all of it is there already */
+};
+#define ROUTES_USUAL                                                                \
+	{                                                                           \
+		.table = 27182, .mark = 0x100000, .mask = 0x100000, .priority = 100 \
+	}
+
 /* What a client has to say first to come to a section. */
 enum opening_kind { OPENING_ANY, OPENING_SNI, OPENING_PROTOCOL };
 
@@ -287,7 +300,8 @@ struct section {
 	int64_t stop_timeout_ms;       /* 0: none */
 	int64_t keepalive_ms;          /* 0: none */
 	bool numeric;
-	struct addr source; /* AF_UNSPEC: none */
+	struct addr source; /* from which servers are called; AF_UNSPEC: the kernel chooses */
+	enum source_client source_client;
 	enum access_log access_log;
 	int64_t access_interval_ms;          /* of ACCESS_LOG_INTERVAL, else 0 */
 	char *log_format;                    /* base/format.h; NULL: the usual text */
@@ -376,6 +390,7 @@ struct config {
 	int64_t name_keep_ms; /* so long the last good addresses are, when there is no such name any more */
 	struct admin_point *admins;
 	size_t n_admins;
+	struct routes routes;
 	struct zone *zones; /* each once */
 	size_t n_zones;
 	struct service *services;
@@ -412,6 +427,9 @@ void config_free(struct config *c); /* takes NULL */
 void config_errors_release(struct config_errors *e);
 /* "FILE:LINE:COLUMN: message", without "tcpproxy: ". */
 void config_error_format(const struct config_error *e, struct buf *out);
+
+/* Some section calls its servers from the client's address. */
+bool config_calls_as_client(const struct config *c);
 
 /* It asks an agent, which speaks for the server: not whether it is well, but what is to be done with it. */
 bool check_is_agent(const struct check_line *l);

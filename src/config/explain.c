@@ -113,7 +113,7 @@ void explain_stick(const struct section *s, struct buf *out)
 		         text[len - 1] <= '9' ? " s" : "");
 }
 
-static bool say_server(const struct section *s, const struct explain *q, struct buf *out)
+static bool say_server(const struct config *c, const struct section *s, const struct explain *q, struct buf *out)
 {
 	const struct server *server = first_server(s);
 
@@ -140,6 +140,7 @@ static bool say_server(const struct section *s, const struct explain *q, struct 
 		         s->balance == BALANCE_ROUND_ROBIN ? ", which take turns" : "");
 	explain_stick(s, out);
 	explain_header_out(s, server, q, out);
+	explain_source(c, s, server, q, out);
 	return true;
 }
 
@@ -241,5 +242,5 @@ int config_explain(const struct config *c, const struct explain *q, struct buf *
 		buf_adds(out, "server: none: the client is closed before any server hears of it\n");
 		return EXPLAIN_DENIED;
 	}
-	return say_server(found, q, out) ? EXPLAIN_SERVED : EXPLAIN_DENIED;
+	return say_server(c, found, q, out) ? EXPLAIN_SERVED : EXPLAIN_DENIED;
 }

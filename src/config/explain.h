@@ -37,6 +37,9 @@ bool explain_is_more(const char *word);
  * are about. What this server hears first. */
 const struct addr *explain_header_in(const struct section *s, const struct explain *q, struct buf *out);
 void explain_header_out(const struct section *s, const struct server *server, const struct explain *q, struct buf *out);
+/* From which address it is called, if the file says so. */
+void explain_source(const struct config *c, const struct section *s, const struct server *server,
+                    const struct explain *q, struct buf *out);
 
 /* explain_opening.c, for explain.c. false: the word is wrong, and *why says so. */
 bool explain_opening_word(const char *word, struct explain *ret, struct buf *why);

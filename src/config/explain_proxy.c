@@ -62,3 +62,22 @@ void explain_header_out(const struct section *s, const struct server *server, co
 	buf_addf(out, "first: PROXY v%u, %s%zu bytes\n", how->version, more ? "about " : "",
 	         length_of(how, &q->client, &to));
 }
+
+/* By the address of a server that is called by one; a name's are not known here. */
+void explain_source(const struct config *c, const struct section *s, const struct server *server,
+                    const struct explain *q, struct buf *out)
+{
+	char text[ADDR_TEXT_MAX];
+	bool other = server->addr.family != AF_UNSPEC && server->addr.family != q->client.family;
+
+	if (server->kind != SERVER_HOST)
+		return;
+	if (s->source_client != SOURCE_CLIENT_NO && other)
+		buf_addf(out, "source: this machine's address: %s is of the other family than the server\n",
+		         addr_format(&q->client, text));
+	else if (s->source_client != SOURCE_CLIENT_NO)
+		buf_addf(out, "source: %s, the client's own%s\n", addr_format(&q->client, text),
+		         s->source_client == SOURCE_CLIENT_PORT ? ", and its port if that is free" : "");
+	else if (s->source.family != AF_UNSPEC)
+		buf_addf(out, "source: %s\n", addr_format_zone(&s->source, config_zone(c, s->source_zone), text));
+}

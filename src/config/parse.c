@@ -212,6 +212,7 @@ static struct config *config_new(void)
 	c->name_hold_ms = NAME_HOLD_MS;
 	c->name_keep_ms = NAME_KEEP_MS;
 	c->files = mem_alloc(sizeof(*c->files));
+	c->routes = (struct routes)ROUTES_USUAL;
 	c->global = section_defaults();
 	c->global.env_prefix = mem_strdup(c->global.env_prefix);
 	return c;

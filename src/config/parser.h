@@ -224,6 +224,12 @@ bool members_line(struct parser *p);
 void pool_list_line(struct parser *p, void *arg);
 void pool_list_end(struct parser *p, const struct frame *f, const char *text);
 
+/* calling.c: what stands behind "source" and "routes"; all sections are complete: can their servers be called so? */
+bool source_equal(const struct section *a, const struct section *b);
+void source_print(const struct config *c, const struct section *s, struct buf *out);
+void source_check(struct parser *p);
+void routes_print(const struct routes *r, struct buf *out);
+
 /* stick.c: what stands behind "stick". */
 void stick_print(const struct stick_rule *r, struct buf *out);
 bool stick_equal(const struct stick_rule *a, const struct stick_rule *b);

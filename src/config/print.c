@@ -246,11 +246,24 @@ static void print_log_format(const struct printer *p, const struct directive *d)
 
 static void print_source(const struct printer *p, const struct directive *d)
 {
-	char text[ADDR_TEXT_MAX];
+	if (source_equal(p->s, p->outer))
+		return;
+	begin(p, d->keyword);
+	source_print(p->c, p->s, p->out);
+	end(p);
+}
 
-	if (p->s->source.family != p->outer->source.family || p->s->source_zone != p->outer->source_zone ||
-	    !addr_same_host(&p->s->source, &p->outer->source))
-		line(p, d->keyword, addr_format_zone(&p->s->source, config_zone(p->c, p->s->source_zone), text));
+static void print_routes(const struct printer *p, const struct directive *d)
+{
+	struct buf words = BUF_INIT;
+
+	routes_print(&p->c->routes, &words);
+	if (words.len) {
+		begin(p, d->keyword);
+		buf_adds(p->out, words.s);
+		end(p);
+	}
+	buf_release(&words);
 }
 
 static void print_prefix(const struct printer *p, const struct directive *d)

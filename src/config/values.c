@@ -208,17 +208,6 @@ void set_state(struct parser *p, const struct directive *d, struct word *args, s
 
 /* ---- addresses ---- */
 
-void set_source(struct parser *p, const struct directive *d, struct word *args, size_t n)
-{
-	char shown[SHOWN_MAX];
-
-	if (!parse_address(p, args[0].text, directive_field(p, d), &parse_section(p)->source_zone))
-		parse_error(p, args[0].column,
-		            "%s is no address: \"source\" takes an address of this host, without "
-		            "a port",
-		            lex_show(args[0].text, shown));
-}
-
 static bool read_resolver(struct parser *p, const struct word *w, struct addr *ret)
 {
 	char *host, *port, zone[ADDR_ZONE_MAX];

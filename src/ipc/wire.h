@@ -37,6 +37,7 @@ enum wire_type {
 	WIRE_STDERR_IS,  /* fd: the trio's stderr from now on */
 	WIRE_SYNC,       /* all before has been obeyed: say so, with the number that is `generation` */
 	WIRE_STICK,      /* fd: memory of which server a client had (stick.h). Also of a greeting */
+	WIRE_BLANK,      /* BLANK_KINDS fds: where blank sockets wait, in the order of enum blank_kind (os/blank.h) */
 	/* from a worker */
 	WIRE_IDLE = 32,
 	WIRE_ADOPTED,          /* answers WIRE_ADOPT */

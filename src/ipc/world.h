@@ -17,7 +17,7 @@
 #include "takeover/table.h"
 
 #define WORLD_MAGIC   0x7463707077303031ULL
-#define WORLD_VERSION 7
+#define WORLD_VERSION 8
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
 #define WORLD_PASSES  32768 /* members of all pools, in the order of the configuration, modulo */
@@ -88,7 +88,8 @@ struct world {
 	struct spots spots;                         /* what was changed of servers in one service only */
 
 	_Alignas(WORLD_PAGE) atomic_ullong next_id; /* of access records */
-	atomic_uint live[WORLD_WORKERS];            /* connections of each worker */
+	atomic_llong seldom[8]; /* when each of some warnings was said last (proxy/seldom.h; monotonic); 0: never */
+	atomic_uint live[WORLD_WORKERS];     /* connections of each worker */
 	atomic_uint disarmed[WORLD_WORKERS]; /* it does not accept now: it has more than its share, or hears no one */
 	struct load {                        /* of each worker */
 		atomic_uint percent;         /* of a processor that it took ... */

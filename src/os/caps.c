@@ -7,9 +7,8 @@
 #include <unistd.h>
 #include "base/mem.h"
 
-bool caps_may(int capability)
+static bool is_permitted(cap_t caps, int capability)
 {
-	cap_t caps = cap_get_proc();
 	cap_flag_value_t permitted = CAP_CLEAR;
 
 	if (!caps)
@@ -17,6 +16,16 @@ bool caps_may(int capability)
 	cap_get_flag(caps, capability, CAP_PERMITTED, &permitted);
 	cap_free(caps);
 	return permitted == CAP_SET;
+}
+
+bool caps_may(int capability)
+{
+	return is_permitted(cap_get_proc(), capability);
+}
+
+bool caps_has(pid_t pid, int capability)
+{
+	return is_permitted(cap_get_pid(pid), capability);
 }
 
 int caps_limit(const int *keep, size_t n)

@@ -6,9 +6,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Is it permitted? */
 bool caps_may(int capability);
+/* To another process? */
+bool caps_has(pid_t pid, int capability);
 /* Makes a permitted capability effective or not. */
 int caps_raise(int capability, bool on);
 /* Of those that are permitted only `keep` (CAP_ numbers, n of them) stay so; none is effective. */

@@ -169,6 +169,24 @@ static const int checker_calls[] = {
         SCMP_SYS(write),         SCMP_SYS(writev),
 };
 
+/* Sockets that are made and sent, netlink, numbers of the kernel's, and the process that takes its place. */
+static const int sockets_calls[] = {
+        SCMP_SYS(accept4),       SCMP_SYS(bind),           SCMP_SYS(brk),
+        SCMP_SYS(clock_gettime), SCMP_SYS(clone),          SCMP_SYS(close),
+        SCMP_SYS(connect),       SCMP_SYS(exit),           SCMP_SYS(exit_group),
+        SCMP_SYS(fstat),         SCMP_SYS(futex),          SCMP_SYS(geteuid),
+        SCMP_SYS(getpid),        SCMP_SYS(getrandom),      SCMP_SYS(getsockname),
+        SCMP_SYS(getsockopt),    SCMP_SYS(listen),         SCMP_SYS(lseek),
+        SCMP_SYS(madvise),       SCMP_SYS(mmap),           SCMP_SYS(mprotect),
+        SCMP_SYS(mremap),        SCMP_SYS(munmap),         SCMP_SYS(newfstatat),
+        SCMP_SYS(openat),        SCMP_SYS(pidfd_open),     SCMP_SYS(poll),
+        SCMP_SYS(ppoll),         SCMP_SYS(pselect6),       SCMP_SYS(read),
+        SCMP_SYS(recvfrom),      SCMP_SYS(recvmsg),        SCMP_SYS(restart_syscall),
+        SCMP_SYS(rt_sigaction),  SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
+        SCMP_SYS(sendmsg),       SCMP_SYS(sendto),         SCMP_SYS(set_robust_list),
+        SCMP_SYS(setsockopt),    SCMP_SYS(write),          SCMP_SYS(writev),
+};
+
 /* A call whose arguments decide. */
 struct rule {
 	int call;
@@ -234,6 +252,15 @@ static const struct rule checker_rules[] = {
         {SCMP_SYS(socket), 2, {INT(0, AF_INET), SOCKET_TYPE(SOCK_DGRAM)}}, /* to name servers */
         {SCMP_SYS(socket), 2, {INT(0, AF_INET6), SOCKET_TYPE(SOCK_DGRAM)}},
         {SCMP_SYS(ioctl), 1, {INT(1, SIOCGIFINDEX)}}, /* after the % of an address */
+};
+
+static const struct rule sockets_rules[] = {
+        {SCMP_SYS(socket), 1, {INT(0, AF_INET)}},
+        {SCMP_SYS(socket), 1, {INT(0, AF_INET6)}},
+        {SCMP_SYS(socket), 1, {INT(0, AF_NETLINK)}},
+        {SCMP_SYS(socket), 2, {INT(0, AF_UNIX), SOCKET_TYPE(SOCK_DGRAM)}},     /* by which an interface is asked for */
+        {SCMP_SYS(socket), 2, {INT(0, AF_UNIX), SOCKET_TYPE(SOCK_SEQPACKET)}}, /* what is claimed */
+        {SCMP_SYS(ioctl), 1, {INT(1, SIOCGIFINDEX)}},
 };
 
 static const struct rule page_rules[] = {
@@ -316,6 +343,12 @@ static int filter_files(void)
 	return load_filter(&(struct filter){files_calls, ARRAY_LEN(files_calls), files_rules, ARRAY_LEN(files_rules)});
 }
 
+static int filter_sockets(void)
+{
+	return load_filter(
+	        &(struct filter){sockets_calls, ARRAY_LEN(sockets_calls), sockets_rules, ARRAY_LEN(sockets_rules)});
+}
+
 static int filter_checker(void)
 {
 	return load_filter(&(struct filter){checker_calls, ARRAY_LEN(checker_calls), checker_rules,
@@ -338,6 +371,11 @@ static int filter_page(void)
 }
 
 static int filter_files(void)
+{
+	return -ENOSYS;
+}
+
+static int filter_sockets(void)
 {
 	return -ENOSYS;
 }
@@ -424,6 +462,11 @@ const char *sandbox_checker(void)
 	while (n > 0)
 		close(rooms[--n].dir);
 	return name_missing(inside, !FILTERED || filter_checker() == 0);
+}
+
+bool sandbox_sockets(void)
+{
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && FILTERED && filter_sockets() == 0;
 }
 
 bool sandbox_files(void)

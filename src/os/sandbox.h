@@ -19,5 +19,8 @@ const char *sandbox_checker(void);
 bool sandbox_allows_unix(void);
 /* The filter alone, for a process that has confined itself (os/landlock.h). false: it cannot be had. */
 bool sandbox_files(void);
+/* Likewise for the one that makes sockets (network/socketsd.h), once it has loaded its library: it executes nothing, and speaks to nobody
+ * but the kernel and those who are ours. */
+bool sandbox_sockets(void);
 
 #endif

@@ -232,6 +232,26 @@ int sock_bind_source(int fd, const struct addr *source)
 	return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
+int sock_bind_reusing(int fd, const struct addr *a)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = addr_to_sockaddr(a, &sa);
+
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
+}
+
+int sock_be_transparent(int fd, bool v6, uint32_t mark)
+{
+	int on = 1;
+
+	if (setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, sizeof(on)) < 0)
+		return -errno;
+	if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0)
+		return -errno;
+	return 0;
+}
+
 int sock_source_of(const struct addr *to, struct addr *ret)
 {
 	struct addr there = *to;

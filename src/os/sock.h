@@ -54,6 +54,11 @@ int sock_new_tcp(uint16_t family);
 int sock_new_unix(void);
 void sock_no_delay(int fd);
 int sock_bind_source(int fd, const struct addr *source);
+/* With its port, which others may use, too, if no two connections are the same. -EADDRINUSE: somebody listens there. */
+int sock_bind_reusing(int fd, const struct addr *a);
+/* It may be bound to addresses that are not this machine's (IP_TRANSPARENT), and its packets carry this mark (0: none). Needs
+ * CAP_NET_ADMIN. */
+int sock_be_transparent(int fd, bool v6, uint32_t mark);
 /* The address that the kernel would take for us to call this one; nothing is sent. 0 or -errno: there is no way there. */
 int sock_source_of(const struct addr *to, struct addr *ret);
 /* 0: connected at once; -EINPROGRESS: wait for writability. A repeated call tells how it stands. */

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "os/sock.h"
+#include "proxy/seldom.h"
 #include "proxy/session.h"
 
 #define STEPS_MOST 64    /* a chain that is longer is taken for a loop */
@@ -12,7 +13,6 @@
 
 /* Kinds of keys in the table of limits, beside those of limits. */
 enum { KEY_LINK = LIMIT_KINDS, KEY_CALLS };
-#define CHAIN_TELL_MS 60000 /* the administrator who has made a loop need not be told of each client */
 
 /* A connection on its way through a service. */
 struct step_of_chain {
@@ -213,12 +213,10 @@ static bool same_place(const struct step_of_chain *a, const struct step_of_chain
 static void tell(struct session *s)
 {
 	const char *rule = labels_text(&s->engine->world->labels, s->cold->label);
-	int64_t now_ms = s->engine->loop.now_ms, *told_ms = &s->engine->chain.told_ms;
 	char client[ADDR_TEXT_MAX], local[ADDR_TEXT_MAX];
 
-	if (*told_ms && now_ms - *told_ms < CHAIN_TELL_MS)
+	if (!seldom_now(s->engine->world->seldom, SELDOM_LOOP, s->engine->loop.now_ms))
 		return;
-	*told_ms = now_ms;
 	log_warning(
 	        "denying %s at %s (%s): it has come through this service already, so services lead to each other in a "
 	        "circle; give one of them another server (said once a minute at most)",

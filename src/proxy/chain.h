@@ -32,7 +32,6 @@ struct session;
 struct chain {
 	struct addr learned[CHAIN_LEARNED]; /* addresses that this host has got since they were made */
 	unsigned n_learned;
-	int64_t told_ms; /* when the log was told of a loop; 0: never */
 };
 
 /* For a dial (arg: the session): a socket is about to call this address. */

@@ -7,12 +7,15 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "os/sock.h"
+#include "proxy/as_client.h"
 #include "takeover/row_state.h"
 
 #define NEXT_ATTEMPT_MS 250  /* RFC 8305, section 8: recommended connection attempt delay */
 #define MORE_WAIT_MS    3000 /* for addresses that the name may have yet: time for a question that is asked again */
 #define MORE_LOOK_MS    50
-#define BACKLOG_WAIT_MS 10 /* a Unix socket whose queue is full does not tell when there is room */
+/* A Unix socket whose queue is full does not tell when there is room; nor does anybody tell that there are blank sockets again, of which
+ * more are made within less. */
+#define LITTLE_WAIT_MS 10
 
 enum { STATE_SYN_SENT = 2, STATE_CLOSE = 7 }; /* tcp_info's numbers */
 
@@ -58,6 +61,13 @@ static bool next_address(struct dial *d, struct addr *ret)
 	d->cold->dial_tried[six]++;
 	ret->port = d->port;
 	return true;
+}
+
+/* It was not tried. */
+static void put_back_address(struct dial *d, const struct addr *a)
+{
+	if (!d->unix_path)
+		d->cold->dial_tried[a->family == AF_INET6]--;
 }
 
 static bool more_addresses(const struct dial *d)
@@ -167,19 +177,40 @@ static int bind_source(struct dial *d, int fd)
 	return rc < 0 ? rc : sock_bind_source(fd, &source);
 }
 
+/* From which address it calls, and by what socket. */
+static int new_socket(struct dial *d, const struct addr *a)
+{
+	int fd, rc;
+
+	if (d->unix_path)
+		return sock_new_unix();
+	d->as_client = d->client && as_client_may(d->env, d->client, a);
+	if (d->as_client) {
+		fd = as_client_open(d->env, d->client, d->client_port, d->mark, a, &d->source_refused);
+		d->none_yet = fd == -EAGAIN;
+		return fd;
+	}
+	fd = sock_new_tcp(a->family);
+	if (fd < 0 || d->source->family != a->family)
+		return fd;
+	rc = bind_source(d, fd);
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
 static int open_socket(struct dial *d, enum side side, struct addr *a)
 {
-	int fd = d->unix_path ? sock_new_unix() : sock_new_tcp(a->family);
-	int rc = 0;
+	int fd, rc;
 
+	d->missing = NULL;
+	d->as_client = d->source_refused = d->none_yet = false;
+	fd = new_socket(d, a);
 	FAULT_POINT();
 	if (fd < 0)
 		return fd;
-	d->missing = NULL;
-	if (d->source->family != AF_UNSPEC && a->family == d->source->family)
-		rc = bind_source(d, fd);
-	if (rc == 0)
-		rc = find_zone(d, fd, d->zone, a);
+	rc = find_zone(d, fd, d->zone, a);
 	if (rc == 0)
 		rc = loop_add(d->env->loop, fd, ROW_EVENTS | EPOLLOUT, row_token(d->env->trio, d->row, side));
 	if (rc < 0) {
@@ -245,7 +276,9 @@ static int attempt(struct dial *d, enum side side)
 	if (rc == 0 && is_itself(d, side))
 		rc = -ECONNREFUSED;
 	FAULT_POINT();
-	if (rc < 0 && rc != -EINPROGRESS) {
+	if (d->none_yet) {
+		put_back_address(d, &a);
+	} else if (rc < 0 && rc != -EINPROGRESS) {
 		d->error = -rc;
 		drop(d, side);
 	}
@@ -321,8 +354,8 @@ static void advance(struct dial *d)
 				break;
 			continue;
 		}
-		if (rc == -EAGAIN && d->unix_path) {
-			d->next_at_ms = now + BACKLOG_WAIT_MS;
+		if (d->none_yet || (rc == -EAGAIN && d->unix_path)) {
+			d->next_at_ms = now + LITTLE_WAIT_MS;
 			break;
 		}
 		if (alone && !more_addresses(d)) {

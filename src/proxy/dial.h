@@ -20,6 +20,11 @@ struct dial {
 	const struct addr *source;   /* AF_UNSPEC: none; likewise */
 	const char *zone; /* interface of the address, which is looked up for each attempt; NULL: none; likewise */
 	const char *source_zone; /* of the source */
+	/* Instead: whose address is the source, where that can be (as_client.h); NULL: nobody's. And its port, if that is free; the mark
+	 * of such sockets. */
+	const struct addr *client;
+	bool client_port;
+	uint32_t mark;
 	/* A TCP socket is about to call this address, and has done so (fd -1: it could not); the latter again for the one
 	 * that is connected, if another has called since. Both or none. */
 	void (*calling)(void *arg, const struct addr *to);
@@ -34,6 +39,9 @@ struct dial {
 	int64_t patience_ms; /* until then more addresses are waited for; 0: nothing was waited for yet */
 	int error;           /* of the last attempt that failed; positive errno */
 	const char *missing; /* the interface that was not there for it; NULL: it failed for another reason */
+	bool as_client;      /* the last one called from the client's address */
+	bool source_refused; /* that could not be used for it */
+	bool none_yet;       /* it could not begin: there was no socket for it just now */
 	struct timer timer;
 };
 

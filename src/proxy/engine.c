@@ -184,10 +184,13 @@ int engine_init(struct engine *e, const struct engine_setup *setup, int epfd)
 	e->limits = (struct limits){.trios = setup->trios, .n_trios = setup->n_trios, .own = setup->trio->number};
 	waiting_room_init(&e->waiting, &e->loop, setup->trios, setup->n_trios, setup->trio->number, setup->rearm_fds);
 	early_room_init(&e->early, n);
+	doubt_init(&e->doubt, &e->loop);
 	e->preambles.early = &e->early;
 	e->channel.fd = e->old_channel.fd = -1;
 	e->rearm_watch.fd = -1;
 	e->env = (struct step_env){.loop = &e->loop,
+	                           .own = &e->own,
+	                           .seldom = setup->world->seldom,
 	                           .trio = setup->trio,
 	                           .targets = &setup->world->targets,
 	                           .scratch = trio_scratch(setup->trio),

@@ -10,7 +10,9 @@
 
 #include "ipc/accesslog.h"
 #include "ipc/stick.h"
+#include "proxy/as_client.h"
 #include "proxy/chain.h"
+#include "proxy/doubt.h"
 #include "proxy/limits.h"
 #include "proxy/relay.h"
 #include "proxy/moving.h"
@@ -57,6 +59,8 @@ struct engine {
 	struct tapping tapping;
 	struct limits limits;
 	struct chain chain;
+	struct own_addresses own;
+	struct doubt doubt;
 	struct waiting_room waiting;
 	struct early_room early;
 	struct preamble_room preambles;

@@ -11,12 +11,12 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "os/sock.h"
+#include "proxy/seldom.h"
 #include "takeover/position.h"
 #include "takeover/row_state.h"
 
-#define FIRST_LOOK   1024 /* bytes: more than nearly all headers have */
-#define TELL_MS      1000
-#define TELL_TLVS_MS 60000
+#define FIRST_LOOK 1024 /* bytes: more than nearly all headers have */
+#define TELL_MS    1000
 
 void preamble_cancel(struct preamble *p)
 {
@@ -203,13 +203,9 @@ static void write_down(struct preamble *p, const struct proxy_reader *r)
 
 static void whole(struct preamble *p, const struct proxy_reader *r, size_t seen)
 {
-	int64_t now_ms = p->env->loop->now_ms, *told_ms = &p->room->told_tlvs_ms;
-
-	if (r->tlvs_left_out && !r->own && (!*told_ms || now_ms - *told_ms >= TELL_TLVS_MS)) {
-		*told_ms = now_ms;
+	if (r->tlvs_left_out && !r->own && seldom_now(p->env->seldom, SELDOM_TLVS, p->env->loop->now_ms))
 		tell(p,
 		     "it has more than 4096 bytes of TLVs, of which the last are dropped (said once a minute at most)");
-	}
 	p->version = r->own ? 0 : r->version;
 	/* a long one was looked at to its end, and no further */
 	p->nothing_more = seen == r->length && (seen < FIRST_LOOK || sock_unread(p->row->fd[CLIENT]) <= (int)seen);

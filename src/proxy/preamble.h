@@ -30,8 +30,7 @@ struct preamble_room {
 	struct {
 		uint64_t who;
 		int64_t at_ms;
-	} told[256];          /* about whom the log was told, and when */
-	int64_t told_tlvs_ms; /* that TLVs were left out */
+	} told[256]; /* about whom the log was told, and when */
 };
 
 struct preamble {

@@ -260,12 +260,13 @@ void session_give_server_back(struct session *s)
 }
 
 /* This server will not do. `end` is what the record says if no other does. */
-static void server_failed(struct session *s, enum end end)
+static void server_failed(struct session *s, enum end end, enum why why)
 {
 	uint32_t i = s->cold->server_index;
 
 	s->cold->tried |= 1ULL << (i < ROUTE_POOL_MAX ? i : ROUTE_POOL_MAX - 1);
 	s->cold->last_failure = (uint8_t)end;
+	s->cold->last_why = (uint8_t)why;
 	tally_failed(s, end);
 	session_give_server_back(s);
 }
@@ -282,6 +283,7 @@ static bool out_of_time(struct session *s)
 static void took_too_long(struct session *s)
 {
 	s->cold->last_failure = END_CONNECT_TIMEOUT;
+	s->cold->last_why = WHY_NONE;
 	if (session_waits_for(s, false))
 		session_enter_wait(s, session_waits_for(s, false));
 	else
@@ -296,7 +298,7 @@ static void no_server(struct session *s, enum route_result result)
 	if (wait)
 		session_enter_wait(s, wait);
 	else if (s->cold->last_failure)
-		session_end(s, (enum end)s->cold->last_failure, BY_RESET);
+		session_refuse(s, (enum end)s->cold->last_failure, (enum why)s->cold->last_why, BY_RESET);
 	else if (result == ROUTE_ALL_FULL)
 		session_refuse(s, END_LIMIT, WHY_SERVER_MAX, BY_RESET);
 	else if (result == ROUTE_ALL_DOWN || section_of(s)->n_servers == 0)
@@ -416,7 +418,7 @@ static void name_does_not_resolve(struct session *s)
 	session_say_failed(s, target_error_text(TARGET_NO_ADDRESS));
 	if (s->cold->target < TARGETS_MAX)
 		target_not_there(&s->engine->world->experience[s->cold->target], now_ms(s), TARGET_NO_ADDRESS);
-	server_failed(s, END_UNRESOLVED);
+	server_failed(s, END_UNRESOLVED, WHY_NONE);
 	session_enter_route(s);
 }
 
@@ -510,10 +512,11 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 	}
 	if (rc < 0)
 		s->steps->dial.error = -rc;
-	session_say_dial_failed(s);
+	session_dial_failed(s, outcome);
 	target_failed(&s->engine->world->experience[s->cold->target], now_ms(s), s->steps->dial.error);
 	ejecting_failed(s, s->steps->dial.missing || !eject_is_servers(s->steps->dial.error));
-	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED);
+	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED,
+	              s->steps->dial.source_refused ? WHY_SOURCE : WHY_NONE);
 	session_enter_route(s);
 }
 

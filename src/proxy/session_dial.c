@@ -22,6 +22,9 @@ void session_describe_dial(struct session *s)
 	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
 	s->steps->dial.source = &section->source;
 	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);
+	s->steps->dial.client = section->source_client ? &s->cold->client : NULL;
+	s->steps->dial.client_port = section->source_client == SOURCE_CLIENT_PORT;
+	s->steps->dial.mark = s->engine->rules->config->routes.mark;
 	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
 	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
 	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
@@ -31,15 +34,26 @@ void session_describe_dial(struct session *s)
 		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
 }
 
-void session_say_dial_failed(struct session *s)
+static void say_failed(struct session *s)
 {
 	const struct dial *d = &s->steps->dial;
 	struct buf why = BUF_INIT;
 
 	if (d->missing)
 		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
+	else if (d->source_refused)
+		buf_addf(&why, "the client's address cannot be the source: %s", strerror(d->error));
 	else
 		buf_adds(&why, strerror(d->error));
 	session_say_failed(s, why.s);
 	buf_release(&why);
+}
+
+void session_dial_failed(struct session *s, enum dial_outcome outcome)
+{
+	const struct dial *d = &s->steps->dial;
+
+	say_failed(s);
+	if (outcome == DIAL_TIMEOUT && d->as_client && !d->none_yet)
+		doubt_ask(&s->engine->doubt, &s->cold->server);
 }

@@ -16,15 +16,18 @@
 enum { LOOP_KIND_ROW = 1, LOOP_KIND_LISTENER = 2 };
 
 struct flow_tap;
+struct own_addresses;
 
 struct step_env {
 	struct loop *loop;
 	struct trio *trio;
 	struct targets *targets;
 	struct pipepool pool;
-	char *scratch;        /* SCRATCH_SIZE bytes of the trio's; nothing is in it between two calls */
-	struct flow_tap *tap; /* flow.h; NULL: no connection is watched */
-	bool inherited;       /* the client's socket is not ours alone: its flags must stay */
+	char *scratch;             /* SCRATCH_SIZE bytes of the trio's; nothing is in it between two calls */
+	struct flow_tap *tap;      /* flow.h; NULL: no connection is watched */
+	struct own_addresses *own; /* as_client.h */
+	atomic_llong *seldom;      /* of the world; seldom.h */
+	bool inherited;            /* the client's socket is not ours alone: its flags must stay */
 };
 
 static inline uint32_t row_index(struct trio *t, const struct row *r)

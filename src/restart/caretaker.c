@@ -219,6 +219,7 @@ _Noreturn void caretaker_run(const struct caretaker *t, int ready_fd)
 	sockets_close(t->listeners, NULL); /* the trios have their own */
 	admin_sockets_let_go(t->admin_sockets);
 	files_stop(t->files);
+	network_leave(t->network);
 	be_known(t->children);
 	close(ready_fd);
 	if (wait_for_word(t))

@@ -7,6 +7,7 @@
 #include "children/children.h"
 #include "files/files.h"
 #include "ipc/admin_socket.h"
+#include "network/network.h"
 
 /* What it is told through the lifeline. */
 enum word { WORD_END = 'e', WORD_ALONE = 'a', WORD_READ = 'r' };
@@ -18,7 +19,8 @@ struct caretaker {
 	struct sockets *listeners;
 	struct admin_sockets *admin_sockets;
 	struct files *files;
-	int signal_fd; /* by which the supervisor got signals */
+	struct network *network; /* which goes on by itself */
+	int signal_fd;           /* by which the supervisor got signals */
 	int lifeline_fd;
 };
 

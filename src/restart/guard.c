@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 #include "base/log.h"
@@ -96,6 +97,9 @@ static _Noreturn void guard(const struct guarded *g, int fd, int lifeline_fd, in
 	char word;
 
 	proc_title("tcpproxy: guard");
+	keep[n++] = g->network->control_fd;
+	memcpy(keep + n, g->network->queues, sizeof(g->network->queues));
+	n += BLANK_KINDS;
 	for (size_t i = 0; i < g->admin_sockets->n && n < GUARD_FDS / 2; i++)
 		keep[n++] = g->admin_sockets->list[i].fd;
 	n += logger_fds(ws->logger, keep + n, GUARD_FDS / 2);
@@ -121,6 +125,7 @@ static _Noreturn void guard(const struct guarded *g, int fd, int lifeline_fd, in
 	                                  .guard = INHERIT_ROLLED_BACK,
 	                                  .lifeline = -1,
 	                                  .spawner = -1,
+	                                  .network = *g->network,
 	                                  .key = ws->key,
 	                                  .client = g->client_fd,
 	                                  .admin = *g->admin_sockets});

@@ -9,6 +9,7 @@
 #include "children/children.h"
 #include "files/files.h"
 #include "ipc/admin_socket.h"
+#include "network/network.h"
 
 struct guard {
 	int fd;          /* to it, in the new program; -1: none */
@@ -19,6 +20,7 @@ struct guard {
 struct guarded {
 	struct children *children;
 	struct files *files;
+	const struct network *network;
 	struct admin_sockets *admin_sockets;
 	int client_fd; /* waits for the end of the upgrade; -1: none */
 	char *const *argv;

@@ -10,8 +10,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-#define VARIABLE       "TCPPROXY_UPGRADE" /* "FILES GUARD LIFELINE SPAWNER KEY" */
-#define ADMIN_VARIABLE "TCPPROXY_ADMIN"   /* "CLIENT\nFD PATH\nFD PATH\n" */
+#define VARIABLE         "TCPPROXY_UPGRADE" /* "FILES GUARD LIFELINE SPAWNER KEY" */
+#define ADMIN_VARIABLE   "TCPPROXY_ADMIN"   /* "CLIENT\nFD PATH\nFD PATH\n" */
+#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL QUEUE QUEUE QUEUE QUEUE" */
 
 static void keep_over_exec(int fd, bool keep)
 {
@@ -26,6 +27,9 @@ static void keep_all(const struct inheritance *i, bool keep)
 	keep_over_exec(i->lifeline, keep);
 	keep_over_exec(i->spawner, keep);
 	keep_over_exec(i->client, keep);
+	keep_over_exec(i->network.control_fd, keep);
+	for (size_t k = 0; k < BLANK_KINDS; k++)
+		keep_over_exec(i->network.queues[k], keep);
 	for (size_t a = 0; a < i->admin.n; a++)
 		keep_over_exec(i->admin.list[a].fd, keep);
 }
@@ -43,6 +47,11 @@ void inherit_put(const struct inheritance *i)
 		buf_addf(&text, "%d %s\n", i->admin.list[a].fd, i->admin.list[a].path);
 	setenv(ADMIN_VARIABLE, text.s, 1);
 	buf_release(&text);
+	buf_addf(&text, "%d", i->network.control_fd);
+	for (size_t k = 0; k < BLANK_KINDS; k++)
+		buf_addf(&text, " %d", i->network.queues[k]);
+	setenv(NETWORK_VARIABLE, text.s, 1);
+	buf_release(&text);
 }
 
 void inherit_take_back(const struct inheritance *i)
@@ -50,6 +59,7 @@ void inherit_take_back(const struct inheritance *i)
 	keep_all(i, false);
 	unsetenv(VARIABLE);
 	unsetenv(ADMIN_VARIABLE);
+	unsetenv(NETWORK_VARIABLE);
 }
 
 static bool is_of_kind(int fd, mode_t kind)
@@ -101,6 +111,17 @@ static void take_admin(struct inheritance *ret, const char *value)
 	free(text);
 }
 
+static void take_network(struct inheritance *ret, const char *value)
+{
+	int fds[1 + BLANK_KINDS];
+
+	if (sscanf(value, "%d %d %d %d %d", &fds[0], &fds[1], &fds[2], &fds[3], &fds[4]) != 5)
+		return;
+	ret->network.control_fd = checked(fds[0], S_IFSOCK);
+	for (size_t k = 0; k < BLANK_KINDS; k++)
+		ret->network.queues[k] = checked(fds[1 + k], S_IFSOCK);
+}
+
 static void take_upgrade(struct inheritance *ret, const char *value)
 {
 	int files = -1, guard = -1, lifeline = -1, spawner = -1;
@@ -120,16 +141,25 @@ static void take_upgrade(struct inheritance *ret, const char *value)
 void inherit_take(struct inheritance *ret)
 {
 	const char *upgrade = getenv(VARIABLE), *admin = getenv(ADMIN_VARIABLE),
-	           *trial = getenv(INHERIT_TRIAL_VARIABLE);
+	           *trial = getenv(INHERIT_TRIAL_VARIABLE), *network = getenv(NETWORK_VARIABLE);
 
-	*ret = (struct inheritance){.files = -1, .guard = -1, .lifeline = -1, .spawner = -1, .client = -1, .trial = -1};
+	*ret = (struct inheritance){.network = NETWORK_NONE,
+	                            .files = -1,
+	                            .guard = -1,
+	                            .lifeline = -1,
+	                            .spawner = -1,
+	                            .client = -1,
+	                            .trial = -1};
 	if (upgrade)
 		take_upgrade(ret, upgrade);
 	if (admin)
 		take_admin(ret, admin);
+	if (network)
+		take_network(ret, network);
 	if (trial && sscanf(trial, "%d", &ret->trial) == 1 && !is_of_kind(ret->trial, S_IFSOCK))
 		ret->trial = -1;
 	unsetenv(VARIABLE);
 	unsetenv(ADMIN_VARIABLE);
+	unsetenv(NETWORK_VARIABLE);
 	unsetenv(INHERIT_TRIAL_VARIABLE);
 }

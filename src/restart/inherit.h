@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "ipc/admin_socket.h"
+#include "network/network.h"
 
 #define INHERIT_ROLLED_BACK (-2) /* in place of the guard: the new program has failed */
 #define INHERIT_TRIAL_VARIABLE \
@@ -15,13 +16,14 @@
 
 /* Descriptors; -1: none. */
 struct inheritance {
-	bool upgraded; /* a program before us has executed us; else only `trial` can be there */
-	int files;     /* to the helper for files of root's */
-	int guard;     /* to the old program that waits in case the new one fails */
-	int lifeline;  /* restart.c */
-	int spawner;   /* of the old program, to hear what its programs say */
-	uint64_t key;  /* by which the trios know their supervisor (ipc/rendezvous.h) */
-	int client;    /* of the admin socket, waits for the end of the upgrade */
+	bool upgraded;          /* a program before us has executed us; else only `trial` can be there */
+	int files;              /* to the helper for files of root's */
+	int guard;              /* to the old program that waits in case the new one fails */
+	int lifeline;           /* restart.c */
+	int spawner;            /* of the old program, to hear what its programs say */
+	struct network network; /* what needs CAP_NET_ADMIN */
+	uint64_t key;           /* by which the trios know their supervisor (ipc/rendezvous.h) */
+	int client;             /* of the admin socket, waits for the end of the upgrade */
 	struct admin_sockets admin;
 	int trial;
 };

@@ -67,6 +67,7 @@ static void go(struct restart *r)
 		                                  .listeners = r->listeners,
 		                                  .admin_sockets = r->upgrade->admin_sockets,
 		                                  .files = r->upgrade->files,
+		                                  .network = r->upgrade->network,
 		                                  .signal_fd = *r->signal_fd,
 		                                  .lifeline_fd = r->upgrade->guard.lifeline_fd},
 		              ready[1]);

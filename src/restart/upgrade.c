@@ -63,6 +63,7 @@ static void upgrade_become(void *arg)
 	struct spawner_child *spawner = &u->children->spawner;
 	struct guarded guarded = {.children = u->children,
 	                          .files = u->files,
+	                          .network = u->network,
 	                          .admin_sockets = u->admin_sockets,
 	                          .client_fd = u->events->client(u->arg),
 	                          .argv = u->argv};
@@ -80,6 +81,7 @@ static void upgrade_become(void *arg)
 	                            .guard = guard_fd,
 	                            .lifeline = u->guard.lifeline_fd,
 	                            .spawner = spawner->child.control.fd,
+	                            .network = *u->network,
 	                            .key = ws->key,
 	                            .client = guarded.client_fd,
 	                            .admin = *u->admin_sockets};
@@ -139,6 +141,7 @@ void upgrade_inherit(struct upgrade *u, const struct inheritance *left)
 	oom_inherit();
 	u->children->workers.key = left->key;
 	u->files->fd = left->files;
+	*u->network = left->network;
 	u->children->spawner.old_fd = left->spawner;
 }
 

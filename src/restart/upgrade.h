@@ -21,6 +21,7 @@ struct upgrade {
 	/* handed to it */
 	struct children *children;
 	struct files *files;
+	struct network *network;
 	struct admin_sockets *admin_sockets;
 	const char *binary; /* the program's absolute path, symbolic links kept */
 	char *const *argv;  /* what it was started with */

@@ -115,10 +115,13 @@ int privileges_give_up(struct supervisor *s)
 		if (s->rules.config->user || s->rules.config->group)
 			log_warning("not started by root: running as who we are, not as \"user\" and "
 			            "\"group\" say");
-		return 0;
+		return netadmin_start(s, NULL);
 	}
 	if (!privileges_identity(s->rules.config, &id))
 		return EXIT_NO_START;
+	rc = netadmin_start(s, &id);
+	if (rc != 0)
+		return rc;
 	start_files(s, &id);
 	oom_protect(OOM_LESS);
 	sockets_give(&s->rules.listeners, id.uid);

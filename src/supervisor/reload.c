@@ -69,6 +69,7 @@ static void tell_unchangeable(const struct config *now, const struct config *nex
 	        {"group", !same_text(now->group, next->group)},
 	        {"pidfile", !same_text(now->pidfile, next->pidfile)},
 	        {"standalone", now->standalone != next->standalone},
+	        {"routes", memcmp(&now->routes, &next->routes, sizeof(now->routes)) != 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(list); i++)
@@ -126,7 +127,10 @@ static bool reload(struct supervisor *s, struct buf *why)
 		return false;
 	}
 	s->n_ifs = netlink_addresses(&s->ifs);
-	if (!sockets_open(&s->rules.listeners, next, s->ifs, s->n_ifs, &sockets, why)) {
+	if (network_too_late(&s->network, next)) {
+		buf_adds(why, network_too_late(&s->network, next));
+		log_error("reload: %s: nothing has changed", why->s);
+	} else if (!sockets_open(&s->rules.listeners, next, s->ifs, s->n_ifs, &sockets, why)) {
 		log_error_lines("reload: ", why->s);
 		log_error("reload: nothing has changed");
 	} else if (!admin_sockets_open(&s->files, next, &s->admin_sockets, &admin, why)) {

@@ -23,6 +23,7 @@
 #include "files/files.h"
 #include "ipc/admin_socket.h"
 #include "log/logger.h"
+#include "network/network.h"
 #include "os/user.h"
 #include "restart/restart.h"
 #include "restart/retire.h"
@@ -55,7 +56,10 @@ struct supervisor {
 	struct signals signals;
 	struct logger *logger;
 	struct files files;
-	enum phase phase; /* see phase_set() */
+	struct network network;
+	struct watch network_watch;
+	char *network_warnings; /* of its beginning, for the log; NULL: none, or they were said */
+	enum phase phase;       /* see phase_set() */
 	struct rules rules;
 	struct members members;
 	struct lists *lists;                /* lists.c; NULL: there are none */
@@ -93,6 +97,11 @@ uint32_t supervisor_workers(const struct supervisor *s); /* that are to run */
 bool privileges_identity(const struct config *c, struct identity *id);
 int privileges_give_up(struct supervisor *s);
 void privileges_tell_exposed(struct supervisor *s);
+
+/* netadmin.c: while still root: what needs CAP_NET_ADMIN, if anything does; id: whom it becomes, NULL: nobody else. 0, or the exit code.
+ * Then, with a loop, that it is heard. */
+int netadmin_start(struct supervisor *s, const struct identity *id);
+void netadmin_hear(struct supervisor *s);
 
 /* notify.c: it runs: tells those that wait (the foreground process of -D, systemd); tells systemd that it serves, and
  * `trouble` (NULL: none): what was tried and failed. */

@@ -242,6 +242,7 @@ static bool say_choice(struct sight *v, const struct explain *q, struct buf *out
 	say_chosen(v, chosen, q, out);
 	explain_stick(s, out);
 	explain_header_out(s, &s->servers[chosen], q, out);
+	explain_source(v->rules->config, s, &s->servers[chosen], q, out);
 	return true;
 }
 

@@ -239,6 +239,7 @@ static void put_together(struct supervisor *s)
 	s->children.dump.path = setup->dump_path;
 	s->upgrade = (struct upgrade){.children = &s->children,
 	                              .files = &s->files,
+	                              .network = &s->network,
 	                              .admin_sockets = &s->admin_sockets,
 	                              .binary = setup->binary,
 	                              .argv = setup->argv,
@@ -350,6 +351,7 @@ static void clean_up(struct supervisor *s)
 	checker_child_stop(&s->children.checker);
 	notices_stop(&s->children.notices);
 	dump_wait(&s->children.dump);
+	network_stop(&s->network);
 	files_stop(&s->files);
 	if (s->files.pid > 0)
 		waitpid(s->files.pid, NULL, 0);
@@ -380,7 +382,8 @@ int supervisor_run(const struct supervisor_setup *setup)
 	static struct supervisor s;
 	int rc;
 
-	s = (struct supervisor){.setup = setup, .rules = {.config = setup->config, .fd = -1}, .files.fd = -1};
+	s = (struct supervisor){
+	        .setup = setup, .rules = {.config = setup->config, .fd = -1}, .files.fd = -1, .network = NETWORK_NONE};
 	put_together(&s);
 	proc_title("tcpproxy: supervisor");
 	rc = supervisor_start(&s);
@@ -400,6 +403,7 @@ int supervisor_run(const struct supervisor_setup *setup)
 			clean_up(&s);
 		return may_pass(-rc) ? EXIT_AGAIN : EXIT_NO_START;
 	}
+	netadmin_hear(&s);
 	rc = start_children(&s);
 	if (rc < 0)
 		return start_has_failed(&s, -rc);

@@ -19,6 +19,7 @@
 #include "base/addr.h"
 #include "base/const.h"
 #include "base/ring.h"
+#include "os/blank.h"
 #include "program/question.h"
 #include "stats/counters.h"
 
@@ -144,8 +145,8 @@ struct row_cold {
 	uint8_t faults;           /* workers in a row that died of handling this row */
 	uint8_t asked_before;     /* its question went to old_spawner_fd */
 	uint8_t access_log;       /* enum access_log: which records are wanted */
-	uint8_t pad;
-	uint8_t dial_tried[2]; /* so many of the target's addresses: IPv4, IPv6 */
+	uint8_t last_why;         /* enum why: of that, if there is one */
+	uint8_t dial_tried[2];    /* so many of the target's addresses: IPv4, IPv6 */
 	int64_t access_interval_ms;
 	struct row_wait wait;
 	/* Headers of the PROXY protocol (proxy/preamble.h, proxy/header_out.h). What the client's socket has had before its stream is
@@ -222,7 +223,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE   48
 #define TRIO_MAGIC       0x7463707072303031ULL
-#define TRIO_VERSION     11
+#define TRIO_VERSION     12
 #define TRIO_EVENTS      256
 #define TRIO_LISTENERS   32768
 #define TRIO_ROWS        349504     /* at most: a third of the descriptors that a process may have at most */
@@ -336,12 +337,14 @@ struct trio {
 	int32_t trio_fd, world_fd; /* the memfds of this and of ipc/world.h, for the next supervisor */
 	int32_t said_fd;           /* likewise: what the supervisor says of the world */
 	int32_t stick_fd;          /* likewise: which server a client had (ipc/stick.h); -1: none */
-	int32_t door_fd;           /* where it knocks */
-	int32_t supervisor_fd;     /* pidfd */
-	int32_t supervisor_pid;    /* whose that is, as the kernel says; 0: of one that only waits for the next */
-	uint32_t is_private;       /* root was given up: others of our user are strangers (os/private.h) */
-	uint64_t key;              /* a supervisor of our user knows it; it stands here and in supervisors alone */
-	int32_t binary_fd;         /* the new program */
+	int32_t blank_fds
+	        [BLANK_KINDS];  /* where sockets wait that may call from foreign addresses (os/blank.h); -1: nowhere */
+	int32_t door_fd;        /* where it knocks */
+	int32_t supervisor_fd;  /* pidfd */
+	int32_t supervisor_pid; /* whose that is, as the kernel says; 0: of one that only waits for the next */
+	uint32_t is_private;    /* root was given up: others of our user are strangers (os/private.h) */
+	uint64_t key;           /* a supervisor of our user knows it; it stands here and in supervisors alone */
+	int32_t binary_fd;      /* the new program */
 	int32_t peer_fds[TRIO_PEERS], peer_rearm_fds[TRIO_PEERS]; /* memfds and eventfds of all trios */
 	uint32_t n_peers;
 	int32_t link_fd;               /* to the other trio while connections move; -1: none */

@@ -193,6 +193,19 @@ static void take_stick(int fd)
 		close(old);
 }
 
+/* The supervisor before this one had its own. */
+static void take_blank(const int *fds)
+{
+	for (size_t i = 0; i < BLANK_KINDS; i++) {
+		int old = self.trio->blank_fds[i];
+
+		self.trio->blank_fds[i] = fds[i];
+		FAULT_POINT();
+		if (old >= 0)
+			close(old);
+	}
+}
+
 /* It maps the same places, so what points there goes on pointing there. */
 static void take_said(int fd)
 {
@@ -367,6 +380,11 @@ static void on_stick(const struct wire *w, const int *fds, size_t n_fds)
 	take_stick(fds[0]);
 }
 
+static void on_blank(const struct wire *w, const int *fds, size_t n_fds)
+{
+	take_blank(fds);
+}
+
 #define ANY_FDS SOCK_MAX_FDS
 
 /* With as many descriptors as are said here, or it is not obeyed; where none are taken, any that come are closed. */
@@ -374,13 +392,26 @@ static const struct order {
 	void (*fn)(const struct wire *w, const int *fds, size_t n_fds);
 	size_t n_fds;
 } orders[] = {
-        [WIRE_STOP] = {on_stop, 0},       [WIRE_ADOPT] = {on_adopt, 1},       [WIRE_LISTEN] = {on_listen, ANY_FDS},
-        [WIRE_RETIRE] = {on_retire, 0},   [WIRE_GIVE] = {on_give, 2},         [WIRE_TAKE] = {on_take, 2},
-        [WIRE_RULES] = {on_rules, 1},     [WIRE_UNLISTEN] = {on_unlisten, 0}, [WIRE_CHANNEL] = {on_channel, 1},
-        [WIRE_TARGETS] = {on_targets, 0}, [WIRE_QUIT] = {on_quit, 0},         [WIRE_REEXEC] = {on_reexec, 1},
-        [WIRE_KILL] = {on_kill, 0},       [WIRE_TCP_INFO] = {on_tcp_info, 0}, [WIRE_TAP] = {on_tap, 2},
-        [WIRE_SAID] = {on_said, 1},       [WIRE_STDERR_IS] = {on_stderr, 1},  [WIRE_SYNC] = {on_sync, 0},
+        [WIRE_STOP] = {on_stop, 0},
+        [WIRE_ADOPT] = {on_adopt, 1},
+        [WIRE_LISTEN] = {on_listen, ANY_FDS},
+        [WIRE_RETIRE] = {on_retire, 0},
+        [WIRE_GIVE] = {on_give, 2},
+        [WIRE_TAKE] = {on_take, 2},
+        [WIRE_RULES] = {on_rules, 1},
+        [WIRE_UNLISTEN] = {on_unlisten, 0},
+        [WIRE_CHANNEL] = {on_channel, 1},
+        [WIRE_TARGETS] = {on_targets, 0},
+        [WIRE_QUIT] = {on_quit, 0},
+        [WIRE_REEXEC] = {on_reexec, 1},
+        [WIRE_KILL] = {on_kill, 0},
+        [WIRE_TCP_INFO] = {on_tcp_info, 0},
+        [WIRE_TAP] = {on_tap, 2},
+        [WIRE_SAID] = {on_said, 1},
+        [WIRE_STDERR_IS] = {on_stderr, 1},
+        [WIRE_SYNC] = {on_sync, 0},
         [WIRE_STICK] = {on_stick, 1},
+        [WIRE_BLANK] = {on_blank, BLANK_KINDS},
 };
 
 static void dispatch(const struct wire *w, const int *fds, size_t n_fds)

@@ -14,6 +14,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BINARY = os.path.abspath(os.environ.get("TCPPROXY", os.path.join(ROOT, "build", "tcpproxy")))
 FILES = "tcpproxy: files"  # there only when it may be needed: opens what the service user may not
 CHECKER = "tcpproxy: checker"
+SOCKETS = "tcpproxy: sockets"
 STOPS_WITHIN = 4.0  # seconds, by the manual: test_08 measures it; elsewhere a busy machine may take longer
 
 
@@ -205,6 +206,8 @@ class Proxy:
             wanted[CHECKER] = 1
         if counts.get(FILES) == 1:
             del counts[FILES]
+        if re.search(r"^\s*source client", "\n".join([self.config, *self.argv]), re.M):
+            wanted.update({SOCKETS: 1, f"{SOCKETS} (watches)": 1})
         return tree if counts == wanted and all(map(watched, self.workers())) else None
 
     def is_as_born(self):

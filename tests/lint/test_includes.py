@@ -24,6 +24,7 @@ MAY = {
     "servers": "ipc event config os base",
     "log": "stats config os base",
     "files": "log os base",
+    "network": "config os base",
     "proxy": "ipc program takeover stats event config os base",
     "admin": "stats event config os base",
     "cmdline": "files config os base",
@@ -35,11 +36,11 @@ MAY = {
     "single": "proxy spawner servers log ipc program takeover stats event config os base",
     # the supervisor
     "children": "worker spawner page checker servers files log ipc program proxy takeover stats event config os base",
-    "restart": "children worker page files log ipc program takeover stats event config os base",
-    "supervisor": "restart children admin files log servers ipc program proxy takeover stats event config os base",
+    "restart": "children worker page files network log ipc program takeover stats event config os base",
+    "supervisor": "restart children admin files network log servers ipc program proxy takeover stats event config os base",
     "ctl": "os base",
     "sources": "event config os base",
-    "": "supervisor restart single worker cmdline children files config os base",
+    "": "supervisor restart single worker cmdline children files network config os base",
 }
 # tcpproxyctl knows the commands, and nothing of what obeys them.
 ALSO = {("ctl", "admin/commands.def")}

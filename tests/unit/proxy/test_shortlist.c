@@ -171,7 +171,8 @@ static void a_key_comes_where_a_look_at_all_leads(void **state)
 	shortlist_set(shortlist, list, MANY, BALANCE_HASH, members);
 	assert_true(shortlist->equal);
 	for (uint64_t key = 1; key < 3000; key++)
-		assert_int_equal(pick(BALANCE_HASH, hash_mix(key)), hash_pick(list, MANY, hash_mix(key), members, 0, &counts));
+		assert_int_equal(pick(BALANCE_HASH, hash_mix(key)),
+		                 hash_pick(list, MANY, hash_mix(key), members, 0, &counts));
 	weigh(5, 2);
 	shortlist_set(shortlist, list, MANY, BALANCE_HASH, members);
 	assert_false(shortlist->equal);

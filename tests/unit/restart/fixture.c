@@ -30,6 +30,7 @@ enum phase phase;
 struct children children;
 struct rules rules;
 struct files files;
+struct network network;
 struct admin_sockets admin_sockets;
 int theirs[FIXTURE_WORKERS];
 int spawner_theirs;
@@ -177,6 +178,7 @@ int fixture_setup(void **state)
 	gone = idle = 0;
 	phase = PHASE_SERVING;
 	files = (struct files){.fd = -1};
+	network = NETWORK_NONE;
 	rules = (struct rules){.fd = -1};
 	assert_int_equal(loop_init(&loop, -1, NULL, 16), 0);
 	children_none(&children);

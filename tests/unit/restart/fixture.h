@@ -14,6 +14,7 @@
 #include <sys/types.h>
 #include "children/children.h"
 #include "files/files.h"
+#include "network/network.h"
 #include "ipc/admin_socket.h"
 
 #define FIXTURE_WORKERS     2
@@ -25,6 +26,7 @@ extern enum phase phase;
 extern struct children children;
 extern struct rules rules;
 extern struct files files;
+extern struct network network;
 extern struct admin_sockets admin_sockets; /* one */
 extern int theirs[FIXTURE_WORKERS];        /* the trios' ends */
 extern int spawner_theirs;

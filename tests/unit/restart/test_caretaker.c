@@ -49,6 +49,7 @@ static int setup(void **state)
 	                              .listeners = &rules.listeners,
 	                              .admin_sockets = &admin_sockets,
 	                              .files = &files,
+	                              .network = &network,
 	                              .signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK),
 	                              .lifeline_fd = lifeline[0]};
 	for (uint32_t i = 0; i < FIXTURE_WORKERS; i++)

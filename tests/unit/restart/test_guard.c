@@ -119,6 +119,7 @@ static int start(void)
 {
 	const struct guarded what = {.children = &children,
 	                             .files = &files,
+	                             .network = &network,
 	                             .admin_sockets = &admin_sockets,
 	                             .client_fd = client[1],
 	                             .argv = argv};

@@ -18,7 +18,13 @@ static struct inheritance left, taken;
 
 static struct inheritance nothing(void)
 {
-	return (struct inheritance){.files = -1, .guard = -1, .lifeline = -1, .spawner = -1, .client = -1, .trial = -1};
+	return (struct inheritance){.network = NETWORK_NONE,
+	                            .files = -1,
+	                            .guard = -1,
+	                            .lifeline = -1,
+	                            .spawner = -1,
+	                            .client = -1,
+	                            .trial = -1};
 }
 
 static int setup(void **state)
@@ -111,6 +117,32 @@ static void test_where_the_exec_has_failed_all_is_as_before(void **state)
 	expect_going(false);
 	assert_false(take_it());
 	expect_taken(-1, -1, -1, -1);
+}
+
+/* What needs CAP_NET_ADMIN. */
+static void test_the_queues_of_blank_sockets(void **state)
+{
+	char text[96];
+
+	left.network = (struct network){.control_fd = socks[0], .queues = {socks[1], socks[0], socks[1], socks[0]}};
+	inherit_put(&left);
+	assert_true(take_it());
+	assert_memory_equal(&taken.network, &left.network, sizeof(left.network));
+	expect_going(false);
+	/* a version that knows nothing of them; and nonsense */
+	assert_true(take("-1 -1 -1 -1 0"));
+	assert_memory_equal(&taken.network, &NETWORK_NONE, sizeof(taken.network));
+	snprintf(text, sizeof(text), "%d 4711 %d -1", socks[0], socks[1]);
+	setenv("TCPPROXY_NETWORK", text, 1);
+	take_it();
+	assert_memory_equal(&taken.network, &NETWORK_NONE, sizeof(taken.network));
+	snprintf(text, sizeof(text), "%d %d 4711 0 -1", pipes[0], socks[1]);
+	setenv("TCPPROXY_NETWORK", text, 1);
+	take_it();
+	assert_int_equal(taken.network.control_fd, -1);
+	assert_int_equal(taken.network.queues[0], socks[1]);
+	for (int i = 1; i < BLANK_KINDS; i++)
+		assert_int_equal(taken.network.queues[i], -1);
 }
 
 /* They named what they had. */
@@ -315,6 +347,7 @@ int main(void)
 	        TEST(what_there_is_none_of),
 	        TEST(a_guard_that_has_come_back),
 	        TEST(where_the_exec_has_failed_all_is_as_before),
+	        TEST(the_queues_of_blank_sockets),
 	        TEST(older_versions),
 	        TEST(a_newer_version),
 	        TEST(what_is_no_inheritance),

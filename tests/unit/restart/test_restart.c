@@ -62,6 +62,7 @@ static int setup(void **state)
 	signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	upgrade = (struct upgrade){.children = &children,
 	                           .files = &files,
+	                           .network = &network,
 	                           .admin_sockets = &admin_sockets,
 	                           .guard = {.fd = -1, .lifeline_fd = -1},
 	                           .rolling.workers = &children.workers};

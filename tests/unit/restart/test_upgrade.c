@@ -26,7 +26,7 @@ static char over_text[300];
 /* What it was left, as a text for who waits; then it lets the guard go. */
 static int take_over(void)
 {
-	struct upgrade u = {.children = &children, .files = &files};
+	struct upgrade u = {.children = &children, .files = &files, .network = &network};
 	struct inheritance left;
 
 	children_none(&children);
@@ -105,6 +105,7 @@ static int setup(void **state)
 	*over_text = '\0';
 	upgrade = (struct upgrade){.children = &children,
 	                           .files = &files,
+	                           .network = &network,
 	                           .admin_sockets = &admin_sockets,
 	                           .binary = binary,
 	                           .argv = argv,

@@ -1,0 +1,326 @@
+#include "network/socketsd.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "network/claims.h"
+#include "network/obstacles.h"
+#include "network/routes.h"
+#include "os/caps.h"
+#include "os/nft.h"
+#include "os/proc.h"
+#include "os/routing.h"
+#include "os/sandbox.h"
+#include "os/sock.h"
+
+#define LOOK_MS     60000 /* whether the routing is as it is to be */
+#define SOON_MS     200   /* after news: several come together */
+#define AGAIN_MS    100   /* a socket could not be made */
+#define NO_PIDFD_MS 1000
+
+enum {
+	WATCH_CONTROL,
+	WATCH_OTHER,
+	WATCH_ROUTING,
+	WATCH_NFT,
+	WATCH_CLAIMS,
+	WATCH_QUEUES = WATCH_CLAIMS + CLAIMS,
+	WATCHES = WATCH_QUEUES + BLANK_KINDS
+};
+
+/* What both have in common. */
+struct shared {
+	atomic_int over; /* all is done: the watcher ends, too */
+};
+
+static struct socketsd {
+	const struct socketsd_setup *setup;
+	struct shared *shared;
+	struct claims claims;
+	int control_fd; /* -1: the supervisor has gone */
+	int queues[BLANK_KINDS];
+	int other; /* pidfd */
+	int routing_news, nft_news;
+	int64_t look_ms;  /* when the routing is looked at next */
+	int64_t again_ms; /* until then no socket is made; 0: now */
+} self;
+
+/* ---- what is said ---- */
+
+static void say(bool failed, const struct buf *text)
+{
+	struct network_said said = {.failed = failed};
+
+	snprintf(said.text, sizeof(said.text), "%s", text->s ? text->s : "");
+	if (self.control_fd >= 0)
+		sock_send_message(self.control_fd, &said, sizeof(said), NULL, 0);
+}
+
+/* ---- the end ---- */
+
+/* The process that watches sees that it is over, and ends, too. */
+static _Noreturn void end(void)
+{
+	atomic_store(&self.shared->over, 1);
+	_exit(0);
+}
+
+static _Noreturn void take_down_and_end(void)
+{
+	struct buf said = BUF_INIT;
+
+	if (!self.setup->routes->by_hand) {
+		routes_take_down(self.setup->routes);
+		routes_clean(&said); /* what others have left, too */
+	}
+	end();
+}
+
+/* ---- the routing ---- */
+
+static void look(void)
+{
+	struct buf said = BUF_INIT;
+
+	self.look_ms = clock_mono_ms() + LOOK_MS;
+	if (self.setup->routes->by_hand)
+		return;
+	routes_mend(self.setup->routes, &said);
+	if (said.len)
+		say(false, &said);
+	buf_release(&said);
+}
+
+static void hear_news(int fd)
+{
+	int64_t soon = clock_mono_ms() + SOON_MS;
+
+	routing_drop_news(fd);
+	if (soon < self.look_ms)
+		self.look_ms = soon;
+}
+
+/* ---- blank sockets ---- */
+
+/* true: somebody can still read there. */
+static bool fill(enum blank_kind kind)
+{
+	int rc = blank_fill(self.queues[kind], kind, self.setup->routes->mark);
+
+	if (rc == 0)
+		return true;
+	if (rc != -EPIPE && rc != -ECONNRESET) {
+		self.again_ms = clock_mono_ms() + AGAIN_MS;
+		return true;
+	}
+	close(self.queues[kind]);
+	self.queues[kind] = -1;
+	return false;
+}
+
+static bool anybody_reads(void)
+{
+	for (enum blank_kind k = 0; k < BLANK_KINDS; k++)
+		if (self.queues[k] >= 0)
+			return true;
+	return false;
+}
+
+/* ---- the pair ---- */
+
+static _Noreturn void make(void);
+static _Noreturn void watch(pid_t maker);
+
+/* Another process to watch this one. Tried again with the next turn, if it cannot be now. */
+static void start_watcher(void)
+{
+	pid_t me = getpid(), pid = fork();
+
+	if (pid == 0)
+		watch(me);
+	self.other = pid > 0 ? proc_pidfd(pid) : -1;
+}
+
+static _Noreturn void watch(pid_t maker)
+{
+	int pidfd = proc_pidfd(maker);
+
+	proc_title("tcpproxy: sockets (watches)");
+	if (self.other >= 0)
+		close(self.other);
+	self.other = -1;
+	while (pidfd >= 0 && !proc_pidfd_dead(pidfd)) {
+		struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+		poll(&p, 1, -1);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	if (atomic_load(&self.shared->over))
+		_exit(0);
+	make();
+}
+
+/* ---- the life ---- */
+
+static void hear_control(void)
+{
+	char word[8];
+	int len = sock_recv_message(self.control_fd, word, sizeof(word), NULL, NULL);
+
+	if (len > 0)
+		take_down_and_end();
+	if (len == -EAGAIN || len == -EINTR)
+		return;
+	close(self.control_fd);
+	self.control_fd = -1;
+}
+
+static void hear_claim(int fd)
+{
+	if (claims_answer(fd, self.control_fd >= 0 ? self.setup->supervisor : 0)) {
+		claims_drop(&self.claims);
+		end();
+	}
+}
+
+static void list_watches(struct pollfd p[WATCHES], bool may_make)
+{
+	p[WATCH_CONTROL] = (struct pollfd){.fd = self.control_fd, .events = POLLIN};
+	p[WATCH_OTHER] = (struct pollfd){.fd = self.other, .events = POLLIN};
+	p[WATCH_ROUTING] = (struct pollfd){.fd = self.routing_news, .events = POLLIN};
+	p[WATCH_NFT] = (struct pollfd){.fd = self.nft_news, .events = POLLIN};
+	for (size_t i = 0; i < CLAIMS; i++)
+		p[WATCH_CLAIMS + i] = (struct pollfd){.fd = self.claims.fds[i], .events = POLLIN};
+	for (size_t i = 0; i < BLANK_KINDS; i++)
+		p[WATCH_QUEUES + i] = (struct pollfd){.fd = self.queues[i], .events = may_make ? POLLOUT : 0};
+}
+
+static int patience(int64_t now, bool may_make)
+{
+	int64_t until = self.look_ms;
+
+	if (!may_make && self.again_ms < until)
+		until = self.again_ms;
+	if (self.other < 0 && now + NO_PIDFD_MS < until)
+		until = now + NO_PIDFD_MS;
+	return until > now ? (int)(until - now) : 0;
+}
+
+static void turn(void)
+{
+	struct pollfd p[WATCHES];
+	int64_t now = clock_mono_ms();
+	bool may_make = now >= self.again_ms;
+
+	list_watches(p, may_make);
+	if (poll(p, WATCHES, patience(now, may_make)) < 0)
+		return;
+	if (p[WATCH_CONTROL].revents)
+		hear_control();
+	if (p[WATCH_OTHER].revents) {
+		close(self.other);
+		self.other = -1;
+	}
+	if (self.other < 0)
+		start_watcher();
+	if (p[WATCH_ROUTING].revents)
+		hear_news(self.routing_news);
+	if (p[WATCH_NFT].revents)
+		hear_news(self.nft_news);
+	for (size_t i = 0; i < CLAIMS; i++)
+		if (p[WATCH_CLAIMS + i].revents)
+			hear_claim(self.claims.fds[i]);
+	for (size_t i = 0; i < BLANK_KINDS; i++)
+		if (p[WATCH_QUEUES + i].revents)
+			fill((enum blank_kind)i);
+	if (clock_mono_ms() >= self.look_ms)
+		look();
+}
+
+static _Noreturn void make(void)
+{
+	proc_title("tcpproxy: sockets");
+	self.other = -1;
+	self.routing_news = self.setup->routes->by_hand ? -1 : routing_watch();
+	self.nft_news = self.setup->routes->by_hand ? -1 : nft_watch();
+	self.look_ms = 0;
+	while (self.control_fd >= 0 || anybody_reads())
+		turn();
+	take_down_and_end();
+}
+
+/* ---- the beginning ---- */
+
+static bool begin(struct buf *text)
+{
+	const struct routes *r = self.setup->routes;
+	struct buf warnings = BUF_INIT;
+	bool ok = true;
+
+	self.claims = (struct claims){.fds = {-1, -1, -1}};
+	if (!r->by_hand)
+		ok = claims_take(&self.claims, r, text) && routes_set_up(r, text, &warnings);
+	if (ok)
+		obstacles_find(self.setup->config, &warnings);
+	if (ok && warnings.len)
+		buf_adds(text, warnings.s);
+	buf_release(&warnings);
+	return ok;
+}
+
+static bool give_up_root(void)
+{
+	static const int keep[] = {CAP_NET_ADMIN};
+
+	if (self.setup->identity && user_become(self.setup->identity, keep, ARRAY_LEN(keep)) < 0)
+		return false;
+	return caps_raise(CAP_NET_ADMIN, true) == 0;
+}
+
+static void close_the_rest(void)
+{
+	int keep[1 + BLANK_KINDS] = {self.control_fd};
+
+	memcpy(keep + 1, self.queues, sizeof(self.queues));
+	proc_close_except(3, keep, ARRAY_LEN(keep));
+}
+
+_Noreturn void socketsd_run(const struct socketsd_setup *setup)
+{
+	struct buf text = BUF_INIT;
+	bool ok;
+
+	proc_title("tcpproxy: sockets");
+	mem_serve();
+	proc_leave_terminal();
+	proc_reset_signals();
+	signal(SIGTERM, SIG_IGN); /* a manager tells all processes: the supervisor is the one that ends us */
+	signal(SIGCHLD, SIG_IGN); /* no watcher that has died is waited for */
+	self = (struct socketsd){.setup = setup, .control_fd = setup->control_fd, .other = -1};
+	memcpy(self.queues, setup->queues, sizeof(self.queues));
+	close_the_rest();
+	proc_null_streams(2);
+	self.shared = mmap(NULL, sizeof(*self.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ok = self.shared != MAP_FAILED && begin(&text);
+	if (ok && !give_up_root()) {
+		buf_adds(&text, "CAP_NET_ADMIN cannot be kept");
+		routes_take_down(setup->routes);
+		ok = false;
+	}
+	if (ok)
+		sandbox_sockets();
+	say(!ok, &text);
+	buf_release(&text);
+	if (!ok)
+		_exit(1);
+	make();
+}
