@@ -3,7 +3,9 @@
  * window of time.
  *
  *   load drive --to PORT --mode MODE [--connections N] [--size BYTES] [--rate PER-SECOND]
- *              [--warmup SECONDS] [--seconds SECONDS] [--proxy PID] [--server PID]
+ *              [--warmup SECONDS] [--seconds SECONDS] [--proxy PID] [--server PID] [--first HEX]
+ *
+ *   --first    bytes that each connection says before all else: a header of the PROXY protocol, a hello of TLS
  *
  *   exchange   each connection asks again as soon as it is answered; with --rate, requests come at
  * their times whether or not the last one was answered, and the latency counts from when they
@@ -57,6 +59,8 @@ static struct {
 	unsigned n;
 	double rate, warmup, seconds;
 	pid_t proxy, server;
+	unsigned char first[4096]; /* what each connection says before its hello */
+	size_t n_first;
 } o = {.mode = MODE_EXCHANGE, .size = 64, .n = 1, .warmup = 0.2, .seconds = 1};
 
 static struct conn *conns;
@@ -89,12 +93,14 @@ static int connect_to(int port)
 static void send_hello(struct conn *c, enum mode mode, uint32_t size, size_t whole)
 {
 	struct hello h = {.magic = HELLO_MAGIC, .mode = mode, .size = size, .seed = c->seed};
-	unsigned char buf[sizeof h + GULP];
+	unsigned char buf[sizeof o.first + sizeof h + GULP], *at = buf + o.n_first;
+	size_t all = o.n_first + whole;
 
-	memcpy(buf, &h, sizeof h);
+	memcpy(buf, o.first, o.n_first);
+	memcpy(at, &h, sizeof h);
 	if (whole > sizeof h)
-		memcpy(buf + sizeof h, pattern_at(SEED_UP(c->seed), sizeof h, whole - sizeof h), whole - sizeof h);
-	if (send(c->fd, buf, whole, MSG_NOSIGNAL) != (ssize_t)whole)
+		memcpy(at + sizeof h, pattern_at(SEED_UP(c->seed), sizeof h, whole - sizeof h), whole - sizeof h);
+	if (send(c->fd, buf, all, MSG_NOSIGNAL) != (ssize_t)all)
 		die("cannot send a hello: %s", strerror(errno));
 	c->sent = whole;
 }
@@ -409,14 +415,30 @@ static char mode_of(const char *name)
 	die("%s is no mode", name);
 }
 
+static void read_first(const char *hex)
+{
+	o.n_first = strlen(hex) / 2;
+	if (o.n_first > sizeof o.first)
+		die("--first: at most %zu bytes", sizeof o.first);
+	for (size_t i = 0; i < o.n_first; i++)
+		if (sscanf(hex + 2 * i, "%2hhx", &o.first[i]) != 1)
+			die("--first: two digits for each byte");
+}
+
 static void read_options(int argc, char **argv)
 {
 	static const struct option options[] = {
-	        {"to", 1, NULL, 't'},          {"mode", 1, NULL, 'm'},
-	        {"connections", 1, NULL, 'n'}, {"size", 1, NULL, 'z'},
-	        {"rate", 1, NULL, 'r'},        {"warmup", 1, NULL, 'w'},
-	        {"seconds", 1, NULL, 's'},     {"proxy", 1, NULL, 'p'},
-	        {"server", 1, NULL, 'S'},      {0},
+	        {"to", 1, NULL, 't'},
+	        {"mode", 1, NULL, 'm'},
+	        {"connections", 1, NULL, 'n'},
+	        {"size", 1, NULL, 'z'},
+	        {"rate", 1, NULL, 'r'},
+	        {"warmup", 1, NULL, 'w'},
+	        {"seconds", 1, NULL, 's'},
+	        {"proxy", 1, NULL, 'p'},
+	        {"server", 1, NULL, 'S'},
+	        {"first", 1, NULL, 'f'},
+	        {0},
 	};
 
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -447,6 +469,9 @@ static void read_options(int argc, char **argv)
 			break;
 		case 'S':
 			o.server = atoi(optarg);
+			break;
+		case 'f':
+			read_first(optarg);
 			break;
 		default:
 			die("see the first lines of client.c for the options");

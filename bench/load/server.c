@@ -23,6 +23,7 @@ struct conn {
 	uint64_t to_send;   /* how many of the answer are left; UINT64_MAX: without end */
 	uint64_t due;       /* MODE_LATE: when to answer */
 	bool wants_out;
+	bool prefaced; /* what comes before the hello has come, if anything did */
 	bool open;
 	bool listens;
 };
@@ -70,6 +71,22 @@ static void push(int fd)
 			c->to_send -= (uint64_t)done;
 	}
 	watch(fd, c->to_send > 0);
+}
+
+/* What a proxy, or the client, says before our hello: a header of the PROXY protocol, a hello of TLS. Its length; 0: nothing. It comes in
+ * one piece, being short. */
+static size_t preface(const unsigned char *bytes, size_t n)
+{
+	static const char v2[] = "\r\n\r\n\0\r\nQUIT\n";
+	const unsigned char *end;
+
+	if (n >= 16 && !memcmp(bytes, v2, sizeof v2 - 1))
+		return 16 + (size_t)(bytes[14] << 8 | bytes[15]);
+	if (n >= 6 && !memcmp(bytes, "PROXY ", 6) && (end = memchr(bytes, '\n', n)))
+		return (size_t)(end - bytes) + 1;
+	if (n >= 5 && bytes[0] == 0x16 && bytes[1] == 3)
+		return 5 + (size_t)(bytes[3] << 8 | bytes[4]);
+	return 0;
 }
 
 static void begin(int fd, const void *bytes, ssize_t n)
@@ -148,8 +165,19 @@ static void pull(int fd)
 		finish(fd);
 		return;
 	}
+	if (!c->got && !c->prefaced) {
+		size_t before = preface(buf, (size_t)n);
+
+		if (before > (size_t)n)
+			die("a preface in pieces");
+		c->prefaced = true;
+		at += before;
+		n -= (ssize_t)before;
+		if (n == 0)
+			return;
+	}
 	if (!c->got) {
-		begin(fd, buf, n);
+		begin(fd, at, n);
 		if (!c->open)
 			return;
 		at += sizeof c->hello;

@@ -291,7 +291,8 @@ void preamble_event(struct preamble *p, uint32_t events)
 {
 	bool more = !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 
-	if (!more || sock_unread(p->row->fd[CLIENT]) >= (int)p->need)
+	/* until so many bytes were waited for, whatever has come may be enough */
+	if (!more || !p->raised || sock_unread(p->row->fd[CLIENT]) >= (int)p->need)
 		look(p);
 }
 
