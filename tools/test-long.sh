@@ -1,5 +1,5 @@
 #!/bin/sh
-# More than 17,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
+# More than 18,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
 # supervisor killed and started again; then members that end themselves between any two steps, in an ordinary build
 # and under AddressSanitizer, and connections that change workers meanwhile; servers of every state while processes are
 # killed. Last, 100,000 idle connections, 600 restarts by systemd, and all tests from outside as on an old kernel. More than half an
@@ -44,6 +44,8 @@ torture "$BUILD" 1500 --whom mmmmmmw2dsuhpb --slots 24
 torture "$BUILD" 500 --whom mmw2dhpbu --slots 12 --programs 24
 torture "$BUILD" 300 --whom mmmwdS --slots 24
 torture "$BUILD" 1000 --headers --slots 24
+torture "$BUILD" 500 --source-client --slots 24
+torture "$BUILD-faults" 1000 --source-client --faults 1000 --slots 24
 torture "$BUILD" 100 --whom U --slots 12
 torture "$BUILD-faults" 2000 --faults 1000 --slots 24
 torture "$BUILD-faults" 2000 --faults 5000

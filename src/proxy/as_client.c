@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <unistd.h>
+#include "base/fault.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "os/blank.h"
@@ -110,11 +111,13 @@ int as_client_open(struct step_env *env, const struct addr *client, bool port, u
 	int fd = take(env, kind_for(env, to), mark), rc;
 
 	*refused = false;
+	FAULT_POINT();
 	if (fd < 0) {
 		*refused = fd != -EAGAIN;
 		return fd;
 	}
 	rc = bind_to(fd, client, port);
+	FAULT_POINT();
 	if (rc == 0)
 		return fd;
 	*refused = true;

@@ -1,6 +1,7 @@
 #include "single/single.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "single/many.h"
 #include "single/pump.h"
 #include "event/signals.h"
+#include "os/caps.h"
 #include "os/netlink.h"
 #include "os/proc.h"
 #include "os/sock.h"
@@ -114,17 +116,30 @@ static int start_log(void)
 
 static int give_up_root(void)
 {
+	static const int keep[] = {CAP_NET_ADMIN}; /* programs that are executed do not get it */
+	const size_t n_keep = config_calls_as_client(self.config) ? ARRAY_LEN(keep) : 0;
 	struct identity id;
 	char why[160];
 	int rc;
 
-	if (geteuid() != 0)
+	if (n_keep && !self.config->routes.by_hand) {
+		log_error("\"source client\" for one connection needs \"routes by=hand\": nobody stays who could set "
+		          "up the routing, "
+		          "and take it away");
+		return NO_START;
+	}
+	if (geteuid() != 0) {
+		if (n_keep)
+			caps_raise(CAP_NET_ADMIN, true);
 		return 0;
+	}
 	if (!user_lookup(self.config->user ? self.config->user : "nobody", self.config->group, &id, why, sizeof(why))) {
 		log_error("%s", why);
 		return NO_START;
 	}
-	rc = user_become(&id, NULL, 0);
+	rc = user_become(&id, keep, n_keep);
+	if (rc == 0 && n_keep)
+		rc = caps_raise(CAP_NET_ADMIN, true);
 	if (rc < 0) {
 		log_error("cannot become user %s: %s", id.user, strerror(-rc));
 		return NO_START;

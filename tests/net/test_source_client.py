@@ -8,7 +8,7 @@ import pytest
 
 from lib import processes
 from lib.hosts import CLIENT, HERE, NEAR, NUMBERS, SERVER, Hosts, say_who
-from lib.peers import gets_reset, read_all
+from lib.peers import Server, gets_reset, read_all
 from lib.proxy import SOCKETS, Directory, Proxy
 from lib.waiting import outlast_fuser, wait_for
 
@@ -285,6 +285,33 @@ def test_by_hand(hosts, run):
     assert hosts.network() == before
     r.proxy.stop()
     assert hosts.network() == before
+
+
+def test_one_connection_under_inetd(hosts, directory):
+    """By hand, for nobody stays; from here the client's address is that of the socket which is stdin."""
+    hosts.serve("server", BACK, SERVER[0])
+    config = directory.write("inetd.conf", f"standalone no\nlog stderr\nsource client\nport {PORT}\nserver {SERVER[0]}:{BACK}\n")
+    by_hand = directory.write("hand.conf", f"standalone no\nlog stderr\nroutes by=hand\nsource client\nport {PORT}\nserver {SERVER[0]}:{BACK}\n")
+    hosts.on("proxy", "ip", "rule", "add", "fwmark", "0x100000/0x100000", "lookup", "8", "priority", "50")
+    hosts.on("proxy", "ip", "route", "add", "local", "default", "dev", "lo", "table", "8")
+    hosts.on("proxy", "nft", "-f", "-", text="table ip hand {\n chain pre {\n type filter hook prerouting priority mangle;\n"
+                                             " socket transparent 1 meta mark set 0x100000\n }\n}\n")
+    listener = hosts.enter("proxy", Server, host=HERE[0], port=PORT)
+
+    def serve(path):
+        with hosts.connect(PORT) as s:
+            with listener.accept() as accepted:
+                process = subprocess.Popen(["ip", "netns", "exec", hosts.names["proxy"], directory.program, "-f", path], stdin=accepted,
+                                           stdout=accepted, stderr=subprocess.PIPE, text=True)
+            told = read_all(s).decode()
+            s.close()
+            _, said = process.communicate(timeout=30)
+            return process.returncode, said, told
+    code, said, _ = serve(config)
+    assert code == 2 and "\"source client\" for one connection needs \"routes by=hand\"" in said
+    code, said, told = serve(by_hand)
+    assert code == 0 and told.split()[0] == CLIENT[0], said
+    listener.close()
 
 
 # -- changes

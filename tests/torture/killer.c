@@ -160,7 +160,8 @@ static void look(void)
 	n_ours = n_spawners = n_supervisors = n_others = 0;
 	while (d && (e = readdir(d)) && n_ours < MAX_OURS)
 		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_ours(e->d_name, &ours[n_ours]) &&
-		    strncmp(ours[n_ours].title, "tcpproxy: files", 15) != 0)
+		    strncmp(ours[n_ours].title, "tcpproxy: files", 15) != 0 &&
+		    strncmp(ours[n_ours].title, "tcpproxy: sockets", 17) != 0) /* these have a killer of their own */
 			sort_in(&ours[n_ours++]);
 	if (d)
 		closedir(d);

@@ -4,12 +4,14 @@ members of trios are killed (killer.c). Afterwards: exactly one access record fo
 end and the right counts; no descriptor more than before; no process left.
 
 usage: kills.py [--seed N] [--kills N] [--slots N] [--whom LETTERS] [--faults N] [--keeper-faults N] [--spare-faults N]
-                [--moves MS] [--programs N] [--headers] [--forwarder 'COMMAND {port} {target}']
+                [--moves MS] [--programs N] [--headers] [--source-client]
+                [--forwarder 'COMMAND {port} {target}']
 """
 import argparse
 import collections
 import datetime
 import os
+import random
 import re
 import signal
 import socket
@@ -41,8 +43,9 @@ def build(directory, name, *flags):
 
 
 class Slots:
-    def __init__(self, directory, n, programs=0, headers=False):
-        """headers: each connection goes through two services, of which the one tells the other who the client is."""
+    def __init__(self, directory, n, programs=0, headers=False, as_client=False):
+        """headers: each connection goes through two services, of which the one tells the other who the client is. as_client: by sockets
+        that another process makes."""
         self.words, self.config, self.ports, self.pairs = [], "", [], []
         self.inner = set()
         for i in range(n):
@@ -56,6 +59,8 @@ class Slots:
                 self.inner.add(inner)
                 self.config += f"port {inner}\naccept-proxy from 127.0.0.0/8\nserver {spelt}\n"
                 rule = f"server 127.0.0.1:{inner}\nsend-proxy {['v1', 'v2 unique-id crc', 'v2 tlv=0xE0:' + 'x' * 900][i % 3]}"
+            if as_client and kind != "unix":
+                rule += "\nsource client"
             self.add(f"{kind}:{port}:{target}", port, rule)
         if programs:
             acp = directory.script("acp", 'echo "port $TCPREMOTEPORT"\nexit $((TCPREMOTEPORT % 2))')
@@ -226,15 +231,46 @@ def stop(proxy):
     proxy.wait_gone()
 
 
+def killing_makers(proxy, action):
+    """While that goes on, one of those that make blank sockets, or watch that, is killed again and again."""
+    def both(peers):
+        over = threading.Event()
+
+        def kill():
+            choose = random.Random(1)
+            while not over.wait(0.2):
+                pids = proxy.role("sockets") + proxy.role("sockets (watches)")
+                if len(pids) == 2:  # both at once mean the end of them
+                    try:
+                        os.kill(choose.choice(pids), signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
+        thread = threading.Thread(target=kill)
+        thread.start()
+        try:
+            action(peers)
+        finally:
+            over.set()
+            thread.join()
+    return both
+
+
+def into_a_namespace():
+    """Of the network: what the routing is set up for is this run alone. Starts the program again, there."""
+    if not os.environ.get("KILLS_IN_NAMESPACE"):
+        os.execvpe("unshare", ["unshare", "-n", sys.executable, *sys.argv], {**os.environ, "KILLS_IN_NAMESPACE": "1"})
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
 def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, keeper_faults=None, spare_faults=None,
-                  moves=None, programs=0, options="", headers=False):
+                  moves=None, programs=0, options="", headers=False, as_client=False):
     """Returns a Run. faults and their kin, moves: only with a build of -Dfaults=true. With faults of workers nobody
     else kills; those of keepers come when a member is killed."""
     run, directory = Run(), Directory()
     deaths = Deaths() if faults or keeper_faults or spare_faults else None
     env = {"TCPPROXY_FAULTS": faults, "TCPPROXY_KEEPER_FAULTS": keeper_faults, "TCPPROXY_SPARE_FAULTS": spare_faults,
            "TCPPROXY_FAULTS_TO": deaths and deaths.name, "TCPPROXY_MOVES": moves}
-    slots = Slots(directory, n, programs, headers)
+    slots = Slots(directory, n, programs, headers, as_client)
     proxy = None
     try:
         peers = build(directory, "peers")
@@ -250,6 +286,8 @@ def torture_proxy(seed=1, kills=300, n=48, whom=WHOM, workers=2, faults=None, ke
             replace_workers(proxy)
             before, memory_before = open_sockets(proxy), memory(proxy)
             action = killing(run, directory, proxy, seed, kills, whom)
+            if as_client:
+                action = killing_makers(proxy, action)
         lines = load(peers, seed, slots, action)
         done = [line for line in lines if line.startswith("conn")]
         run.failures += [line for line in lines if line.startswith("FAIL")]
@@ -323,17 +361,20 @@ def main():
     parser.add_argument("--spare-faults", type=int, help="likewise the others; with kills of keepers only")
     parser.add_argument("--moves", type=int, help="likewise: some connections change workers every so many ms")
     parser.add_argument("--headers", action="store_true", help="through two services, by the PROXY protocol")
+    parser.add_argument("--source-client", action="store_true", help="servers are called from the clients' addresses; in a network namespace")
     parser.add_argument("--programs", type=int, default=0, help="so many slots more, with handlers and access programs")
     parser.add_argument("--forwarder")
     parser.add_argument("--log", help="where the log is kept if something failed")
     args = parser.parse_args()
     begin = time.monotonic()
+    if args.source_client:
+        into_a_namespace()
     if args.forwarder:
         failures, summary = torture_forwarder(args.forwarder, args.seed, 10, args.slots)
     else:
         run = torture_proxy(args.seed, args.kills, args.slots, args.whom, args.workers, args.faults,
                             args.keeper_faults, args.spare_faults, args.moves,
-                            args.programs, headers=args.headers)
+                            args.programs, headers=args.headers, as_client=args.source_client)
         failures, summary = run.failures, run.summary
         if args.log and failures:
             with open(args.log, "w") as f:

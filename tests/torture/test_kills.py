@@ -1,5 +1,6 @@
 """Members of trios are killed while many connections are under way; and the proof that a fault would be seen."""
 import os
+import subprocess
 import sys
 
 import pytest
@@ -40,6 +41,15 @@ def test_headers_of_the_proxy_protocol_are_whole_and_said_once():
     run = torture_proxy(seed=SEED, kills=100, n=24, headers=True)
     assert not run.failures, run.failures[:10]
     print(run.summary)
+
+
+@pytest.mark.limit(120)
+def test_servers_are_called_from_the_clients_addresses():
+    """And those that make the sockets for it are killed, too."""
+    done = subprocess.run([sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "kills.py"), "--source-client", "--seed", str(SEED),
+                           "--kills", "60", "--slots", "24"], capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(done.stdout)
 
 
 @pytest.mark.parametrize("fault, words", [
