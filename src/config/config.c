@@ -51,6 +51,8 @@ static void section_release(struct section *s, const struct section *outer)
 		words_free(s->env);
 	if (s->log_format != outer->log_format)
 		free(s->log_format);
+	if (s->device != outer->device)
+		free(s->device);
 	if (s->accept_proxy != outer->accept_proxy)
 		accept_proxy_free(s->accept_proxy);
 	if (s->send_proxy != outer->send_proxy)

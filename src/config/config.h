@@ -232,6 +232,11 @@ struct eject_rule {
 /* Servers are called from the client's address; PORT: and from its port, if that is free. */
 enum source_client { SOURCE_CLIENT_NO, SOURCE_CLIENT, SOURCE_CLIENT_PORT };
 
+/* DSCP of packets (RFC 2474), and one: towards the server, the client; 0: as it is. */
+struct dscp_rule {
+	uint8_t server, client;
+};
+
 /* Of the machine's routing, what brings the answers to those back to us (network/routes.h). */
 struct routes {
 	uint32_t table, mark, mask, priority;
@@ -302,6 +307,8 @@ struct section {
 	bool numeric;
 	struct addr source; /* from which servers are called; AF_UNSPEC: the kernel chooses */
 	enum source_client source_client;
+	struct dscp_rule dscp;
+	char *device; /* the interface by which servers are called; NULL: as the routes say */
 	enum access_log access_log;
 	int64_t access_interval_ms;          /* of ACCESS_LOG_INTERVAL, else 0 */
 	char *log_format;                    /* base/format.h; NULL: the usual text */

@@ -230,6 +230,12 @@ void source_print(const struct config *c, const struct section *s, struct buf *o
 void source_check(struct parser *p);
 void routes_print(const struct routes *r, struct buf *out);
 
+/* packets.c: what stands behind "dscp". */
+void dscp_print(const struct dscp_rule *r, struct buf *out);
+
+/* sections.c: could it be the name of an interface? */
+bool interface_name(const char *text);
+
 /* stick.c: what stands behind "stick". */
 void stick_print(const struct stick_rule *r, struct buf *out);
 bool stick_equal(const struct stick_rule *a, const struct stick_rule *b);

@@ -253,6 +253,23 @@ static void print_source(const struct printer *p, const struct directive *d)
 	end(p);
 }
 
+static void print_dscp(const struct printer *p, const struct directive *d)
+{
+	if (p->s->dscp.server == p->outer->dscp.server && p->s->dscp.client == p->outer->dscp.client)
+		return;
+	begin(p, d->keyword);
+	dscp_print(&p->s->dscp, p->out);
+	end(p);
+}
+
+static void print_device(const struct printer *p, const struct directive *d)
+{
+	const char *now = p->s->device ? p->s->device : "off", *before = p->outer->device ? p->outer->device : "off";
+
+	if (strcmp(now, before))
+		line(p, d->keyword, now);
+}
+
 static void print_routes(const struct printer *p, const struct directive *d)
 {
 	struct buf words = BUF_INIT;

@@ -81,7 +81,7 @@ void set_port(struct parser *p, const struct directive *d, struct word *args, si
 
 /* ---- interface ---- */
 
-static bool interface_name(const char *text)
+bool interface_name(const char *text)
 {
 	size_t len = strlen(text);
 

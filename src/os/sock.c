@@ -252,6 +252,21 @@ int sock_be_transparent(int fd, bool v6, uint32_t mark)
 	return 0;
 }
 
+/* A socket of IPv6 may have an IPv4 peer. */
+int sock_dscp(int fd, unsigned dscp)
+{
+	int tos = (int)(dscp << 2);
+	bool four = setsockopt(fd, IPPROTO_IP, IP_TOS, &tos, sizeof(tos)) == 0;
+	bool six = setsockopt(fd, IPPROTO_IPV6, IPV6_TCLASS, &tos, sizeof(tos)) == 0;
+
+	return four || six ? 0 : -errno;
+}
+
+int sock_device(int fd, const char *name)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, (socklen_t)strlen(name)) < 0 ? -errno : 0;
+}
+
 int sock_source_of(const struct addr *to, struct addr *ret)
 {
 	struct addr there = *to;

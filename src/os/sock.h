@@ -59,6 +59,10 @@ int sock_bind_reusing(int fd, const struct addr *a);
 /* It may be bound to addresses that are not this machine's (IP_TRANSPARENT), and its packets carry this mark (0: none). Needs
  * CAP_NET_ADMIN. */
 int sock_be_transparent(int fd, bool v6, uint32_t mark);
+/* Its packets carry this DSCP (0 to 63; the two bits beside it are the kernel's). */
+int sock_dscp(int fd, unsigned dscp);
+/* It calls by this interface only, by its name; not bound to one yet. -ENODEV: there is none. */
+int sock_device(int fd, const char *name);
 /* The address that the kernel would take for us to call this one; nothing is sent. 0 or -errno: there is no way there. */
 int sock_source_of(const struct addr *to, struct addr *ret);
 /* 0: connected at once; -EINPROGRESS: wait for writability. A repeated call tells how it stands. */

@@ -200,6 +200,18 @@ static int new_socket(struct dial *d, const struct addr *a)
 	return rc;
 }
 
+/* What its packets are like. */
+static int dress(struct dial *d, int fd)
+{
+	int rc = d->device ? sock_device(fd, d->device) : 0;
+
+	if (rc == -ENODEV)
+		d->missing = d->device;
+	if (rc == 0 && d->dscp)
+		sock_dscp(fd, d->dscp - 1u);
+	return rc;
+}
+
 static int open_socket(struct dial *d, enum side side, struct addr *a)
 {
 	int fd, rc;
@@ -210,7 +222,9 @@ static int open_socket(struct dial *d, enum side side, struct addr *a)
 	FAULT_POINT();
 	if (fd < 0)
 		return fd;
-	rc = find_zone(d, fd, d->zone, a);
+	rc = d->unix_path ? 0 : dress(d, fd);
+	if (rc == 0)
+		rc = find_zone(d, fd, d->zone, a);
 	if (rc == 0)
 		rc = loop_add(d->env->loop, fd, ROW_EVENTS | EPOLLOUT, row_token(d->env->trio, d->row, side));
 	if (rc < 0) {

@@ -18,6 +18,8 @@ struct dial {
 	const struct target *target; /* its addresses */
 	const char *unix_path;       /* instead; must stay valid while dialling */
 	const struct addr *source;   /* AF_UNSPEC: none; likewise */
+	const char *device;          /* the interface by which it calls; NULL: any; likewise */
+	uint8_t dscp;                /* and one; 0: none */
 	const char *zone; /* interface of the address, which is looked up for each attempt; NULL: none; likewise */
 	const char *source_zone; /* of the source */
 	/* Instead: whose address is the source, where that can be (as_client.h); NULL: nobody's. And its port, if that is free; the mark

@@ -145,16 +145,6 @@ void session_verdict_done(void *arg, enum verdict_outcome outcome)
 	}
 }
 
-/* Why the rules do not let it in. */
-static enum why why_denied(struct session *s, const struct section *section)
-{
-	struct access_verdict v = access_check(&section->access, &s->cold->client);
-
-	if (!v.let_in)
-		return v.rule ? WHY_DENY : WHY_NO_ALLOW;
-	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
-}
-
 void session_let_in(struct session *s)
 {
 	const struct section *section = section_of(s);
@@ -163,6 +153,8 @@ void session_let_in(struct session *s)
 		session_enter_sniffing(s);
 		return;
 	}
+	if (section->dscp.client)
+		sock_dscp(s->row->fd[CLIENT], section->dscp.client - 1u);
 	s->cold->server_index = section->n_servers == 1 ? 0 : UINT32_MAX;
 	if (section->acp)
 		verdict_start(&session_begin_step(s)->verdict, &s->engine->env, s->row, s->cold,
@@ -195,7 +187,7 @@ static void enter_limits(struct session *s, const struct section *section)
 
 void session_enter_access(struct session *s, const struct section *section)
 {
-	enum why why = why_denied(s, section);
+	enum why why = session_why_denied(s, section);
 	enum chain_way way = why ? CHAIN_OPEN : chain_look(s);
 
 	if (way == CHAIN_UNSURE) {

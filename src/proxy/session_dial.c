@@ -22,6 +22,8 @@ void session_describe_dial(struct session *s)
 	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
 	s->steps->dial.source = &section->source;
 	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);
+	s->steps->dial.device = section->device;
+	s->steps->dial.dscp = section->dscp.server;
 	s->steps->dial.client = section->source_client ? &s->cold->client : NULL;
 	s->steps->dial.client_port = section->source_client == SOURCE_CLIENT_PORT;
 	s->steps->dial.mark = s->engine->rules->config->routes.mark;

@@ -64,7 +64,8 @@ void session_enter_section(struct session *s, const struct section *found);
 
 /* session_sniff.c. Its section is not known before it has said something. */
 bool session_must_speak(struct session *s);
-/* Is it let in there? All that the section inherits was asked before. */
+/* Why the rules of its section do not let it in; those of this one, where all that it inherits was asked before. */
+enum why session_why_denied(struct session *s, const struct section *section);
 enum why session_why_denied_there(struct session *s, const struct section *found);
 /* Its section by the present rules, also by what it has said already; NULL: none. */
 const struct section *session_find_section(struct session *s);

@@ -6,6 +6,15 @@ bool session_must_speak(struct session *s)
 	return !s->cold->spoken && openings_of(s->engine->rules->config, section_of(s));
 }
 
+enum why session_why_denied(struct session *s, const struct section *section)
+{
+	struct access_verdict v = access_check(&section->access, &s->cold->client);
+
+	if (!v.let_in)
+		return v.rule ? WHY_DENY : WHY_NO_ALLOW;
+	return service_is_out(&s->engine->world->services, s->row->service) ? WHY_DISABLED : WHY_NONE;
+}
+
 enum why session_why_denied_there(struct session *s, const struct section *found)
 {
 	const struct section *outer = opening_outer(s->engine->rules->config, found);
