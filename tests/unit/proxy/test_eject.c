@@ -2,6 +2,8 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include "base/mem.h"
 #include "ipc/slow_start.h"
@@ -183,6 +185,42 @@ static void no_more_than_the_share(void **state)
 			assert_int_equal(ejected, cases[i].of[n - 1]);
 			now_ms += 1000000;
 		}
+}
+
+/* Of two servers one may be ejected. Two workers see each of them fail at the same moment, again and again. */
+#define RACES 20000
+
+static atomic_int arrived;
+
+static void *fails_at_the_same_moment(void *arg)
+{
+	const uint32_t server = *(const uint32_t *)arg;
+
+	for (int race = 1; race <= RACES; race++) {
+		atomic_fetch_add(&arrived, 1);
+		while (atomic_load(&arrived) < 4 * race - 2)
+			sched_yield();
+		eject_failed(world, section(), &rules->pools[0], server, false, now_ms + 1000000LL * race);
+		atomic_fetch_add(&arrived, 1);
+		while (atomic_load(&arrived) < 4 * race)
+			sched_yield();
+		if (server == 0) /* the other one waits at the next race, for this one to come */
+			assert_false(ejection_is_on(&world->ejections[target(0)], now_ms + 1000000LL * race) &&
+			             ejection_is_on(&world->ejections[target(1)], now_ms + 1000000LL * race));
+	}
+	return NULL;
+}
+
+static void two_workers_eject_no_more_than_one(void **state)
+{
+	static uint32_t servers[] = {0, 1};
+	pthread_t other;
+
+	load("eject for 10 after 1 share 50%\nport 25\nserver h1\nserver h2\n");
+	atomic_store(&arrived, 0);
+	assert_int_equal(pthread_create(&other, NULL, fails_at_the_same_moment, &servers[1]), 0);
+	fails_at_the_same_moment(&servers[0]);
+	pthread_join(other, NULL);
 }
 
 /* Whichever section saw it, it is the same server; but each goes by its own line. */
@@ -411,6 +449,7 @@ int main(void)
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(one_that_is_ejected_may_wait_for_nobody, setup, teardown),
 	        cmocka_unit_test_setup_teardown(no_more_than_the_share, setup, teardown),
+	        cmocka_unit_test_setup_teardown(two_workers_eject_no_more_than_one, setup, teardown),
 	        cmocka_unit_test_setup_teardown(what_one_section_saw_the_others_know, setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_name_changes_nothing, setup, teardown),
 	        cmocka_unit_test(what_this_host_lacks_is_nobodys_failure),
