@@ -122,7 +122,16 @@ void told_begin(struct worker *w, uint64_t generation, const struct sockets *lis
 
 static bool has_blank(const struct workers *ws)
 {
-	return ws->blank_fds && ws->blank_fds[0] >= 0;
+	return ws->blanks && ws->blanks->n > 0;
+}
+
+static void send_blank(struct worker *w)
+{
+	const struct blank_list *l = w->workers->blanks;
+	struct wire m = {.type = WIRE_BLANK, .n = l->n};
+
+	memcpy(m.blanks, l->kinds, l->n * sizeof(m.blanks[0]));
+	worker_send(w, &m, l->fds, l->n);
 }
 
 static bool send_rules(struct worker *w)
@@ -133,7 +142,7 @@ static bool send_rules(struct worker *w)
 		worker_send(w, &(struct wire){.type = WIRE_STICK}, &ws->stick_fd, 1);
 	w->told.stick = ws->stick_number;
 	if (!w->told.blank && has_blank(ws))
-		worker_send(w, &(struct wire){.type = WIRE_BLANK}, ws->blank_fds, BLANK_KINDS);
+		send_blank(w);
 	w->told.blank = true;
 	if (w->told.generation != ws->rules->generation)
 		worker_send(w, &(struct wire){.type = WIRE_RULES, .generation = ws->rules->generation}, &ws->rules->fd,

@@ -136,7 +136,7 @@ static int peer_fd(struct worker *w, uint32_t i)
 static _Noreturn void become_trio(struct worker *w, int control_fd, int supervisor_pidfd, int err)
 {
 	struct workers *ws = w->workers;
-	int keep[2 * WORLD_WORKERS + 9 + BLANK_KINDS];
+	int keep[2 * WORLD_WORKERS + 9 + BLANK_KINDS_MAX];
 	size_t n = 0;
 	struct rlimit limit;
 
@@ -148,8 +148,10 @@ static _Noreturn void become_trio(struct worker *w, int control_fd, int supervis
 	keep[n++] = ws->rules->fd;
 	if (ws->stick.memory)
 		keep[n++] = ws->stick_fd;
-	for (size_t i = 0; ws->blank_fds && i < BLANK_KINDS && ws->blank_fds[i] >= 0; i++)
-		keep[n++] = w->trio->blank_fds[i] = ws->blank_fds[i];
+	if (ws->blanks)
+		w->trio->blanks = *ws->blanks;
+	for (size_t i = 0; i < w->trio->blanks.n; i++)
+		keep[n++] = w->trio->blanks.fds[i];
 	if (w->door_fd >= 0)
 		keep[n++] = w->door_fd;
 	for (uint32_t i = 0; i < ws->n; i++) {

@@ -75,9 +75,8 @@ struct workers {
 	/* sticks.c */
 	struct stick stick; /* all 0: nothing sticks */
 	int stick_fd;
-	uint64_t stick_number; /* one more for each that was made; 0: none */
-	const int *
-	        blank_fds; /* BLANK_KINDS of them: where blank sockets wait (network/network.h); NULL, or -1: nowhere */
+	uint64_t stick_number;           /* one more for each that was made; 0: none */
+	const struct blank_list *blanks; /* where blank sockets wait (network/network.h); NULL: nowhere */
 	/* its own */
 	struct worker *list;
 	bool rolling; /* one after the other they become another program (restart/rolling.c) */

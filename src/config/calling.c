@@ -101,16 +101,21 @@ static bool read_number(const char *text, uint64_t most, uint32_t *ret)
 	return value > 0 && value <= most;
 }
 
-static bool read_mark(const char *text, struct routes *r)
+bool mark_read(const char *text, uint32_t *mark, uint32_t *mask)
 {
 	const char *slash = strchr(text, '/');
-	char *mark = mem_strndup(text, slash ? (size_t)(slash - text) : strlen(text));
-	bool ok = read_number(mark, UINT32_MAX, &r->mark);
+	char *digits = mem_strndup(text, slash ? (size_t)(slash - text) : strlen(text));
+	uint32_t n = 0, bits = 0;
+	bool ok = read_number(digits, UINT32_MAX, &n);
 
-	r->mask = r->mark;
+	bits = n;
 	if (ok && slash)
-		ok = read_number(slash + 1, UINT32_MAX, &r->mask) && (r->mark & ~r->mask) == 0;
-	free(mark);
+		ok = read_number(slash + 1, UINT32_MAX, &bits) && (n & ~bits) == 0;
+	free(digits);
+	if (ok) {
+		*mark = n;
+		*mask = bits;
+	}
 	return ok;
 }
 
@@ -125,7 +130,7 @@ static bool read_word(struct parser *p, const struct word *w, struct routes *r)
 		            "%s: the number of a routing table is allowed that is none of the system's (253 to 255)",
 		            lex_show(w->text, shown));
 	} else if (!strncmp(w->text, "mark=", 5)) {
-		if (read_mark(w->text + 5, r))
+		if (mark_read(w->text + 5, &r->mark, &r->mask))
 			return true;
 		parse_error(p, w->column,
 		            "%s: N or N/MASK is allowed, N above 0 and within MASK, such as mark=0x100000/0x100000",

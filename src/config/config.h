@@ -308,7 +308,8 @@ struct section {
 	struct addr source; /* from which servers are called; AF_UNSPEC: the kernel chooses */
 	enum source_client source_client;
 	struct dscp_rule dscp;
-	char *device; /* the interface by which servers are called; NULL: as the routes say */
+	uint32_t mark; /* of packets towards servers, for this machine's own rules; 0: none */
+	char *device;  /* the interface by which servers are called; NULL: as the routes say */
 	enum access_log access_log;
 	int64_t access_interval_ms;          /* of ACCESS_LOG_INTERVAL, else 0 */
 	char *log_format;                    /* base/format.h; NULL: the usual text */
@@ -437,6 +438,8 @@ void config_error_format(const struct config_error *e, struct buf *out);
 
 /* Some section calls its servers from the client's address. */
 bool config_calls_as_client(const struct config *c);
+/* Some section marks packets towards its servers. */
+bool config_marks(const struct config *c);
 
 /* It asks an agent, which speaks for the server: not whether it is well, but what is to be done with it. */
 bool check_is_agent(const struct check_line *l);

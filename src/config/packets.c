@@ -70,6 +70,30 @@ void dscp_print(const struct dscp_rule *r, struct buf *out)
 		add_dscp(r->client, out);
 }
 
+/* ---- mark ---- */
+
+void set_mark(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct section *s = parse_section(p);
+	char shown[SHOWN_MAX];
+	uint32_t mask;
+
+	if (!strcmp(args[0].text, "off"))
+		s->mark = 0;
+	else if (!mark_read(args[0].text, &s->mark, &mask))
+		parse_error(p, args[0].column,
+		            "%s: off, N or N/MASK is allowed, N above 0 and within MASK, such as mark 0x10/0xf0",
+		            lex_show(args[0].text, shown));
+}
+
+bool config_marks(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (c->sections[i].mark && c->sections[i].has_pool)
+			return true;
+	return false;
+}
+
 /* ---- device ---- */
 
 void set_device(struct parser *p, const struct directive *d, struct word *args, size_t n)

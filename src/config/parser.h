@@ -233,6 +233,9 @@ void routes_print(const struct routes *r, struct buf *out);
 /* packets.c: what stands behind "dscp". */
 void dscp_print(const struct dscp_rule *r, struct buf *out);
 
+/* calling.c: N or N/MASK, in decimal, or hexadecimal behind 0x. */
+bool mark_read(const char *text, uint32_t *mark, uint32_t *mask);
+
 /* sections.c: could it be the name of an interface? */
 bool interface_name(const char *text);
 

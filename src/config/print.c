@@ -1,4 +1,5 @@
 /* print.c - the canonical text: what each section says beyond what it inherits. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -260,6 +261,16 @@ static void print_dscp(const struct printer *p, const struct directive *d)
 	begin(p, d->keyword);
 	dscp_print(&p->s->dscp, p->out);
 	end(p);
+}
+
+static void print_mark(const struct printer *p, const struct directive *d)
+{
+	char text[16];
+
+	if (p->s->mark == p->outer->mark)
+		return;
+	snprintf(text, sizeof(text), "0x%x", p->s->mark);
+	line(p, d->keyword, p->s->mark ? text : "off");
 }
 
 static void print_device(const struct printer *p, const struct directive *d)

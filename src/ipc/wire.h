@@ -37,7 +37,7 @@ enum wire_type {
 	WIRE_STDERR_IS,  /* fd: the trio's stderr from now on */
 	WIRE_SYNC,       /* all before has been obeyed: say so, with the number that is `generation` */
 	WIRE_STICK,      /* fd: memory of which server a client had (stick.h). Also of a greeting */
-	WIRE_BLANK,      /* BLANK_KINDS fds: where blank sockets wait, in the order of enum blank_kind (os/blank.h) */
+	WIRE_BLANK,      /* n fds, of these kinds: where blank sockets wait (os/blank.h) */
 	/* from a worker */
 	WIRE_IDLE = 32,
 	WIRE_ADOPTED,          /* answers WIRE_ADOPT */
@@ -108,11 +108,12 @@ struct wire {
 		} give;                 /* GIVE, TAKE (n: 2) */
 		struct {
 			uint32_t row, serial;
-		} kill[SOCK_MAX_FDS / 2];        /* KILL, two ids each */
-		struct tap_filter filter;        /* TAP */
-		struct addr client;              /* COMMAND */
-		struct addr addrs[TARGET_ADDRS]; /* NAMED */
-		struct crowd_part part;          /* CROWD */
+		} kill[SOCK_MAX_FDS / 2];                  /* KILL, two ids each */
+		struct blank_kind blanks[BLANK_KINDS_MAX]; /* BLANK */
+		struct tap_filter filter;                  /* TAP */
+		struct addr client;                        /* COMMAND */
+		struct addr addrs[TARGET_ADDRS];           /* NAMED */
+		struct crowd_part part;                    /* CROWD */
 		struct {
 			uint32_t seat;
 			uint8_t state, was; /* enum health_state */

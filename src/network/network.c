@@ -6,37 +6,45 @@
 #include <string.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "network/kinds.h"
 #include "network/obstacles.h"
 #include "network/routes.h"
 #include "network/socketsd.h"
+#include "os/blank.h"
 #include "os/caps.h"
 #include "os/sock.h"
 
 #define START_PATIENCE_MS 10000
 #define STOP_PATIENCE_MS  5000
 
-static void close_all(struct network *n, int writing[BLANK_KINDS])
+static void close_all(struct network *n, struct socketsd_setup *setup)
 {
-	for (size_t i = 0; i < BLANK_KINDS; i++) {
-		if (n->queues[i] >= 0)
-			close(n->queues[i]);
-		if (writing[i] >= 0)
-			close(writing[i]);
-		n->queues[i] = writing[i] = -1;
+	for (size_t i = 0; i < n->blanks.n; i++) {
+		close(n->blanks.fds[i]);
+		if (setup->queues[i] >= 0)
+			close(setup->queues[i]);
 	}
+	n->blanks.n = 0;
 }
 
-static int open_queues(struct network *n, int writing[BLANK_KINDS])
+static int open_queues(struct network *n, struct socketsd_setup *setup)
 {
-	for (size_t i = 0; i < BLANK_KINDS; i++) {
+	size_t kinds = kinds_of(setup->config, n->blanks.kinds);
+
+	if (kinds > BLANK_KINDS_MAX)
+		return -E2BIG;
+	for (size_t i = 0; i < kinds; i++) {
 		struct blank_queue q;
 		int rc = blank_open(&q);
 
 		if (rc < 0)
 			return rc;
-		n->queues[i] = q.read;
-		writing[i] = q.write;
+		n->blanks.fds[i] = q.read;
+		setup->queues[i] = q.write;
+		n->blanks.n++;
 	}
+	setup->kinds = n->blanks.kinds;
+	setup->n = kinds;
 	return 0;
 }
 
@@ -60,13 +68,19 @@ static bool wait_for_beginning(struct network *n, struct buf *text)
 
 static bool start(struct network *n, struct socketsd_setup *setup, struct buf *text)
 {
-	int pair[2], rc = open_queues(n, setup->queues);
+	int pair[2], rc = open_queues(n, setup);
 	pid_t pid = -1;
 
 	if (rc == 0)
 		rc = sock_message_pair(pair);
 	if (rc < 0) {
-		buf_adds(text, strerror(-rc));
+		if (rc == -E2BIG)
+			buf_addf(text,
+			         "\"source client\" and \"mark\" together need more than %d kinds of sockets: fewer "
+			         "marks, please",
+			         BLANK_KINDS_MAX);
+		else
+			buf_adds(text, strerror(-rc));
 		return false;
 	}
 	setup->control_fd = pair[1];
@@ -85,26 +99,23 @@ static bool start(struct network *n, struct socketsd_setup *setup, struct buf *t
 #if HAVE_NETWORK
 bool network_start(struct network *n, const struct config *c, const struct identity *identity, struct buf *text)
 {
-	struct socketsd_setup setup = {.queues = {-1, -1, -1, -1},
-	                               .config = c,
-	                               .routes = &c->routes,
-	                               .identity = identity,
-	                               .supervisor = getpid()};
+	struct socketsd_setup setup = {.config = c, .identity = identity, .supervisor = getpid()};
 	bool ok;
 
 	*n = NETWORK_NONE;
 	if (!caps_may(CAP_NET_ADMIN)) {
-		buf_adds(text, "\"source client\" needs root at start (CAP_NET_ADMIN)");
+		buf_addf(text, "\"%s\" needs root at start (CAP_NET_ADMIN)",
+		         config_calls_as_client(c) ? "source client" : "mark");
 		return false;
 	}
 	ok = start(n, &setup, text);
-	for (size_t i = 0; i < BLANK_KINDS; i++) {
+	for (size_t i = 0; i < n->blanks.n; i++) {
 		close(setup.queues[i]);
 		setup.queues[i] = -1;
 	}
 	if (ok)
 		return true;
-	close_all(n, setup.queues);
+	close_all(n, &setup);
 	if (n->control_fd >= 0)
 		close(n->control_fd);
 	n->control_fd = -1;
@@ -146,7 +157,7 @@ bool network_clean(struct buf *lines)
 bool network_start(struct network *n, const struct config *c, const struct identity *identity, struct buf *text)
 {
 	*n = NETWORK_NONE;
-	buf_adds(text, "\"source client\" cannot be had: this was built without libmnl or libnftables");
+	buf_adds(text, "\"source client\" and \"mark\" cannot be had: this was built without libmnl or libnftables");
 	return false;
 }
 #endif
@@ -189,8 +200,22 @@ void network_leave(struct network *n)
 	n->control_fd = -1;
 }
 
+bool network_is_needed(const struct config *c)
+{
+	struct blank_kind kinds[BLANK_KINDS_MAX];
+
+	return kinds_of(c, kinds) > 0;
+}
+
 const char *network_too_late(const struct network *n, const struct config *c)
 {
-	return config_calls_as_client(c) && n->queues[0] < 0 ? "\"source client\" takes effect at the next start"
-	                                                     : NULL;
+	struct blank_kind kinds[BLANK_KINDS_MAX];
+	size_t wanted = kinds_of(c, kinds);
+
+	for (size_t i = 0; i < wanted; i++)
+		if (i >= BLANK_KINDS_MAX || blank_find(&n->blanks, &kinds[i]) < 0)
+			return i < BLANK_KINDS_MAX && kinds[i].transparent
+			               ? "\"source client\" takes effect at the next start"
+			               : "\"mark\" takes effect at the next start";
+	return NULL;
 }

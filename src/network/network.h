@@ -15,11 +15,11 @@
 #include "os/user.h"
 
 struct network {
-	int control_fd;          /* -1: there is no such process */
-	int queues[BLANK_KINDS]; /* where its sockets wait (blank.h); -1 likewise */
+	int control_fd;           /* -1: there is no such process */
+	struct blank_list blanks; /* where its sockets wait (os/blank.h) */
 };
 
-#define NETWORK_NONE ((struct network){.control_fd = -1, .queues = {-1, -1, -1, -1}})
+#define NETWORK_NONE ((struct network){.control_fd = -1})
 
 /* Still root, or with CAP_NET_ADMIN. identity: whom it becomes, NULL: nobody else. Waits until the routing is set up. false: *text says
  * why not; true: *text has what works without it, a line each, if anything. */
@@ -31,6 +31,8 @@ bool network_hear(struct network *n, struct buf *lines, bool *ended);
 void network_stop(struct network *n);
 /* It goes on for those that live, until another supervisor comes. */
 void network_leave(struct network *n);
+/* Does this configuration ask for it? */
+bool network_is_needed(const struct config *c);
 /* Why a reload cannot have what this configuration asks for: part of a line; NULL: it can. */
 const char *network_too_late(const struct network *n, const struct config *c);
 

@@ -33,7 +33,7 @@ enum {
 	WATCH_NFT,
 	WATCH_CLAIMS,
 	WATCH_QUEUES = WATCH_CLAIMS + CLAIMS,
-	WATCHES = WATCH_QUEUES + BLANK_KINDS
+	WATCHES = WATCH_QUEUES + BLANK_KINDS_MAX
 };
 
 /* What both have in common. */
@@ -46,12 +46,17 @@ static struct socketsd {
 	struct shared *shared;
 	struct claims claims;
 	int control_fd; /* -1: the supervisor has gone */
-	int queues[BLANK_KINDS];
+	int queues[BLANK_KINDS_MAX];
 	int other; /* pidfd */
 	int routing_news, nft_news;
 	int64_t look_ms;  /* when the routing is looked at next */
 	int64_t again_ms; /* until then no socket is made; 0: now */
 } self;
+
+static bool sets_up(void)
+{
+	return config_calls_as_client(self.setup->config) && !self.setup->config->routes.by_hand;
+}
 
 /* ---- what is said ---- */
 
@@ -77,8 +82,8 @@ static _Noreturn void take_down_and_end(void)
 {
 	struct buf said = BUF_INIT;
 
-	if (!self.setup->routes->by_hand) {
-		routes_take_down(self.setup->routes);
+	if (sets_up()) {
+		routes_take_down(&self.setup->config->routes);
 		routes_clean(&said); /* what others have left, too */
 	}
 	end();
@@ -91,9 +96,9 @@ static void look(void)
 	struct buf said = BUF_INIT;
 
 	self.look_ms = clock_mono_ms() + LOOK_MS;
-	if (self.setup->routes->by_hand)
+	if (!sets_up())
 		return;
-	routes_mend(self.setup->routes, &said);
+	routes_mend(&self.setup->config->routes, &said);
 	if (said.len)
 		say(false, &said);
 	buf_release(&said);
@@ -111,9 +116,9 @@ static void hear_news(int fd)
 /* ---- blank sockets ---- */
 
 /* true: somebody can still read there. */
-static bool fill(enum blank_kind kind)
+static bool fill(size_t i)
 {
-	int rc = blank_fill(self.queues[kind], kind, self.setup->routes->mark);
+	int rc = blank_fill(self.queues[i], &self.setup->kinds[i]);
 
 	if (rc == 0)
 		return true;
@@ -121,14 +126,14 @@ static bool fill(enum blank_kind kind)
 		self.again_ms = clock_mono_ms() + AGAIN_MS;
 		return true;
 	}
-	close(self.queues[kind]);
-	self.queues[kind] = -1;
+	close(self.queues[i]);
+	self.queues[i] = -1;
 	return false;
 }
 
 static bool anybody_reads(void)
 {
-	for (enum blank_kind k = 0; k < BLANK_KINDS; k++)
+	for (size_t k = 0; k < BLANK_KINDS_MAX; k++)
 		if (self.queues[k] >= 0)
 			return true;
 	return false;
@@ -200,7 +205,7 @@ static void list_watches(struct pollfd p[WATCHES], bool may_make)
 	p[WATCH_NFT] = (struct pollfd){.fd = self.nft_news, .events = POLLIN};
 	for (size_t i = 0; i < CLAIMS; i++)
 		p[WATCH_CLAIMS + i] = (struct pollfd){.fd = self.claims.fds[i], .events = POLLIN};
-	for (size_t i = 0; i < BLANK_KINDS; i++)
+	for (size_t i = 0; i < BLANK_KINDS_MAX; i++)
 		p[WATCH_QUEUES + i] = (struct pollfd){.fd = self.queues[i], .events = may_make ? POLLOUT : 0};
 }
 
@@ -239,9 +244,9 @@ static void turn(void)
 	for (size_t i = 0; i < CLAIMS; i++)
 		if (p[WATCH_CLAIMS + i].revents)
 			hear_claim(self.claims.fds[i]);
-	for (size_t i = 0; i < BLANK_KINDS; i++)
+	for (size_t i = 0; i < BLANK_KINDS_MAX; i++)
 		if (p[WATCH_QUEUES + i].revents)
-			fill((enum blank_kind)i);
+			fill(i);
 	if (clock_mono_ms() >= self.look_ms)
 		look();
 }
@@ -250,8 +255,8 @@ static _Noreturn void make(void)
 {
 	proc_title("tcpproxy: sockets");
 	self.other = -1;
-	self.routing_news = self.setup->routes->by_hand ? -1 : routing_watch();
-	self.nft_news = self.setup->routes->by_hand ? -1 : nft_watch();
+	self.routing_news = sets_up() ? routing_watch() : -1;
+	self.nft_news = sets_up() ? nft_watch() : -1;
 	self.look_ms = 0;
 	while (self.control_fd >= 0 || anybody_reads())
 		turn();
@@ -262,14 +267,14 @@ static _Noreturn void make(void)
 
 static bool begin(struct buf *text)
 {
-	const struct routes *r = self.setup->routes;
+	const struct routes *r = &self.setup->config->routes;
 	struct buf warnings = BUF_INIT;
 	bool ok = true;
 
 	self.claims = (struct claims){.fds = {-1, -1, -1}};
-	if (!r->by_hand)
+	if (sets_up())
 		ok = claims_take(&self.claims, r, text) && routes_set_up(r, text, &warnings);
-	if (ok)
+	if (ok && config_calls_as_client(self.setup->config))
 		obstacles_find(self.setup->config, &warnings);
 	if (ok && warnings.len)
 		buf_adds(text, warnings.s);
@@ -288,7 +293,7 @@ static bool give_up_root(void)
 
 static void close_the_rest(void)
 {
-	int keep[1 + BLANK_KINDS] = {self.control_fd};
+	int keep[1 + BLANK_KINDS_MAX] = {self.control_fd};
 
 	memcpy(keep + 1, self.queues, sizeof(self.queues));
 	proc_close_except(3, keep, ARRAY_LEN(keep));
@@ -306,14 +311,16 @@ _Noreturn void socketsd_run(const struct socketsd_setup *setup)
 	signal(SIGTERM, SIG_IGN); /* a manager tells all processes: the supervisor is the one that ends us */
 	signal(SIGCHLD, SIG_IGN); /* no watcher that has died is waited for */
 	self = (struct socketsd){.setup = setup, .control_fd = setup->control_fd, .other = -1};
-	memcpy(self.queues, setup->queues, sizeof(self.queues));
+	memset(self.queues, -1, sizeof(self.queues));
+	memcpy(self.queues, setup->queues, setup->n * sizeof(self.queues[0]));
 	close_the_rest();
 	proc_null_streams(2);
 	self.shared = mmap(NULL, sizeof(*self.shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ok = self.shared != MAP_FAILED && begin(&text);
 	if (ok && !give_up_root()) {
 		buf_adds(&text, "CAP_NET_ADMIN cannot be kept");
-		routes_take_down(setup->routes);
+		if (sets_up())
+			routes_take_down(&setup->config->routes);
 		ok = false;
 	}
 	if (ok)

@@ -27,7 +27,9 @@ struct network_said {
 
 struct socketsd_setup {
 	int control_fd;
-	int queues[BLANK_KINDS]; /* their writing ends */
+	const struct blank_kind *kinds; /* n of them */
+	int queues[BLANK_KINDS_MAX];    /* their writing ends */
+	size_t n;
 	const struct config *config;
 	const struct routes *routes;     /* its */
 	const struct identity *identity; /* to become; NULL: not started by root */

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdbool.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "os/sock.h"
@@ -21,35 +21,36 @@ int blank_open(struct blank_queue *ret)
 	return 0;
 }
 
-static bool is_here(enum blank_kind kind)
+int blank_find(const struct blank_list *l, const struct blank_kind *kind)
 {
-	return kind == BLANK_4_HERE || kind == BLANK_6_HERE;
+	for (uint32_t i = 0; i < l->n && i < BLANK_KINDS_MAX; i++)
+		if (memcmp(&l->kinds[i], kind, sizeof(*kind)) == 0)
+			return (int)i;
+	return -1;
 }
 
-static bool is_v6(enum blank_kind kind)
+int blank_make(const struct blank_kind *kind)
 {
-	return kind == BLANK_6_HERE || kind == BLANK_6_AWAY;
-}
-
-int blank_make(enum blank_kind kind, uint32_t mark)
-{
-	int fd = sock_new_tcp(is_v6(kind) ? AF_INET6 : AF_INET), rc;
+	int fd = sock_new_tcp((uint16_t)kind->family), rc = 0;
 
 	if (fd < 0)
 		return fd;
-	rc = sock_be_transparent(fd, is_v6(kind), is_here(kind) ? mark : 0);
+	if (kind->transparent)
+		rc = sock_be_transparent(fd, kind->family == AF_INET6);
+	if (rc == 0 && kind->mark)
+		rc = sock_mark(fd, kind->mark);
 	if (rc == 0)
 		return fd;
 	close(fd);
 	return rc;
 }
 
-int blank_fill(int write_fd, enum blank_kind kind, uint32_t mark)
+int blank_fill(int write_fd, const struct blank_kind *kind)
 {
 	int rc = 0;
 
 	while (rc == 0) {
-		int fd = blank_make(kind, mark);
+		int fd = blank_make(kind);
 
 		if (fd < 0)
 			return fd;

@@ -1,6 +1,6 @@
 /*
- * blank.h - blank sockets, as they are made and as they are taken: TCP, bound to nothing, which may be bound to addresses that are not
- * this machine's. Each kind has a queue: a pair of message sockets, in which
+ * blank.h - blank sockets, as they are made and as they are taken: TCP, bound to nothing, of kinds that a
+ * process needs a right to make. Each kind has a queue: a pair of message sockets, in which
  * they wait, one a message. The kernel keeps them, in the queue of the reading end; whoever reads takes one. So there is nothing to ask
  * and nothing to answer, and the queue outlives whoever made it.
  */
@@ -9,9 +9,25 @@
 
 #include <stdint.h>
 
-/* By family, and by where the server is: those for servers of this machine carry the mark that brings the answers back
- * (network/routes.h); with it one could not call another machine. */
-enum blank_kind { BLANK_4_HERE, BLANK_4_AWAY, BLANK_6_HERE, BLANK_6_AWAY, BLANK_KINDS };
+/* What one is like; of each that the configuration needs there is a queue. For servers of this machine the mark has the bits that bring the
+ * answers back (network/routes.h); with them one could not call another machine. */
+struct blank_kind {
+	uint32_t family;      /* AF_INET, AF_INET6 */
+	uint32_t transparent; /* it may be bound to addresses that are not this machine's: 0, 1 */
+	uint32_t mark;        /* of its packets; 0: none */
+};
+
+#define BLANK_KINDS_MAX 24
+
+/* Kinds, each with the reading end of its queue. */
+struct blank_list {
+	uint32_t n;
+	struct blank_kind kinds[BLANK_KINDS_MAX];
+	int32_t fds[BLANK_KINDS_MAX];
+};
+
+/* The place of a kind, or -1. The list may say anything. */
+int blank_find(const struct blank_list *l, const struct blank_kind *kind);
 
 struct blank_queue {
 	int read, write;
@@ -20,10 +36,10 @@ struct blank_queue {
 /* 0 or -errno. */
 int blank_open(struct blank_queue *ret);
 
-/* One that calls. mark: of those of this machine's servers. Needs CAP_NET_ADMIN. -errno. */
-int blank_make(enum blank_kind kind, uint32_t mark);
+/* One that calls. Needs CAP_NET_ADMIN. -errno. */
+int blank_make(const struct blank_kind *kind);
 /* Fills a queue until it takes no more. 0; -EPIPE: nobody is left who could read it; another -errno: one cannot be made, or sent. */
-int blank_fill(int write_fd, enum blank_kind kind, uint32_t mark);
+int blank_fill(int write_fd, const struct blank_kind *kind);
 
 /* A descriptor; -EAGAIN: there is none just now; -EPIPE: none will come. */
 int blank_take(int read_fd);

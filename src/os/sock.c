@@ -241,15 +241,18 @@ int sock_bind_reusing(int fd, const struct addr *a)
 	return bind(fd, (struct sockaddr *)&sa, len) < 0 ? -errno : 0;
 }
 
-int sock_be_transparent(int fd, bool v6, uint32_t mark)
+int sock_be_transparent(int fd, bool v6)
 {
 	int on = 1;
 
 	if (setsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, sizeof(on)) < 0)
 		return -errno;
-	if (mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0)
-		return -errno;
 	return 0;
+}
+
+int sock_mark(int fd, uint32_t mark)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0 ? -errno : 0;
 }
 
 /* A socket of IPv6 may have an IPv4 peer. */

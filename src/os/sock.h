@@ -56,9 +56,9 @@ void sock_no_delay(int fd);
 int sock_bind_source(int fd, const struct addr *source);
 /* With its port, which others may use, too, if no two connections are the same. -EADDRINUSE: somebody listens there. */
 int sock_bind_reusing(int fd, const struct addr *a);
-/* It may be bound to addresses that are not this machine's (IP_TRANSPARENT), and its packets carry this mark (0: none). Needs
- * CAP_NET_ADMIN. */
-int sock_be_transparent(int fd, bool v6, uint32_t mark);
+/* It may be bound to addresses that are not this machine's (IP_TRANSPARENT); its packets carry this mark. Both need CAP_NET_ADMIN. */
+int sock_be_transparent(int fd, bool v6);
+int sock_mark(int fd, uint32_t mark);
 /* Its packets carry this DSCP (0 to 63; the two bits beside it are the kernel's). */
 int sock_dscp(int fd, unsigned dscp);
 /* It calls by this interface only, by its name; not bound to one yet. -ENODEV: there is none. */

@@ -63,13 +63,11 @@ bool as_client_may(struct step_env *env, const struct addr *client, const struct
 
 /* ---- how ---- */
 
-static enum blank_kind kind_for(struct step_env *env, const struct addr *to)
+static struct blank_kind kind_for(struct step_env *env, const struct addr *to, const struct marks *m)
 {
 	bool here = own_address(env->own, to, env->loop->now_ms);
 
-	if (to->family == AF_INET6)
-		return here ? BLANK_6_HERE : BLANK_6_AWAY;
-	return here ? BLANK_4_HERE : BLANK_4_AWAY;
+	return (struct blank_kind){.family = to->family, .transparent = true, .mark = m->own | (here ? m->back : 0)};
 }
 
 static int bind_to(int fd, const struct addr *client, bool port)
@@ -96,19 +94,27 @@ static int lost(struct step_env *env, int queue)
 	return env->loop->now_ms - lost_ms < LOST_MS ? -EAGAIN : -EPIPE;
 }
 
-static int take(struct step_env *env, enum blank_kind kind, uint32_t mark)
+static int take(struct step_env *env, const struct blank_kind *kind)
 {
-	int queue = env->trio->blank_fds[kind];
-	int fd = queue >= 0 ? blank_take(queue)
-	                    : blank_make(kind, mark); /* one connection under inetd: by our own right */
+	int at = blank_find(&env->trio->blanks, kind);
+	/* else for one connection under inetd: by our own right */
+	int fd = at >= 0 ? blank_take(env->trio->blanks.fds[at]) : blank_make(kind);
 
-	return queue >= 0 && fd == -EPIPE ? lost(env, queue) : fd;
+	return at >= 0 && fd == -EPIPE ? lost(env, env->trio->blanks.fds[at]) : fd;
 }
 
-int as_client_open(struct step_env *env, const struct addr *client, bool port, uint32_t mark, const struct addr *to,
-                   bool *refused)
+int as_ourselves_open(struct step_env *env, uint32_t mark, const struct addr *to)
 {
-	int fd = take(env, kind_for(env, to), mark), rc;
+	const struct blank_kind kind = {.family = to->family, .mark = mark};
+
+	return take(env, &kind);
+}
+
+int as_client_open(struct step_env *env, const struct addr *client, bool port, const struct marks *marks,
+                   const struct addr *to, bool *refused)
+{
+	const struct blank_kind kind = kind_for(env, to, marks);
+	int fd = take(env, &kind), rc;
 
 	*refused = false;
 	FAULT_POINT();

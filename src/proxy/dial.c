@@ -186,11 +186,12 @@ static int new_socket(struct dial *d, const struct addr *a)
 		return sock_new_unix();
 	d->as_client = d->client && as_client_may(d->env, d->client, a);
 	if (d->as_client) {
-		fd = as_client_open(d->env, d->client, d->client_port, d->mark, a, &d->source_refused);
+		fd = as_client_open(d->env, d->client, d->client_port, &d->marks, a, &d->source_refused);
 		d->none_yet = fd == -EAGAIN;
 		return fd;
 	}
-	fd = sock_new_tcp(a->family);
+	fd = d->marks.own ? as_ourselves_open(d->env, d->marks.own, a) : sock_new_tcp(a->family);
+	d->none_yet = d->marks.own && fd == -EAGAIN;
 	if (fd < 0 || d->source->family != a->family)
 		return fd;
 	rc = bind_source(d, fd);

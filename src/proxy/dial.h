@@ -5,6 +5,7 @@
 #ifndef PROXY_DIAL_H
 #define PROXY_DIAL_H
 
+#include "proxy/as_client.h"
 #include "proxy/step.h"
 
 enum dial_outcome { DIAL_CONNECTED, DIAL_FAILED, DIAL_TIMEOUT };
@@ -26,7 +27,7 @@ struct dial {
 	 * of such sockets. */
 	const struct addr *client;
 	bool client_port;
-	uint32_t mark;
+	struct marks marks;
 	/* A TCP socket is about to call this address, and has done so (fd -1: it could not); the latter again for the one
 	 * that is connected, if another has called since. Both or none. */
 	void (*calling)(void *arg, const struct addr *to);

@@ -26,7 +26,7 @@ void session_describe_dial(struct session *s)
 	s->steps->dial.dscp = section->dscp.server;
 	s->steps->dial.client = section->source_client ? &s->cold->client : NULL;
 	s->steps->dial.client_port = section->source_client == SOURCE_CLIENT_PORT;
-	s->steps->dial.mark = s->engine->rules->config->routes.mark;
+	s->steps->dial.marks = (struct marks){.own = section->mark, .back = s->engine->rules->config->routes.mark};
 	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
 	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
 	s->steps->dial.port = server->port ? server->port : s->cold->local.port;

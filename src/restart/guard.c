@@ -98,8 +98,8 @@ static _Noreturn void guard(const struct guarded *g, int fd, int lifeline_fd, in
 
 	proc_title("tcpproxy: guard");
 	keep[n++] = g->network->control_fd;
-	memcpy(keep + n, g->network->queues, sizeof(g->network->queues));
-	n += BLANK_KINDS;
+	for (size_t i = 0; i < g->network->blanks.n; i++)
+		keep[n++] = g->network->blanks.fds[i];
 	for (size_t i = 0; i < g->admin_sockets->n && n < GUARD_FDS / 2; i++)
 		keep[n++] = g->admin_sockets->list[i].fd;
 	n += logger_fds(ws->logger, keep + n, GUARD_FDS / 2);

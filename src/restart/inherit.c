@@ -12,7 +12,7 @@
 
 #define VARIABLE         "TCPPROXY_UPGRADE" /* "FILES GUARD LIFELINE SPAWNER KEY" */
 #define ADMIN_VARIABLE   "TCPPROXY_ADMIN"   /* "CLIENT\nFD PATH\nFD PATH\n" */
-#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL QUEUE QUEUE QUEUE QUEUE" */
+#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL\nQUEUE FAMILY TRANSPARENT MARK\n..." */
 
 static void keep_over_exec(int fd, bool keep)
 {
@@ -28,8 +28,8 @@ static void keep_all(const struct inheritance *i, bool keep)
 	keep_over_exec(i->spawner, keep);
 	keep_over_exec(i->client, keep);
 	keep_over_exec(i->network.control_fd, keep);
-	for (size_t k = 0; k < BLANK_KINDS; k++)
-		keep_over_exec(i->network.queues[k], keep);
+	for (size_t k = 0; k < i->network.blanks.n; k++)
+		keep_over_exec(i->network.blanks.fds[k], keep);
 	for (size_t a = 0; a < i->admin.n; a++)
 		keep_over_exec(i->admin.list[a].fd, keep);
 }
@@ -47,9 +47,10 @@ void inherit_put(const struct inheritance *i)
 		buf_addf(&text, "%d %s\n", i->admin.list[a].fd, i->admin.list[a].path);
 	setenv(ADMIN_VARIABLE, text.s, 1);
 	buf_release(&text);
-	buf_addf(&text, "%d", i->network.control_fd);
-	for (size_t k = 0; k < BLANK_KINDS; k++)
-		buf_addf(&text, " %d", i->network.queues[k]);
+	buf_addf(&text, "%d\n", i->network.control_fd);
+	for (size_t k = 0; k < i->network.blanks.n; k++)
+		buf_addf(&text, "%d %u %u %u\n", i->network.blanks.fds[k], i->network.blanks.kinds[k].family,
+		         i->network.blanks.kinds[k].transparent, i->network.blanks.kinds[k].mark);
 	setenv(NETWORK_VARIABLE, text.s, 1);
 	buf_release(&text);
 }
@@ -111,15 +112,29 @@ static void take_admin(struct inheritance *ret, const char *value)
 	free(text);
 }
 
+static void take_queue(struct blank_list *l, const char *line)
+{
+	struct blank_kind kind;
+	int fd;
+
+	if (l->n >= BLANK_KINDS_MAX ||
+	    sscanf(line, "%d %u %u %u", &fd, &kind.family, &kind.transparent, &kind.mark) != 4 ||
+	    checked(fd, S_IFSOCK) < 0)
+		return;
+	l->kinds[l->n] = kind;
+	l->fds[l->n++] = fd;
+}
+
 static void take_network(struct inheritance *ret, const char *value)
 {
-	int fds[1 + BLANK_KINDS];
+	char *text = mem_strdup(value), *save = NULL;
+	char *line = strtok_r(text, "\n", &save);
 
-	if (sscanf(value, "%d %d %d %d %d", &fds[0], &fds[1], &fds[2], &fds[3], &fds[4]) != 5)
-		return;
-	ret->network.control_fd = checked(fds[0], S_IFSOCK);
-	for (size_t k = 0; k < BLANK_KINDS; k++)
-		ret->network.queues[k] = checked(fds[1 + k], S_IFSOCK);
+	if (line)
+		ret->network.control_fd = socket_of(line);
+	while (line && (line = strtok_r(NULL, "\n", &save)))
+		take_queue(&ret->network.blanks, line);
+	free(text);
 }
 
 static void take_upgrade(struct inheritance *ret, const char *value)

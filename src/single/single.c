@@ -117,12 +117,13 @@ static int start_log(void)
 static int give_up_root(void)
 {
 	static const int keep[] = {CAP_NET_ADMIN}; /* programs that are executed do not get it */
-	const size_t n_keep = config_calls_as_client(self.config) ? ARRAY_LEN(keep) : 0;
+	const bool as_client = config_calls_as_client(self.config);
+	const size_t n_keep = as_client || config_marks(self.config) ? ARRAY_LEN(keep) : 0;
 	struct identity id;
 	char why[160];
 	int rc;
 
-	if (n_keep && !self.config->routes.by_hand) {
+	if (as_client && !self.config->routes.by_hand) {
 		log_error("\"source client\" for one connection needs \"routes by=hand\": nobody stays who could set "
 		          "up the routing, "
 		          "and take it away");

@@ -11,7 +11,7 @@ int netadmin_start(struct supervisor *s, const struct identity *id)
 	struct buf text = BUF_INIT;
 	bool ok = true;
 
-	if (config_calls_as_client(s->rules.config))
+	if (network_is_needed(s->rules.config))
 		ok = network_start(&s->network, s->rules.config, id, &text);
 	if (!ok)
 		log_error("%s", text.s ? text.s : "\"tcpproxy: sockets\" cannot be started");
@@ -42,7 +42,7 @@ static void netadmin_event(void *arg, uint32_t events)
 
 void netadmin_hear(struct supervisor *s)
 {
-	s->children.workers.blank_fds = s->network.queues;
+	s->children.workers.blanks = &s->network.blanks;
 	if (s->network_warnings)
 		log_warning_lines(s->network_warnings);
 	free(s->network_warnings);

@@ -66,8 +66,8 @@ static void note_fixed(struct known *k, const struct trio *t)
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		note(k, fds[i]);
-	for (size_t i = 0; i < BLANK_KINDS; i++)
-		note(k, t->blank_fds[i]);
+	for (uint32_t i = 0; i < t->blanks.n && i < BLANK_KINDS_MAX; i++)
+		note(k, t->blanks.fds[i]);
 	for (uint32_t i = 0; i < t->n_peers && i < TRIO_PEERS; i++) {
 		note(k, t->peer_fds[i]);
 		note(k, t->peer_rearm_fds[i]);

@@ -98,7 +98,6 @@ static void forget_descriptors(struct trio *t)
 	memset(t->peer_fds, 0xff, sizeof(t->peer_fds));
 	memset(t->peer_rearm_fds, 0xff, sizeof(t->peer_rearm_fds));
 	t->wake_fd = t->rearm_fd = t->trio_fd = t->world_fd = t->said_fd = t->stick_fd = t->door_fd = -1;
-	memset(t->blank_fds, -1, sizeof(t->blank_fds));
 	t->link_fd = t->link_peer_fd = -1;
 	t->working_on = -1;
 	t->step = (struct copy_step){.row = -1, .pipe_read = -1, .pipe_write = -1};

@@ -337,14 +337,13 @@ struct trio {
 	int32_t trio_fd, world_fd; /* the memfds of this and of ipc/world.h, for the next supervisor */
 	int32_t said_fd;           /* likewise: what the supervisor says of the world */
 	int32_t stick_fd;          /* likewise: which server a client had (ipc/stick.h); -1: none */
-	int32_t blank_fds
-	        [BLANK_KINDS];  /* where sockets wait that may call from foreign addresses (os/blank.h); -1: nowhere */
-	int32_t door_fd;        /* where it knocks */
-	int32_t supervisor_fd;  /* pidfd */
-	int32_t supervisor_pid; /* whose that is, as the kernel says; 0: of one that only waits for the next */
-	uint32_t is_private;    /* root was given up: others of our user are strangers (os/private.h) */
-	uint64_t key;           /* a supervisor of our user knows it; it stands here and in supervisors alone */
-	int32_t binary_fd;      /* the new program */
+	struct blank_list blanks;  /* where sockets wait that only a process with a right can make (os/blank.h) */
+	int32_t door_fd;           /* where it knocks */
+	int32_t supervisor_fd;     /* pidfd */
+	int32_t supervisor_pid;    /* whose that is, as the kernel says; 0: of one that only waits for the next */
+	uint32_t is_private;       /* root was given up: others of our user are strangers (os/private.h) */
+	uint64_t key;              /* a supervisor of our user knows it; it stands here and in supervisors alone */
+	int32_t binary_fd;         /* the new program */
 	int32_t peer_fds[TRIO_PEERS], peer_rearm_fds[TRIO_PEERS]; /* memfds and eventfds of all trios */
 	uint32_t n_peers;
 	int32_t link_fd;               /* to the other trio while connections move; -1: none */

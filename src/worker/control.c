@@ -193,17 +193,22 @@ static void take_stick(int fd)
 		close(old);
 }
 
-/* The supervisor before this one had its own. */
-static void take_blank(const int *fds)
+/* The supervisor before this one had its own. A list that is being changed is none: what stands in none is closed by a successor, and the
+ * supervisor tells that again. */
+static void take_blank(const struct wire *w, const int *fds)
 {
-	for (size_t i = 0; i < BLANK_KINDS; i++) {
-		int old = self.trio->blank_fds[i];
+	struct blank_list *now = &self.trio->blanks, old = *now;
 
-		self.trio->blank_fds[i] = fds[i];
-		FAULT_POINT();
-		if (old >= 0)
-			close(old);
-	}
+	now->n = 0;
+	barrier();
+	FAULT_POINT();
+	memcpy(now->kinds, w->blanks, w->n * sizeof(now->kinds[0]));
+	memcpy(now->fds, fds, w->n * sizeof(now->fds[0]));
+	barrier();
+	now->n = w->n;
+	FAULT_POINT();
+	for (uint32_t i = 0; i < old.n && i < BLANK_KINDS_MAX; i++)
+		close(old.fds[i]);
 }
 
 /* It maps the same places, so what points there goes on pointing there. */
@@ -382,7 +387,12 @@ static void on_stick(const struct wire *w, const int *fds, size_t n_fds)
 
 static void on_blank(const struct wire *w, const int *fds, size_t n_fds)
 {
-	take_blank(fds);
+	if (w->n == n_fds && w->n <= BLANK_KINDS_MAX) {
+		take_blank(w, fds);
+		return;
+	}
+	for (size_t i = 0; i < n_fds; i++)
+		close(fds[i]);
 }
 
 #define ANY_FDS SOCK_MAX_FDS
@@ -392,26 +402,13 @@ static const struct order {
 	void (*fn)(const struct wire *w, const int *fds, size_t n_fds);
 	size_t n_fds;
 } orders[] = {
-        [WIRE_STOP] = {on_stop, 0},
-        [WIRE_ADOPT] = {on_adopt, 1},
-        [WIRE_LISTEN] = {on_listen, ANY_FDS},
-        [WIRE_RETIRE] = {on_retire, 0},
-        [WIRE_GIVE] = {on_give, 2},
-        [WIRE_TAKE] = {on_take, 2},
-        [WIRE_RULES] = {on_rules, 1},
-        [WIRE_UNLISTEN] = {on_unlisten, 0},
-        [WIRE_CHANNEL] = {on_channel, 1},
-        [WIRE_TARGETS] = {on_targets, 0},
-        [WIRE_QUIT] = {on_quit, 0},
-        [WIRE_REEXEC] = {on_reexec, 1},
-        [WIRE_KILL] = {on_kill, 0},
-        [WIRE_TCP_INFO] = {on_tcp_info, 0},
-        [WIRE_TAP] = {on_tap, 2},
-        [WIRE_SAID] = {on_said, 1},
-        [WIRE_STDERR_IS] = {on_stderr, 1},
-        [WIRE_SYNC] = {on_sync, 0},
-        [WIRE_STICK] = {on_stick, 1},
-        [WIRE_BLANK] = {on_blank, BLANK_KINDS},
+        [WIRE_STOP] = {on_stop, 0},       [WIRE_ADOPT] = {on_adopt, 1},       [WIRE_LISTEN] = {on_listen, ANY_FDS},
+        [WIRE_RETIRE] = {on_retire, 0},   [WIRE_GIVE] = {on_give, 2},         [WIRE_TAKE] = {on_take, 2},
+        [WIRE_RULES] = {on_rules, 1},     [WIRE_UNLISTEN] = {on_unlisten, 0}, [WIRE_CHANNEL] = {on_channel, 1},
+        [WIRE_TARGETS] = {on_targets, 0}, [WIRE_QUIT] = {on_quit, 0},         [WIRE_REEXEC] = {on_reexec, 1},
+        [WIRE_KILL] = {on_kill, 0},       [WIRE_TCP_INFO] = {on_tcp_info, 0}, [WIRE_TAP] = {on_tap, 2},
+        [WIRE_SAID] = {on_said, 1},       [WIRE_STDERR_IS] = {on_stderr, 1},  [WIRE_SYNC] = {on_sync, 0},
+        [WIRE_STICK] = {on_stick, 1},     [WIRE_BLANK] = {on_blank, ANY_FDS},
 };
 
 static void dispatch(const struct wire *w, const int *fds, size_t n_fds)

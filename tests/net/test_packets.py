@@ -1,10 +1,13 @@
 """What the packets of a connection are like: their DSCP, the interface by which they go."""
+import os
 import re
+import signal
 
 import pytest
 
-from lib.hosts import HERE, NEAR, SERVER, Hosts, say_who
-from lib.peers import read_all
+from lib.hosts import CLIENT, HERE, NEAR, SERVER, Hosts, say_who
+from lib.peers import gets_reset
+from lib.waiting import wait_for
 from test_source_client import BACK, PORT, run  # noqa: F401 # a fixture
 
 
@@ -53,7 +56,60 @@ def test_device(hosts, run):  # noqa: F811
 
 
 def test_source_client_by_a_device(hosts, run):  # noqa: F811
-    from lib.hosts import CLIENT
     hosts.serve("server", BACK, SERVER[0])
     run(f"port {PORT}\nserver {SERVER[0]}:{BACK}\nsource client\ndevice s0\ndscp ef\n")
     assert hosts.ask(PORT).split()[0] == CLIENT[0]
+
+
+def only_with_the_mark(hosts):
+    """The machine's rules let only what is marked go to the server."""
+    for family, server in zip(("-4", "-6"), SERVER):
+        hosts.on("proxy", "ip", family, "route", "add", "prohibit", server, "table", "9")
+        hosts.on("proxy", "ip", family, "rule", "add", "not", "fwmark", "0x10/0xf0", "lookup", "9", "priority", "80")
+
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("more", ["", "source client\n"], ids=["", "source-client"])
+def test_mark(hosts, run, six, more):  # noqa: F811
+    """Alone it needs no routing of ours; beside `source client` both hold."""
+    hosts.serve("server", BACK, SERVER[six])
+    only_with_the_mark(hosts)
+    spelt = f"[{SERVER[1]}]:{BACK}" if six else f"{SERVER[0]}:{BACK}"
+    before = hosts.network()
+    r = run(f"{more}port {PORT}\nserver {spelt}\nmark 0x10/0xf0\nport {PORT + 1}\nserver {spelt}\nport {PORT + 2}\nserver {spelt}\nmark 32\n")
+    assert hosts.ask(PORT, HERE[six]).split()[0] == (CLIENT if more else NEAR)[six]
+    for port in (PORT + 1, PORT + 2):
+        assert hosts.enter("client", gets_reset, port, HERE[six])
+    assert more or hosts.network() == before
+    r.proxy.wait_records(3)
+    r.proxy.expect_deaths()
+    for pid in r.sockets():  # it takes its place
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: pid not in r.sockets(), "it is dead")
+        r.proxy.wait_whole()
+    r.proxy.kill_workers()
+    assert hosts.ask(PORT, HERE[six]).split()[0] == (CLIENT if more else NEAR)[six]
+    assert r.ctl("upgrade").returncode == 0
+    assert hosts.ask(PORT, HERE[six]).split()[0] == (CLIENT if more else NEAR)[six]
+
+
+def test_a_mark_that_is_new(hosts, run):  # noqa: F811
+    """It needs a process that is started as root."""
+    hosts.serve("server", BACK, SERVER[0])
+    only_with_the_mark(hosts)
+    r = run(f"port {PORT}\nserver {SERVER[0]}:{BACK}\nmark 0x10\n")
+    r.proxy.rewrite(r.proxy.config.replace("0x10", "0x30"))
+    done = r.ctl("reload")
+    assert done.returncode == 1 and "\"mark\" takes effect at the next start" in done.stderr
+    r.proxy.rewrite(r.proxy.config.replace("mark 0x30", "mark off"))
+    assert r.ctl("reload").returncode == 0
+    assert hosts.enter("client", gets_reset, PORT, HERE[0])
+    r.proxy.rewrite(r.proxy.config.replace("mark off", "mark 16"))
+    assert r.ctl("reload").returncode == 0
+    assert hosts.ask(PORT).split()[0] == NEAR[0]
+
+
+def test_a_mark_without_the_right(hosts, run):  # noqa: F811
+    code, log = run(f"port {PORT}\nserver {SERVER[0]}:{BACK}\nmark 7\n", fails=True,
+                    wrap=["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+    assert code == 2 and log.splitlines()[-1] == "tcpproxy: \"mark\" needs root at start (CAP_NET_ADMIN)"

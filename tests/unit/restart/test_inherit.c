@@ -122,27 +122,27 @@ static void test_where_the_exec_has_failed_all_is_as_before(void **state)
 /* What needs CAP_NET_ADMIN. */
 static void test_the_queues_of_blank_sockets(void **state)
 {
-	char text[96];
+	char text[200];
 
-	left.network = (struct network){.control_fd = socks[0], .queues = {socks[1], socks[0], socks[1], socks[0]}};
+	left.network = (struct network){
+	        .control_fd = socks[0],
+	        .blanks = {.n = 2, .kinds = {{AF_INET, 1, 0}, {AF_INET6, 0, 0x100000}}, .fds = {socks[1], socks[0]}}};
 	inherit_put(&left);
 	assert_true(take_it());
 	assert_memory_equal(&taken.network, &left.network, sizeof(left.network));
 	expect_going(false);
 	/* a version that knows nothing of them; and nonsense */
 	assert_true(take("-1 -1 -1 -1 0"));
-	assert_memory_equal(&taken.network, &NETWORK_NONE, sizeof(taken.network));
-	snprintf(text, sizeof(text), "%d 4711 %d -1", socks[0], socks[1]);
-	setenv("TCPPROXY_NETWORK", text, 1);
-	take_it();
-	assert_memory_equal(&taken.network, &NETWORK_NONE, sizeof(taken.network));
-	snprintf(text, sizeof(text), "%d %d 4711 0 -1", pipes[0], socks[1]);
+	assert_int_equal(taken.network.control_fd, -1);
+	assert_int_equal(taken.network.blanks.n, 0);
+	snprintf(text, sizeof(text), "%d\n4711 2 1 0\n%d 2 1\n%d 2 1 0\n%d 10 1 7\n0\n", pipes[0], socks[0], pipes[0],
+	         socks[1]);
 	setenv("TCPPROXY_NETWORK", text, 1);
 	take_it();
 	assert_int_equal(taken.network.control_fd, -1);
-	assert_int_equal(taken.network.queues[0], socks[1]);
-	for (int i = 1; i < BLANK_KINDS; i++)
-		assert_int_equal(taken.network.queues[i], -1);
+	assert_int_equal(taken.network.blanks.n, 1);
+	assert_int_equal(taken.network.blanks.fds[0], socks[1]);
+	assert_int_equal(taken.network.blanks.kinds[0].mark, 7);
 }
 
 /* They named what they had. */
