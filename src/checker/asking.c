@@ -71,6 +71,9 @@ uint64_t asking_key(const struct place *p, uint32_t number)
 	h = hash_bytes(h, &from->family, sizeof(from->family));
 	h = hash_bytes(h, from->ip, sizeof(from->ip));
 	h = hash_bytes(h, &proxy, sizeof(proxy));
+	h = hash_bytes(h, &p->section->mark, sizeof(p->section->mark));
+	if (p->section->device)
+		h = hash_bytes(h, p->section->device, strlen(p->section->device) + 1);
 	return hash_bytes(h, line->what, strlen(line->what));
 }
 
@@ -209,6 +212,8 @@ struct check *asking_checks(struct asking *a)
 		                                  .fall = (uint8_t)line->fall},
 		                         .timeout_ms = (uint32_t)line->timeout_ms,
 		                         .from = line->from.family ? line->from : k->section->source,
+		                         .device = k->section->device,
+		                         .mark = k->section->mark,
 		                         .unix_path = k->server->path,
 		                         .program = line->program != NULL,
 		                         .pulse = &k->pulse,

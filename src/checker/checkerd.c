@@ -488,8 +488,10 @@ static struct interface_address *copy_ifs(const struct checkerd_setup *setup)
 
 int checkerd_run(const struct checkerd_setup *setup)
 {
-	const struct checks_ops ops = {
-	        .addresses = checkerd_addresses, .answered = checkerd_answered, .run = checkerd_run_program};
+	const struct checks_ops ops = {.blanks = setup->blanks,
+	                               .addresses = checkerd_addresses,
+	                               .answered = checkerd_answered,
+	                               .run = checkerd_run_program};
 	const char *missing;
 
 	self = (struct checkerd){.world = setup->world,

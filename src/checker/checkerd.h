@@ -24,7 +24,8 @@ struct checkerd_setup {
 	size_t n_ifs;
 	int rearm_fds[WORLD_WORKERS]; /* eventfds: a worker looks again whether it may accept */
 	uint32_t n_rearm;
-	bool again; /* there was such a process before: what is missing was said by it */
+	const struct blank_list *blanks; /* where sockets with a mark wait; NULL: nowhere */
+	bool again;                      /* there was such a process before: what is missing was said by it */
 };
 
 /* Returns the exit code. */

@@ -20,6 +20,8 @@ struct check {
 	struct pulse_rule rule;
 	uint32_t timeout_ms;   /* of all addresses together */
 	struct addr from;      /* AF_UNSPEC: whichever */
+	const char *device;    /* by which it is asked; NULL: any */
+	uint32_t mark;         /* of the packets, as of clients' connections; 0: none */
 	const char *unix_path; /* instead of addresses; NULL: those */
 	bool program;          /* instead of the script: ops.run() */
 	struct pulse *pulse;   /* what is known of it, written after each answer; stays while the check does */
@@ -38,6 +40,7 @@ struct check_answer {
 
 struct checks_ops {
 	void *arg;
+	const struct blank_list *blanks; /* where sockets with a mark wait; NULL: nowhere */
 	/* Its addresses now, with ports, at most CHECK_ADDRS; 0: it has none, which is a no. */
 	size_t (*addresses)(void *arg, void *owner, struct addr *ret);
 	void (*answered)(void *arg, void *owner, const struct check_answer *answer);

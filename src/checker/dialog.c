@@ -6,10 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "os/blank.h"
 #include "os/sock.h"
 
 #define LEAVE_MS 1000 /* for the server's FIN */
 #define READ_MAX 4096 /* at a time */
+#define AGAIN_MS 10   /* no socket was there */
 #define READS    64   /* in a turn */
 
 /* Where it stands; each only goes to one below.
@@ -30,6 +32,7 @@ struct dialog {
 	size_t said;    /* of it */
 	bool shut;      /* our FIN is sent */
 	int error;      /* positive errno; could not begin */
+	int64_t until_ms;
 };
 
 static unsigned n_open;
@@ -213,14 +216,31 @@ static void dialog_not_begun(void *arg)
 	failed(d, d->error);
 }
 
+/* As those by which clients are served: the server is to be asked the way that they go. */
+static int new_socket(const struct dialog_setup *s)
+{
+	struct blank_kind kind;
+	int at;
+
+	if (s->unix_path)
+		return sock_new_unix();
+	if (!s->mark)
+		return sock_new_tcp(s->to->family);
+	kind = (struct blank_kind){.family = s->to->family, .mark = s->mark};
+	at = s->blanks ? blank_find(s->blanks, &kind) : -1;
+	return at < 0 ? -EPERM : blank_take(s->blanks->fds[at]);
+}
+
 static int begin(struct dialog *d)
 {
 	const struct dialog_setup *s = &d->setup;
-	int fd = s->unix_path ? sock_new_unix() : sock_new_tcp(s->to->family), rc = 0;
+	int fd = new_socket(s), rc = 0;
 
 	if (fd < 0)
 		return fd;
-	if (s->from && s->from->family)
+	if (s->device && !s->unix_path)
+		rc = sock_device(fd, s->device);
+	if (rc == 0 && s->from && s->from->family)
 		rc = sock_bind_source(fd, s->from);
 	if (rc == 0)
 		rc = s->unix_path ? sock_connect_unix(fd, s->unix_path) : sock_connect(fd, s->to);
@@ -231,6 +251,22 @@ static int begin(struct dialog *d)
 	return rc;
 }
 
+/* Those that make sockets with a mark may be behind, which says nothing of the server. */
+static void dialog_begin_again(void *arg)
+{
+	struct dialog *d = arg;
+	struct loop *loop = d->setup.loop;
+	int rc = begin(d);
+
+	if (rc == -EAGAIN && loop->now_ms < d->until_ms) {
+		timer_set(loop, &d->timer, loop->now_ms + AGAIN_MS, dialog_begin_again, d);
+	} else if (rc < 0) {
+		failed(d, rc == -EAGAIN ? ETIMEDOUT : -rc);
+	} else {
+		timer_set(loop, &d->timer, d->until_ms, dialog_time_is_over, d);
+	}
+}
+
 struct dialog *dialog_start(const struct dialog_setup *setup)
 {
 	struct dialog *d = mem_alloc(sizeof(*d));
@@ -239,12 +275,15 @@ struct dialog *dialog_start(const struct dialog_setup *setup)
 	*d = (struct dialog){.setup = *setup, .watch.fd = -1};
 	n_open++;
 	script_begin(&d->run, setup->script);
+	d->until_ms = setup->loop->now_ms + setup->timeout_ms;
 	rc = begin(d);
 	d->error = -rc;
-	if (rc < 0)
+	if (rc == -EAGAIN)
+		timer_set(setup->loop, &d->timer, setup->loop->now_ms + AGAIN_MS, dialog_begin_again, d);
+	else if (rc < 0)
 		timer_set(setup->loop, &d->timer, setup->loop->now_ms, dialog_not_begun, d);
 	else
-		timer_set(setup->loop, &d->timer, setup->loop->now_ms + setup->timeout_ms, dialog_time_is_over, d);
+		timer_set(setup->loop, &d->timer, d->until_ms, dialog_time_is_over, d);
 	return d;
 }
 

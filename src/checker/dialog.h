@@ -11,12 +11,15 @@
 
 struct dialog_setup {
 	struct loop *loop;
-	const struct script *script; /* stays until done() or dialog_cancel() */
-	const struct addr *to;       /* with its port; or unix_path */
-	const char *unix_path;       /* NULL: to */
-	const struct addr *from;     /* NULL: whichever */
-	int64_t timeout_ms;          /* for all of it, but for the leaving */
-	bool *heard;                 /* set when the server says something before the verdict; NULL: never mind */
+	const struct script *script;     /* stays until done() or dialog_cancel() */
+	const struct addr *to;           /* with its port; or unix_path */
+	const char *unix_path;           /* NULL: to */
+	const struct addr *from;         /* NULL: whichever */
+	const char *device;              /* NULL: any */
+	uint32_t mark;                   /* 0: none */
+	const struct blank_list *blanks; /* where sockets with a mark wait (os/blank.h); NULL: nowhere */
+	int64_t timeout_ms;              /* for all of it, but for the leaving */
+	bool *heard;                     /* set when the server says something before the verdict; NULL: never mind */
 	/* Once. words: why it is a no; of a yes "", but for a script that tells. dialog_start() has returned. */
 	void (*done)(void *arg, bool yes, const char *words);
 	void *arg;

@@ -33,7 +33,8 @@ static void checker_child_become(void *arg, int control_fd, int err)
 	                               .n_ifs = c->workers->rules->n_ifs,
 	                               .n_rearm = c->workers->n,
 	                               .again = c->child.started_ms > 0};
-	int keep[1 + WORLD_WORKERS] = {control_fd};
+	int keep[1 + WORLD_WORKERS + BLANK_KINDS_MAX] = {control_fd};
+	size_t n = 1 + c->workers->n;
 
 	/* it outlives the supervisor; but one that has died before this has no next one to fear */
 	if (getppid() != c->supervisor_pid || world_listen(world, c->workers->world_fds.said) < 0)
@@ -43,7 +44,10 @@ static void checker_child_become(void *arg, int control_fd, int err)
 			trio_unmap(c->workers->list[i].trio);
 		keep[1 + i] = setup.rearm_fds[i] = c->workers->rearm_fds[i];
 	}
-	child_settle("tcpproxy: checker", err, keep, 1 + c->workers->n);
+	setup.blanks = c->workers->blanks;
+	for (uint32_t i = 0; setup.blanks && i < setup.blanks->n; i++)
+		keep[n++] = setup.blanks->fds[i];
+	child_settle("tcpproxy: checker", err, keep, n);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	_exit(checkerd_run(&setup));
 }

@@ -113,3 +113,15 @@ def test_a_mark_without_the_right(hosts, run):  # noqa: F811
     code, log = run(f"port {PORT}\nserver {SERVER[0]}:{BACK}\nmark 7\n", fails=True,
                     wrap=["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"])
     assert code == 2 and log.splitlines()[-1] == "tcpproxy: \"mark\" needs root at start (CAP_NET_ADMIN)"
+
+
+@pytest.mark.parametrize("words, state", [("mark 0x10", "up"), ("mark 0x20", "down"), ("", "down"), ("mark 0x10\ndevice s0", "up"),
+                                          ("mark 0x10\ndevice c0", "down")])
+def test_checks_go_the_way_that_clients_go(hosts, run, words, state):  # noqa: F811
+    hosts.serve("server", BACK, SERVER[0])
+    only_with_the_mark(hosts)
+    r = run(f"check every=200ms timeout=100ms tcp\nport {PORT}\nserver {SERVER[0]}:{BACK} as one\n{words}\n"
+            f"port {PORT + 1}\nserver {SERVER[0]}:{BACK} as other\nmark 0x10\n")
+    for name, wanted in (("one", state), ("other", "up")):  # each for itself
+        done = r.ctl("wait", f"{PORT if name == 'one' else PORT + 1}/{name}", wanted)
+        assert done.returncode == 0, done.stderr
