@@ -72,6 +72,7 @@ enum why {
 	WHY_SIZE,
 	WHY_NAME,
 	WHY_SOURCE, /* the client's address could not be used towards the server */
+	WHY_NETNS,  /* the network namespace of its servers is not there */
 	WHY_COUNT
 };
 

@@ -224,11 +224,11 @@ static int new_socket(const struct dialog_setup *s)
 
 	if (s->unix_path)
 		return sock_new_unix();
-	if (!s->mark)
+	if (!s->mark && !s->netns)
 		return sock_new_tcp(s->to->family);
-	kind = (struct blank_kind){.family = s->to->family, .mark = s->mark};
+	kind = (struct blank_kind){.family = s->to->family, .mark = s->mark, .netns = s->netns};
 	at = s->blanks ? blank_find(s->blanks, &kind) : -1;
-	return at < 0 ? -EPERM : blank_take(s->blanks->fds[at]);
+	return at < 0 ? -EPERM : blank_take(s->blanks->fds[at], &kind);
 }
 
 static int begin(struct dialog *d)

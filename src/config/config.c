@@ -53,6 +53,8 @@ static void section_release(struct section *s, const struct section *outer)
 		free(s->log_format);
 	if (s->device != outer->device)
 		free(s->device);
+	if (s->netns != outer->netns)
+		free(s->netns);
 	if (s->accept_proxy != outer->accept_proxy)
 		accept_proxy_free(s->accept_proxy);
 	if (s->send_proxy != outer->send_proxy)

@@ -309,6 +309,7 @@ struct section {
 	enum source_client source_client;
 	struct dscp_rule dscp;
 	uint32_t mark; /* of packets towards servers, for this machine's own rules; 0: none */
+	char *netns;   /* path of the network namespace in which servers are called; NULL: ours */
 	char *device;  /* the interface by which servers are called; NULL: as the routes say */
 	enum access_log access_log;
 	int64_t access_interval_ms;          /* of ACCESS_LOG_INTERVAL, else 0 */
@@ -438,6 +439,10 @@ void config_error_format(const struct config_error *e, struct buf *out);
 
 /* Some section calls its servers from the client's address. */
 bool config_calls_as_client(const struct config *c);
+/* A number for its namespace, by its path; 0: it is ours. */
+uint32_t section_netns_id(const struct section *s);
+/* Some section calls its servers in another network namespace. */
+bool config_enters_netns(const struct config *c);
 /* Some section marks packets towards its servers. */
 bool config_marks(const struct config *c);
 

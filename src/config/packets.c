@@ -1,7 +1,8 @@
-/* packets.c - dscp and device: how the packets of a connection are marked, and by which interface servers are called. */
+/* packets.c - dscp, mark, device and netns: what the packets of a connection carry, and where they go. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/parser.h"
@@ -111,4 +112,55 @@ void set_device(struct parser *p, const struct directive *d, struct word *args, 
 	if (!outer || s->device != outer->device)
 		free(s->device);
 	s->device = off ? NULL : mem_strdup(args[0].text);
+}
+
+/* ---- netns ---- */
+
+#define NETNS_DIRECTORY "/run/netns/"
+
+void set_netns(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	struct section *s = parse_section(p);
+	const struct section *outer = section_outer(p->c, s);
+	const char *text = args[0].text;
+	char shown[SHOWN_MAX], *path = NULL;
+
+	if (*text == '/') {
+		path = mem_strdup(text);
+	} else if (!*text || strchr(text, '/') || *text == '.') {
+		parse_error(p, args[0].column,
+		            "%s is neither the name of a network namespace (ip netns), nor a path that begins with /, "
+		            "nor \"off\"",
+		            lex_show(text, shown));
+		return;
+	} else if (strcmp(text, "off")) {
+		path = mem_printf(NETNS_DIRECTORY "%s", text);
+	}
+	if (!outer || s->netns != outer->netns)
+		free(s->netns);
+	s->netns = path;
+}
+
+const char *netns_word(const struct section *s)
+{
+	size_t len = strlen(NETNS_DIRECTORY);
+
+	if (!s->netns)
+		return "off";
+	return strncmp(s->netns, NETNS_DIRECTORY, len) || strchr(s->netns + len, '/') ? s->netns : s->netns + len;
+}
+
+uint32_t section_netns_id(const struct section *s)
+{
+	uint64_t h = s->netns ? hash_bytes(HASH_START, s->netns, strlen(s->netns)) : 0;
+
+	return s->netns ? (uint32_t)(h ^ h >> 32) | 1 : 0;
+}
+
+bool config_enters_netns(const struct config *c)
+{
+	for (size_t i = 0; i < c->n_sections; i++)
+		if (c->sections[i].netns && c->sections[i].has_pool)
+			return true;
+	return false;
 }

@@ -233,6 +233,9 @@ void routes_print(const struct routes *r, struct buf *out);
 /* packets.c: what stands behind "dscp". */
 void dscp_print(const struct dscp_rule *r, struct buf *out);
 
+/* packets.c: as it is said behind "netns". */
+const char *netns_word(const struct section *s);
+
 /* calling.c: N or N/MASK, in decimal, or hexadecimal behind 0x. */
 bool mark_read(const char *text, uint32_t *mark, uint32_t *mask);
 

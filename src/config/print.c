@@ -273,6 +273,12 @@ static void print_mark(const struct printer *p, const struct directive *d)
 	line(p, d->keyword, p->s->mark ? text : "off");
 }
 
+static void print_netns(const struct printer *p, const struct directive *d)
+{
+	if (strcmp(netns_word(p->s), netns_word(p->outer)))
+		line(p, d->keyword, netns_word(p->s));
+}
+
 static void print_device(const struct printer *p, const struct directive *d)
 {
 	const char *now = p->s->device ? p->s->device : "off", *before = p->outer->device ? p->outer->device : "off";

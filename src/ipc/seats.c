@@ -16,6 +16,8 @@ uint64_t seat_asks(const struct section *section, const struct server *server, u
 	h = hash_bytes(h, section->source.ip, sizeof(section->source.ip)); /* its scope may change */
 	if (section->device)
 		h = hash_bytes(h, section->device, strlen(section->device) + 1);
+	if (section->netns)
+		h = hash_bytes(h, section->netns, strlen(section->netns) + 1);
 	if (section->mark)
 		h = hash_bytes(h, &section->mark, sizeof(section->mark));
 	for (size_t i = 0; i < section->n_checks; i++) {

@@ -103,6 +103,10 @@ bool network_start(struct network *n, const struct config *c, const struct ident
 	bool ok;
 
 	*n = NETWORK_NONE;
+	if (config_enters_netns(c) && !caps_may(CAP_SYS_ADMIN)) {
+		buf_adds(text, "\"netns\" needs root at start (CAP_SYS_ADMIN)");
+		return false;
+	}
 	if (!caps_may(CAP_NET_ADMIN)) {
 		buf_addf(text, "\"%s\" needs root at start (CAP_NET_ADMIN)",
 		         config_calls_as_client(c) ? "source client" : "mark");
@@ -214,8 +218,9 @@ const char *network_too_late(const struct network *n, const struct config *c)
 
 	for (size_t i = 0; i < wanted; i++)
 		if (i >= BLANK_KINDS_MAX || blank_find(&n->blanks, &kinds[i]) < 0)
-			return i < BLANK_KINDS_MAX && kinds[i].transparent
-			               ? "\"source client\" takes effect at the next start"
-			               : "\"mark\" takes effect at the next start";
+			return i >= BLANK_KINDS_MAX   ? "so many kinds of sockets take effect at the next start"
+			       : kinds[i].netns       ? "\"netns\" takes effect at the next start"
+			       : kinds[i].transparent ? "\"source client\" takes effect at the next start"
+			                              : "\"mark\" takes effect at the next start";
 	return NULL;
 }

@@ -14,6 +14,7 @@
 #include "network/claims.h"
 #include "network/obstacles.h"
 #include "network/routes.h"
+#include "network/spaces.h"
 #include "os/caps.h"
 #include "os/nft.h"
 #include "os/proc.h"
@@ -116,9 +117,25 @@ static void hear_news(int fd)
 /* ---- blank sockets ---- */
 
 /* true: somebody can still read there. */
+static int fill_there(size_t i)
+{
+	const struct blank_kind *kind = &self.setup->kinds[i];
+	int rc;
+
+	if (!kind->netns)
+		return blank_fill(self.queues[i], kind);
+	if (!spaces_enter(kind->netns)) {
+		self.again_ms = clock_mono_ms() + AGAIN_MS; /* one word for all that come until then */
+		return blank_fill_absent(self.queues[i]);
+	}
+	rc = blank_fill(self.queues[i], kind);
+	spaces_leave();
+	return rc;
+}
+
 static bool fill(size_t i)
 {
-	int rc = blank_fill(self.queues[i], &self.setup->kinds[i]);
+	int rc = fill_there(i);
 
 	if (rc == 0)
 		return true;
@@ -274,6 +291,11 @@ static bool begin(struct buf *text)
 	self.claims = (struct claims){.fds = {-1, -1, -1}};
 	if (sets_up())
 		ok = claims_take(&self.claims, r, text) && routes_set_up(r, text, &warnings);
+	if (ok && spaces_open(self.setup->config) < 0) {
+		buf_adds(text,
+		         "\"netns\" cannot be had: our own network namespace cannot be opened (/proc/self/ns/net)");
+		ok = false;
+	}
 	if (ok && config_calls_as_client(self.setup->config))
 		obstacles_find(self.setup->config, &warnings);
 	if (ok && warnings.len)
@@ -284,11 +306,12 @@ static bool begin(struct buf *text)
 
 static bool give_up_root(void)
 {
-	static const int keep[] = {CAP_NET_ADMIN};
+	static const int keep[] = {CAP_NET_ADMIN, CAP_SYS_ADMIN};
+	const bool enters = config_enters_netns(self.setup->config);
 
-	if (self.setup->identity && user_become(self.setup->identity, keep, ARRAY_LEN(keep)) < 0)
+	if (self.setup->identity && user_become(self.setup->identity, keep, enters ? 2 : 1) < 0)
 		return false;
-	return caps_raise(CAP_NET_ADMIN, true) == 0;
+	return caps_raise(CAP_NET_ADMIN, true) == 0 && (!enters || caps_raise(CAP_SYS_ADMIN, true) == 0);
 }
 
 static void close_the_rest(void)

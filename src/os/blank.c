@@ -5,10 +5,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "os/sock.h"
 
 /* About 250 sockets; the kernel says that there is room again when three quarters of them are gone. */
 #define QUEUE_BYTES (96 << 10)
+#define FRESH_MS    1000
 
 int blank_open(struct blank_queue *ret)
 {
@@ -45,6 +47,14 @@ int blank_make(const struct blank_kind *kind)
 	return rc;
 }
 
+/* Beside each socket stands when it was made. */
+static int put(int write_fd, int fd)
+{
+	int64_t now_ms = clock_mono_ms();
+
+	return sock_send_message(write_fd, &now_ms, sizeof(now_ms), &fd, fd >= 0);
+}
+
 int blank_fill(int write_fd, const struct blank_kind *kind)
 {
 	int rc = 0;
@@ -54,22 +64,41 @@ int blank_fill(int write_fd, const struct blank_kind *kind)
 
 		if (fd < 0)
 			return fd;
-		rc = sock_send_message(write_fd, "", 1, &fd, 1);
+		rc = put(write_fd, fd);
 		close(fd);
 	}
 	return rc == -EAGAIN ? 0 : rc;
 }
 
-int blank_take(int read_fd)
+int blank_fill_absent(int write_fd)
+{
+	int rc = put(write_fd, -1);
+
+	return rc == -EAGAIN ? 0 : rc;
+}
+
+static int take_one(int read_fd, int64_t *made_ms)
 {
 	size_t n = 1;
 	int fd = -1, len;
-	char byte;
 
 	do
-		len = sock_recv_message(read_fd, &byte, 1, &fd, &n);
+		len = sock_recv_message(read_fd, made_ms, sizeof(*made_ms), &fd, &n);
 	while (len == -EINTR);
 	if (len < 0)
 		return len;
-	return len == 0 ? -EPIPE : n == 1 ? fd : -EAGAIN;
+	return len == 0 ? -EPIPE : n == 1 ? fd : -ENONET;
+}
+
+int blank_take(int read_fd, const struct blank_kind *kind)
+{
+	int64_t made_ms = 0, now_ms = clock_mono_ms();
+	int fd = take_one(read_fd, &made_ms);
+
+	while (kind->netns && (fd >= 0 || fd == -ENONET) && now_ms - made_ms > FRESH_MS) {
+		if (fd >= 0)
+			close(fd);
+		fd = take_one(read_fd, &made_ms);
+	}
+	return fd;
 }

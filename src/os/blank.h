@@ -15,6 +15,7 @@ struct blank_kind {
 	uint32_t family;      /* AF_INET, AF_INET6 */
 	uint32_t transparent; /* it may be bound to addresses that are not this machine's: 0, 1 */
 	uint32_t mark;        /* of its packets; 0: none */
+	uint32_t netns;       /* a number for its network namespace; 0: ours */
 };
 
 #define BLANK_KINDS_MAX 24
@@ -36,12 +37,15 @@ struct blank_queue {
 /* 0 or -errno. */
 int blank_open(struct blank_queue *ret);
 
-/* One that calls. Needs CAP_NET_ADMIN. -errno. */
+/* One that calls; in the network namespace in which this process is. Needs CAP_NET_ADMIN. -errno. */
 int blank_make(const struct blank_kind *kind);
 /* Fills a queue until it takes no more. 0; -EPIPE: nobody is left who could read it; another -errno: one cannot be made, or sent. */
 int blank_fill(int write_fd, const struct blank_kind *kind);
+/* Instead of a socket: its namespace is not there. Likewise. */
+int blank_fill_absent(int write_fd);
 
-/* A descriptor; -EAGAIN: there is none just now; -EPIPE: none will come. */
-int blank_take(int read_fd);
+/* A descriptor; -EAGAIN: there is none just now; -EPIPE: none will come; -ENONET: its namespace is not there. What has waited for long is
+ * passed over where there are namespaces: its own may be another one by now. */
+int blank_take(int read_fd, const struct blank_kind *kind);
 
 #endif

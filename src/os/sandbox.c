@@ -184,7 +184,8 @@ static const int sockets_calls[] = {
         SCMP_SYS(recvfrom),      SCMP_SYS(recvmsg),        SCMP_SYS(restart_syscall),
         SCMP_SYS(rt_sigaction),  SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
         SCMP_SYS(sendmsg),       SCMP_SYS(sendto),         SCMP_SYS(set_robust_list),
-        SCMP_SYS(setsockopt),    SCMP_SYS(write),          SCMP_SYS(writev),
+        SCMP_SYS(setns),         SCMP_SYS(setsockopt),     SCMP_SYS(write),
+        SCMP_SYS(writev),
 };
 
 /* A call whose arguments decide. */

@@ -65,9 +65,10 @@ bool as_client_may(struct step_env *env, const struct addr *client, const struct
 
 static struct blank_kind kind_for(struct step_env *env, const struct addr *to, const struct marks *m)
 {
-	bool here = own_address(env->own, to, env->loop->now_ms);
+	bool here = !m->netns && own_address(env->own, to, env->loop->now_ms);
 
-	return (struct blank_kind){.family = to->family, .transparent = true, .mark = m->own | (here ? m->back : 0)};
+	return (struct blank_kind){
+	        .family = to->family, .transparent = true, .mark = m->own | (here ? m->back : 0), .netns = m->netns};
 }
 
 static int bind_to(int fd, const struct addr *client, bool port)
@@ -98,14 +99,14 @@ static int take(struct step_env *env, const struct blank_kind *kind)
 {
 	int at = blank_find(&env->trio->blanks, kind);
 	/* else for one connection under inetd: by our own right */
-	int fd = at >= 0 ? blank_take(env->trio->blanks.fds[at]) : blank_make(kind);
+	int fd = at >= 0 ? blank_take(env->trio->blanks.fds[at], kind) : blank_make(kind);
 
 	return at >= 0 && fd == -EPIPE ? lost(env, env->trio->blanks.fds[at]) : fd;
 }
 
-int as_ourselves_open(struct step_env *env, uint32_t mark, const struct addr *to)
+int as_ourselves_open(struct step_env *env, const struct marks *marks, const struct addr *to)
 {
-	const struct blank_kind kind = {.family = to->family, .mark = mark};
+	const struct blank_kind kind = {.family = to->family, .mark = marks->own, .netns = marks->netns};
 
 	return take(env, &kind);
 }
@@ -119,7 +120,7 @@ int as_client_open(struct step_env *env, const struct addr *client, bool port, c
 	*refused = false;
 	FAULT_POINT();
 	if (fd < 0) {
-		*refused = fd != -EAGAIN;
+		*refused = fd != -EAGAIN && fd != -ENONET;
 		return fd;
 	}
 	rc = bind_to(fd, client, port);

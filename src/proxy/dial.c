@@ -190,8 +190,8 @@ static int new_socket(struct dial *d, const struct addr *a)
 		d->none_yet = fd == -EAGAIN;
 		return fd;
 	}
-	fd = d->marks.own ? as_ourselves_open(d->env, d->marks.own, a) : sock_new_tcp(a->family);
-	d->none_yet = d->marks.own && fd == -EAGAIN;
+	fd = d->marks.own || d->marks.netns ? as_ourselves_open(d->env, &d->marks, a) : sock_new_tcp(a->family);
+	d->none_yet = (d->marks.own || d->marks.netns) && fd == -EAGAIN;
 	if (fd < 0 || d->source->family != a->family)
 		return fd;
 	rc = bind_source(d, fd);

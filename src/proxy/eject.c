@@ -46,6 +46,7 @@ bool eject_is_servers(int error)
 	case EACCES:
 	case EPERM:
 	case ENODEV:
+	case ENONET:
 		return false;
 	default:
 		return true;

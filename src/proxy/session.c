@@ -508,7 +508,7 @@ void session_dial_done(void *arg, enum dial_outcome outcome)
 	target_failed(&s->engine->world->experience[s->cold->target], now_ms(s), s->steps->dial.error);
 	ejecting_failed(s, s->steps->dial.missing || !eject_is_servers(s->steps->dial.error));
 	server_failed(s, outcome == DIAL_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED,
-	              s->steps->dial.source_refused ? WHY_SOURCE : WHY_NONE);
+	              session_why_dial_failed(s));
 	session_enter_route(s);
 }
 

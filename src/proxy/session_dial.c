@@ -1,4 +1,5 @@
 /* session_dial.c - what calling a server takes that is not in the row, and what the log is told if it fails. */
+#include <errno.h>
 #include <string.h>
 #include "proxy/chain.h"
 #include "proxy/session_parts.h"
@@ -26,7 +27,9 @@ void session_describe_dial(struct session *s)
 	s->steps->dial.dscp = section->dscp.server;
 	s->steps->dial.client = section->source_client ? &s->cold->client : NULL;
 	s->steps->dial.client_port = section->source_client == SOURCE_CLIENT_PORT;
-	s->steps->dial.marks = (struct marks){.own = section->mark, .back = s->engine->rules->config->routes.mark};
+	s->steps->dial.marks = (struct marks){.own = section->mark,
+	                                      .netns = section_netns_id(section),
+	                                      .back = s->engine->rules->config->routes.mark};
 	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
 	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
 	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
@@ -36,6 +39,13 @@ void session_describe_dial(struct session *s)
 		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
 }
 
+enum why session_why_dial_failed(const struct session *s)
+{
+	const struct dial *d = &s->steps->dial;
+
+	return d->source_refused ? WHY_SOURCE : d->error == ENONET && d->marks.netns ? WHY_NETNS : WHY_NONE;
+}
+
 static void say_failed(struct session *s)
 {
 	const struct dial *d = &s->steps->dial;
@@ -43,6 +53,8 @@ static void say_failed(struct session *s)
 
 	if (d->missing)
 		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
+	else if (d->error == ENONET && section_of(s)->netns)
+		buf_addf(&why, "the network namespace %s does not exist (ip netns)", section_of(s)->netns);
 	else if (d->source_refused)
 		buf_addf(&why, "the client's address cannot be the source: %s", strerror(d->error));
 	else

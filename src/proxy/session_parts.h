@@ -52,6 +52,8 @@ void session_give_server_back(struct session *s); /* it has not been connected *
 void session_describe_dial(struct session *s);
 /* When the present server must have answered; 0: whenever. */
 int64_t session_dial_deadline(struct session *s);
+/* WHY_NONE, if that says it all. */
+enum why session_why_dial_failed(const struct session *s);
 /* What the log is told of that, and asks the server. */
 void session_dial_failed(struct session *s, enum dial_outcome outcome);
 

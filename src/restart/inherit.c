@@ -12,7 +12,7 @@
 
 #define VARIABLE         "TCPPROXY_UPGRADE" /* "FILES GUARD LIFELINE SPAWNER KEY" */
 #define ADMIN_VARIABLE   "TCPPROXY_ADMIN"   /* "CLIENT\nFD PATH\nFD PATH\n" */
-#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL\nQUEUE FAMILY TRANSPARENT MARK\n..." */
+#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL\nQUEUE FAMILY TRANSPARENT MARK NETNS\n..." */
 
 static void keep_over_exec(int fd, bool keep)
 {
@@ -49,8 +49,9 @@ void inherit_put(const struct inheritance *i)
 	buf_release(&text);
 	buf_addf(&text, "%d\n", i->network.control_fd);
 	for (size_t k = 0; k < i->network.blanks.n; k++)
-		buf_addf(&text, "%d %u %u %u\n", i->network.blanks.fds[k], i->network.blanks.kinds[k].family,
-		         i->network.blanks.kinds[k].transparent, i->network.blanks.kinds[k].mark);
+		buf_addf(&text, "%d %u %u %u %u\n", i->network.blanks.fds[k], i->network.blanks.kinds[k].family,
+		         i->network.blanks.kinds[k].transparent, i->network.blanks.kinds[k].mark,
+		         i->network.blanks.kinds[k].netns);
 	setenv(NETWORK_VARIABLE, text.s, 1);
 	buf_release(&text);
 }
@@ -118,7 +119,7 @@ static void take_queue(struct blank_list *l, const char *line)
 	int fd;
 
 	if (l->n >= BLANK_KINDS_MAX ||
-	    sscanf(line, "%d %u %u %u", &fd, &kind.family, &kind.transparent, &kind.mark) != 4 ||
+	    sscanf(line, "%d %u %u %u %u", &fd, &kind.family, &kind.transparent, &kind.mark, &kind.netns) != 5 ||
 	    checked(fd, S_IFSOCK) < 0)
 		return;
 	l->kinds[l->n] = kind;

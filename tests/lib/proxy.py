@@ -206,7 +206,7 @@ class Proxy:
             wanted[CHECKER] = 1
         if counts.get(FILES) == 1:
             del counts[FILES]
-        if re.search(r"^\s*(source client|mark (?!off))", "\n".join([self.config, *self.argv]), re.M):
+        if re.search(r"^\s*(source client|(mark|netns) (?!off))", "\n".join([self.config, *self.argv]), re.M):
             wanted.update({SOCKETS: 1, f"{SOCKETS} (watches)": 1})
         return tree if counts == wanted and all(map(watched, self.workers())) else None
 

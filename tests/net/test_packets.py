@@ -2,9 +2,11 @@
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
+from lib import processes
 from lib.hosts import CLIENT, HERE, NEAR, SERVER, Hosts, say_who
 from lib.peers import gets_reset
 from lib.waiting import wait_for
@@ -125,3 +127,58 @@ def test_checks_go_the_way_that_clients_go(hosts, run, words, state):  # noqa: F
     for name, wanted in (("one", state), ("other", "up")):  # each for itself
         done = r.ctl("wait", f"{PORT if name == 'one' else PORT + 1}/{name}", wanted)
         assert done.returncode == 0, done.stderr
+
+
+# -- another namespace
+
+@pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
+def test_netns(hosts, run, six):  # noqa: F811
+    """A server that listens on its own loopback only, two machines further as it seems; asked whether it is well there, too."""
+    where = ("127.0.0.1", "::1")[six]
+    hosts.serve("server", BACK, where)
+    spelt = f"[::1]:{BACK}" if six else f"127.0.0.1:{BACK}"
+    r = run(f"check every=200ms tcp\nport {PORT}\nserver {spelt} as there\nnetns {hosts.names['server']}\n"
+            f"port {PORT + 1}\nserver {spelt} as here\n")
+    assert r.ctl("wait", "there", "up").returncode == 0 and r.ctl("wait", "here", "down").returncode == 0
+    assert hosts.ask(PORT, HERE[six]).split()[0] == where
+    pids = r.sockets()
+    for pid in pids:
+        caps = int(processes.status(pid)["CapEff"], 16)
+        assert caps == 1 << 12 | 1 << 21  # NET_ADMIN, SYS_ADMIN
+    r.proxy.expect_deaths()
+    os.kill(pids[0], signal.SIGKILL)
+    wait_for(lambda: pids[0] not in r.sockets(), "it is dead")
+    r.proxy.wait_whole()
+    assert hosts.ask(PORT, HERE[six]).split()[0] == where
+
+
+def test_a_namespace_that_comes_and_goes(hosts, run):  # noqa: F811
+    """Pitfall 28. While it is not there clients are told at once."""
+    name = f"tcpp-more-{os.getpid()}"
+    hosts.names["more"] = name  # removed at the end
+    r = run(f"port {PORT}\nserver 127.0.0.1:{BACK}\nnetns {name}\n")
+    assert hosts.enter("client", gets_reset, PORT, HERE[0])
+    record = r.proxy.wait_record()
+    assert (record.end, record["why"]) == ("connect-failed", "netns")
+    r.proxy.wait_log(f"the network namespace /run/netns/{name} does not exist")
+    for _ in range(2):
+        hosts.on("proxy", "true")
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        server = hosts.serve("more", BACK, "127.0.0.1")
+
+        def served():
+            try:
+                return hosts.ask(PORT).split()[0] == "127.0.0.1"
+            except ConnectionResetError:
+                return False
+        wait_for(served, "it is found")
+        server.close()
+        subprocess.run(["ip", "netns", "del", name], check=True)
+        wait_for(lambda: hosts.enter("client", gets_reset, PORT, HERE[0]) and r.proxy.records()[-1].get("why") == "netns", "it is gone")
+
+
+def test_netns_without_the_right(hosts, run):  # noqa: F811
+    code, log = run(f"port {PORT}\nserver {SERVER[0]}:{BACK}\nnetns blue\n", fails=True,
+                    wrap=["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"])
+    assert code == 2 and log.splitlines()[-1] == "tcpproxy: \"netns\" needs root at start (CAP_SYS_ADMIN)"

@@ -124,9 +124,10 @@ static void test_the_queues_of_blank_sockets(void **state)
 {
 	char text[200];
 
-	left.network = (struct network){
-	        .control_fd = socks[0],
-	        .blanks = {.n = 2, .kinds = {{AF_INET, 1, 0}, {AF_INET6, 0, 0x100000}}, .fds = {socks[1], socks[0]}}};
+	left.network = (struct network){.control_fd = socks[0],
+	                                .blanks = {.n = 2,
+	                                           .kinds = {{AF_INET, 1, 0, 3}, {AF_INET6, 0, 0x100000, 0}},
+	                                           .fds = {socks[1], socks[0]}}};
 	inherit_put(&left);
 	assert_true(take_it());
 	assert_memory_equal(&taken.network, &left.network, sizeof(left.network));
@@ -135,8 +136,8 @@ static void test_the_queues_of_blank_sockets(void **state)
 	assert_true(take("-1 -1 -1 -1 0"));
 	assert_int_equal(taken.network.control_fd, -1);
 	assert_int_equal(taken.network.blanks.n, 0);
-	snprintf(text, sizeof(text), "%d\n4711 2 1 0\n%d 2 1\n%d 2 1 0\n%d 10 1 7\n0\n", pipes[0], socks[0], pipes[0],
-	         socks[1]);
+	snprintf(text, sizeof(text), "%d\n4711 2 1 0 0\n%d 2 1 0\n%d 2 1 0 0\n%d 10 1 7 0\n0\n", pipes[0], socks[0],
+	         pipes[0], socks[1]);
 	setenv("TCPPROXY_NETWORK", text, 1);
 	take_it();
 	assert_int_equal(taken.network.control_fd, -1);
