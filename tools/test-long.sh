@@ -19,7 +19,7 @@ build() { # directory, meson options...
 	directory=$1
 	shift
 	[ -f "$directory/build.ninja" ] || meson setup "$directory" "$@" >/dev/null || exit 1
-	ninja -C "$directory" --quiet tcpproxy || exit 1
+	ninja -C "$directory" --quiet tcpproxy tcpproxyctl || exit 1
 }
 
 torture() { # program, kills, arguments...

@@ -16,6 +16,7 @@ from lib.waiting import wait_for
 
 BEFORE = "b1e6f8a"  # the helper for files of root's knows no list, keepers carry no capability, the memory has another layout
 SAME = "3b5e0c5"  # of our layout
+pytestmark = pytest.mark.limit(300)  # one of them builds each program
 
 
 def program_of(commit):
@@ -117,6 +118,7 @@ def test_after_a_restart_nothing_of_it_is_left(start, service, directory, before
     """The next start makes the helper anew."""
     s = Story(start, service, directory, before)
     s.upgrade(BINARY)
+    s.proxy.wait_whole()  # what was handed over has been, and who has given it is gone
     helper = s.proxy.tree()[FILES]
     s.proxy.kill_supervisor()
     s.proxy.start_again()
