@@ -61,7 +61,7 @@ def wait_for(condition, what, patience=PATIENCE):
 def listens(port):
     """Whether somebody listens at this port, on any address; who would call to find out would be a client, in the log, too."""
     for table in ("tcp", "tcp6"):
-        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+        for line in Path("/proc/thread-self/net", table).read_text().splitlines()[1:]:
             _, local, _, state, *_ = line.split()
             if state == "0A" and int(local.rpartition(":")[2], 16) == port:
                 return True
@@ -375,14 +375,14 @@ server {{
 class Sshd:
     """SSH. root may log in with the key file `key`."""
 
-    def __init__(self, start, folder):
+    def __init__(self, start, folder, address="127.0.0.1"):
         self.port = free_port()
         self.key = folder / "key"
         self.folder = folder
         for name in ("host", "key"):
             subprocess.run([command("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
         (folder / "sshd_config").write_text(f"""
-ListenAddress 127.0.0.1:{self.port}
+ListenAddress {address}:{self.port}
 HostKey {folder}/host
 AuthorizedKeysFile {folder}/key.pub
 StrictModes no
