@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from lib import kernel
 from lib.peers import ask, connect, gets_reset, read_all, refused, say, talk
 from lib.ports import free_port
 from lib.waiting import stays, wait_for
@@ -146,6 +147,7 @@ def test_each_change_is_seen_within_a_second(listed):
     assert time.monotonic() - began < 10 * 2
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_a_file_of_roots_alone(listed, directory):
     listed.run(listed.a)
     listed.proxy.stop()
