@@ -138,7 +138,7 @@ void do_kill(struct request *r)
 	if (r->n == 0)
 		request_refuse(r,
 		               "which connection? An id, or a filter: service=NAME|PORT, client=ADDRESS, via=ADDRESS, "
-		               "server=NAME|HOST:PORT, state=STATE");
+		               "server=NAME|HOST:PORT, sni=NAME, state=STATE");
 	else if (read_words(r, false, true))
 		r->world->look(r->world->arg, true, false, kill_found, r);
 }
@@ -173,6 +173,9 @@ void do_tap(struct request *r)
 	else if (read_words(r, false, true)) {
 		if (r->filter.state)
 			request_refuse(r, "a state is no filter here: it changes");
+		else if (r->filter.sni)
+			request_refuse(r, "what a client asks for is no filter here: bytes come before it is known. "
+			                  "Take its section, by service=");
 		else
 			r->world->look(r->world->arg, true, false, tap_found, r);
 	}

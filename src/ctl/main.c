@@ -42,7 +42,7 @@ static void print_help(void)
 		       commands[i].arguments, commands[i].help);
 	printf("\n"
 	       "a FILTER is one or more of: ID, service=NAME|PORT, client=ADDRESS[/BITS|:PORT],\n"
-	       "via=ADDRESS[/BITS|:PORT], server=NAME|HOST:PORT, state=STATE; all of them must fit\n");
+	       "via=ADDRESS[/BITS|:PORT], server=NAME|HOST:PORT, sni=NAME, state=STATE;\nall of them must fit\n");
 }
 
 static int run(const char *path, char **words, size_t n)

@@ -8,8 +8,10 @@
 #include "base/mem.h"
 #include "os/proc.h"
 #include "ipc/accesslog.h"
+#include "takeover/announced.h"
 #include "takeover/handover.h"
 #include "takeover/row_state.h"
+#include "takeover/said.h"
 
 #define SAME_RATE_US  (200 * 1000)         /* two looks so close to each other give no new rate */
 #define OLD_LOOK_US   (60 * 1000 * 1000LL) /* one so long ago gives none either */
@@ -119,6 +121,25 @@ static void set_tcp(const struct trio *t, uint32_t i, const struct row *row, str
 			        .known = true, .rtt_us = info.rtt_us[side], .retransmits = info.retransmits[side]};
 }
 
+/* The texts of others: of who announced it, and of the client itself. */
+static void set_said(struct snapshot *s, const struct trio *t, uint32_t i, const struct row_cold *cold,
+                     struct connection_view *c)
+{
+	char text[PROXY_VALUE_TEXT_MAX];
+	size_t len;
+
+	if ((len = announced_uid(t, i, cold, text)) > 0)
+		c->uid = snapshot_keep(s, text, len);
+	if ((len = announced_authority(t, i, cold, text)) > 0)
+		c->authority = snapshot_keep(s, text, len);
+	if ((len = said_sni(t, i, cold, text)) > 0)
+		c->sni = snapshot_keep(s, text, len);
+	if ((len = said_alpn(t, i, cold, text)) > 0)
+		c->alpn = snapshot_keep(s, text, len);
+	if ((len = said_protocol(cold, text)) > 0)
+		c->protocol = snapshot_keep(s, text, len);
+}
+
 static void set_texts(struct collector *v, struct snapshot *s, const struct trio *t, uint32_t i, const struct row *row,
                       const struct row_cold *cold, struct connection_view *c)
 {
@@ -176,6 +197,7 @@ static void view_row(struct collector *v, struct snapshot *s, uint32_t worker, u
 	if (cold->server.family == AF_INET || cold->server.family == AF_INET6)
 		c->server_addr = cold->server;
 	set_texts(v, s, t, i, row, cold, c);
+	set_said(s, t, i, cold, c);
 	set_rates(&v->looks[worker][i], row, c, now_us);
 	set_tcp(t, i, row, c);
 }

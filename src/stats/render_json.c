@@ -179,6 +179,13 @@ static void add_tcp(struct buf *out, const struct tcp_view *v, const char *rtt, 
 	}
 }
 
+/* As in a record: what nobody has said has no key. */
+static void add_if_said(struct buf *out, const char *key, const char *value)
+{
+	if (value)
+		json_text(out, key, value);
+}
+
 static void add_connection(const struct connection_view *c, struct buf *out)
 {
 	char text[ADDR_TEXT_MAX];
@@ -191,7 +198,12 @@ static void add_connection(const struct connection_view *c, struct buf *out)
 	json_text(out, "client", host_port_text(&c->client, text));
 	json_text(out, "name", c->name);
 	json_text(out, "via", host_port_text(&c->via, text));
+	add_if_said(out, "uid", c->uid);
+	add_if_said(out, "authority", c->authority);
 	json_text(out, "rule", c->rule);
+	add_if_said(out, "sni", c->sni);
+	add_if_said(out, "alpn", c->alpn);
+	add_if_said(out, "protocol", c->protocol);
 	json_text(out, "target", c->server);
 	json_text(out, "server", server_text(c, text));
 	json_count(out, "up", c->up);

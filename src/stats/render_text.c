@@ -108,7 +108,7 @@ static void add_servers(const struct snapshot *s, struct buf *out)
 
 static void add_workers(const struct snapshot *s, struct buf *out)
 {
-	static const char *const heads[] = {"WORKER",    ">PID",       ">KEEPERS", ">ACTIVE", ">ROOM",
+	static const char *const heads[] = {"WORKER",    ">PID",       ">KEEPERS", ">ACTIVE", ">ROOM", ">EARLY",
 	                                    "ACCEPTING", ">TAKEOVERS", ">PIPES",   ">MEMORY", NULL};
 	struct table t;
 
@@ -124,6 +124,7 @@ static void add_workers(const struct snapshot *s, struct buf *out)
 		table_addf(&t, "%u", v->keepers);
 		table_addf(&t, "%u", v->active);
 		table_addf(&t, "%u", v->slots);
+		table_addf(&t, "%u/%u", v->early, v->early_max);
 		table_text(&t, !v->serving ? "not yet" : v->accepting ? "yes" : "no");
 		table_addf(&t, "%" PRIu64, v->takeovers);
 		table_addf(&t, "%u", v->parked_pipes);

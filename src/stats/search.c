@@ -27,6 +27,7 @@ static bool matches(const struct connection_view *c, const char *word, size_t le
 	       has(c->server, word, len) || has(c->spelt, word, len) || has(c->within, word, len) ||
 	       address_has(&c->server_addr, word, len) || address_has(&c->local, word, len) ||
 	       has(c->service, word, len) || has(c->state, word, len) || has(c->rule, word, len) ||
+	       has(c->sni, word, len) || has(c->alpn, word, len) || has(c->protocol, word, len) ||
 	       (strlen(id) == len && memcmp(id, word, len) == 0);
 }
 

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "base/mem.h"
 #include "base/text.h"
 
@@ -101,6 +102,10 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 		f->server = value;
 		return NULL;
 	}
+	if ((value = after(word, "sni"))) {
+		f->sni = value;
+		return NULL;
+	}
 	if ((value = after(word, "state"))) {
 		f->state = value;
 		return NULL;
@@ -110,7 +115,7 @@ const char *connection_filter_word(struct connection_filter *f, const char *word
 	if (text_parse_uint(word, UINT64_MAX, &f->id) && f->id > 0)
 		return NULL;
 	return "is neither an id nor a filter: service=NAME|PORT, client=ADDRESS, via=ADDRESS, "
-	       "server=NAME|HOST:PORT, state=STATE";
+	       "server=NAME|HOST:PORT, sni=NAME, state=STATE";
 }
 
 static bool same(const char *a, const char *b)
@@ -155,6 +160,7 @@ bool connection_matches(const struct connection_filter *f, const struct connecti
 	return (!f->id || f->id == c->id) && (!f->port || f->port == c->local.port) &&
 	       (!f->service || service_matches(f->service, c)) && comes_from(&f->client, f->client_port, &c->client) &&
 	       comes_from(&f->via, f->via_port, &c->via) && (!f->server || server_matches(f->server, c)) &&
+	       (!f->sni || (c->sni && strcasecmp(f->sni, c->sni) == 0)) &&
 	       (!f->state || strcmp(f->state, c->state) == 0);
 }
 

@@ -27,18 +27,20 @@ struct tcp_view {
 };
 
 struct connection_view {
-	uint64_t id;                            /* as in the access record */
-	uint32_t worker, row, serial;           /* where it is; steering wants all three */
-	bool leaving;                           /* on its way from one worker to another */
-	const char *state;                      /* "relay", "connecting"... */
-	const char *service;                    /* its name, else its ports: "mail", "8000-8010" */
-	const char *within;                     /* the service whose section that is; NULL: of none */
-	const char *rule;                       /* "/etc/tcpproxy.conf:5" */
-	const char *name;                       /* the client's, if it was looked up */
-	const char *server;                     /* its name, else as it is spelt; NULL: none yet */
-	const char *spelt;                      /* the same, as the file has it */
-	const char *server_of;                  /* what the line is called of which it is a member; NULL: of none */
-	const char *server_text;                /* one without an address: "unix:/run/x.sock" */
+	uint64_t id;                       /* as in the access record */
+	uint32_t worker, row, serial;      /* where it is; steering wants all three */
+	bool leaving;                      /* on its way from one worker to another */
+	const char *state;                 /* "relay", "connecting"... */
+	const char *service;               /* its name, else its ports: "mail", "8000-8010" */
+	const char *within;                /* the service whose section that is; NULL: of none */
+	const char *rule;                  /* "/etc/tcpproxy.conf:5" */
+	const char *name;                  /* the client's, if it was looked up */
+	const char *uid, *authority;       /* as its PROXY header says; NULL: nothing */
+	const char *sni, *alpn, *protocol; /* what it has said first, if its section depended on it; NULL: nothing */
+	const char *server;                /* its name, else as it is spelt; NULL: none yet */
+	const char *spelt;                 /* the same, as the file has it */
+	const char *server_of;             /* what the line is called of which it is a member; NULL: of none */
+	const char *server_text;           /* one without an address: "unix:/run/x.sock" */
 	struct addr local, client, server_addr; /* AF_UNSPEC: none */
 	struct addr via;                        /* who has announced the client; AF_UNSPEC: nobody */
 	uint64_t up, down, rate_up, rate_down;
@@ -185,10 +187,11 @@ struct connection_filter {
 	struct cidr via;      /* likewise */
 	uint16_t via_port;
 	const char *server; /* its name, SERVICE/NAME, as it is spelt, or ADDRESS:PORT; NULL: any */
+	const char *sni;    /* as the record has it, in any case of letters; NULL: any */
 	const char *state;  /* NULL: any */
 };
 
-/* One word: an id, or service=, client=, via=, server=, state= (port= is service=). The texts are not
+/* One word: an id, or service=, client=, via=, server=, sni=, state= (port= is service=). The texts are not
  * copied. Returns NULL, or what is wrong (static). */
 const char *connection_filter_word(struct connection_filter *f, const char *word);
 /* A service or a server of this name is in the snapshot? Else false: `why` says what is missing. */

@@ -160,6 +160,24 @@ def test_behind_a_header_of_the_proxy_protocol(doors):
     wait_for(lambda: [r for r in d.proxy.records() if r["client"].startswith("192.0.2.9:") and r["why"] == "deny"], "denied")
 
 
+def test_what_they_ask_for_is_seen_while_they_are_there(doors, admin):
+    d = doors("sni a.test", "sni b.test", own=False, before=admin.line, section_words="accept-proxy from 127.0.0.1")
+    for header, said, to in ((v2(tlvs=tlv(AUTHORITY, b"x.test")), of_python("a.test", ["h2"]), "a.test"), (v1(), hello(b"b.test"), "b.test")):
+        client = d.connect()
+        client.sendall(header + said)
+        d.clients += client, d.servers[to].accept()
+    admin.wait_connections(2, "state=relay")
+    found = {c["sni"]: c for c in admin.connections()}
+    assert [found["a.test"].get(k) for k in ("alpn", "protocol", "authority", "uid")] == ["h2", "tls", "x.test", None]
+    assert [found["b.test"].get(k) for k in ("alpn", "protocol", "authority", "uid")] == [None, "tls", None, None]
+    assert [c["id"] for c in admin.connections("sni=B.test")] == [found["b.test"]["id"]]
+    assert admin.connections("sni=c.test") == []
+    assert "service=" in admin.refused("tap", "sni=b.test")
+    admin.ask("kill", "sni=b.test")
+    assert is_reset(d.clients[2])
+    assert [c["sni"] for c in admin.wait_connections(1)] == ["a.test"]
+
+
 # -- what is wrong
 
 WRONG = {

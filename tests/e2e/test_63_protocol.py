@@ -229,6 +229,8 @@ def test_silent_clients_keep_nobody_out(doors, admin):
     worker = admin.json("status")["workers"][0]
     assert 0 < worker["early"] <= worker["early_max"] < 60
     assert admin.metric("tcpproxy_worker_early_connections_max", worker="0") == worker["early_max"]
+    heads, line = [text.split() for text in admin.ask("status").splitlines()][-2:]
+    assert line[heads.index("EARLY")].endswith(f"/{worker['early_max']}")
     admin.wait_connection("state=sniffing", "limit=1")
 
 
