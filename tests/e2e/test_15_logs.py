@@ -1,10 +1,13 @@
 """Logs: one record when a connection ends, as text or as JSON, to several places."""
 import datetime
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import struct
+import termios
 import time
 
 import pytest
@@ -393,16 +396,22 @@ def test_the_next_supervisor_reads_the_stderr_of_the_trios(start, service):
     proxy.born = proxy.wait_whole()
 
 
+def unread(pipe):
+    """Bytes in it."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
+
+
 def test_lines_of_programs_that_are_lost_are_counted(start, directory, admin):
     """The supervisor does not read for a while; nobody waits for it. The last lines are counted, too: nothing follows them."""
     port = free_port()
-    proxy = start("-b", port, "-o", admin.option, directory.script("handler", "echo; read x; seq 3000 >&2; echo done"))
+    proxy = start("-b", port, "-o", admin.option, directory.script("handler", "echo $$; read x; seq 3000 >&2; echo done"))
     with connect(port) as s:
-        read_exactly(s, 1)
+        handler = int(s.makefile("rb", buffering=0).readline())
         os.kill(proxy.pid, signal.SIGSTOP)
-        s.sendall(b"\n")
-        assert read_exactly(s, 5) == b"done\n"
-        time.sleep(0.3)  # the spawner reads the rest, and finds no room for it
+        with open(f"/proc/{handler}/fd/2", "w") as pipe:
+            s.sendall(b"\n")
+            assert read_exactly(s, 5) == b"done\n"
+            wait_for(lambda: unread(pipe) == 0, "the spawner has read all, and found no room for it")
         os.kill(proxy.pid, signal.SIGCONT)
 
     def all_of_them():

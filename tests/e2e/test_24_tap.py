@@ -296,6 +296,12 @@ def test_a_tap_survives_the_death_of_a_worker(echo, admin, tap):
     echo.proxy.wait_whole()
 
 
+def written_by(pid):
+    """Bytes of write calls, to wherever."""
+    with open(f"/proc/{pid}/io") as f:
+        return int(re.search(r"^wchar: (\d+)", f.read(), re.M)[1])
+
+
 def test_a_tap_of_a_busy_connection_ends_when_it_is_told(echo, admin, tap):
     port = echo()
     tap.proxy = echo.proxy
@@ -311,7 +317,7 @@ def test_a_tap_of_a_busy_connection_ends_when_it_is_told(echo, admin, tap):
         reader.start()
         for _ in range(3):
             t = tap(f"service={port}", "-w", "/dev/null", file=None)
-            time.sleep(0.3)  # it is busy
+            wait_for(lambda: written_by(t.process.pid) > 1 << 20, "it is busy")
             begin = time.monotonic()
             t.process.send_signal(signal.SIGINT)
             t.process.communicate(timeout=10)

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -74,6 +75,10 @@ def scene(start, service):
     return Scene()
 
 
+def name_as_bytes(name):
+    return b"\0" + name[2:].encode()
+
+
 @pytest.fixture
 def known(scene, start, directory):
     """The name of the door of the scene, before there is a process."""
@@ -128,9 +133,20 @@ def test_a_stranger_of_the_service_user_is_told_no_key(scene, known):
         os.set_blocking(others[0].stdout.fileno(), False)
         proxy.signal(signal.SIGUSR2)
         proxy.wait_log("upgrade: done")
-        time.sleep(0.2)
-        heard = others[0].stdout.read() or b""
-        assert not [line for line in heard.splitlines() if line != b"heard 0"], heard
+        knocks = [socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+        for i, knock in enumerate(knocks, 1):
+            knock.connect(name_as_bytes(known)[:-1] + b"%d" % i)
+            knock.send(b"we, the last")
+        heard = b""
+
+        def all_were_heard():
+            nonlocal heard
+            heard += others[0].stdout.read() or b""
+            return heard.count(b"heard 12\n") == len(knocks)
+        wait_for(all_were_heard, "those who came before are heard")
+        for knock in knocks:
+            knock.close()
+        assert set(heard.splitlines()) <= {b"heard 0", b"heard 12"}, heard
     talk(scene.client)
     proxy.born = proxy.wait_whole()
 
