@@ -72,6 +72,7 @@ uint64_t asking_key(const struct place *p, uint32_t number)
 	h = hash_bytes(h, from->ip, sizeof(from->ip));
 	h = hash_bytes(h, &proxy, sizeof(proxy));
 	h = hash_bytes(h, &p->section->mark, sizeof(p->section->mark));
+	h = hash_bytes(h, &p->section->dscp.server, sizeof(p->section->dscp.server));
 	if (p->section->netns)
 		h = hash_bytes(h, p->section->netns, strlen(p->section->netns) + 1);
 	if (p->section->device)
@@ -216,6 +217,7 @@ struct check *asking_checks(struct asking *a)
 		                         .from = line->from.family ? line->from : k->section->source,
 		                         .device = k->section->device,
 		                         .mark = k->section->mark,
+		                         .dscp = k->section->dscp.server,
 		                         .netns = section_netns_id(k->section),
 		                         .unix_path = k->server->path,
 		                         .program = line->program != NULL,

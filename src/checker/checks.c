@@ -141,6 +141,7 @@ static void ask(struct one *o)
 	                                                .from = &k->from,
 	                                                .device = k->device,
 	                                                .mark = k->mark,
+	                                                .dscp = k->dscp,
 	                                                .netns = k->netns,
 	                                                .blanks = c->ops.blanks,
 	                                                .timeout_ms = left_ms,

@@ -22,6 +22,7 @@ struct check {
 	struct addr from;      /* AF_UNSPEC: whichever */
 	const char *device;    /* by which it is asked; NULL: any */
 	uint32_t mark;         /* of the packets, as of clients' connections; 0: none */
+	uint8_t dscp;          /* theirs, and one; 0: as it is */
 	uint32_t netns;        /* a number for the network namespace; 0: ours */
 	const char *unix_path; /* instead of addresses; NULL: those */
 	bool program;          /* instead of the script: ops.run() */

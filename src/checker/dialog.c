@@ -240,6 +240,8 @@ static int begin(struct dialog *d)
 		return fd;
 	if (s->device && !s->unix_path)
 		rc = sock_device(fd, s->device);
+	if (rc == 0 && s->dscp && !s->unix_path)
+		sock_dscp(fd, s->dscp - 1u);
 	if (rc == 0 && s->from && s->from->family)
 		rc = sock_bind_source(fd, s->from);
 	if (rc == 0)

@@ -17,6 +17,7 @@ struct dialog_setup {
 	const struct addr *from;         /* NULL: whichever */
 	const char *device;              /* NULL: any */
 	uint32_t mark;                   /* 0: none */
+	uint8_t dscp;                    /* and one; 0: as it is */
 	uint32_t netns;                  /* likewise: ours */
 	const struct blank_list *blanks; /* where sockets with a mark wait (os/blank.h); NULL: nowhere */
 	int64_t timeout_ms;              /* for all of it, but for the leaving */

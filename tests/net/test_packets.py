@@ -129,6 +129,18 @@ def test_checks_go_the_way_that_clients_go(hosts, run, words, state):  # noqa: F
         assert done.returncode == 0, done.stderr
 
 
+def test_checks_have_the_dscp_of_clients(hosts, run):  # noqa: F811
+    """Behind a router that lets nothing else through."""
+    hosts.serve("server", BACK, SERVER[0])
+    hosts.on("server", "nft", "add table ip t; add chain ip t c { type filter hook input priority 0; };"
+             f"add rule ip t c tcp dport {BACK} ip dscp != ef drop")
+    r = run(f"check every=200ms timeout=100ms tcp\nport {PORT}\nserver {SERVER[0]}:{BACK} as one\ndscp cs1 ef\n"
+            f"port {PORT + 1}\nserver {SERVER[0]}:{BACK} as other\ndscp ef\n")
+    for name, wanted in ((f"{PORT}/one", "down"), (f"{PORT + 1}/other", "up")):  # each for itself
+        done = r.ctl("wait", name, wanted)
+        assert done.returncode == 0, done.stderr
+
+
 # -- another namespace
 
 @pytest.mark.parametrize("six", [False, True], ids=["IPv4", "IPv6"])
