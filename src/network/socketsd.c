@@ -48,7 +48,8 @@ static struct socketsd {
 	struct claims claims;
 	int control_fd; /* -1: the supervisor has gone */
 	int queues[BLANK_KINDS_MAX];
-	int other; /* pidfd */
+	int other;     /* pidfd of the one that watches, if we make; < 0: none */
+	pid_t watcher; /* it was made, and is not known to be dead; 0: there is none */
 	int routing_news, nft_news;
 	int64_t look_ms;  /* when the routing is looked at next */
 	int64_t again_ms; /* until then no socket is made; 0: now */
@@ -116,7 +117,6 @@ static void hear_news(int fd)
 
 /* ---- blank sockets ---- */
 
-/* true: somebody can still read there. */
 static int fill_there(size_t i)
 {
 	const struct blank_kind *kind = &self.setup->kinds[i];
@@ -133,6 +133,7 @@ static int fill_there(size_t i)
 	return rc;
 }
 
+/* true: somebody can still read there. */
 static bool fill(size_t i)
 {
 	int rc = fill_there(i);
@@ -159,33 +160,41 @@ static bool anybody_reads(void)
 /* ---- the pair ---- */
 
 static _Noreturn void make(void);
-static _Noreturn void watch(pid_t maker);
+static _Noreturn void watch(int maker);
 
-/* Another process to watch this one. Tried again with the next turn, if it cannot be now. */
+/* Another process to watch this one. There are never two that make sockets: who watches is born with what it needs for that, and
+ * one that cannot be looked at for want of a descriptor is not taken for dead. What cannot be had is asked for again
+ * within NO_PIDFD_MS. */
 static void start_watcher(void)
 {
-	pid_t me = getpid(), pid = fork();
+	int me;
 
-	if (pid == 0)
+	if (self.watcher > 0)
+		self.other = proc_pidfd(self.watcher);
+	if (self.watcher > 0 && self.other != -ESRCH)
+		return;
+	self.watcher = 0;
+	me = proc_pidfd(getpid());
+	if (me < 0)
+		return;
+	self.watcher = fork();
+	if (self.watcher == 0)
 		watch(me);
-	self.other = pid > 0 ? proc_pidfd(pid) : -1;
+	close(me);
+	if (self.watcher > 0)
+		self.other = proc_pidfd(self.watcher);
 }
 
-static _Noreturn void watch(pid_t maker)
+static _Noreturn void watch(int maker)
 {
-	int pidfd = proc_pidfd(maker);
-
 	proc_title("tcpproxy: sockets (watches)");
-	if (self.other >= 0)
-		close(self.other);
-	self.other = -1;
-	while (pidfd >= 0 && !proc_pidfd_dead(pidfd)) {
-		struct pollfd p = {.fd = pidfd, .events = POLLIN};
-
-		poll(&p, 1, -1);
-	}
-	if (pidfd >= 0)
-		close(pidfd);
+	if (self.routing_news >= 0)
+		close(self.routing_news);
+	if (self.nft_news >= 0)
+		close(self.nft_news);
+	while (!proc_pidfd_dead(maker))
+		poll(&(struct pollfd){.fd = maker, .events = POLLIN}, 1, -1);
+	close(maker);
 	if (atomic_load(&self.shared->over))
 		_exit(0);
 	make();
@@ -251,6 +260,7 @@ static void turn(void)
 	if (p[WATCH_OTHER].revents) {
 		close(self.other);
 		self.other = -1;
+		self.watcher = 0;
 	}
 	if (self.other < 0)
 		start_watcher();
@@ -272,6 +282,7 @@ static _Noreturn void make(void)
 {
 	proc_title("tcpproxy: sockets");
 	self.other = -1;
+	self.watcher = 0;
 	self.routing_news = sets_up() ? routing_watch() : -1;
 	self.nft_news = sets_up() ? nft_watch() : -1;
 	self.look_ms = 0;

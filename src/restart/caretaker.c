@@ -113,9 +113,9 @@ static bool has_ended(const struct worker *w)
 
 	for (int m = 0; m < MEMBERS && ended; m++) {
 		pid_t pid = *(volatile int32_t *)&w->trio->pid[m];
-		int fd = pid > 0 ? proc_pidfd(pid) : -1;
+		int fd = pid > 0 ? proc_pidfd(pid) : -ESRCH;
 
-		ended = fd < 0 || proc_pidfd_dead(fd);
+		ended = fd < 0 ? fd == -ESRCH : proc_pidfd_dead(fd); /* that we have no descriptor proves nothing */
 		if (fd >= 0)
 			close(fd);
 	}

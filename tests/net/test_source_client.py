@@ -10,7 +10,7 @@ from lib import processes
 from lib.hosts import CLIENT, HERE, NEAR, NUMBERS, SERVER, Hosts, say_who
 from lib.peers import Server, gets_reset, read_all
 from lib.proxy import SOCKETS, Directory, Proxy
-from lib.waiting import outlast_fuser, wait_for
+from lib.waiting import outlast_fuser, stays, wait_for
 
 PORT, BACK = 3000, 2222
 RULE = r"fwmark 0x100000/0x100000 lookup 27182 proto 217"
@@ -214,6 +214,32 @@ def test_the_death_of_any_process(hosts, run, victims):
         assert hosts.enter("client", first_words, PORT).split()[0] == CLIENT[0]
     r.proxy.stop()
     assert hosts.network() == before
+
+
+def may_open(pid, limit):
+    """As its own user: root may do that with a right which containers seldom have."""
+    status = processes.status(pid)
+    user, group = status["Uid"].split()[0], status["Gid"].split()[0]
+    subprocess.run(["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "prlimit", f"--nofile={limit}", f"--pid={pid}"],
+                   check=True)
+
+
+def test_there_are_never_two_that_make_sockets(hosts, run):
+    """Nor is another one started to watch, while there is no descriptor by which to look at it."""
+    hosts.serve("server", BACK, SERVER[0])
+    prepare(hosts)
+    r = run(service(SERVER[0]))
+    r.proxy.expect_deaths()
+    (maker,), (watcher,) = r.proxy.role("sockets"), r.proxy.role("sockets (watches)")
+    may_open(maker, "3:")
+    os.kill(watcher, signal.SIGKILL)
+    wait_for(lambda: r.proxy.role("sockets (watches)") == [], "it is dead")
+    stays(lambda: r.sockets() == [maker], "one makes them, and none watches", 2.5)
+    may_open(maker, "200:")
+    watcher, = wait_for(lambda: r.proxy.role("sockets (watches)"), "one watches again")
+    os.kill(maker, signal.SIGKILL)
+    wait_for(lambda: r.proxy.role("sockets") == [watcher], "it makes them now")
+    assert hosts.ask(PORT).split()[0] == CLIENT[0]
 
 
 def echo_who(s):
