@@ -162,26 +162,43 @@ static bool put_routing(const struct routes *r, struct buf *missing, struct buf 
 
 /* ---- numbers of the kernel's ---- */
 
-/* A bit for each that was not 1 before. */
-static unsigned put_numbers(struct buf *warnings)
+static void tell_of_number(const struct number *n, int rc, struct buf *warnings)
 {
-	unsigned changed = 0;
+	if (rc < 0 && !(rc == -ENOENT && n->v6))
+		buf_addf(warnings,
+		         "%s cannot be set to 1: %s: servers of this machine cannot be called from the "
+		         "clients' addresses\n",
+		         n->path, strerror(-rc));
+}
+
+/* A bit for each that is 0. */
+static unsigned find_zeros(struct buf *warnings)
+{
+	unsigned found = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
 		long now = 0;
 		int rc = sysctl_get(numbers[i].path, &now);
 
-		if (rc == 0 && now == 0) {
-			rc = sysctl_set(numbers[i].path, 1);
-			changed |= rc == 0 ? 1u << i : 0;
-		}
-		if (rc < 0 && !(rc == -ENOENT && numbers[i].v6))
-			buf_addf(warnings,
-			         "%s cannot be set to 1: %s: servers of this machine cannot be called from the "
-			         "clients' addresses\n",
-			         numbers[i].path, strerror(-rc));
+		found |= rc == 0 && now == 0 ? 1u << i : 0;
+		tell_of_number(&numbers[i], rc, warnings);
 	}
-	return changed;
+	return found;
+}
+
+/* It is written down before: who dies in between has them put back to what they are. Returns those that are 1 now. */
+static unsigned set_to_one(unsigned which, struct buf *warnings)
+{
+	unsigned set = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+		int rc = which >> i & 1 ? sysctl_set(numbers[i].path, 1) : -ENOENT;
+
+		set |= rc == 0 ? 1u << i : 0;
+		if (which >> i & 1)
+			tell_of_number(&numbers[i], rc, warnings);
+	}
+	return set;
 }
 
 static void put_back(unsigned changed)
@@ -292,6 +309,7 @@ bool routes_set_up(const struct routes *r, struct buf *why, struct buf *warnings
 	struct buf missing = BUF_INIT;
 	const char *refused;
 	bool ok = true, there;
+	unsigned zeros;
 	int list[2];
 	size_t n = families(list);
 
@@ -305,9 +323,10 @@ bool routes_set_up(const struct routes *r, struct buf *why, struct buf *warnings
 		remove_routing(r);
 		return false;
 	}
-	ours_to_put_back |= read_notes(table_name(r), &there);
-	ours_to_put_back |= put_numbers(warnings);
+	zeros = find_zeros(warnings);
+	ours_to_put_back |= read_notes(table_name(r), &there) | zeros;
 	refused = put_table(r, ours_to_put_back);
+	set_to_one(zeros, warnings);
 	if (refused)
 		buf_addf(warnings, "nft: %s: servers of other machines cannot be called from the clients' addresses\n",
 		         refused);
@@ -389,21 +408,22 @@ void routes_mend(const struct routes *r, struct buf *said)
 {
 	struct buf missing = BUF_INIT, why = BUF_INIT, warnings = BUF_INIT;
 	const char *refused = NULL;
-	unsigned changed;
+	unsigned zeros, notes, set;
 	bool there;
 
 	if (!put_routing(r, &missing, &why))
 		buf_addf(said, "%s\n", why.s);
-	changed = put_numbers(&warnings);
-	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-		if (changed >> i & 1)
-			buf_addf(&missing, "%s%s", missing.len ? ", " : "", numbers[i].path);
-	ours_to_put_back |= read_notes(table_name(r), &there) | changed;
-	if (!there || changed) {
+	zeros = find_zeros(&warnings);
+	notes = read_notes(table_name(r), &there);
+	ours_to_put_back |= notes | zeros;
+	if (!there || ours_to_put_back & ~notes)
 		refused = put_table(r, ours_to_put_back);
-		if (!refused && !there)
-			buf_addf(&missing, "%stable inet %s of nft", missing.len ? ", " : "", table_name(r));
-	}
+	set = set_to_one(zeros, &warnings);
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		if (set >> i & 1)
+			buf_addf(&missing, "%s%s", missing.len ? ", " : "", numbers[i].path);
+	if (!there && !refused)
+		buf_addf(&missing, "%stable inet %s of nft", missing.len ? ", " : "", table_name(r));
 	if (missing.len)
 		buf_addf(said, "somebody has taken away what \"source client\" needs, and it was put back: %s\n",
 		         missing.s);
