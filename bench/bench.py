@@ -13,6 +13,7 @@ OUT      where the JSON and the page go (default: bench/results)
 Runs in a network namespace of its own with reno as congestion control, proxy and load together on one CPU; needs root.
 docs/performance.md says why it measures as it does.
 """
+import contextlib
 import json
 import math
 import os
@@ -229,6 +230,31 @@ def run(scene, knobs):
 
 
 # -- telling
+
+def choose(argv, kinds, names):
+    """For benches of several kinds. Returns those that are wanted, all if none is named, and NAME=VALUE as a dict."""
+    options = dict(word.split("=", 1) for word in argv if "=" in word)
+    wanted = [word for word in argv if "=" not in word] or list(kinds)
+    for word in wanted:
+        if word not in kinds:
+            fail(f"{word}: not one of {' '.join(kinds)}")
+    for name in options:
+        if name not in names:
+            fail(f"{name}=: not one of {' '.join(f'{n}=' for n in names)}")
+    return wanted, options
+
+
+@contextlib.contextmanager
+def scratch():
+    """A folder that others can read, until the end, also by SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    folder = tempfile.mkdtemp(prefix="tcpproxy-bench-")
+    os.chmod(folder, 0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
 
 def number(x, digits=3):
     if x is None or math.isnan(x):

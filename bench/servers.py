@@ -17,13 +17,10 @@ In a network namespace of its own, as bench.py; needs root. The first two run on
 import asyncio
 import os
 import select
-import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -324,23 +321,11 @@ def reload(folder, rounds, _seconds, _baseline):
 
 
 def main(argv):
-    options = dict(word.split("=", 1) for word in argv if "=" in word)
-    wanted = [word for word in argv if "=" not in word] or list(KINDS)
-    for word in wanted:
-        if word not in KINDS:
-            bench.fail(f"{word}: not one of {' '.join(KINDS)}")
-    for name in options:
-        if name not in ("ROUNDS", "SECONDS", "BASELINE"):
-            bench.fail(f"{name}=: not one of ROUNDS= SECONDS= BASELINE=")
+    wanted, options = bench.choose(argv, KINDS, ("ROUNDS", "SECONDS", "BASELINE"))
     bench.enter_namespace()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    folder = tempfile.mkdtemp(prefix="tcpproxy-bench-")
-    os.chmod(folder, 0o755)
-    try:
+    with bench.scratch() as folder:
         for word in wanted:
             globals()[word](folder, int(options.get("ROUNDS", 5)), float(options.get("SECONDS", 0.4)), options.get("BASELINE"))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,8 @@ source    the server, of this machine, is called from the client's address (tcpp
 In a network namespace of its own, as bench.py; needs root. Everything is on one CPU.
 """
 import os
-import shutil
-import signal
 import struct
 import sys
-import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -153,27 +150,15 @@ KINDS = {"out": out_, "in": in_, "sni": sni, "source": source}
 
 
 def main(argv):
-    options = dict(word.split("=", 1) for word in argv if "=" in word)
-    wanted = [word for word in argv if "=" not in word] or list(KINDS)
-    for word in wanted:
-        if word not in KINDS:
-            bench.fail(f"{word}: not one of {' '.join(KINDS)}")
-    for name in options:
-        if name not in ("ROUNDS", "SECONDS"):
-            bench.fail(f"{name}=: not one of ROUNDS= SECONDS=")
+    wanted, options = bench.choose(argv, KINDS, ("ROUNDS", "SECONDS"))
     bench.enter_namespace()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    folder = tempfile.mkdtemp(prefix="tcpproxy-bench-")
-    os.chmod(folder, 0o755)
-    try:
+    with bench.scratch() as folder:
         for word in wanted:
             rows = Rows(folder, float(options.get("SECONDS", 0.4)))
             try:
                 KINDS[word](rows, int(options.get("ROUNDS", 9)))
             finally:
                 rows.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
