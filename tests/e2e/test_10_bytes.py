@@ -199,7 +199,7 @@ def test_one_direction_does_not_starve_the_other(relay4):
                ((pour, (client,)), (pour, (server,)), (drain, (server, "up")), (drain, (client, "down")))]
     for t in threads:
         t.start()
-    time.sleep(1)
+    wait_for(lambda: sum(got.values()) > 256 * MIB, "much has come")
     stop.set()
     up, down = got["up"], got["down"]
     client.close()

@@ -1,14 +1,12 @@
 """Three hosts of the test's own, each a network namespace: a client, tcpproxy, and a server, which have the one in the middle as their
 gateway."""
-import ctypes
 import os
 import subprocess
-import threading
 
+from . import netns
 from .peers import Service, connect, read_all
 from .waiting import wait_for
 
-CLONE_NEWNET = 0x40000000
 CLIENT, SERVER = ("198.51.100.7", "2001:db8:c::7"), ("10.0.0.9", "2001:db8:5::9")
 HERE, NEAR = ("198.51.100.1", "2001:db8:c::1"), ("10.0.0.1", "2001:db8:5::1")  # tcpproxy's, towards the client and the server
 NUMBERS = ("net.ipv4.tcp_fwmark_accept", "net.ipv4.fwmark_reflect", "net.ipv6.fwmark_reflect")
@@ -18,12 +16,6 @@ def run(*argv, text=None, check=True):
     done = subprocess.run([str(word) for word in argv], input=text, capture_output=True, text=True)
     assert not check or done.returncode == 0, f"{' '.join(map(str, argv))}: {done.stderr}"
     return done.stdout
-
-
-def _setns(fd):
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 def say_who(s):
@@ -62,23 +54,8 @@ class Hosts:
         return run("ip", "netns", "exec", self.names[who], *argv, **more)
 
     def enter(self, who, function, *args, **more):
-        """A function there, in a thread of its own: setns() is for one thread."""
-        result = []
-
-        def inside():
-            try:
-                fd = os.open(f"/run/netns/{self.names[who]}", os.O_RDONLY)
-                _setns(fd)
-                os.close(fd)
-                result.append(function(*args, **more))
-            except BaseException as e:  # handed to the caller
-                result.append(e)
-        thread = threading.Thread(target=inside)
-        thread.start()
-        thread.join(30)
-        if not result or isinstance(result[0], BaseException):
-            raise result[0] if result else TimeoutError(who)
-        return result[0]
+        """A function there."""
+        return netns.enter(self.names[who], function, *args, **more)
 
     def serve(self, who, port, host, function=say_who):
         """A server there, until the end of the test."""

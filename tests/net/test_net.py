@@ -8,12 +8,10 @@ import threading
 
 import pytest
 
-from lib import ports
+from lib import netns, ports
 from lib.peers import connect, is_reset, read_all
 from lib.proxy import Proxy
 from lib.waiting import wait_for
-
-CLONE_NEWNET = 0x40000000
 
 
 def ip(*words, netns=None):
@@ -45,23 +43,7 @@ class Net:
         ip("addr", "del", address, "dev", device, netns=self.inside)
 
     def enter(self, name, function, *args):
-        """A thread of its own: setns() is for one thread."""
-        result = []
-
-        def run():
-            try:
-                fd = os.open(f"/run/netns/{name}", os.O_RDONLY)
-                libc_setns(fd)
-                os.close(fd)
-                result.append(function(*args))
-            except BaseException as e:  # handed to the caller
-                result.append(e)
-        t = threading.Thread(target=run)
-        t.start()
-        t.join(20)
-        if not result or isinstance(result[0], BaseException):
-            raise result[0] if result else TimeoutError(name)
-        return result[0]
+        return netns.enter(name, function, *args)
 
     def out(self, function, *args):
         return self.enter(self.outside, function, *args)
@@ -72,13 +54,6 @@ class Net:
     def close(self):
         for name in (self.inside, self.outside):
             subprocess.run(["ip", "netns", "del", name], capture_output=True)
-
-
-def libc_setns(fd):
-    import ctypes
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.setns(fd, CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 @pytest.fixture

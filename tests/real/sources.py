@@ -119,7 +119,7 @@ class Consul:
     def __init__(self, tls=None):
         consul = self
         self.changed = threading.Condition()
-        self.index, self.instances, self.asked, self.ended = 10, [], [], False
+        self.index, self.instances, self.asked, self.answered, self.ended = 10, [], [], 0, False
         self.answer = None  # or a function (handler, query) that answers instead
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -132,6 +132,8 @@ class Consul:
                     consul.asked.append((time.monotonic(), url.path, query, dict(self.headers)))
                     consul.changed.notify_all()
                 (consul.answer or consul.as_it_is)(self, query)
+                with consul.changed:
+                    consul.answered += 1
 
             def log_message(self, *_):
                 pass

@@ -7,7 +7,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 
 import pytest
 
@@ -258,8 +257,7 @@ def test_an_empty_answer_is_asked_for_twice(consul, lists):
     consul.wait_asked(2)
     n = len(consul.asked)
     consul.set()  # it blinks
-    consul.wait_asked(n)
-    time.sleep(0.5)  # the answer is there, and the doubt
+    wait_for(lambda: consul.answered == n, "it is told so")
     consul.set(("10.0.0.1", 80, 1))
     consul.wait_asked(n + 2)
     assert out.all() == [["10.0.0.1:80"]]
