@@ -16,6 +16,7 @@
 #include "network/routes.h"
 #include "network/spaces.h"
 #include "os/caps.h"
+#include "os/netlink_news.h"
 #include "os/nft.h"
 #include "os/proc.h"
 #include "os/routing.h"
@@ -110,7 +111,7 @@ static void hear_news(int fd)
 {
 	int64_t soon = clock_mono_ms() + SOON_MS;
 
-	routing_drop_news(fd);
+	netlink_drop_news(fd);
 	if (soon < self.look_ms)
 		self.look_ms = soon;
 }

@@ -1,14 +1,12 @@
 #include "os/nft.h"
 
 #include <dlfcn.h>
-#include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "os/netlink_news.h"
 
 #define LIBRARY "libnftables.so.1"
 
@@ -77,17 +75,7 @@ const char *nft_run(const char *commands, struct buf *out)
 
 int nft_watch(void)
 {
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_NETFILTER);
-	struct sockaddr_nl sa = {.nl_family = AF_NETLINK};
-	int group = NFNLGRP_NFTABLES, error;
+	static const int group = NFNLGRP_NFTABLES;
 
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
-	    setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0) {
-		error = errno;
-		close(fd);
-		return -error;
-	}
-	return fd;
+	return netlink_watch(NETLINK_NETFILTER, &group, 1);
 }

@@ -10,7 +10,7 @@
  * prints; NULL: that is dropped. */
 const char *nft_run(const char *commands, struct buf *out);
 
-/* A descriptor that is readable when tables have changed (routing_drop_news() does for it, too); -errno. */
+/* A descriptor that is readable when tables have changed (netlink_news.h); -errno. */
 int nft_watch(void);
 
 #endif

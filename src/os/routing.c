@@ -8,6 +8,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include "base/mem.h"
+#include "os/netlink_news.h"
 
 #ifndef NETLINK_GET_STRICT_CHK
 #define NETLINK_GET_STRICT_CHK 12
@@ -285,27 +287,8 @@ int routing_way(const struct addr *to, char *device, bool *here, bool *direct)
 
 int routing_watch(void)
 {
-	struct sockaddr_nl sa = {.nl_family = AF_NETLINK,
-	                         .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_RULE | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE};
-	int v6_rules = RTNLGRP_IPV6_RULE, error;
-	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_IPV4_RULE, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_RULE,
+	                             RTNLGRP_IPV6_ROUTE};
 
-	if (fd < 0)
-		return -errno;
-	if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
-		error = errno;
-		close(fd);
-		return -error;
-	}
-	setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &v6_rules, sizeof(v6_rules));
-	return fd;
-}
-
-/* It may have been too much for the socket (ENOBUFS): that is news, too. */
-void routing_drop_news(int fd)
-{
-	char news[8192];
-
-	while (recv(fd, news, sizeof(news), MSG_DONTWAIT) > 0 || errno == ENOBUFS)
-		;
+	return netlink_watch(NETLINK_ROUTE, groups, ARRAY_LEN(groups));
 }

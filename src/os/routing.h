@@ -37,8 +37,7 @@ int routing_count(int family, uint32_t table, unsigned *ret_ours, unsigned *ret_
  * is no way. */
 int routing_way(const struct addr *to, char *device, bool *here, bool *direct);
 
-/* A descriptor that is readable when rules, routes or interfaces have changed, and what is read there is dropped. */
+/* A descriptor that is readable when rules, routes or interfaces have changed (netlink_news.h); -errno. */
 int routing_watch(void);
-void routing_drop_news(int fd);
 
 #endif
