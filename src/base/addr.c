@@ -191,19 +191,60 @@ static char *put_v6(char *at, const struct addr *a, const char *zone)
 	if (zone && *zone) {
 		*at++ = '%';
 		at = stpncpy(at, zone, ADDR_ZONE_MAX - 1);
-	} else if (a->scope && a->scope != ADDR_NO_SCOPE) {
+	} else if (a->scope && !(a->scope & ADDR_PLACE)) {
 		*at++ = '%';
 		at = text_put_uint(at, a->scope);
 	}
 	return at;
 }
 
+/* Of a process: its number, its user, and that it is one. */
+struct addr addr_of_process(uint32_t pid, uint32_t uid)
+{
+	const uint32_t who[3] = {pid, uid, 1};
+	struct addr a = {.family = AF_UNIX};
+
+	memcpy(a.ip, who, sizeof(who));
+	return a;
+}
+
+static bool who_is(const struct addr *a, uint32_t ret[3])
+{
+	memcpy(ret, a->ip, 3 * sizeof(*ret));
+	return a->family == AF_UNIX && ret[2];
+}
+
+bool addr_process(const struct addr *a, uint32_t *uid)
+{
+	uint32_t who[3];
+	bool is = who_is(a, who);
+
+	*uid = who[1];
+	return is;
+}
+
+static const char *format_process(const struct addr *a, char *buf)
+{
+	uint32_t who[3];
+	char *at = stpcpy(buf, "unix");
+
+	if (!who_is(a, who))
+		return buf;
+	*at++ = ':';
+	at = text_put_uint(at, who[0]);
+	*at++ = '/';
+	*text_put_uint(at, who[1]) = '\0';
+	return buf;
+}
+
 static const char *format(const struct addr *a, const char *zone, char *buf, bool bracket, bool port)
 {
 	char *at = buf;
 
-	if (a->family == AF_UNSPEC || a->family == AF_UNIX)
-		return strcpy(buf, a->family == AF_UNIX ? "unix" : "-");
+	if (a->family == AF_UNSPEC)
+		return strcpy(buf, "-");
+	if (a->family == AF_UNIX)
+		return format_process(a, buf);
 	bracket &= a->family == AF_INET6;
 	if (bracket)
 		*at++ = '[';
@@ -343,8 +384,12 @@ struct addr addr_client_network(const struct addr *a)
 {
 	struct addr net = *a;
 
+	uint32_t uid;
+
 	net.port = 0;
 	if (net.family == AF_INET6)
 		mask(&net, 64);
+	else if (addr_process(a, &uid))
+		net = addr_of_process(0, uid);
 	return net;
 }

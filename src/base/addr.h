@@ -13,10 +13,12 @@
 #include <sys/socket.h>
 
 struct addr {
-	uint16_t family; /* AF_UNSPEC (none), AF_INET, AF_INET6, AF_UNIX (no address kept) */
+	uint16_t family; /* AF_UNSPEC (none), AF_INET, AF_INET6, AF_UNIX (of a client: who it is) */
 	uint16_t port;   /* host byte order; 0: none */
-	uint32_t scope;  /* IPv6 link-local: interface index or ADDR_NO_SCOPE, else 0 */
-	uint8_t ip[16];  /* network byte order; IPv4 uses the first 4 */
+	uint32_t
+	        scope; /* IPv6 link-local: interface index or ADDR_NO_SCOPE; where a client has come: ADDR_PLACE and its number, if it is no
+	                  * port of this host; else 0 */
+	uint8_t ip[16]; /* network byte order; IPv4 uses the first 4 */
 };
 
 struct cidr {
@@ -31,7 +33,9 @@ struct interface_address {
 };
 
 #define ADDR_NO_SCOPE \
-	UINT32_MAX       /* of an interface that is not there, or was not looked up; the kernel never assigns it */
+	UINT32_MAX /* of an interface that is not there, or was not looked up; the kernel never assigns it */
+#define ADDR_PLACE \
+	0x80000000u /* in a scope: a place other than the ports of this host (config/ports.c); no interface has such an index */
 #define ADDR_ZONE_MAX 16 /* the name of an interface, with its NUL */
 
 #define ADDR_TEXT_MAX 80 /* room for any text below, with its NUL */
@@ -49,7 +53,7 @@ bool addr_parse_zone(const char *text, struct addr *ret, char zone[ADDR_ZONE_MAX
 bool cidr_parse_zone(const char *text, struct cidr *ret, char zone[ADDR_ZONE_MAX]);
 
 /* Both write a NUL-terminated text to buf (ADDR_TEXT_MAX bytes) and return buf.
- * AF_UNSPEC gives "-", AF_UNIX "unix". addr_format: no port, no brackets.
+ * AF_UNSPEC gives "-", AF_UNIX "unix", or "unix:PID/UID" of a client. addr_format: no port, no brackets.
  * addr_format_port: "1.2.3.4:25", "[::1]:25". addr_format_bracket: "1.2.3.4", "[::1]". */
 const char *addr_format(const struct addr *a, char *buf);
 const char *addr_format_port(const struct addr *a, char *buf);
@@ -64,13 +68,23 @@ const char *cidr_format_zone(const struct cidr *c, const char *zone, char *buf);
 socklen_t addr_to_sockaddr(const struct addr *a, struct sockaddr_storage *ret);
 void addr_from_sockaddr(const struct sockaddr *sa, socklen_t len, struct addr *ret);
 
+/* Where a client has come that has this as its local address; 0: a port of this host. */
+static inline uint32_t addr_place(const struct addr *a)
+{
+	return a->scope & ADDR_PLACE && a->scope != ADDR_NO_SCOPE ? a->scope : 0;
+}
+/* The client of a Unix socket: its process, as it was when it connected, and the user of that. */
+struct addr addr_of_process(uint32_t pid, uint32_t uid);
+/* Is there a process? uid: of its user. */
+bool addr_process(const struct addr *a, uint32_t *uid);
+
 /* Same host (family, address, scope), whatever the port. */
 bool addr_same_host(const struct addr *a, const struct addr *b);
 bool addr_is_wildcard(const struct addr *a);
 bool addr_is_loopback(const struct addr *a); /* 127.0.0.0/8, ::1 */
 bool cidr_contains(const struct cidr *c, const struct addr *a);
 
-/* The network that one customer holds: an IPv4 address, or the /64 of an IPv6 one; port cleared. */
+/* The network that one customer holds: an IPv4 address, or the /64 of an IPv6 one, or the user of a Unix socket; port cleared. */
 struct addr addr_client_network(const struct addr *a);
 
 #endif

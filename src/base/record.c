@@ -166,6 +166,13 @@ static const char *host_port_text(const struct addr *a, char *buf)
 	return a->family == AF_UNSPEC ? NULL : addr_format_port(a, buf);
 }
 
+const char *record_interface(const struct addr *local, const char *ports, char *buf)
+{
+	bool path = addr_place(local) && !local->port && ports && strncmp(ports, "unix:", 5) == 0;
+
+	return path ? ports + 5 : host_text(local, buf);
+}
+
 /* buf holds ADDR_TEXT_MAX. */
 static const char *service_text(const struct record *r, char *buf)
 {
@@ -185,8 +192,8 @@ void record_fields(const struct record *r, record_field_fn *fn, void *arg)
 	if (r->local.port)
 		field_count(&f, "port", r->local.port);
 	else
-		field_string(&f, "port", NULL);
-	field_string(&f, "interface", host_text(&r->local, text));
+		field_string(&f, "port", addr_place(&r->local) ? r->ports : NULL);
+	field_string(&f, "interface", record_interface(&r->local, r->ports, text));
 	field_string(&f, "client", host_port_text(&r->client, text));
 	field_string(&f, "name", r->name);
 	field_string(&f, "via", host_port_text(&r->via, text));

@@ -96,6 +96,7 @@ struct record {
 	/* texts; NULL or "": missing */
 	const char *format;      /* base/format.h; NULL: the usual text */
 	const char *service;     /* its name, else its ports: "mail", "8000-8010" */
+	const char *ports;       /* these, where `local` has none: "unix:/run/x" */
 	const char *rule;        /* "/etc/tcpproxy.conf:5" */
 	const char *sni, *alpn;  /* what the client asked for by TLS: a name; protocols, commas between them */
 	const char *protocol;    /* that it speaks; these three only if its section depended on it */
@@ -109,6 +110,9 @@ struct record {
 const char *end_name(enum end end);
 const char *why_name(enum why why);            /* NULL: WHY_NONE */
 const char *record_event_name(unsigned event); /* "open", "close", "interval" */
+
+/* Where a client has come, without the port: of a Unix socket its path, which `ports` says. buf holds ADDR_TEXT_MAX. NULL: not known. */
+const char *record_interface(const struct addr *local, const char *ports, char *buf);
 
 /* Calls fn for each key after time and event, in their order. value: NULL if it is missing. */
 typedef void record_field_fn(void *arg, const char *key, const char *value, bool number);

@@ -64,6 +64,7 @@ uint64_t asking_key(const struct place *p, uint32_t number)
 	const int64_t pace[] = {line->every_ms, line->fast_ms, line->slow_ms, line->timeout_ms, line->rise, line->fall};
 	const struct addr *from = line->from.family ? &line->from : &p->section->source;
 	uint8_t proxy = check_proxy_version(p->section, p->server, line);
+	const char *netns = server_netns(p->section, p->server), *device = server_device(p->section, p->server);
 	uint64_t h = hash_bytes(HASH_START, p->server->key, strlen(p->server->key) + 1);
 
 	h = hash_bytes(h, &port, sizeof(port));
@@ -73,10 +74,10 @@ uint64_t asking_key(const struct place *p, uint32_t number)
 	h = hash_bytes(h, &proxy, sizeof(proxy));
 	h = hash_bytes(h, &p->section->mark, sizeof(p->section->mark));
 	h = hash_bytes(h, &p->section->dscp.server, sizeof(p->section->dscp.server));
-	if (p->section->netns)
-		h = hash_bytes(h, p->section->netns, strlen(p->section->netns) + 1);
-	if (p->section->device)
-		h = hash_bytes(h, p->section->device, strlen(p->section->device) + 1);
+	if (netns)
+		h = hash_bytes(h, netns, strlen(netns) + 1);
+	if (device)
+		h = hash_bytes(h, device, strlen(device) + 1);
 	return hash_bytes(h, line->what, strlen(line->what));
 }
 
@@ -215,10 +216,10 @@ struct check *asking_checks(struct asking *a)
 		                                  .fall = (uint8_t)line->fall},
 		                         .timeout_ms = (uint32_t)line->timeout_ms,
 		                         .from = line->from.family ? line->from : k->section->source,
-		                         .device = k->section->device,
+		                         .device = server_device(k->section, k->server),
 		                         .mark = k->section->mark,
 		                         .dscp = k->section->dscp.server,
-		                         .netns = section_netns_id(k->section),
+		                         .netns = netns_id(server_netns(k->section, k->server)),
 		                         .unix_path = k->server->path,
 		                         .program = line->program != NULL,
 		                         .pulse = &k->pulse,

@@ -275,7 +275,7 @@ static void take_listeners(const struct wire *w, int *fds, size_t n)
 		return;
 	}
 	for (size_t i = 0; i < n; i++)
-		ports_add(self.ports, w->ids[i], fds[i]);
+		ports_add(self.ports, w->ids[i], wire_place(w, (uint32_t)i), fds[i]);
 }
 
 /* ---- what is wanted ---- */
@@ -514,7 +514,7 @@ int checkerd_run(const struct checkerd_setup *setup)
 	self.ports =
 	        ports_new(&(struct ports_ops){.may_act = checkerd_may_act, .resumed = checkerd_resumed}, self.world);
 	take(setup->config, setup->generation, copy_ifs(setup), setup->n_ifs);
-	missing = sandbox_checker();
+	missing = sandbox_checker(config_has_abstract_server(setup->config));
 	if (missing && !setup->again)
 		log_warning("servers are checked without %s", missing);
 	checkerd_beat(NULL);

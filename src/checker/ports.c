@@ -144,7 +144,7 @@ static struct port *find(struct ports *p, uint32_t id)
 	return NULL;
 }
 
-void ports_add(struct ports *p, uint32_t id, int fd)
+void ports_add(struct ports *p, uint32_t id, uint32_t place, int fd)
 {
 	struct port new = {.id = id, .fd = fd, .listed = true, .refuses = !sock_is_listening(fd)}, *o = find(p, id);
 
@@ -154,6 +154,8 @@ void ports_add(struct ports *p, uint32_t id, int fd)
 		close(fd);
 		return;
 	}
+	if (place)
+		new.local.scope = place;
 	find_sections(p, &new);
 	if ((p->n & (p->n - 1)) == 0)
 		p->list = mem_resize(p->list, p->n ? 2 * p->n : 1, sizeof(*p->list));

@@ -25,7 +25,7 @@ struct ports *ports_new(const struct ports_ops *ops, struct world *world);
 /* All of them, one after the other: a list that is begun replaces the one before once it is ended; those that are not in it any more
  * listen again, and are closed. id: the supervisor's number of the socket; the descriptor is taken over. */
 void ports_begin(struct ports *p);
-void ports_add(struct ports *p, uint32_t id, int fd);
+void ports_add(struct ports *p, uint32_t id, uint32_t place, int fd);
 void ports_end(struct ports *p);
 /* From now on these pools count, the caller's, for these addresses of the interfaces. NULL: none does, and nothing refuses. */
 void ports_use(struct ports *p, struct pools *pools, const struct interface_address *ifs, size_t n_ifs);

@@ -60,7 +60,7 @@ static bool receive_listeners(struct orphans *o, int fd, uint32_t n)
 			return false;
 		}
 		for (size_t i = 0; i < n_fds; i++)
-			sockets_adopt_one(&o->sockets, fds[i], w.ids[i]);
+			sockets_adopt_one(&o->sockets, fds[i], w.ids[i], wire_place(&w, (uint32_t)i));
 		n -= w.n;
 	}
 	return true;

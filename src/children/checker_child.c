@@ -141,10 +141,11 @@ static void send_listeners(struct checker_child *c)
 {
 	struct wire m = {.type = WIRE_LISTEN};
 	const struct socket_entry *e = NULL;
-	int fds[SOCK_MAX_FDS];
+	int fds[WIRE_LISTENERS];
 
-	while (m.n < SOCK_MAX_FDS && (e = next_that_may_refuse(c))) {
-		m.ids[m.n] = e->id;
+	while (m.n < WIRE_LISTENERS && (e = next_that_may_refuse(c))) {
+		m.listen.id[m.n] = e->id;
+		m.listen.place[m.n] = addr_place(&e->addr);
 		fds[m.n++] = e->fd;
 	}
 	if (m.n > 0)
@@ -266,6 +267,7 @@ static int checker_child_start_now(void *arg)
 	if (!wanted(c))
 		return 0;
 	c->supervisor_pid = getpid();
+	c->abstract = config_has_abstract_server(c->workers->rules->config);
 	rc = child_start(&c->child, oom_fork, "checker", checker_child_become, checker_child_control_event, c);
 	if (rc == 0)
 		checker_child_join(c);
@@ -296,9 +298,12 @@ void checker_child_refresh(struct checker_child *c)
 void checker_child_reload(struct checker_child *c)
 {
 	refusing_tell(c->workers->rules);
-	if (!wanted(c))
+	/* what it has been forbidden it is so for good */
+	if (!wanted(c) || (!c->abstract && config_has_abstract_server(c->workers->rules->config)))
 		checker_child_stop(c);
-	else if (c->child.pid > 0)
+	if (!wanted(c))
+		return look_now(c);
+	if (c->child.pid > 0)
 		tell_all(c, true);
 	else
 		again_start(&c->child.again);

@@ -32,6 +32,7 @@ struct checker_child {
 	/* its own */
 	struct child child;
 	pid_t supervisor_pid;
+	bool abstract;   /* it may connect to servers "unix:@NAME" */
 	bool telling;    /* it has not been told all of the present rules ... */
 	bool rules_told; /* ... but them, and which sockets may refuse up to this one */
 	size_t next_listener;

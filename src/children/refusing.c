@@ -7,7 +7,7 @@
 #include "os/refuse.h"
 #include "os/sock.h"
 
-#define NAMES_MAX (ADDR_TEXT_MAX + 32)
+#define NAMES_MAX (SOCK_UNIX_PATH_SIZE + 40)
 
 bool refusing_is_wanted(const struct config *c)
 {
@@ -50,9 +50,12 @@ static void add(struct some *x, const struct socket_entry *e)
 /* "10.0.0.1:25 and 3 more" */
 static const char *name(const struct some *x, char *ret, size_t size)
 {
-	char text[ADDR_TEXT_MAX];
+	char text[NAMES_MAX - 32], path[SOCK_UNIX_PATH_SIZE];
 
-	addr_format_port(&x->first->addr, text);
+	if (sock_unix_path(x->first->fd, path))
+		snprintf(text, sizeof(text), "unix:%s", path);
+	else
+		addr_format_port(&x->first->addr, text);
 	if (x->n == 1)
 		snprintf(ret, size, "%s", text);
 	else
@@ -120,7 +123,7 @@ static void tell_exceptions(const struct some *x, const char *why)
 
 void refusing_tell(const struct rules *r)
 {
-	struct some foreign = {0}, overlap = {0}, kernel = {0};
+	struct some local = {0}, foreign = {0}, overlap = {0}, kernel = {0};
 
 	if (!refusing_is_wanted(r->config))
 		return;
@@ -130,13 +133,16 @@ void refusing_tell(const struct rules *r)
 
 		if (!is_asked_to(r, e))
 			continue;
-		if (!socket_is_ours(e))
+		if (e->addr.family == AF_UNIX)
+			add(&local, e);
+		else if (!socket_is_ours(e))
 			add(&foreign, e);
 		else if (e->overlaps)
 			add(&overlap, e);
 		else if (!refuse_works())
 			add(&kernel, e);
 	}
+	tell_exceptions(&local, "a Unix socket cannot stop listening and begin again");
 	tell_exceptions(&foreign, "the socket was passed by another program (systemd)");
 	tell_exceptions(&overlap,
 	                "until the next start two sockets serve this port, one of an address, one of all of them");

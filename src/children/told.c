@@ -73,14 +73,15 @@ static bool send_part(struct worker *w, struct wire *m, const int *fds)
 static bool send_new(struct worker *w, const struct socket_entry **now, size_t n)
 {
 	struct wire m = {.type = WIRE_LISTEN};
-	int fds[SOCK_MAX_FDS];
+	int fds[WIRE_LISTENERS];
 
 	for (size_t i = 0; i < n; i++) {
 		if (knows(&w->told, now[i]->id))
 			continue;
-		m.ids[m.n] = now[i]->id;
+		m.listen.id[m.n] = now[i]->id;
+		m.listen.place[m.n] = addr_place(&now[i]->addr);
 		fds[m.n++] = now[i]->fd;
-		if (m.n == SOCK_MAX_FDS && !send_part(w, &m, fds))
+		if (m.n == WIRE_LISTENERS && !send_part(w, &m, fds))
 			return false;
 	}
 	return send_part(w, &m, fds);

@@ -3,6 +3,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmdline/cmdline.h"
 #include "files/files.h"
@@ -39,6 +40,12 @@ static uint32_t world_interface_index(void *arg, const char *name)
 }
 
 /* Hardly a plain word is left otherwise: /etc/services calls port 25 "mail", too. */
+static bool world_netns_exists(void *arg, const char *path)
+{
+	(void)arg;
+	return access(path, F_OK) == 0;
+}
+
 static uint16_t world_usual_port(void *arg, const char *name)
 {
 	struct servent *s = getservbyname(name, "tcp");
@@ -58,6 +65,7 @@ const struct config_ops *cmdline_ops(void)
 	        .glob = world_glob,
 	        .service_port = world_service_port,
 	        .interface_index = world_interface_index,
+	        .netns_exists = world_netns_exists,
 	        .usual_port = world_usual_port,
 	        .addresses = world_addresses,
 	};

@@ -91,7 +91,9 @@ static void check_sockets(struct parser *p)
 
 		for (size_t j = 0; j < service->n_ports; j++)
 			ports += 1u + service->ports[j].last - service->ports[j].first;
-		sum += ports * (n_interfaces(c, service) + (service->wildcard ? 2 : 0));
+		sum += service->listen == LISTEN_PORTS
+		               ? ports * (n_interfaces(c, service) + (service->wildcard ? 2 : 0))
+		               : 1;
 		if (sum > SOCKETS_MAX) {
 			parse_error_at(p, &p->places[service->root],
 			               "up to here %llu sockets would have to listen (two for a port without an "
@@ -103,6 +105,49 @@ static void check_sockets(struct parser *p)
 	}
 }
 
+/* ---- what a place cannot have ---- */
+
+/* Whoever comes there has no port that his server could be called at. */
+static void check_port_of_server(struct parser *p, const struct server *s)
+{
+	if (s->kind == SERVER_HOST && !s->port)
+		parse_error_at(p, &p->server_places[s->place],
+		               "this server needs a port: its clients come by a socket that has none");
+}
+
+static void check_ports_of_servers(struct parser *p, const struct section *s)
+{
+	for (size_t k = 0; k < s->n_servers; k++)
+		if (s->servers[k].from == FROM_FILE)
+			check_port_of_server(p, &s->servers[k]);
+	for (size_t k = 0; k < s->n_sources; k++)
+		if (s->sources[k].kind == SOURCE_EACH)
+			check_port_of_server(p, &s->sources[k].of);
+}
+
+/* Names and networks are looked up among our own addresses. */
+static void check_interface_elsewhere(struct parser *p, const struct section *s)
+{
+	if (s->kind == INTERFACE_NAME || s->kind == INTERFACE_NETWORK)
+		parse_error_at(p, &p->places[s->index],
+		               "behind a port with netns= an \"interface\" is an address, not a name or a network");
+}
+
+static void check_places(struct parser *p)
+{
+	const struct config *c = p->c;
+
+	for (size_t i = 0; i < c->n_sections; i++) {
+		const struct section *s = &c->sections[i];
+		const struct service *service = &c->services[s->service];
+
+		if (service->listen != LISTEN_PORTS && s->own_pool)
+			check_ports_of_servers(p, s);
+		if (service->netns)
+			check_interface_elsewhere(p, s);
+	}
+}
+
 /* ---- ports that are opened twice ---- */
 
 static int compare_number(uint64_t a, uint64_t b)
@@ -110,11 +155,20 @@ static int compare_number(uint64_t a, uint64_t b)
 	return a < b ? -1 : a > b;
 }
 
-/* Sections for the same local address are neighbours then. */
-static int compare_interface(const struct section *a, const struct section *b)
-{
-	int d = compare_number(a->kind, b->kind);
+/* A section that listens, and where. */
+struct listens {
+	const struct section *section;
+	uint32_t place;
+};
 
+/* Sections for the same local address are neighbours then. */
+static int compare_interface(const struct listens *la, const struct listens *lb)
+{
+	const struct section *a = la->section, *b = lb->section;
+	int d = compare_number(la->place, lb->place);
+
+	if (!d)
+		d = compare_number(a->kind, b->kind);
 	if (d || a->kind == INTERFACE_NONE)
 		return d;
 	if (a->kind == INTERFACE_NAME)
@@ -131,11 +185,10 @@ static int compare_interface(const struct section *a, const struct section *b)
 
 static int compare_sections(const void *pa, const void *pb)
 {
-	const struct section *a = *(const struct section *const *)pa;
-	const struct section *b = *(const struct section *const *)pb;
+	const struct listens *a = pa, *b = pb;
 	int d = compare_interface(a, b);
 
-	return d ? d : compare_number(a->index, b->index);
+	return d ? d : compare_number(a->section->index, b->section->index);
 }
 
 struct claim {
@@ -161,23 +214,29 @@ static void opened_twice(struct parser *p, const struct section *a, const struct
 }
 
 /* All sections of one interface: does a port stand in two of them? */
-static void check_group(struct parser *p, const struct section **group, size_t n)
+static void check_group(struct parser *p, const struct listens *group, size_t n)
 {
 	const struct config *c = p->c;
 	struct claim *claims = NULL, *last;
 	size_t n_claims = 0, room = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		const struct service *service = &c->services[group[i]->service];
+		const struct section *section = group[i].section;
+		const struct service *service = &c->services[section->service];
 
-		if (i && group[i]->service == group[i - 1]->service) {
+		if (i && service->listen != LISTEN_PORTS) {
+			parse_error_at(p, &p->places[section->index], "this socket is opened twice; the first is %s",
+			               group[i - 1].section->origin);
+			continue;
+		}
+		if (i && section->service == group[i - 1].section->service) {
 			if (service->n_ports)
-				opened_twice(p, group[i - 1], group[i], service->ports[0].first);
+				opened_twice(p, group[i - 1].section, section, service->ports[0].first);
 			continue;
 		}
 		for (size_t j = 0; j < service->n_ports; j++) {
 			GROW(claims, n_claims, room);
-			claims[n_claims++] = (struct claim){service->ports[j], group[i]};
+			claims[n_claims++] = (struct claim){service->ports[j], section};
 		}
 	}
 	if (n_claims)
@@ -198,7 +257,7 @@ static void check_group(struct parser *p, const struct section **group, size_t n
 static void check_duplicates(struct parser *p)
 {
 	const struct config *c = p->c;
-	const struct section **all = mem_alloc(c->n_sections * sizeof(*all));
+	struct listens *all = mem_alloc(c->n_sections * sizeof(*all));
 	size_t n = 0;
 
 	for (size_t i = 0; i < c->n_sections; i++) {
@@ -206,12 +265,12 @@ static void check_duplicates(struct parser *p)
 		const struct service *service = &c->services[s->service];
 
 		if (s->kind != INTERFACE_NONE || (s->index == service->root && service->wildcard))
-			all[n++] = s;
+			all[n++] = (struct listens){s, service->place};
 	}
 	if (n)
 		qsort(all, n, sizeof(*all), compare_sections);
 	for (size_t i = 0, j; i < n; i = j) {
-		for (j = i + 1; j < n && !compare_interface(all[i], all[j]);)
+		for (j = i + 1; j < n && !compare_interface(&all[i], &all[j]);)
 			j++;
 		if (j - i > 1)
 			check_group(p, all + i, j - i);
@@ -240,6 +299,8 @@ void config_check(struct parser *p)
 	check_servers(p);
 	check_lines_check(p);
 	source_check(p);
+	server_ways_check(p);
+	check_places(p);
 	check_sockets(p);
 	check_duplicates(p);
 	openings_check(p);

@@ -63,6 +63,15 @@ static void section_release(struct section *s, const struct section *outer)
 		check_lines_free(s->checks, s->n_checks);
 }
 
+static void service_release(struct service *service)
+{
+	free(service->ports);
+	free(service->netns);
+	free(service->device);
+	free(service->path);
+	free(service->owner);
+}
+
 void config_free(struct config *c)
 {
 	if (!c)
@@ -73,7 +82,7 @@ void config_free(struct config *c)
 	section_release(&c->global, NULL);
 	free(c->sections);
 	for (size_t i = 0; i < c->n_services; i++)
-		free(c->services[i].ports);
+		service_release(&c->services[i]);
 	free(c->services);
 	for (size_t i = 0; i < c->n_logs; i++)
 		free(c->logs[i].path);
@@ -96,13 +105,26 @@ void config_free(struct config *c)
 	free(c);
 }
 
-bool config_has_unix_server(const struct config *c)
+static bool has_unix_server(const struct config *c, bool abstract)
 {
 	for (size_t i = 0; i < c->n_sections; i++)
-		for (size_t k = 0; k < c->sections[i].n_servers; k++)
-			if (c->sections[i].servers[k].kind == SERVER_UNIX)
+		for (size_t k = 0; k < c->sections[i].n_servers; k++) {
+			const struct server *s = &c->sections[i].servers[k];
+
+			if (s->kind == SERVER_UNIX && (!abstract || *s->path == '@'))
 				return true;
+		}
 	return false;
+}
+
+bool config_has_unix_server(const struct config *c)
+{
+	return has_unix_server(c, false);
+}
+
+bool config_has_abstract_server(const struct config *c)
+{
+	return has_unix_server(c, true);
 }
 
 bool config_ejects(const struct config *c)

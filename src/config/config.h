@@ -35,6 +35,8 @@ struct config_ops {
 	/* Of an interface; 0: it is not there. NULL is not an error: the zones of the configuration are looked at
 	 * later. */
 	uint32_t (*interface_index)(void *arg, const char *name);
+	/* Is this the file of a network namespace? NULL is not an error: whether they are there is not looked at. */
+	bool (*netns_exists)(void *arg, const char *path);
 	/* The port that is usually called so ("smtp", but not its other name "mail"); 0: none. */
 	uint16_t (*usual_port)(void *arg, const char *name);
 	/* The addresses that this host's interfaces have now (free()); returns how many. NULL: whether a server
@@ -87,8 +89,11 @@ struct server {
 	bool backup;
 	bool disabled;
 	uint8_t send_proxy; /* enum server_proxy */
-	uint32_t line;      /* in the canonical text */
-	uint32_t place;     /* the parser's: where it was said */
+	bool mptcp;         /* HOST: it is called by MPTCP */
+	char *netns; /* HOST: path of the network namespace in which it is called; "": ours; NULL: as its section says. Likewise: */
+	char *device;   /* the interface by which; "": any */
+	uint32_t line;  /* in the canonical text */
+	uint32_t place; /* the parser's: where it was said */
 };
 
 /* What a server hears first, before the first byte of its client: a header of the PROXY protocol. */
@@ -341,11 +346,28 @@ struct port_range {
 	uint16_t first, last;
 };
 
+/* Where a service listens. */
+enum listen_kind {
+	LISTEN_PORTS,  /* at ports, of this host or of a network namespace */
+	LISTEN_UNIX,   /* at a Unix socket */
+	LISTEN_PASSED, /* at sockets that systemd has opened */
+};
+
 struct service {
 	uint32_t index;
-	struct port_range *ports;
+	enum listen_kind listen;
+	struct port_range *ports; /* of PORTS; the others have none */
 	size_t n_ports;
-	uint32_t root;          /* index of its own section (kind NONE), always there */
+	char *netns;  /* of PORTS: path of the network namespace that has them; NULL: ours */
+	char *device; /* of PORTS: the interface by which clients come; NULL: any */
+	bool mptcp;   /* of PORTS: clients may speak it */
+	char *path; /* of UNIX: absolute, or "@NAME" of an abstract one; of PASSED: FileDescriptorName=, "": those that no other port takes */
+	uint32_t mode; /* of UNIX: of its file */
+	char *owner;   /* of UNIX: USER[:GROUP] of its file; NULL: whoever has made it */
+	uint32_t
+	        place; /* scope of its clients' local addresses (base/addr.h); 0: ports of this host, whatever the interface */
+	uint32_t number; /* by which it is known over reloads: its first port; one above 65535 where there is a place */
+	uint32_t root;   /* index of its own section (kind NONE), always there */
 	uint32_t first_section; /* its other sections follow each other in config.sections */
 	uint32_t n_sections;    /* without the root */
 	bool wildcard;          /* the root serves: bind every address */
@@ -439,9 +461,12 @@ void config_error_format(const struct config_error *e, struct buf *out);
 
 /* Some section calls its servers from the client's address. */
 bool config_calls_as_client(const struct config *c);
-/* A number for its namespace, by its path; 0: it is ours. */
-uint32_t section_netns_id(const struct section *s);
-/* Some section calls its servers in another network namespace. */
+/* Where and by which interface a server of this section is called: NULL: in our namespace, by any. */
+const char *server_netns(const struct section *s, const struct server *server);
+const char *server_device(const struct section *s, const struct server *server);
+/* A number for a network namespace, by its path; 0: it is ours (NULL). */
+uint32_t netns_id(const char *path);
+/* Some section calls its servers in another network namespace, or some service listens there. */
 bool config_enters_netns(const struct config *c);
 /* Some section marks packets towards its servers. */
 bool config_marks(const struct config *c);
@@ -519,15 +544,33 @@ void server_describe(const struct server *s, struct buf *out);
 size_t config_ports(const struct config *c, uint16_t **ret);
 
 bool config_has_unix_server(const struct config *c);
+bool config_has_abstract_server(const struct config *c); /* "unix:@NAME" */
 /* Is there a section with `eject`? */
 bool config_ejects(const struct config *c);
 
 /* So many clients are to be remembered for `stick`, in all; 0: nothing sticks. */
 uint64_t config_stick_clients(const struct config *c);
 
+/* ---- ports.c: where a service listens ---- */
+
+#define UNIX_PATH_MAX 107 /* bytes of the path of a Unix socket */
+
+/* Appends its ports, as they are said of it: "25", "8000-8010,8080", "443,netns=blue", "unix:/run/x", "fd:web". */
+void service_ports(const struct service *service, struct buf *out);
+/* The first of its ports; 0: it has none. */
+static inline uint16_t service_first_port(const struct service *service)
+{
+	return service->n_ports ? service->ports[0].first : 0;
+}
+/* Some service listens in another network namespace. */
+bool config_listens_in_netns(const struct config *c);
+
 /* ---- match.c: which section serves, and which clients ---- */
 
+/* A port of this host. */
 bool service_has_port(const struct service *service, uint16_t port);
+/* Is that where a client of it has come? */
+bool service_listens_at(const struct service *service, const struct addr *local);
 
 /* A number for a section, known by its service and by what it is about: the same over reloads and in all processes. Even, never 0. */
 uint64_t config_section_number(const struct config *c, const struct section *s);

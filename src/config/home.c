@@ -26,7 +26,7 @@ static int compare_hosts(const void *pa, const void *pb)
 
 static void note_ports(struct home *h, const struct service *service)
 {
-	for (size_t i = 0; i < service->n_ports; i++)
+	for (size_t i = 0; i < service->n_ports && !service->place; i++)
 		for (uint32_t p = service->ports[i].first; p <= service->ports[i].last; p++)
 			h->ports[p / 64] |= UINT64_C(1) << p % 64;
 }

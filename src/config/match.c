@@ -9,13 +9,24 @@
 /* How exactly a section fits a local address; 0: not at all. */
 enum { FIT_NONE, FIT_SERVICE, FIT_ANY_ADDRESS, FIT_NAME, FIT_NETWORK, FIT_ADDRESS = 1000 };
 
-bool service_has_port(const struct service *service, uint16_t port)
+static bool has_port(const struct service *service, uint16_t port)
 {
 	for (size_t i = 0; i < service->n_ports; i++) {
 		if (service->ports[i].first <= port && port <= service->ports[i].last)
 			return true;
 	}
 	return false;
+}
+
+bool service_has_port(const struct service *service, uint16_t port)
+{
+	return !service->place && has_port(service, port);
+}
+
+bool service_listens_at(const struct service *service, const struct addr *local)
+{
+	return service->place == addr_place(local) &&
+	       (service->listen != LISTEN_PORTS || has_port(service, local->port));
 }
 
 uint64_t config_section_number(const struct config *c, const struct section *s)
@@ -25,7 +36,7 @@ uint64_t config_section_number(const struct config *c, const struct section *s)
 	struct buf what = BUF_INIT;
 	uint64_t ret;
 
-	buf_addf(&what, "%u %d %s %s", c->services[s->service].ports[0].first, (int)at->kind,
+	buf_addf(&what, "%u %d %s %s", c->services[s->service].number, (int)at->kind,
 	         at->kind == INTERFACE_NAME ? at->name : "",
 	         at->kind == INTERFACE_NONE || at->kind == INTERFACE_NAME
 	                 ? ""
@@ -76,16 +87,19 @@ const struct section *config_find(const struct config *c, const struct addr *loc
 {
 	const struct section *best = NULL;
 	unsigned int best_fit = FIT_NONE;
+	struct addr there = *local;
 
+	if (addr_place(local))
+		there.scope = 0;
 	for (size_t i = 0; i < c->n_services; i++) {
 		const struct service *service = &c->services[i];
 
-		if (!service_has_port(service, local->port))
+		if (!service_listens_at(service, local))
 			continue;
 		/* The service's own section stands right before its interface sections. */
 		for (size_t j = 0; j <= service->n_sections; j++) {
 			const struct section *s = &c->sections[service->root + j];
-			unsigned int fit = section_fit(s, local, ifs, n_ifs);
+			unsigned int fit = section_fit(s, &there, ifs, n_ifs);
 
 			if (fit > best_fit && !s->opening.kind && section_serves(c, s)) {
 				best = s;
@@ -114,7 +128,7 @@ size_t config_sections_at(const struct config *c, const struct addr *local, cons
 	for (size_t i = 0; i < c->n_sections && addr_is_wildcard(local); i++) {
 		const struct section *s = &c->sections[i];
 
-		if (s->has_pool && service_has_port(&c->services[s->service], local->port) &&
+		if (s->has_pool && service_listens_at(&c->services[s->service], local) &&
 		    is_of_family(opening_outer(c, s), local->family))
 			(*ret)[n++] = s;
 	}
@@ -123,6 +137,8 @@ size_t config_sections_at(const struct config *c, const struct addr *local, cons
 
 struct access_verdict access_check(const struct access_list *l, const struct addr *client)
 {
+	if (client->family == AF_UNIX) /* the rights of the socket's file are its list */
+		return (struct access_verdict){true, NULL};
 	for (size_t i = 0; i < l->n; i++) {
 		const struct access_rule *r = &l->rules[i];
 
@@ -140,7 +156,7 @@ size_t config_ports(const struct config *c, uint16_t **ret)
 	for (size_t i = 0; i < c->n_services; i++) {
 		const struct service *service = &c->services[i];
 
-		for (size_t j = 0; j < service->n_ports; j++) {
+		for (size_t j = 0; j < service->n_ports && !service->place; j++) {
 			for (uint32_t p = service->ports[j].first; p <= service->ports[j].last; p++)
 				seen[p] = true;
 		}
@@ -161,16 +177,23 @@ struct binds {
 	size_t n, room;
 };
 
+static void bind_one(struct binds *b, const struct addr *a)
+{
+	if (b->n == b->room) {
+		b->room = b->room ? b->room * 2 : 16;
+		b->list = mem_resize(b->list, b->room, sizeof(*b->list));
+	}
+	b->list[b->n++] = *a;
+}
+
 static void bind_add(struct binds *b, const struct service *service, struct addr a)
 {
+	if (service->place)
+		a.scope = service->place;
 	for (size_t i = 0; i < service->n_ports; i++) {
 		for (uint32_t p = service->ports[i].first; p <= service->ports[i].last; p++) {
-			if (b->n == b->room) {
-				b->room = b->room ? b->room * 2 : 16;
-				b->list = mem_resize(b->list, b->room, sizeof(*b->list));
-			}
 			a.port = (uint16_t)p;
-			b->list[b->n++] = a;
+			bind_one(b, &a);
 		}
 	}
 }
@@ -217,7 +240,8 @@ static size_t binds_unique(struct addr *list, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const struct addr *last = kept ? &list[kept - 1] : NULL;
 
-		if (wildcard && wildcard->port == list[i].port && wildcard->family == list[i].family)
+		if (wildcard && wildcard->port == list[i].port && wildcard->family == list[i].family &&
+		    addr_place(wildcard) == addr_place(&list[i]))
 			continue;
 		if (last && !compare_binds(last, &list[i]))
 			continue;
@@ -236,6 +260,8 @@ size_t config_binds(const struct config *c, const struct interface_address *ifs,
 	for (size_t i = 0; i < c->n_services; i++) {
 		const struct service *service = &c->services[i];
 
+		if (service->listen == LISTEN_UNIX)
+			bind_one(&b, &(struct addr){.family = AF_UNIX, .scope = service->place});
 		if (service->wildcard) {
 			bind_add(&b, service, (struct addr){.family = AF_INET6});
 			bind_add(&b, service, (struct addr){.family = AF_INET});

@@ -270,7 +270,7 @@ void section_key(const struct config *c, const struct section *s, struct buf *ou
 		buf_addf(out, "#%016" PRIx64, config_section_number(c, s));
 		return;
 	}
-	buf_addf(out, "%u", c->services[s->service].ports[0].first);
+	buf_addf(out, "%u", c->services[s->service].number);
 	if (s->index == c->services[s->service].root)
 		return;
 	if (s->called)

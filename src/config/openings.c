@@ -261,7 +261,7 @@ static bool speaks_first(uint16_t port)
 /* One of its servers does; NULL: none. */
 static const struct server *find_first_speaker(const struct parser *p, const struct section *section)
 {
-	uint16_t own = p->c->services[section->service].n_ports ? p->c->services[section->service].ports[0].first : 0;
+	uint16_t own = service_first_port(&p->c->services[section->service]);
 
 	for (size_t i = 0; i < section->n_servers; i++) {
 		const struct server *s = &section->servers[i];

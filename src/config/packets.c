@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "config/parser.h"
@@ -116,51 +115,21 @@ void set_device(struct parser *p, const struct directive *d, struct word *args, 
 
 /* ---- netns ---- */
 
-#define NETNS_DIRECTORY "/run/netns/"
-
 void set_netns(struct parser *p, const struct directive *d, struct word *args, size_t n)
 {
 	struct section *s = parse_section(p);
 	const struct section *outer = section_outer(p->c, s);
-	const char *text = args[0].text;
-	char shown[SHOWN_MAX], *path = NULL;
+	bool off = !strcmp(args[0].text, "off");
+	char shown[SHOWN_MAX], *path = off ? NULL : netns_path(args[0].text);
 
-	if (*text == '/') {
-		path = mem_strdup(text);
-	} else if (!*text || strchr(text, '/') || *text == '.') {
+	if (!path && !off) {
 		parse_error(p, args[0].column,
 		            "%s is neither the name of a network namespace (ip netns), nor a path that begins with /, "
 		            "nor \"off\"",
-		            lex_show(text, shown));
+		            lex_show(args[0].text, shown));
 		return;
-	} else if (strcmp(text, "off")) {
-		path = mem_printf(NETNS_DIRECTORY "%s", text);
 	}
 	if (!outer || s->netns != outer->netns)
 		free(s->netns);
 	s->netns = path;
-}
-
-const char *netns_word(const struct section *s)
-{
-	size_t len = strlen(NETNS_DIRECTORY);
-
-	if (!s->netns)
-		return "off";
-	return strncmp(s->netns, NETNS_DIRECTORY, len) || strchr(s->netns + len, '/') ? s->netns : s->netns + len;
-}
-
-uint32_t section_netns_id(const struct section *s)
-{
-	uint64_t h = s->netns ? hash_bytes(HASH_START, s->netns, strlen(s->netns)) : 0;
-
-	return s->netns ? (uint32_t)(h ^ h >> 32) | 1 : 0;
-}
-
-bool config_enters_netns(const struct config *c)
-{
-	for (size_t i = 0; i < c->n_sections; i++)
-		if (c->sections[i].netns && c->sections[i].has_pool)
-			return true;
-	return false;
 }

@@ -233,8 +233,18 @@ void routes_print(const struct routes *r, struct buf *out);
 /* packets.c: what stands behind "dscp". */
 void dscp_print(const struct dscp_rule *r, struct buf *out);
 
-/* packets.c: as it is said behind "netns". */
-const char *netns_word(const struct section *s);
+/* netns.c: the path of a namespace, as it is said, by its name or its path; NULL: it is neither (free()). And back; NULL: "off". */
+char *netns_path(const char *text);
+const char *netns_word(const char *path);
+
+/* ways.c: an option of a server that says how it is called. NULL: it is one; "": it is none; else what is wrong with it. */
+const char *server_way_option(const char *word, struct server *s);
+void server_way_print(const struct server *s, struct buf *out);
+/* All sections are complete: can their servers be called so? */
+void server_ways_check(struct parser *p);
+
+/* ports.c: what stands behind "port", but for its name. */
+void port_line_print(const struct service *service, struct buf *out);
 
 /* calling.c: N or N/MASK, in decimal, or hexadecimal behind 0x. */
 bool mark_read(const char *text, uint32_t *mark, uint32_t *mask);

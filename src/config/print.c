@@ -275,8 +275,8 @@ static void print_mark(const struct printer *p, const struct directive *d)
 
 static void print_netns(const struct printer *p, const struct directive *d)
 {
-	if (strcmp(netns_word(p->s), netns_word(p->outer)))
-		line(p, d->keyword, netns_word(p->s));
+	if (strcmp(netns_word(p->s->netns), netns_word(p->outer->netns)))
+		line(p, d->keyword, netns_word(p->s->netns));
 }
 
 static void print_device(const struct printer *p, const struct directive *d)
@@ -398,6 +398,7 @@ void server_print_each(const struct server *s, const char *each, struct buf *out
 		buf_adds(out, " disabled");
 	if (s->send_proxy)
 		buf_addf(out, " send-proxy=%s", server_proxy_words[s->send_proxy]);
+	server_way_print(s, out);
 	if (s->priority)
 		buf_addf(out, " priority=%u", s->priority);
 	print_called(out, s->called);
@@ -606,13 +607,7 @@ static void print_section(const struct printer *whole, const struct section *s, 
 static void print_ports(struct buf *out, const struct service *service, const char *called)
 {
 	buf_adds(out, "port");
-	for (size_t i = 0; i < service->n_ports; i++) {
-		const struct port_range *r = &service->ports[i];
-
-		buf_addf(out, " %u", r->first);
-		if (r->last != r->first)
-			buf_addf(out, "-%u", r->last);
-	}
+	port_line_print(service, out);
 	print_called(out, called);
 	buf_addc(out, '\n');
 }

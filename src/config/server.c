@@ -7,9 +7,8 @@
 #include "config/endpoint.h"
 #include "config/parser.h"
 
-#define UNIX_PATH_MAX 107
-#define WEIGHT_MAX    1000
-#define SERVER_MAX    1000000000
+#define WEIGHT_MAX 1000
+#define SERVER_MAX 1000000000
 
 void server_release(struct server *s)
 {
@@ -18,6 +17,8 @@ void server_release(struct server *s)
 	words_free(s->argv);
 	free(s->key);
 	free(s->called);
+	free(s->netns);
+	free(s->device);
 }
 
 static uint32_t note_place(struct parser *p, uint32_t column)
@@ -180,9 +181,9 @@ void set_notify(struct parser *p, const struct directive *d, struct word *args, 
 static const char *unix_parse(struct parser *p, const char *text, struct server *s)
 {
 	s->kind = SERVER_UNIX;
-	if (!*text)
-		return "a path belongs behind unix:";
-	s->path = parse_path(p, text);
+	if (!*text || !strcmp(text, "@"))
+		return "a path belongs behind unix:, or @NAME";
+	s->path = *text == '@' ? mem_strdup(text) : parse_path(p, text);
 	if (strlen(s->path) > UNIX_PATH_MAX)
 		return "the path of a Unix socket has at most 107 bytes";
 	s->key = mem_printf("unix:%s", s->path);
@@ -195,6 +196,8 @@ static const char *host_parse(struct parser *p, const char *text, struct server 
 	const char *why = endpoint_split(text, &s->host, &port);
 
 	s->kind = SERVER_HOST;
+	if (!strncmp(text, "vsock:", 6))
+		why = "\"server vsock:\" is not yet supported in this version";
 	if (!why && port && !port_parse(p->world, port, &s->port))
 		why = "its port is neither a number from 1 to 65535 nor a name from "
 		      "/etc/services";
@@ -265,18 +268,21 @@ static const char *server_option(const struct parser *p, const char *word, struc
 		return number_option(word + 4, SERVER_MAX, "is no number of connections", &s->max);
 	if (!strncmp(word, "send-proxy=", 11))
 		return proxy_option(word + 11, s);
+	if (!strncmp(word, "netns=", 6) && p->in_members)
+		return "stands in lines of the configuration only";
 	if (!strcmp(word, "backup"))
 		s->backup = true;
 	else if (!strcmp(word, "disabled"))
 		s->disabled = true;
 	else
-		return "";
+		return server_way_option(word, s);
 	return NULL;
 }
 
 static void unknown_option(struct parser *p, const struct word *w)
 {
-	static const char *const options[] = {"weight=", "max=", "backup", "disabled", "send-proxy=", "each", NULL};
+	static const char *const options[] = {
+	        "weight=", "max=", "backup", "disabled", "send-proxy=", "netns=", "device=", "mptcp", "each", NULL};
 	char *name = mem_strndup(w->text, strcspn(w->text, "="));
 	const char *near = text_nearest(name, options), *answer = peer_answer(name);
 	char shown[SHOWN_MAX];
@@ -296,11 +302,11 @@ static void unknown_option(struct parser *p, const struct word *w)
 	else if (strchr(w->text, ':') || strchr(w->text, '.'))
 		parse_error(p, w->column, "%s is no option of a server; each server has a line of its own", shown);
 	else
-		parse_error(
-		        p, w->column,
-		        "%s is no option of a server: weight=N, backup, max=N, disabled and send-proxy=v1|v2|off are, "
-		        "and \"as NAME\" at the end of the line",
-		        shown);
+		parse_error(p, w->column,
+		            "%s is no option of a server: weight=N, backup, max=N, disabled, send-proxy=v1|v2|off, "
+		            "netns=, device= and mptcp are, "
+		            "and \"as NAME\" at the end of the line",
+		            shown);
 	free(name);
 }
 

@@ -292,7 +292,7 @@ _Noreturn void files_helper_run(int fd, const struct identity *identity, const s
 	caps_raise(CAP_FOWNER, true);
 	caps_raise(CAP_CHOWN, true);
 	admit(fd);
-	if (landlock_confine(list->rooms, list->n_rooms) < 0)
+	if (landlock_confine(list->rooms, list->n_rooms, false) < 0)
 		_exit(1); /* the list is the first wall, and there must be a second */
 	sandbox_files();
 	serve();

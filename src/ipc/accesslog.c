@@ -92,6 +92,7 @@ static void name_them(const struct record_message *m, const struct world *world,
 	const struct known_service *service = m->service < COUNTED_SERVICES ? &world->services.list[m->service] : NULL;
 
 	ret->service = service ? service_label(service) : NULL;
+	ret->ports = service ? service->ports : NULL;
 	ret->named = service && service->called[0];
 	ret->target = m->target < TARGETS_MAX ? target_label(&world->targets.list[m->target]) : NULL;
 }

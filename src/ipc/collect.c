@@ -154,6 +154,7 @@ static void set_texts(struct collector *v, struct snapshot *s, const struct trio
 		const struct known_service *known = &w->services.list[row->service];
 
 		c->service = service_label(known);
+		c->ports = known->ports;
 		if (known->within)
 			c->within = service_label(&w->services.list[known->within - 1]);
 	}

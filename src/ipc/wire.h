@@ -78,6 +78,8 @@ enum wire_type {
  * holds, then looks at the others: one that does not stop is not heard alone. */
 #define HEAR_AT_ONCE 1024
 
+#define WIRE_LISTENERS (SOCK_MAX_FDS / 2)
+
 /* The layout is the numbers'; what they mean for a message has a name. */
 struct wire {
 	uint32_t type;
@@ -103,6 +105,9 @@ struct wire {
 	union {
 		uint32_t ids[SOCK_MAX_FDS]; /* LISTEN, UNLISTEN */
 		struct {
+			uint32_t id[WIRE_LISTENERS], place[WIRE_LISTENERS]; /* 0: this host's ports (base/addr.h) */
+		} listen; /* LISTEN of at most so many: without places they may be more, as other versions say it */
+		struct {
 			uint32_t quota; /* connections */
 			uint32_t which; /* enum link_which */
 		} give;                 /* GIVE, TAKE (n: 2) */
@@ -122,5 +127,11 @@ struct wire {
 	};
 };
 _Static_assert(sizeof(struct wire) == 16 + SOCK_MAX_FDS * sizeof(uint32_t), "other versions speak it");
+
+/* LISTEN: the place of number i. */
+static inline uint32_t wire_place(const struct wire *w, uint32_t i)
+{
+	return w->n <= WIRE_LISTENERS && i < w->n ? w->listen.place[i] : 0;
+}
 
 #endif

@@ -257,16 +257,13 @@ struct world *world_new_private(void)
 	return w;
 }
 
-static void format_ports(const struct service *service, char *ret, size_t size)
+static void format_ports(const struct service *service, char ret[PORTS_SIZE])
 {
-	size_t at = 0;
+	struct buf ports = BUF_INIT;
 
-	for (size_t i = 0; i < service->n_ports && at < size; i++) {
-		const struct port_range *r = &service->ports[i];
-
-		at += (size_t)snprintf(ret + at, size - at, r->last == r->first ? "%s%u" : "%s%u-%u", i ? "," : "",
-		                       r->first, r->last);
-	}
+	service_ports(service, &ports);
+	snprintf(ret, PORTS_SIZE, "%s", ports.s);
+	buf_release(&ports);
 }
 
 /* ---- services ---- */
@@ -288,39 +285,39 @@ bool service_is_out(const struct services *s, uint32_t number)
 }
 
 /* COUNTED_SERVICES: there is none. */
-static uint32_t find(const struct services *s, uint32_t first_port, const char *called, uint32_t within)
+static uint32_t find(const struct services *s, uint32_t number, const char *called, uint32_t within)
 {
 	uint32_t n = atomic_load(&s->n);
 
 	for (uint32_t i = 0; i < n; i++)
-		if (s->list[i].first_port == first_port && s->list[i].within == within &&
+		if (s->list[i].number == number && s->list[i].within == within &&
 		    strcmp(s->list[i].called, called) == 0)
 			return i;
 	return COUNTED_SERVICES;
 }
 
 /* Of the one that had this port before, under another name. */
-static unsigned admin_state_before(const struct services *s, uint32_t first_port)
+static unsigned admin_state_before(const struct services *s, uint32_t number)
 {
 	for (uint32_t i = atomic_load(&s->n); i-- > 0;)
-		if (s->list[i].first_port == first_port && !s->list[i].within)
+		if (s->list[i].number == number && !s->list[i].within)
 			return atomic_load(&s->list[i].admin_state);
 	return ADMIN_STATE_BY_FILE;
 }
 
 static void add(struct services *s, const struct service *service, const char *called, uint32_t within)
 {
-	uint32_t first_port = service->ports[0].first, i = atomic_load(&s->n);
+	uint32_t number = service->number, i = atomic_load(&s->n);
 	struct known_service *known = &s->list[i];
 
-	if (i == COUNTED_SERVICES || find(s, first_port, called, within) < COUNTED_SERVICES)
+	if (i == COUNTED_SERVICES || find(s, number, called, within) < COUNTED_SERVICES)
 		return;
-	known->first_port = first_port;
+	known->number = number;
 	known->within = within;
-	format_ports(service, known->ports, sizeof(known->ports));
+	format_ports(service, known->ports);
 	snprintf(known->called, sizeof(known->called), "%s", called);
 	if (!within)
-		atomic_store(&known->admin_state, admin_state_before(s, first_port));
+		atomic_store(&known->admin_state, admin_state_before(s, number));
 	atomic_store(&s->n, i + 1);
 }
 
@@ -332,7 +329,7 @@ static const char *called_of(const struct section *s)
 /* That of the port line: its number, or COUNTED_SERVICES. */
 static uint32_t service_of_port(const struct services *s, const struct config *c, const struct service *service)
 {
-	return find(s, service->ports[0].first, called_of(&c->sections[service->root]), 0);
+	return find(s, service->number, called_of(&c->sections[service->root]), 0);
 }
 
 uint32_t world_service(const struct world *w, const struct config *c, const struct section *section)
@@ -342,7 +339,7 @@ uint32_t world_service(const struct world *w, const struct config *c, const stru
 
 	if (section->index == service->root || !section->called)
 		return whole;
-	return find(&w->services, service->ports[0].first, section->called, whole + 1);
+	return find(&w->services, service->number, section->called, whole + 1);
 }
 
 static void take_service(struct services *s, const struct config *c, const struct service *service)
@@ -359,12 +356,12 @@ static void take_service(struct services *s, const struct config *c, const struc
 	}
 }
 
-uint32_t services_search(const struct services *s, uint32_t first_port, const char *called)
+uint32_t services_search(const struct services *s, uint32_t number, const char *called)
 {
 	uint32_t n = atomic_load(&s->n), whole = COUNTED_SERVICES;
 
 	for (uint32_t i = 0; i < n; i++) {
-		if (s->list[i].first_port != first_port)
+		if (s->list[i].number != number)
 			continue;
 		if (strcmp(s->list[i].called, called) == 0)
 			return i;

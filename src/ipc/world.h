@@ -17,7 +17,7 @@
 #include "takeover/table.h"
 
 #define WORLD_MAGIC   0x7463707077303031ULL
-#define WORLD_VERSION 8
+#define WORLD_VERSION 9
 #define WORLD_WORKERS 128
 #define WORLD_PAGE    4096
 #define WORLD_PASSES  32768 /* members of all pools, in the order of the configuration, modulo */
@@ -45,10 +45,12 @@ enum admin_state {
 
 /* The services there were since the start, each known by its first port and its name; append-only, written by the
  * supervisor. Their numbers are those of the counters. A section with a name of its own is a service, too. */
+#define PORTS_SIZE 128
+
 struct known_service {
-	uint32_t first_port;
+	uint32_t number;          /* its configuration's (struct service) */
 	atomic_uint admin_state;  /* enum admin_state */
-	char ports[48];           /* as in the port line: "25", "8000-8010" */
+	char ports[PORTS_SIZE];   /* as service_ports() says them: "25", "8000-8010", "unix:/run/x" */
 	char called[CALLED_SIZE]; /* its name, if it has one */
 	uint32_t within;          /* number, and one, of the service of which it is a section; 0: of none */
 };
@@ -223,7 +225,7 @@ bool world_standing_usable(const struct world *w, const struct standing *s, int6
 /* Nobody checks any more: what is known is no longer sure. */
 bool world_checks_stale(const struct world *w, int64_t now_ms);
 /* As another trio knows them, from whose program a name may be missing: the nearest there is. */
-uint32_t services_search(const struct services *s, uint32_t first_port, const char *called);
+uint32_t services_search(const struct services *s, uint32_t service_number, const char *called);
 uint32_t targets_search(const struct world *w, const char *key, const char *called, uint32_t service);
 
 /* What it is called: its name, else its ports. */

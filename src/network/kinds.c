@@ -25,6 +25,18 @@ static void add(struct kinds *k, bool transparent, uint32_t mark, uint32_t netns
 	}
 }
 
+/* For servers in this namespace. */
+static void add_way(struct kinds *k, const struct config *c, const struct section *s, const char *netns)
+{
+	if (s->source_client != SOURCE_CLIENT_NO) {
+		add(k, true, s->mark, netns_id(netns));
+		if (!netns) /* where servers of another one are it does not matter */
+			add(k, true, s->mark | c->routes.mark, 0);
+	}
+	if (s->mark || netns) /* also of those that do not call as the client after all */
+		add(k, false, s->mark, netns_id(netns));
+}
+
 size_t kinds_of(const struct config *c, struct blank_kind *ret)
 {
 	struct kinds k = {.list = ret};
@@ -34,13 +46,14 @@ size_t kinds_of(const struct config *c, struct blank_kind *ret)
 
 		if (!s->has_pool)
 			continue;
-		if (s->source_client != SOURCE_CLIENT_NO) {
-			add(&k, true, s->mark, section_netns_id(s));
-			if (!s->netns) /* where servers of another one are it does not matter */
-				add(&k, true, s->mark | c->routes.mark, 0);
-		}
-		if (s->mark || s->netns) /* also of those that do not call as the client after all */
-			add(&k, false, s->mark, section_netns_id(s));
+		add_way(&k, c, s, s->netns); /* also for servers that come later */
+		for (size_t n = 0; n < s->n_servers; n++)
+			if (s->servers[n].netns)
+				add_way(&k, c, s, server_netns(s, &s->servers[n]));
 	}
+	/* for a reload that opens further ports there */
+	for (size_t i = 0; i < c->n_services; i++)
+		if (c->services[i].netns)
+			add(&k, false, 0, netns_id(c->services[i].netns));
 	return k.n;
 }

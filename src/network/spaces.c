@@ -20,20 +20,31 @@ static struct space *list;
 static size_t n_spaces;
 static int home = -1;
 
-static void add(const struct section *s)
+static void add(const char *path)
 {
 	for (size_t i = 0; i < n_spaces; i++)
-		if (list[i].id == section_netns_id(s))
+		if (list[i].id == netns_id(path))
 			return;
 	list = mem_resize(list, n_spaces + 1, sizeof(*list));
-	list[n_spaces++] = (struct space){.id = section_netns_id(s), .path = s->netns, .fd = -1};
+	list[n_spaces++] = (struct space){.id = netns_id(path), .path = path, .fd = -1};
+}
+
+static void add_section(const struct section *s)
+{
+	if (s->netns && s->has_pool)
+		add(s->netns);
+	for (size_t i = 0; i < s->n_servers; i++)
+		if (server_netns(s, &s->servers[i]))
+			add(server_netns(s, &s->servers[i]));
 }
 
 int spaces_open(const struct config *c)
 {
 	for (size_t i = 0; i < c->n_sections; i++)
-		if (c->sections[i].netns && c->sections[i].has_pool)
-			add(&c->sections[i]);
+		add_section(&c->sections[i]);
+	for (size_t i = 0; i < c->n_services; i++)
+		if (c->services[i].netns)
+			add(c->services[i].netns);
 	if (n_spaces == 0)
 		return 0;
 	home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);

@@ -90,15 +90,20 @@ static int take_one(int read_fd, int64_t *made_ms)
 	return len == 0 ? -EPIPE : n == 1 ? fd : -ENONET;
 }
 
-int blank_take(int read_fd, const struct blank_kind *kind)
+int blank_take_new(int read_fd, int64_t since_ms)
 {
-	int64_t made_ms = 0, now_ms = clock_mono_ms();
+	int64_t made_ms = 0;
 	int fd = take_one(read_fd, &made_ms);
 
-	while (kind->netns && (fd >= 0 || fd == -ENONET) && now_ms - made_ms > FRESH_MS) {
+	while ((fd >= 0 || fd == -ENONET) && made_ms < since_ms) {
 		if (fd >= 0)
 			close(fd);
 		fd = take_one(read_fd, &made_ms);
 	}
 	return fd;
+}
+
+int blank_take(int read_fd, const struct blank_kind *kind)
+{
+	return blank_take_new(read_fd, kind->netns ? clock_mono_ms() - FRESH_MS : INT64_MIN);
 }

@@ -47,5 +47,7 @@ int blank_fill_absent(int write_fd);
 /* A descriptor; -EAGAIN: there is none just now; -EPIPE: none will come; -ENONET: its namespace is not there. What has waited for long is
  * passed over where there are namespaces: its own may be another one by now. */
 int blank_take(int read_fd, const struct blank_kind *kind);
+/* The same, but nothing that was made before this time (monotonic). */
+int blank_take_new(int read_fd, int64_t since_ms);
 
 #endif

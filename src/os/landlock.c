@@ -36,12 +36,12 @@ bool landlock_available(void)
 }
 
 /* Tests are told where it dies by such a socket. */
-static uint64_t wanted_scopes(void)
+static uint64_t wanted_scopes(bool abstract_sockets)
 {
 #ifdef FAULTS
 	return 0;
 #else
-	return version() >= SCOPES_SINCE ? SCOPE_ABSTRACT_SOCKETS : 0;
+	return !abstract_sockets && version() >= SCOPES_SINCE ? SCOPE_ABSTRACT_SOCKETS : 0;
 #endif
 }
 
@@ -79,9 +79,9 @@ static int allow(int ruleset, const struct landlock_room *room)
 	return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) < 0 ? -errno : 0;
 }
 
-int landlock_confine(const struct landlock_room *rooms, size_t n)
+int landlock_confine(const struct landlock_room *rooms, size_t n, bool abstract_sockets)
 {
-	struct attributes attr = {.files = ALL_RIGHTS, .scopes = wanted_scopes()};
+	struct attributes attr = {.files = ALL_RIGHTS, .scopes = wanted_scopes(abstract_sockets)};
 	int ruleset = create_ruleset(&attr, sizeof(attr), 0);
 	int rc = 0;
 

@@ -27,8 +27,8 @@ struct landlock_room {
 
 bool landlock_available(void);
 /* Confines this process and what it starts to these rooms for good. n 0: to nothing. What is open stays. Where the kernel
- * can (Linux 6.12) they connect to no abstract Unix socket of others either. Sets no_new_privs. Returns 0 or -errno. */
-int landlock_confine(const struct landlock_room *rooms, size_t n);
+ * can (Linux 6.12) they connect to no abstract Unix socket of others either, unless they are to. Sets no_new_privs. Returns 0 or -errno. */
+int landlock_confine(const struct landlock_room *rooms, size_t n, bool abstract_sockets);
 
 /* From now on this process and its descendants signal only each other. Likewise for good, since Linux 6.12: 0, or
  * -errno and nothing has changed. */

@@ -406,28 +406,19 @@ static const char *name_missing(bool inside, bool filtered)
 	return filtered ? NO_LANDLOCK : NOTHING;
 }
 
-static bool stay_inside(const struct landlock_room *rooms, size_t n)
+static bool stay_inside(const struct landlock_room *rooms, size_t n, bool abstract_sockets)
 {
-	return landlock_available() && landlock_confine(rooms, n) == 0;
+	return landlock_available() && landlock_confine(rooms, n, abstract_sockets) == 0;
 }
 
-const char *sandbox_worker(bool unix_sockets)
+const char *sandbox_worker(enum unix_reach reach)
 {
 	bool inside;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return NOTHING;
-	inside = stay_inside(NULL, 0);
-	return name_missing(inside, !FILTERED || filter_worker(unix_sockets) == 0);
-}
-
-bool sandbox_allows_unix(void)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0 || errno != EPERM;
+	inside = stay_inside(NULL, 0, reach == UNIX_REACH_ALL);
+	return name_missing(inside, !FILTERED || filter_worker(reach != UNIX_REACH_NONE) == 0);
 }
 
 const char *sandbox_page(void)
@@ -438,14 +429,14 @@ const char *sandbox_page(void)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return NOTHING;
 	proc.dir = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	inside = stay_inside(&proc, proc.dir >= 0);
+	inside = stay_inside(&proc, proc.dir >= 0, false);
 	if (proc.dir >= 0)
 		close(proc.dir);
 	return name_missing(inside, !FILTERED || filter_page() == 0);
 }
 
 /* resolv.conf may be a link to where what manages the network has written it. */
-const char *sandbox_checker(void)
+const char *sandbox_checker(bool abstract_sockets)
 {
 	static const char *const paths[] = {"/etc", "/run"};
 	struct landlock_room rooms[ARRAY_LEN(paths)];
@@ -459,7 +450,7 @@ const char *sandbox_checker(void)
 		                                  .rights = LANDLOCK_READ};
 		n += rooms[n].dir >= 0;
 	}
-	inside = stay_inside(rooms, n);
+	inside = stay_inside(rooms, n, abstract_sockets);
 	while (n > 0)
 		close(rooms[--n].dir);
 	return name_missing(inside, !FILTERED || filter_checker() == 0);

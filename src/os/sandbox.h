@@ -9,14 +9,19 @@
 
 #include <stdbool.h>
 
+/* To which Unix sockets of others a process may connect. */
+enum unix_reach {
+	UNIX_REACH_NONE,
+	UNIX_REACH_FILES,
+	UNIX_REACH_ALL, /* abstract ones, too */
+};
+
 /* Each puts no_new_privs, landlock and a system call filter on this process, each as far as the kernel and
  * the build have it. They return a text that says what could not be had and what that means
- * ("landlock, which..."), or NULL. unix_sockets: there are servers "unix:PATH" to connect to. */
-const char *sandbox_worker(bool unix_sockets);
+ * ("landlock, which..."), or NULL. */
+const char *sandbox_worker(enum unix_reach reach);
 const char *sandbox_page(void);
-const char *sandbox_checker(void);
-/* May this process make the sockets for those? A filter stays for good, and a clone has it, too. Opens nothing. */
-bool sandbox_allows_unix(void);
+const char *sandbox_checker(bool abstract_sockets);
 /* The filter alone, for a process that has confined itself (os/landlock.h). false: it cannot be had. */
 bool sandbox_files(void);
 /* Likewise for the one that makes sockets (network/socketsd.h), once it has loaded its library: it executes nothing, and speaks to nobody

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <stddef.h>
 #include <unistd.h>
 
 /* The numbers of net/tcp_states.h, part of the kernel's interface. */
@@ -26,6 +27,17 @@ enum {
 	LAST_ACK = 9,
 	CLOSING = 11
 };
+
+/* Those that headers of Linux 5.10 do not have. */
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62
+#endif
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
 
 #define NEW_SOCKET (SOCK_NONBLOCK | SOCK_CLOEXEC)
 
@@ -66,17 +78,34 @@ static int bind_and_listen(int fd, const struct addr *a, int backlog)
 	return 0;
 }
 
-int sock_listen(const struct addr *a, int backlog, bool share)
+int sock_new_listener(uint16_t family, bool mptcp)
 {
-	int fd = socket(a->family, SOCK_STREAM | NEW_SOCKET, 0);
+	int fd = socket(family, SOCK_STREAM | NEW_SOCKET, mptcp ? IPPROTO_MPTCP : 0);
+
+	/* EINVAL, ENOPROTOOPT: it was not built in, or is switched off (net.mptcp.enabled) */
+	if (fd < 0 && mptcp && (errno == EINVAL || errno == ENOPROTOOPT || errno == EPROTONOSUPPORT))
+		return -EPROTONOSUPPORT;
+	return fd < 0 ? -errno : fd;
+}
+
+int sock_begin_listening(int fd, const struct addr *a, int backlog, bool share)
+{
 	int rc;
 
-	if (fd < 0)
-		return -errno;
 	sock_share_port(fd, share);
 	rc = bind_and_listen(fd, a, backlog);
 	if (share)
 		sock_share_port(fd, false);
+	return rc;
+}
+
+int sock_listen(const struct addr *a, int backlog, bool share)
+{
+	int fd = sock_new_listener(a->family, false), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = sock_begin_listening(fd, a, backlog, share);
 	if (rc < 0) {
 		close(fd);
 		return rc;
@@ -197,7 +226,84 @@ bool sock_is_stream(int fd)
 
 bool sock_is_tcp(int fd)
 {
-	return get_int(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP;
+	int protocol = get_int(fd, SOL_SOCKET, SO_PROTOCOL);
+
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP;
+}
+
+bool sock_is_mptcp(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP;
+}
+
+bool sock_is_unix(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_UNIX;
+}
+
+bool sock_unix_path(int fd, char ret[SOCK_UNIX_PATH_SIZE])
+{
+	struct sockaddr_un sun = {0};
+	socklen_t len = sizeof(sun);
+	size_t n;
+
+	if (getsockname(fd, (struct sockaddr *)&sun, &len) < 0 || sun.sun_family != AF_UNIX ||
+	    len <= offsetof(struct sockaddr_un, sun_path) || len > sizeof(sun))
+		return false;
+	n = len - offsetof(struct sockaddr_un, sun_path);
+	memcpy(ret, sun.sun_path, n);
+	ret[n] = '\0';
+	if (*ret)
+		return true;
+	*ret = '@';
+	return strlen(ret) == n;
+}
+
+int sock_unix_peer(int fd, struct addr *ret)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+		return -errno;
+	*ret = addr_of_process((uint32_t)who.pid, who.uid);
+	return 0;
+}
+
+/* Of its network namespace; 0: not known (before Linux 5.14). */
+static uint64_t netns_cookie(int fd)
+{
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+bool sock_same_netns(int a, int b)
+{
+	return netns_cookie(a) == netns_cookie(b);
+}
+
+static bool same_unix_name(int a, int b)
+{
+	char one[SOCK_UNIX_PATH_SIZE], other[SOCK_UNIX_PATH_SIZE];
+
+	return sock_unix_path(a, one) && sock_unix_path(b, other) && strcmp(one, other) == 0;
+}
+
+bool sock_may_be_of(int fd, int listener, bool exactly)
+{
+	struct addr here, there;
+	int device = get_int(listener, SOL_SOCKET, SO_BINDTOIFINDEX);
+
+	if (sock_local(fd, &here) < 0 || sock_local(listener, &there) < 0)
+		return false;
+	if (here.family == AF_UNIX)
+		return there.family == AF_UNIX && same_unix_name(fd, listener);
+	if (here.port != there.port || (!addr_is_wildcard(&there) && !addr_same_host(&here, &there)) ||
+	    !sock_same_netns(fd, listener))
+		return false;
+	return device == get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX) || (!exactly && device <= 0);
 }
 
 int sock_new_tcp(uint16_t family)
@@ -213,6 +319,16 @@ int sock_new_tcp(uint16_t family)
 void sock_no_delay(int fd)
 {
 	set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+int sock_new_mptcp(uint16_t family)
+{
+	int fd = sock_new_listener(family, true);
+
+	if (fd < 0)
+		return sock_new_tcp(family);
+	set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+	return fd;
 }
 
 int sock_new_unix(void)
@@ -270,6 +386,13 @@ int sock_device(int fd, const char *name)
 	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, (socklen_t)strlen(name)) < 0 ? -errno : 0;
 }
 
+bool sock_device_is_another(int fd, const char *name)
+{
+	int now = sock_interface_index(fd, name);
+
+	return now > 0 && now != get_int(fd, SOL_SOCKET, SO_BINDTOIFINDEX);
+}
+
 int sock_source_of(const struct addr *to, struct addr *ret)
 {
 	struct addr there = *to;
@@ -304,21 +427,35 @@ int sock_connect(int fd, const struct addr *a)
 	return start_connecting(fd, &sa, len);
 }
 
-int sock_listen_unix(const char *path)
+/* The length, or 0: it is too long. */
+static socklen_t unix_address(const char *path, struct sockaddr_un *ret)
 {
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
 	size_t len = strlen(path);
+
+	*ret = (struct sockaddr_un){.sun_family = AF_UNIX};
+	if (len >= sizeof(ret->sun_path))
+		return 0;
+	memcpy(ret->sun_path, path, len + 1);
+	if (*path != '@')
+		return sizeof(*ret);
+	ret->sun_path[0] = '\0'; /* no NUL ends it: what belongs to the name is said by the length */
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+}
+
+int sock_listen_unix(const char *path, mode_t mode, int backlog)
+{
+	struct sockaddr_un sun;
+	socklen_t len = unix_address(path, &sun);
 	mode_t before;
 	int fd, rc;
 
-	if (len >= sizeof(sun.sun_path))
+	if (len == 0)
 		return -ENAMETOOLONG;
-	memcpy(sun.sun_path, path, len + 1);
 	fd = sock_new_unix();
 	if (fd < 0)
 		return fd;
-	before = umask(0111);
-	rc = bind(fd, (struct sockaddr *)&sun, sizeof(sun)) < 0 || listen(fd, SOMAXCONN) < 0 ? -errno : 0;
+	before = umask(0777 & ~mode);
+	rc = bind(fd, (struct sockaddr *)&sun, len) < 0 || listen(fd, backlog) < 0 ? -errno : 0;
 	umask(before);
 	if (rc == 0)
 		return fd;
@@ -328,13 +465,10 @@ int sock_listen_unix(const char *path)
 
 int sock_connect_unix(int fd, const char *path)
 {
-	struct sockaddr_un sun = {.sun_family = AF_UNIX};
-	size_t len = strlen(path);
+	struct sockaddr_un sun;
+	socklen_t len = unix_address(path, &sun);
 
-	if (len >= sizeof(sun.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(sun.sun_path, path, len + 1);
-	return start_connecting(fd, &sun, sizeof(sun));
+	return len == 0 ? -ENAMETOOLONG : start_connecting(fd, &sun, len);
 }
 
 ssize_t sock_recv(int fd, void *to, size_t n, int flags)
@@ -454,109 +588,4 @@ bool tcp_fin_sent(uint8_t state)
 bool tcp_closed(uint8_t state)
 {
 	return state == CLOSE;
-}
-
-int sock_send_message(int fd, const void *data, size_t len, const int *fds, size_t n_fds)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(SOCK_MAX_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (n_fds > SOCK_MAX_FDS)
-		return -EINVAL;
-	if (n_fds > 0) {
-		struct cmsghdr *c;
-
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, n_fds * sizeof(int));
-	}
-	if (TEMP_FAILURE_RETRY(sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL)) < 0)
-		return -errno;
-	progress();
-	return 0;
-}
-
-/* Takes the descriptors out of a received message; those beyond `room` are closed. */
-static size_t take_fds(struct msghdr *msg, int *fds, size_t room)
-{
-	size_t n = 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t count;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (n < room)
-				fds[n++] = fd;
-			else
-				close(fd);
-		}
-	}
-	return n;
-}
-
-static int recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds, int flags)
-{
-	union {
-		struct cmsghdr align;
-		char space[CMSG_SPACE(SOCK_MAX_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = data, .iov_len = len};
-	struct msghdr msg = {
-	        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)};
-	size_t room = n_fds ? *n_fds : 0;
-	ssize_t n = TEMP_FAILURE_RETRY(recvmsg(fd, &msg, flags | MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
-
-	if (n < 0) {
-		int error = errno;
-
-		if (n_fds)
-			*n_fds = 0;
-		return -error;
-	}
-	if (n > 0 && !(flags & MSG_PEEK))
-		progress();
-	room = take_fds(&msg, fds, room);
-	while (n == 0 && room > 0) /* an empty message is taken for the end, where no descriptors are expected */
-		close(fds[--room]);
-	if (n_fds)
-		*n_fds = room;
-	return (int)n;
-}
-
-int sock_recv_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
-{
-	return recv_message(fd, data, len, fds, n_fds, 0);
-}
-
-int sock_peek_message(int fd, void *data, size_t len, int *fds, size_t *n_fds)
-{
-	return recv_message(fd, data, len, fds, n_fds, MSG_PEEK);
-}
-
-void sock_drop_message(int fd)
-{
-	char byte;
-
-	/* without room for descriptors the kernel drops them with the message */
-	sock_recv(fd, &byte, sizeof(byte), 0);
-}
-
-int sock_message_pair(int ret[2])
-{
-	return socketpair(AF_UNIX, SOCK_SEQPACKET | NEW_SOCKET, 0, ret) < 0 ? -errno : 0;
 }

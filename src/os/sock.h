@@ -13,12 +13,18 @@
 
 #define SOCK_BACKLOG 4096 /* clients that may wait at a port, as far as the system lets them (somaxconn) */
 
+#define SOCK_UNIX_PATH_SIZE 109 /* a path, with its NUL */
+
 /* A listening TCP socket. An address that this host does not have is bound all the same. Accepted
  * sockets inherit: no delay, urgent data in line. */
 int sock_listen(const struct addr *a, int backlog, bool share);
-/* A listening Unix socket that any process may connect to: its user is asked after accept(). Nothing that is in its
+/* The same in three steps, for one that is not like others: made, of MPTCP or plain TCP, then bound, which does not close it if it
+ * fails. -EPROTONOSUPPORT: this kernel has no MPTCP. */
+int sock_new_listener(uint16_t family, bool mptcp);
+int sock_begin_listening(int fd, const struct addr *a, int backlog, bool share);
+/* A listening Unix socket, whose file has these rights; "@NAME" is an abstract one, which has no file. Nothing that is in its
  * place is removed. */
-int sock_listen_unix(const char *path);
+int sock_listen_unix(const char *path, mode_t mode, int backlog);
 /* While two sockets of one user both share their port, one may be bound to an address and the other to
  * the wildcard: for the moment in which the one follows the other. */
 void sock_share_port(int fd, bool share);
@@ -47,10 +53,21 @@ int sock_interface_index(int fd, const char *name);
 bool sock_is_listening(int fd);
 bool sock_binds_freely(int fd); /* as those of sock_listen() do */
 bool sock_is_stream(int fd);    /* a stream socket that does not listen */
-bool sock_is_tcp(int fd);
+bool sock_is_tcp(int fd);       /* or MPTCP */
+bool sock_is_mptcp(int fd);     /* one that has its own counters is TCP, whatever its listener is */
+bool sock_is_unix(int fd);
+/* Its path ("@NAME": abstract); false: it has none that can be said so. */
+bool sock_unix_path(int fd, char ret[SOCK_UNIX_PATH_SIZE]);
+/* Who has connected to it, of a Unix socket: the process and the user that it was then. */
+int sock_unix_peer(int fd, struct addr *ret);
+/* Both are in one network namespace, as far as the kernel tells (Linux 5.14). */
+bool sock_same_netns(int a, int b);
+/* Could this have been accepted by that listener, as far as the local end tells? exactly: it is bound to no other interface, either. */
+bool sock_may_be_of(int fd, int listener, bool exactly);
 
 /* Sockets for a connection to a server: not connected yet. With a delay for small messages (Nagle). */
 int sock_new_tcp(uint16_t family);
+int sock_new_mptcp(uint16_t family); /* TCP, where the kernel has no MPTCP */
 int sock_new_unix(void);
 void sock_no_delay(int fd);
 int sock_bind_source(int fd, const struct addr *source);
@@ -63,11 +80,13 @@ int sock_mark(int fd, uint32_t mark);
 int sock_dscp(int fd, unsigned dscp);
 /* It calls by this interface only, by its name; not bound to one yet. -ENODEV: there is none. */
 int sock_device(int fd, const char *name);
+/* The interface of that name is another one by now than it was when the socket was bound to it. */
+bool sock_device_is_another(int fd, const char *name);
 /* The address that the kernel would take for us to call this one; nothing is sent. 0 or -errno: there is no way there. */
 int sock_source_of(const struct addr *to, struct addr *ret);
 /* 0: connected at once; -EINPROGRESS: wait for writability. A repeated call tells how it stands. */
 int sock_connect(int fd, const struct addr *a);
-int sock_connect_unix(int fd, const char *path);
+int sock_connect_unix(int fd, const char *path); /* "@NAME": abstract */
 
 /* Like recv() and send(), but they never wait, are not interrupted, and return -errno. */
 ssize_t sock_recv(int fd, void *to, size_t n, int flags);

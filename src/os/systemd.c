@@ -11,6 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/text.h"
 
 #define STATUS_MAX 1024 /* a message is at most 4096 bytes */
@@ -22,12 +23,24 @@ static bool is_our_pid(const char *text)
 	return text && text_parse_uint(text, INT32_MAX, &pid) && pid == (uint64_t)getpid();
 }
 
-int systemd_listen_fds(void)
+char *systemd_fd_name(const char *names, int i)
+{
+	while (i > 0 && *names) {
+		names += strcspn(names, ":");
+		names += *names == ':';
+		i--;
+	}
+	return mem_strndup(names, strcspn(names, ":"));
+}
+
+int systemd_listen_fds(char **names)
 {
 	const char *pid_text = getenv("LISTEN_PID"), *n_text = getenv("LISTEN_FDS");
 	uint64_t n = 0;
 	bool ours = is_our_pid(pid_text) && n_text && text_parse_uint(n_text, 4096, &n);
 
+	if (names)
+		*names = mem_strdup(ours && getenv("LISTEN_FDNAMES") ? getenv("LISTEN_FDNAMES") : "");
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");

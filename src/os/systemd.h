@@ -8,8 +8,11 @@
 #define SYSTEMD_FIRST_FD 3
 
 /* Number of sockets passed to this very process (LISTEN_PID, LISTEN_FDS), from SYSTEMD_FIRST_FD up,
- * made close-on-exec; the variables are removed from the environment. */
-int systemd_listen_fds(void);
+ * made close-on-exec; the variables are removed from the environment. *names, unless NULL: what systemd calls them (LISTEN_FDNAMES), with
+ * colons between (free()). */
+int systemd_listen_fds(char **names);
+/* The name of the one that is number i, from 0 (free()); "": it has none. */
+char *systemd_fd_name(const char *names, int i);
 /* Before systemd_listen_fds(): the descriptor that an earlier process of the service has put into the store under this
  * name (the caller's from now on), or -ENOENT. Among the passed ones is /dev/null in its place. */
 int systemd_take_stored(const char *name);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/proxy_header.h"
+#include "base/record.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -102,6 +103,37 @@ static void put_ucspi(struct env *e, const struct program_client *c)
 		env_set(e, "", "TCP6REMOTEHOST", c->name);
 	if (c->client.scope && if_indextoname(c->client.scope, interface))
 		env_set(e, "", "TCP6INTERFACE", interface);
+}
+
+/* As ucspi-unix has it. */
+static void put_ucspi_unix(struct env *e, const struct program_client *c)
+{
+	const char *path = c->ports && !strncmp(c->ports, "unix:", 5) ? c->ports + 5 : NULL;
+	char text[ADDR_TEXT_MAX];
+	uint32_t uid;
+
+	env_set(e, "", "PROTO", "UNIX");
+	if (path)
+		env_set(e, "", "UNIXLOCALPATH", path);
+	if (!addr_process(&c->client, &uid))
+		return;
+	addr_format(&c->client, text);
+	text[strcspn(text, "/")] = '\0';
+	env_set(e, "", "UNIXREMOTEPID", text + strlen("unix:"));
+	env_put(e, mem_printf("UNIXREMOTEEUID=%u", uid));
+}
+
+/* Of a Unix socket: who it is, and where. */
+static void put_process(struct env *e, const char *prefix, const struct program_client *c)
+{
+	char text[ADDR_TEXT_MAX];
+
+	if (c->ports) {
+		env_set(e, prefix, "PORT", c->ports);
+		env_set(e, prefix, "INTERFACE", record_interface(&c->local, c->ports, text));
+	}
+	env_set(e, prefix, "CLIENT", addr_format(&c->client, text));
+	env_set(e, prefix, "CLIENTNAME", text);
 }
 
 /* What is not known is not set: a pipe has no address. */
@@ -256,8 +288,13 @@ char **program_env(const struct section *s, const struct program_client *c, char
 {
 	struct env e = env_begin(inherited);
 
-	put_ucspi(&e, c);
-	put_client(&e, s->env_prefix, c);
+	if (addr_place(&c->local) && c->client.family == AF_UNIX) {
+		put_ucspi_unix(&e, c);
+		put_process(&e, s->env_prefix, c);
+	} else {
+		put_ucspi(&e, c);
+		put_client(&e, s->env_prefix, c);
+	}
 	if (c->announced)
 		put_announced(&e, s->env_prefix, c->announced);
 	put_said(&e, s->env_prefix, c);

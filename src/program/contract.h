@@ -15,7 +15,9 @@ struct program_client {
 	const char *name;                           /* verified name, or "" */
 	const struct question_announced *announced; /* NULL: nothing was */
 	const char *sni, *alpn,
-	        *protocol;           /* what it has said first; NULL or "": nothing that its section depended on */
+	        *protocol; /* what it has said first; NULL or "": nothing that its section depended on */
+	const char
+	        *ports; /* where it came in, if `local` has no port: "unix:/run/x" (service_ports()); NULL: not known */
 	const struct server *server; /* for PROXY_SERVER, PROXY_SERVERPORT; NULL: not known */
 };
 

@@ -99,7 +99,7 @@ static int take(struct step_env *env, const struct blank_kind *kind)
 {
 	int at = blank_find(&env->trio->blanks, kind);
 	/* else for one connection under inetd: by our own right */
-	int fd = at >= 0 ? blank_take(env->trio->blanks.fds[at], kind) : blank_make(kind);
+	int fd = at >= 0 ? blank_take(env->trio->blanks.fds[at], kind) : kind->netns ? -EPERM : blank_make(kind);
 
 	return at >= 0 && fd == -EPIPE ? lost(env, env->trio->blanks.fds[at]) : fd;
 }

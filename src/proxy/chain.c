@@ -74,9 +74,19 @@ static void put_link(struct row *row, uint64_t link)
 	row->flow[SERVER].link = (uint32_t)link;
 }
 
+/* A socket that systemd has opened is at a port of this host, too, of which the configuration knows nothing. */
+static bool is_passed(const struct engine *e, uint16_t port)
+{
+	for (uint32_t i = 0; e->has_places && i < e->n_listeners; i++)
+		if (addr_place(&e->listeners[i].local) && e->listeners[i].local.port == port)
+			return true;
+	return false;
+}
+
 static bool leads_home(struct engine *e, const struct addr *to)
 {
-	return is_ip(to) && home_has_port(&e->rules->home, to->port) && (addr_is_wildcard(to) || is_ours(e, to));
+	return is_ip(to) && (home_has_port(&e->rules->home, to->port) || is_passed(e, to->port)) &&
+	       (addr_is_wildcard(to) || is_ours(e, to));
 }
 
 /* 0: its ends cannot be told. */
@@ -238,7 +248,8 @@ enum chain_way chain_look(struct session *s)
 
 	if (!e->rules->may_come_home)
 		return CHAIN_OPEN;
-	learn(e, &here.local);
+	if (!addr_place(&here.local))
+		learn(e, &here.local);
 	if (!is_ours(e, &here.client))
 		return CHAIN_OPEN;
 	/* first: a worker that no longer calls has made its link */

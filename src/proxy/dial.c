@@ -190,7 +190,9 @@ static int new_socket(struct dial *d, const struct addr *a)
 		d->none_yet = fd == -EAGAIN;
 		return fd;
 	}
-	fd = d->marks.own || d->marks.netns ? as_ourselves_open(d->env, &d->marks, a) : sock_new_tcp(a->family);
+	fd = d->marks.own || d->marks.netns ? as_ourselves_open(d->env, &d->marks, a)
+	     : d->mptcp                     ? sock_new_mptcp(a->family)
+	                                    : sock_new_tcp(a->family);
 	d->none_yet = (d->marks.own || d->marks.netns) && fd == -EAGAIN;
 	if (fd < 0 || d->source->family != a->family)
 		return fd;

@@ -20,6 +20,7 @@ struct dial {
 	const char *unix_path;       /* instead; must stay valid while dialling */
 	const struct addr *source;   /* AF_UNSPEC: none; likewise */
 	const char *device;          /* the interface by which it calls; NULL: any; likewise */
+	bool mptcp;                  /* it calls by that, if the kernel has it */
 	uint8_t dscp;                /* and one; 0: none */
 	const char *zone; /* interface of the address, which is looked up for each attempt; NULL: none; likewise */
 	const char *source_zone; /* of the source */

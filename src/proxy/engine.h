@@ -32,6 +32,7 @@ struct listener {
 	struct addr local; /* of all that it accepts, unless it is a wildcard */
 	uint32_t turn;     /* of the loop, when clients came last */
 	bool armed;
+	bool mptcp;   /* its clients may speak it */
 	bool hung_up; /* it did not listen when it was looked at last: its port refuses */
 };
 
@@ -76,6 +77,8 @@ struct engine {
 	struct listener *listeners; /* TRIO_LISTENERS */
 	uint32_t n_listeners;       /* slots in use are below this */
 	uint32_t n_hung_up;         /* of them */
+	bool mptcp;                 /* some listener has clients that may speak it */
+	bool has_places;            /* some listener is at no port of the configuration (base/addr.h) */
 	bool want_accept;           /* listeners are to be armed (not quitting, not full) */
 	bool paused;                /* out of descriptors */
 	bool paused_told;           /* the log knows */
@@ -133,7 +136,7 @@ void engine_targets_changed(struct engine *e);
 /* Listeners: listener.c. Accepting begins with engine_accept(e, true). slot: below TRIO_LISTENERS, the same for a
  * successor. */
 void engine_accept(struct engine *e, bool want);
-int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, int fd);
+int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, uint32_t place, int fd);
 /* Accepts what is still in its queue, forgets it in the trio, then closes it. */
 void engine_drop_listener(struct engine *e, uint32_t id);
 /* Arms or disarms all, as the share of this worker says. */
@@ -142,6 +145,9 @@ void engine_balance(struct engine *e);
 /* Once a turn: how much of a processor does this worker take? Measured once a second; idle, never (load.c). */
 void engine_look_at_load(struct engine *e);
 
+/* Serves one that the worker before us had accepted at this place (base/addr.h) and written down nowhere. false: it is gone already; the
+ * descriptor is the caller's then. */
+bool engine_serve_accepted(struct engine *e, int fd, uint32_t place);
 /* Serves a connection. local: where it was accepted; section NULL: found by local. The descriptor is
  * the engine's from now on. false: no row was free, or nothing is configured there (closed). */
 bool engine_serve(struct engine *e, int fd, const struct addr *local, const struct addr *client,

@@ -120,12 +120,10 @@ static void finish_batch(struct engine *e)
 static void adopt_client(void *arg, int fd)
 {
 	struct engine *e = arg;
-	struct addr local, client;
+	const struct trio_listener *l = recover_listener_of(e->env.trio, fd);
 
-	if (sock_local(fd, &local) < 0 || sock_peer(fd, &client) < 0 || !e->rules)
+	if (!l || !e->rules || !engine_serve_accepted(e, fd, l->place))
 		close(fd);
-	else
-		engine_serve(e, fd, &local, &client, NULL);
 }
 
 void engine_adopt_some(struct engine *e)

@@ -265,12 +265,12 @@ enum why limits_take_client(struct limits *l, const struct ruleset *rules, const
                             struct row_cold *cold)
 {
 	struct {
-		uint16_t port;
+		uint32_t service;
 		struct addr net;
 	} client = {0};
 
 	/* counted without a limit, too: the next reload may bring one */
-	client.port = rules->config->services[section->service].ports[0].first;
+	client.service = rules->config->services[section->service].number;
 	client.net = addr_client_network(&cold->client);
 	if (!take(l, cold, LIMIT_CLIENT, limit_key(LIMIT_CLIENT, &client, sizeof(client)),
 	          section->max_connections_per_client))

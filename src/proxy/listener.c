@@ -22,6 +22,12 @@ static void say_accepted(const struct row_cold *cold)
 	          addr_format_port(&cold->local, local), cold->id);
 }
 
+/* What TCP counts of a connection is not what MPTCP has delivered: it is relayed as one of Unix is. */
+static bool speaks_mptcp(const struct engine *e, int fd)
+{
+	return e->mptcp && sock_is_mptcp(fd);
+}
+
 bool engine_serve(struct engine *e, int fd, const struct addr *local, const struct addr *client,
                   const struct section *section)
 {
@@ -46,7 +52,7 @@ bool engine_serve(struct engine *e, int fd, const struct addr *local, const stru
 	s->cold->accepted_us = clock_mono_us();
 	s->cold->client = *client;
 	s->cold->local = *local;
-	if (client->family != AF_INET && client->family != AF_INET6)
+	if ((client->family != AF_INET && client->family != AF_INET6) || speaks_mptcp(e, fd))
 		row->flags |= ROWFLAG_CLIENT_UNIX;
 	row->active_ms = e->loop.now_ms;
 	FAULT_POINT();
@@ -77,18 +83,49 @@ static void pause_accepting(struct engine *e, int error)
 	engine_balance(e);
 }
 
+/* What accept() has not told. */
+static int look_at(int fd, uint32_t place, struct addr *local, struct addr *client)
+{
+	int rc = 0;
+
+	if (addr_is_wildcard(local))
+		rc = sock_local(fd, local);
+	else if (local->family == AF_UNIX)
+		rc = sock_unix_peer(fd, client);
+	if (place)
+		local->scope = place;
+	return rc;
+}
+
+static void serve(struct engine *e, const struct listener *l, int fd, struct addr *client)
+{
+	struct addr local = l->local;
+
+	if (look_at(fd, addr_place(&l->local), &local, client) < 0)
+		close(fd);
+	else
+		engine_serve(e, fd, &local, client, NULL);
+}
+
+bool engine_serve_accepted(struct engine *e, int fd, uint32_t place)
+{
+	struct addr local, client;
+
+	if (sock_local(fd, &local) < 0 || sock_peer(fd, &client) < 0 || look_at(fd, place, &local, &client) < 0)
+		return false;
+	engine_serve(e, fd, &local, &client, NULL);
+	return true;
+}
+
 /* Returns false if there is nothing more to accept now. */
 static bool accept_one(struct engine *e, const struct listener *l)
 {
-	struct addr local = l->local, client;
+	struct addr client;
 	int fd = sock_accept(l->fd, &client);
 
 	FAULT_POINT();
 	if (fd >= 0) {
-		if (addr_is_wildcard(&local) && sock_local(fd, &local) < 0)
-			close(fd);
-		else
-			engine_serve(e, fd, &local, &client, NULL);
+		serve(e, l, fd, &client);
 		return true;
 	}
 	if (sock_is_shortage(-fd)) {
@@ -162,15 +199,20 @@ void engine_accept(struct engine *e, bool want)
 	engine_balance(e);
 }
 
-int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, int fd)
+int engine_add_listener(struct engine *e, uint32_t slot, uint32_t id, uint32_t place, int fd)
 {
 	if (slot >= TRIO_LISTENERS)
 		return -ENOSPC;
 	while (e->n_listeners <= slot)
 		e->listeners[e->n_listeners++].fd = -1;
-	e->listeners[slot] = (struct listener){.id = id, .fd = fd};
+	e->listeners[slot] = (struct listener){.id = id, .fd = fd, .mptcp = sock_is_mptcp(fd)};
 	if (sock_local(fd, &e->listeners[slot].local) < 0)
 		e->listeners[slot].local = (struct addr){.family = AF_INET};
+	if (place) {
+		e->listeners[slot].local.scope = place;
+		e->has_places = true;
+	}
+	e->mptcp |= e->listeners[slot].mptcp;
 	loop_remove(&e->loop, fd); /* a predecessor may have had it armed */
 	engine_balance(e);
 	return 0;

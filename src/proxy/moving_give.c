@@ -134,7 +134,7 @@ static void describe(struct engine *e, uint32_t i, struct handover_entry *entry)
 	const struct known_service *service = number < COUNTED_SERVICES ? &e->world->services.list[number] : NULL;
 
 	entry->number = given_number(e, i);
-	entry->service_port = service ? service->first_port : 0;
+	entry->service_port = service ? service->number : 0;
 	put(entry->service_called, sizeof(entry->service_called), service ? service->called : "");
 	put(entry->rule, sizeof(entry->rule), rule ? rule : "");
 	put(entry->target, sizeof(entry->target), target ? target->key : "");

@@ -96,6 +96,9 @@ static void load_pool(struct pool *p, const struct config *c, const struct secti
 
 static bool may_come_home(const struct ruleset *r)
 {
+	for (size_t i = 0; i < r->config->n_services; i++)
+		if (r->config->services[i].listen == LISTEN_PASSED) /* at which port is not said */
+			return true;
 	for (size_t i = 0; i < r->config->n_sections; i++)
 		for (size_t k = 0; k < r->config->sections[i].n_servers; k++)
 			if (home_may_be(&r->home, &r->config->sections[i].servers[k]))
@@ -130,9 +133,8 @@ struct ruleset *ruleset_load(const void *block, size_t len, uint64_t generation,
 		r->pools[i].line = config_section_number(c, &c->sections[i]);
 	}
 	r->service_keys = mem_alloc(c->n_services * sizeof(*r->service_keys));
-	for (size_t i = 0; i < c->n_services; i++) /* a service is known by its first port */
-		r->service_keys[i] =
-		        limit_key(LIMIT_SERVICE, &c->services[i].ports[0].first, sizeof(c->services[i].ports[0].first));
+	for (size_t i = 0; i < c->n_services; i++)
+		r->service_keys[i] = limit_key(LIMIT_SERVICE, &c->services[i].number, sizeof(c->services[i].number));
 	r->services = mem_alloc(c->n_sections * sizeof(*r->services));
 	for (size_t i = 0; i < c->n_sections; i++) {
 		uint32_t n = world_service(world, c, &c->sections[i]);

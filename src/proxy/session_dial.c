@@ -23,17 +23,18 @@ void session_describe_dial(struct session *s)
 	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
 	s->steps->dial.source = &section->source;
 	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);
-	s->steps->dial.device = section->device;
+	s->steps->dial.device = server_device(section, server);
+	s->steps->dial.mptcp = server->mptcp;
 	s->steps->dial.dscp = section->dscp.server;
 	s->steps->dial.client = section->source_client ? &s->cold->client : NULL;
 	s->steps->dial.client_port = section->source_client == SOURCE_CLIENT_PORT;
 	s->steps->dial.marks = (struct marks){.own = section->mark,
-	                                      .netns = section_netns_id(section),
+	                                      .netns = netns_id(server_netns(section, server)),
 	                                      .back = s->engine->rules->config->routes.mark};
 	s->steps->dial.calling = s->engine->rules->may_come_home ? chain_calling : NULL;
 	s->steps->dial.called = s->engine->rules->may_come_home ? chain_called : NULL;
 	s->steps->dial.port = server->port ? server->port : s->cold->local.port;
-	if (server->kind == SERVER_UNIX)
+	if (server->kind == SERVER_UNIX || server->mptcp) /* it has no counters of TCP */
 		s->row->flags |= ROWFLAG_SERVER_UNIX;
 	else
 		s->row->flags &= (uint8_t)~ROWFLAG_SERVER_UNIX;
@@ -48,13 +49,14 @@ enum why session_why_dial_failed(const struct session *s)
 
 static void say_failed(struct session *s)
 {
+	const char *netns = server_netns(section_of(s), session_server(s));
 	const struct dial *d = &s->steps->dial;
 	struct buf why = BUF_INIT;
 
 	if (d->missing)
 		buf_addf(&why, "this host has no interface %s (ip link)", d->missing);
-	else if (d->error == ENONET && section_of(s)->netns)
-		buf_addf(&why, "the network namespace %s does not exist (ip netns)", section_of(s)->netns);
+	else if (d->error == ENONET && netns)
+		buf_addf(&why, "the network namespace %s does not exist (ip netns)", netns);
 	else if (d->source_refused)
 		buf_addf(&why, "the client's address cannot be the source: %s", strerror(d->error));
 	else

@@ -49,10 +49,9 @@ static const struct wait_rule *rule_of(struct session *s, enum row_state state)
 static uint64_t key_of(struct session *s, enum row_state state)
 {
 	const struct config *c = s->engine->rules->config;
-	const struct port_range *ports = c->services[section_of(s)->service].ports;
+	const uint32_t *number = &c->services[section_of(s)->service].number;
 
-	return limit_key((enum limit_kind)(state == ROW_HELD ? KEY_HELD : KEY_QUEUED), &ports[0].first,
-	                 sizeof(ports[0].first));
+	return limit_key((enum limit_kind)(state == ROW_HELD ? KEY_HELD : KEY_QUEUED), number, sizeof(*number));
 }
 
 /* Each has a time of its own: who has waited for a place, and finds no server then, is held as long as who comes now. */
@@ -216,7 +215,10 @@ static bool says_failed(struct session *s)
 /* For log lines; buf holds ADDR_TEXT_MAX. */
 static const char *client_text(struct session *s, char *buf)
 {
-	if (s->cold->client.family == AF_UNSPEC || s->cold->client.family == AF_UNIX)
+	uint32_t uid;
+
+	if (s->cold->client.family == AF_UNSPEC ||
+	    (s->cold->client.family == AF_UNIX && !addr_process(&s->cold->client, &uid)))
 		return "the client";
 	return addr_format_port(&s->cold->client, buf);
 }

@@ -151,14 +151,15 @@ static bool wait_until_gone(struct children *c, int64_t limit_ms)
 	return true;
 }
 
-static void end_everything(const struct caretaker *t)
+/* False: another supervisor has taken them. */
+static bool end_everything(const struct caretaker *t)
 {
 	struct children *c = t->children;
 	struct workers *ws = &c->workers;
 	struct wire m = {.type = WIRE_STOP};
 
 	if (!any_is_ours(ws))
-		return;
+		return false;
 	log_info("stopping");
 	phase_set(t->phase, PHASE_STOPPING);
 	for (uint32_t i = 0; i < ws->n; i++) {
@@ -170,11 +171,25 @@ static void end_everything(const struct caretaker *t)
 	if (c->spawner.child.control.fd >= 0)
 		sock_send_message(c->spawner.child.control.fd, &m, sizeof(m), NULL, 0);
 	if (wait_until_gone(c, CARETAKER_KILL_AFTER_MS))
-		return;
+		return true;
 	workers_kill(ws);
 	if (c->spawner.child.control.fd >= 0)
 		spawner_child_kill(&c->spawner);
 	wait_until_gone(c, GONE_AFTER_MS);
+	return true;
+}
+
+/* ---- the files of Unix sockets ---- */
+
+static void note_path(void *arg, const char *path)
+{
+	buf_add(arg, path, strlen(path) + 1);
+}
+
+static void remove_files(const struct caretaker *t, const struct buf *paths)
+{
+	for (size_t at = 0; at < paths->len; at += strlen(paths->s + at) + 1)
+		files_unlink(t->files, paths->s + at);
 }
 
 /* Signals are blocked and come through the supervisor's descriptor; only those that stop it mean
@@ -215,14 +230,18 @@ static bool wait_for_word(const struct caretaker *t)
 
 _Noreturn void caretaker_run(const struct caretaker *t, int ready_fd)
 {
+	struct buf paths = BUF_INIT;
+
 	proc_title("tcpproxy: caretaker");
+	sockets_unlink(t->listeners, NULL, note_path, &paths);
 	sockets_close(t->listeners, NULL); /* the trios have their own */
 	admin_sockets_let_go(t->admin_sockets);
-	files_stop(t->files);
+	if (!paths.len)
+		files_stop(t->files);
 	network_leave(t->network);
 	be_known(t->children);
 	close(ready_fd);
-	if (wait_for_word(t))
-		end_everything(t);
+	if (wait_for_word(t) && end_everything(t))
+		remove_files(t, &paths);
 	_exit(0);
 }

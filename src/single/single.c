@@ -206,7 +206,7 @@ static const struct section *find_section(bool any_port)
 /* With Accept=yes systemd passes the connection as descriptor 3, too: it must not hold it open. */
 static void close_passed_sockets(void)
 {
-	int n = systemd_listen_fds();
+	int n = systemd_listen_fds(NULL);
 
 	for (int fd = SYSTEMD_FIRST_FD; fd < SYSTEMD_FIRST_FD + n; fd++)
 		close(fd);

@@ -240,7 +240,8 @@ static void look_at_said(const struct job *j, struct said_texts *said)
 	said_protocol(trio_cold(t, row), said->protocol);
 }
 
-static void fill_env(const struct job *j, const char *name, const struct said_texts *said, struct program_client *ret)
+static void fill_env(const struct job *j, const char *name, const struct said_texts *said, const char *ports,
+                     struct program_client *ret)
 {
 	const struct question *q = &j->question;
 	bool chosen = q->kind == ASK_ACCESS && q->server != UINT32_MAX;
@@ -253,6 +254,7 @@ static void fill_env(const struct job *j, const char *name, const struct said_te
 	        .sni = said->sni,
 	        .alpn = said->alpn,
 	        .protocol = said->protocol,
+	        .ports = ports,
 	        .server = chosen ? &j->section->servers[q->server] : NULL,
 	};
 }
@@ -264,6 +266,7 @@ static int start(struct job *j, const char *name, struct question_slot *slot)
 	bool handler = q->kind == ASK_HANDLER;
 	struct program_client client;
 	struct said_texts said;
+	struct buf ports = BUF_INIT;
 	struct spawn what = {
 	        .argv = handler ? j->section->servers[q->server].argv : j->section->acp,
 	        .nofile = s->setup.nofile,
@@ -276,8 +279,10 @@ static int start(struct job *j, const char *name, struct question_slot *slot)
 	what.fds[0] = handler ? j->fds[0] : s->null_fd;
 	what.fds[1] = j->fds[1] >= 0 ? j->fds[1] : j->fds[0];
 	look_at_said(j, &said);
-	fill_env(j, name, &said, &client);
+	service_ports(&j->generation->config->services[j->section->service], &ports);
+	fill_env(j, name, &said, ports.s, &client);
 	env = program_env(j->section, &client, environ);
+	buf_release(&ports);
 	what.env = env;
 	slot->starter = getpid();
 	rc = run_start(&j->run, s->setup.loop, &what, j->label, on_run, j);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/record.h"
 #include "stats/render.h"
 
 static void add_counted(struct buf *out, const struct counted *c, bool service)
@@ -152,11 +153,6 @@ void render_status_json(const struct snapshot *s, struct buf *out)
 
 /* ---- connections ---- */
 
-static const char *host_text(const struct addr *a, char *text)
-{
-	return a->family == AF_UNSPEC ? NULL : addr_format_bracket(a, text);
-}
-
 static const char *host_port_text(const struct addr *a, char *text)
 {
 	return a->family == AF_UNSPEC ? NULL : addr_format_port(a, text);
@@ -193,8 +189,11 @@ static void add_connection(const struct connection_view *c, struct buf *out)
 	json_open(out, NULL, '{');
 	json_count(out, "id", c->id);
 	json_text(out, "service", c->service);
-	json_count(out, "port", c->local.port);
-	json_text(out, "interface", host_text(&c->local, text));
+	if (c->local.port || !addr_place(&c->local))
+		json_count(out, "port", c->local.port);
+	else
+		json_text(out, "port", c->ports);
+	json_text(out, "interface", record_interface(&c->local, c->ports, text));
 	json_text(out, "client", host_port_text(&c->client, text));
 	json_text(out, "name", c->name);
 	json_text(out, "via", host_port_text(&c->via, text));

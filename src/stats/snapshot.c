@@ -1,5 +1,6 @@
 #include "stats/snapshot.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -222,7 +223,7 @@ void snapshot_select(struct snapshot *s, const struct connection_filter *f)
 /* "25,8000-8010" has 8005. */
 static bool has_port(const char *ports, uint64_t port)
 {
-	while (*ports) {
+	while (isdigit((unsigned char)*ports)) {
 		char *end;
 		uint64_t first = strtoull(ports, &end, 10), last = *end == '-' ? strtoull(end + 1, &end, 10) : first;
 

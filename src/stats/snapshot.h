@@ -33,6 +33,7 @@ struct connection_view {
 	const char *state;                 /* "relay", "connecting"... */
 	const char *service;               /* its name, else its ports: "mail", "8000-8010" */
 	const char *within;                /* the service whose section that is; NULL: of none */
+	const char *ports;                 /* of the service: "25", "unix:/run/x" */
 	const char *rule;                  /* "/etc/tcpproxy.conf:5" */
 	const char *name;                  /* the client's, if it was looked up */
 	const char *uid, *authority;       /* as its PROXY header says; NULL: nothing */

@@ -14,10 +14,11 @@
 #include "base/mem.h"
 #include "os/caps.h"
 #include "os/file.h"
-#include "os/safepath.h"
 #include "os/sock.h"
+#include "os/unix_listen.h"
 
 #define PAGE_BACKLOG 128
+#define ADMIN_MODE   0666 /* its user is asked after accept() */
 
 /* ---- one socket ---- */
 
@@ -35,54 +36,17 @@ static char *make_directory(const char *path)
 	return NULL;
 }
 
-/* A socket file at which there is no answer was left by a process that was killed. */
-static bool is_stale(const char *path)
-{
-	struct stat st;
-	int fd, rc;
-
-	if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = sock_new_unix();
-	if (fd < 0)
-		return false;
-	rc = sock_connect_unix(fd, path);
-	close(fd);
-	return rc == -ECONNREFUSED;
-}
-
-/* As root: over a link of another user's, to where that user wants a socket. */
-static bool led_astray(const char *path)
-{
-	struct safepath at;
-	int rc = geteuid() == 0 ? safepath_directory(path, &at) : -ENOENT;
-
-	if (rc == 0)
-		safepath_release(&at);
-	return rc == -ELOOP;
-}
-
-static int bind_one(const char *path)
-{
-	int fd = sock_listen_unix(path);
-
-	if (fd == -EADDRINUSE && is_stale(path) && unlink(path) == 0)
-		fd = sock_listen_unix(path);
-	return fd;
-}
-
 static bool open_one(const char *path, struct admin_socket *ret, struct buf *why)
 {
 	char *made = NULL;
-	int fd = led_astray(path) ? -ELOOP : bind_one(path);
+	int fd = unix_listen(path, ADMIN_MODE, SOMAXCONN);
 
 	if (fd == -ENOENT) {
 		made = make_directory(path);
-		fd = bind_one(path);
+		fd = unix_listen(path, ADMIN_MODE, SOMAXCONN);
 	}
 	if (fd < 0) {
-		buf_addf(why, "the admin socket %s cannot be bound: %s", path,
-		         fd == -EADDRINUSE ? "somebody answers there, or a file is in its place" : safepath_error(-fd));
+		buf_addf(why, "the admin socket %s cannot be bound: %s", path, unix_listen_error(-fd));
 		free(made);
 		return false;
 	}
@@ -223,29 +187,6 @@ void admin_sockets_close(struct files *files, struct admin_sockets *sockets, con
 	*sockets = (struct admin_sockets){0};
 }
 
-/* The socket that we have made there, and nothing that has been put in its place. */
-static int give_socket(const char *path, const struct identity *id)
-{
-	struct safepath at;
-	struct stat st;
-	int rc = safepath_directory(path, &at), fd;
-
-	if (rc < 0)
-		return rc;
-	fd = openat(at.dir, at.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	safepath_release(&at);
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	else if (!S_ISSOCK(st.st_mode))
-		rc = -ENOTSOCK;
-	else if (fchownat(fd, "", id->uid, id->gid, AT_EMPTY_PATH) < 0)
-		rc = -errno;
-	close(fd);
-	return rc;
-}
-
 void admin_sockets_give(const struct admin_sockets *sockets, const struct identity *id)
 {
 	for (size_t i = 0; i < sockets->n; i++) {
@@ -254,12 +195,12 @@ void admin_sockets_give(const struct admin_sockets *sockets, const struct identi
 
 		if (a->page)
 			continue;
-		rc = give_socket(a->path, id);
+		rc = unix_listen_give(a->path, id->uid, id->gid);
 		if (rc == 0 && a->made && lchown(a->made, 0, id->gid) < 0)
 			rc = -errno;
 		if (rc < 0)
 			log_warning("giving the admin socket %s to user %s: %s", a->path, id->user,
-			            safepath_error(-rc));
+			            unix_listen_error(-rc));
 	}
 }
 

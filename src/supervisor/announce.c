@@ -22,7 +22,8 @@ static const char *why_deaf(const struct supervisor *s, const struct service *se
 		return NULL;
 	if (a.scope == ADDR_NO_SCOPE)
 		return "its interface is not there; a reload listens once it is";
-	a.port = service->ports[0].first;
+	a.port = service_first_port(service);
+	a.scope = service->place ? service->place : a.scope;
 	return a.family == AF_INET6 && addr_is_loopback(&a) && !sockets_listen_at(&s->rules.listeners, &a)
 	               ? "this kernel has no IPv6"
 	               : NULL;
@@ -31,12 +32,20 @@ static const char *why_deaf(const struct supervisor *s, const struct service *se
 /* "port 443 (web)": service and section, as far as they are the same for those that belong to it. */
 static void describe_ports(const struct service *service, struct buf *line)
 {
+	if (service->listen != LISTEN_PORTS) {
+		service_ports(service, line);
+		return;
+	}
 	buf_addf(line, "port%s", service->n_ports > 1 || service->ports[0].first != service->ports[0].last ? "s" : "");
 	for (size_t i = 0; i < service->n_ports; i++) {
 		buf_addf(line, " %u", service->ports[i].first);
 		if (service->ports[i].last != service->ports[i].first)
 			buf_addf(line, "-%u", service->ports[i].last);
 	}
+	if (service->device)
+		buf_addf(line, " of %s", service->device);
+	if (service->netns)
+		buf_addf(line, " in the network namespace %s", service->netns);
 }
 
 /* Behind sni or protocol: it listens where the section does that it belongs to. */
@@ -67,9 +76,9 @@ static void say_section(const struct supervisor *s, const struct service *servic
 	describe_ports(service, &line);
 	if (called)
 		buf_addf(&line, " (%s)", called);
-	if (section->kind == INTERFACE_NONE)
+	if (section->kind == INTERFACE_NONE && service->listen == LISTEN_PORTS)
 		buf_adds(&line, " on every address");
-	else
+	else if (section->kind != INTERFACE_NONE)
 		buf_addf(&line, " on %s",
 		         section->kind == INTERFACE_NAME
 		                 ? section->name

@@ -76,7 +76,7 @@ static void note_change(struct supervisor *s, const char *service, const struct 
 {
 	const struct config *c = s->rules.config;
 	const struct program_notice notice = {.server = server,
-	                                      .port = c->services[section->service].ports[0].first,
+	                                      .port = service_first_port(&c->services[section->service]),
 	                                      .server_port = world_check_port(c, section, server),
 	                                      .at = *change->at,
 	                                      .state = server_state_name(change->state),

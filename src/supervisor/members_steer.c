@@ -28,6 +28,13 @@ static bool has_own_pool(const struct config *c, const struct section *section)
 	       (section == root || section->servers != root->servers);
 }
 
+static void say_whose_pool(const struct service *service, const char *word, struct buf *why)
+{
+	buf_addf(why, "%s has the servers of its service, port ", word);
+	service_ports(service, why);
+	buf_adds(why, ": change those");
+}
+
 static void say_no_pool(const struct config *c, const struct section *section, const char *word, struct buf *why)
 {
 	if (!section)
@@ -35,8 +42,7 @@ static void say_no_pool(const struct config *c, const struct section *section, c
 	else if (section_is_program(section))
 		buf_addf(why, "%s leads to a program, not to servers", word);
 	else if (section->has_pool)
-		buf_addf(why, "%s has the servers of its service, port %u: change those", word,
-		         c->services[section->service].ports[0].first);
+		say_whose_pool(&c->services[section->service], word, why);
 	else
 		buf_addf(why,
 		         "%s has no servers of its own, and several of its sections have: give them names (interface "

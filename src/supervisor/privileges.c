@@ -54,6 +54,9 @@ static struct files_list list_files(const struct supervisor *s)
 		files_list_add(&l, FILES_NEW, c->state);
 		files_list_add(&l, FILES_COMMIT, c->state);
 	}
+	for (size_t i = 0; i < c->n_services; i++)
+		if (c->services[i].listen == LISTEN_UNIX && *c->services[i].path != '@')
+			files_list_add(&l, FILES_REMOVE, c->services[i].path);
 	list_admin(s, &l);
 	return l;
 }
@@ -124,7 +127,7 @@ int privileges_give_up(struct supervisor *s)
 		return rc;
 	start_files(s, &id);
 	oom_protect(OOM_LESS);
-	sockets_give(&s->rules.listeners, id.uid);
+	sockets_give(&s->rules.listeners, s->rules.config, id.uid, id.gid);
 	admin_sockets_give(&s->admin_sockets, &id);
 	rc = user_become(&id, keep, ARRAY_LEN(keep));
 	if (rc < 0) {

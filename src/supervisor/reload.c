@@ -110,7 +110,15 @@ static void take(struct supervisor *s, struct config *read, struct config *next,
 	rules_take(s, next);
 	members_took(s, read);
 	sockets_leave(&before, &s->rules.listeners);
+	stop_unlink(s, &before, &s->rules.listeners);
 	sockets_close(&before, &s->rules.listeners);
+}
+
+/* Those that were opened for it. */
+static void give_up(struct supervisor *s, struct sockets *sockets)
+{
+	stop_unlink(s, sockets, &s->rules.listeners);
+	sockets_close(sockets, &s->rules.listeners);
 }
 
 static bool reload(struct supervisor *s, struct buf *why)
@@ -130,16 +138,16 @@ static bool reload(struct supervisor *s, struct buf *why)
 	if (network_too_late(&s->network, next)) {
 		buf_adds(why, network_too_late(&s->network, next));
 		log_error("reload: %s: nothing has changed", why->s);
-	} else if (!sockets_open(&s->rules.listeners, next, s->ifs, s->n_ifs, &sockets, why)) {
+	} else if (!sockets_open(&s->rules.listeners, next, s->ifs, s->n_ifs, &s->network.blanks, &sockets, why)) {
 		log_error_lines("reload: ", why->s);
 		log_error("reload: nothing has changed");
 	} else if (!admin_sockets_open(&s->files, next, &s->admin_sockets, &admin, why)) {
 		log_error("reload: %s: nothing has changed", why->s);
-		sockets_close(&sockets, &s->rules.listeners);
+		give_up(s, &sockets);
 	} else if (!reconfigure_log(s, next, why)) {
 		log_error("reload: nothing has changed");
 		admin_sockets_close(&s->files, &admin, &s->admin_sockets);
-		sockets_close(&sockets, &s->rules.listeners);
+		give_up(s, &sockets);
 	} else {
 		free(ifs);
 		take(s, read, next, &sockets);

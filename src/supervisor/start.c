@@ -166,7 +166,8 @@ static int find_orphans(struct supervisor *s, struct sockets *passed)
 	}
 	for (size_t i = 0; i < s->children.workers.orphans.sockets.n; i++)
 		sockets_adopt_one(passed, s->children.workers.orphans.sockets.list[i].fd,
-		                  s->children.workers.orphans.sockets.list[i].id);
+		                  s->children.workers.orphans.sockets.list[i].id,
+		                  addr_place(&s->children.workers.orphans.sockets.list[i].addr));
 	sort_orphans(s);
 	return 0;
 }
@@ -222,15 +223,18 @@ static int open_sockets(struct supervisor *s)
 {
 	struct sockets passed = {0};
 	struct buf why = BUF_INIT;
-	int n = systemd_listen_fds();
+	char *names;
+	int n = systemd_listen_fds(&names);
 	bool ok;
 	int rc = find_orphans(s, &passed);
 
+	if (rc == 0)
+		sockets_adopt(&passed, s->rules.config, SYSTEMD_FIRST_FD, n, names);
+	free(names);
 	if (rc != 0)
 		return rc;
-	sockets_adopt(&passed, SYSTEMD_FIRST_FD, n);
 	s->n_ifs = netlink_addresses(&s->ifs);
-	ok = sockets_open(&passed, s->rules.config, s->ifs, s->n_ifs, &s->rules.listeners, &why);
+	ok = sockets_open(&passed, s->rules.config, s->ifs, s->n_ifs, &s->network.blanks, &s->rules.listeners, &why);
 	if (!ok)
 		log_error_lines("", why.s);
 	buf_release(&why);

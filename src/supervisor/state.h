@@ -126,6 +126,8 @@ void reload_tell_warnings(const struct config *c);
 /* stop.c: now; or with the last connection, accepting nothing more; whether it is so far. */
 void stop_now(struct supervisor *s);
 void stop_drain(struct supervisor *s);
+/* The files of Unix sockets that listened in `old`, and do so no longer in `kept` (NULL: all), are removed. */
+void stop_unlink(struct supervisor *s, const struct sockets *old, const struct sockets *kept);
 void stop_check_gone(struct supervisor *s);
 void stop_check_idle(struct supervisor *s);
 

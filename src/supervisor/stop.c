@@ -2,6 +2,7 @@
  * stop.c - the phases, and the ways to the end: at once, or with the last connection. (TERM from a manager, which may be a restart:
  * restart/restart.c.)
  */
+#include <errno.h>
 #include "base/log.h"
 #include "os/systemd.h"
 #include "supervisor/state.h"
@@ -19,6 +20,20 @@ static void stop_kill_the_rest(void *arg)
 	timer_set(&s->loop, &s->stop_timer, s->loop.now_ms + 200, stop_kill_the_rest, s);
 }
 
+static void remove_socket(void *arg, const char *path)
+{
+	struct supervisor *s = arg;
+	int rc = files_unlink(&s->files, path);
+
+	if (rc < 0 && rc != -ENOENT)
+		log_warning("cannot remove the socket %s: %s", path, files_error(-rc));
+}
+
+void stop_unlink(struct supervisor *s, const struct sockets *old, const struct sockets *kept)
+{
+	sockets_unlink(old, kept, remove_socket, s);
+}
+
 void stop_now(struct supervisor *s)
 {
 	struct wire w = {.type = WIRE_STOP};
@@ -34,6 +49,7 @@ void stop_now(struct supervisor *s)
 	if (!told)
 		systemd_stopping("stopping");
 	log_info("stopping");
+	stop_unlink(s, &s->rules.listeners, NULL);
 	workers_cancel(&s->children.workers);
 	workers_mark_stopping(&s->children.workers);
 	workers_send(&s->children.workers, &w, NULL, 0);
@@ -70,6 +86,7 @@ void stop_drain(struct supervisor *s)
 	systemd_status("graceful stop: waiting for the connections to end");
 	log_info("graceful stop: no new connections, waiting for the old ones to end");
 	workers_send(&s->children.workers, &w, NULL, 0);
+	stop_unlink(s, &s->rules.listeners, NULL);
 	sockets_close(&s->rules.listeners, NULL);
 	checker_child_drain(&s->children.checker);
 	if (s->rules.config->stop_timeout_ms)

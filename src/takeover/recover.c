@@ -96,24 +96,29 @@ static void note_all(struct known *k, struct trio *t)
 			note_row(k, trio_row(t, i));
 }
 
+static const struct trio_listener *find_listener(const struct trio *t, int fd, bool exactly)
+{
+	for (uint32_t i = 0; i < trio_listeners_used(t); i++)
+		if (atomic_load(&t->listeners[i].id) != 0 && sock_may_be_of(fd, t->listeners[i].fd, exactly))
+			return &t->listeners[i];
+	return NULL;
+}
+
+const struct trio_listener *recover_listener_of(const struct trio *t, int fd)
+{
+	const struct trio_listener *l;
+
+	if (sock_is_listening(fd) || sock_peer(fd, NULL) < 0)
+		return NULL;
+	l = find_listener(t, fd, true);
+	return l ? l : find_listener(t, fd, false);
+}
+
 /* A socket of ours that was dialled has a local port of the kernel's choice, or is in a row
  * already. */
 static bool is_accepted_client(const struct trio *t, int fd)
 {
-	struct addr local, peer;
-
-	if (sock_is_listening(fd) || sock_local(fd, &local) < 0 || sock_peer(fd, &peer) < 0)
-		return false;
-	for (uint32_t i = 0; i < trio_listeners_used(t); i++) {
-		struct addr a;
-
-		if (atomic_load(&t->listeners[i].id) == 0 || sock_local(t->listeners[i].fd, &a) < 0 ||
-		    a.port != local.port)
-			continue;
-		if (addr_is_wildcard(&a) || addr_same_host(&a, &local))
-			return true;
-	}
-	return false;
+	return recover_listener_of(t, fd) != NULL;
 }
 
 /* Of other kinds than sockets and pipes: those that may be recorded nowhere. */

@@ -12,6 +12,10 @@
  * has it still). Must run before any descriptor is opened; adopt may open some. */
 void recover_descriptors(struct trio *t, void (*adopt)(void *arg, int fd), void *arg);
 
+/* The listener that has accepted this, which is recorded nowhere; NULL: none has. One of several that listen at the same address elsewhere is
+ * told by its network namespace and its interface. */
+const struct trio_listener *recover_listener_of(const struct trio *t, int fd);
+
 /* Descriptors that are not what the row means (closed, and their numbers used again) are forgotten. */
 void recover_row(struct row *row);
 /* Is this still the socket that the row means? */

@@ -223,7 +223,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE   48
 #define TRIO_MAGIC       0x7463707072303031ULL
-#define TRIO_VERSION     12
+#define TRIO_VERSION     13
 #define TRIO_EVENTS      256
 #define TRIO_LISTENERS   32768
 #define TRIO_ROWS        349504     /* at most: a third of the descriptors that a process may have at most */
@@ -262,6 +262,7 @@ enum reexec {
 struct trio_listener {
 	atomic_uint id; /* the supervisor's number; 0: free */
 	int32_t fd;
+	uint32_t place; /* scope of the local addresses of its clients; 0: this host's ports */
 };
 
 /* What the last deaths were, for the supervisor's log. */
@@ -313,9 +314,11 @@ struct trio {
 	atomic_int leaving;  /* the supervisor waits for another one: let that in */
 	atomic_int reexec;   /* enum reexec */
 	atomic_uint reexecs, reexecs_failed;
-	atomic_int confined;           /* the keepers descend from a worker: they may execute no program */
-	int32_t next_spare;            /* pid of the new program's spare, until it takes its place */
-	atomic_uint supervisor_serial; /* grows with each new supervisor */
+	atomic_int
+	        confined; /* the keepers descend from a worker: they may execute no program, and what they start ... */
+	atomic_int reach; /* ... connects to no Unix sockets but those that one might: enum unix_reach (os/sandbox.h) */
+	int32_t next_spare;                              /* pid of the new program's spare, until it takes its place */
+	atomic_uint supervisor_serial;                   /* grows with each new supervisor */
 	atomic_llong member_died_ms, supervisor_died_ms; /* the fuser rule; 0: not */
 	struct trio_death deaths[TRIO_DEATHS];
 	atomic_uint n_deaths;                        /* ever; the last TRIO_DEATHS are kept */

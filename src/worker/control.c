@@ -31,23 +31,26 @@ struct ruleset *control_load_rules(int fd, uint64_t generation, const struct wor
 	return rules;
 }
 
-bool control_needs_unix(const struct ruleset *rules)
+enum unix_reach control_wanted_reach(const struct ruleset *rules)
 {
-	return rules && config_has_unix_server(rules->config);
+	if (!rules || !config_has_unix_server(rules->config))
+		return UNIX_REACH_NONE;
+	return config_has_abstract_server(rules->config) ? UNIX_REACH_ALL : UNIX_REACH_FILES;
 }
 
 static void tell_no_unix(void)
 {
-	log_error("worker %u cannot connect to servers \"unix:PATH\": both its keepers had died at once, and those "
-	          "that a worker "
-	          "starts let its successors do no more than it might itself: stop and start tcpproxy",
-	          self.trio->number);
+	log_error(
+	        "worker %u cannot connect to such servers \"unix:PATH\": both its keepers had died at once, and those "
+	        "that a worker "
+	        "starts let its successors do no more than it might itself: stop and start tcpproxy",
+	        self.trio->number);
 }
 
 static void give_way(void)
 {
-	log_info("worker %u: its filter of system calls forbids connecting to servers \"unix:PATH\", of which the new "
-	         "configuration has the first: a successor that may do so takes up its connections",
+	log_info("worker %u: it may not connect to such servers \"unix:PATH\" as the new "
+	         "configuration has: a successor that may do so takes up its connections",
 	         self.trio->number);
 	self.succeeded = true;
 	self.engine.loop.stop = true;
@@ -62,12 +65,14 @@ static void begin_succession(void)
 
 void control_set_rules(struct ruleset *rules)
 {
-	if (control_needs_unix(rules) && !self.may_unix && !atomic_load(&self.trio->confined)) {
+	bool too_far = control_wanted_reach(rules) > self.reach;
+
+	if (too_far && !atomic_load(&self.trio->confined)) {
 		ruleset_free(rules);
 		begin_succession();
 		return;
 	}
-	if (control_needs_unix(rules) && !self.may_unix)
+	if (too_far)
 		tell_no_unix();
 	if (rules)
 		engine_set_rules(&self.engine, rules);
@@ -87,7 +92,7 @@ static void take_rules(int fd, uint64_t generation)
 	control_set_rules(control_load_rules(fd, generation, self.engine.world));
 }
 
-static void take_listener(uint32_t id, int fd)
+static void take_listener(uint32_t id, uint32_t place, int fd)
 {
 	const uint32_t known = self.engine.n_listeners;
 	int slot = known < TRIO_LISTENERS ? (int)known : -1;
@@ -107,9 +112,10 @@ static void take_listener(uint32_t id, int fd)
 			self.trio->listeners_used = (uint32_t)slot + 1;
 		FAULT_POINT();
 		self.trio->listeners[slot].fd = fd;
+		self.trio->listeners[slot].place = place & ADDR_PLACE ? place : 0;
 		FAULT_POINT();
 		atomic_store(&self.trio->listeners[slot].id, id);
-		engine_add_listener(&self.engine, (uint32_t)slot, id, fd);
+		engine_add_listener(&self.engine, (uint32_t)slot, id, place, fd);
 		return;
 	}
 	close(fd);
@@ -295,7 +301,7 @@ static void on_listen(const struct wire *w, const int *fds, size_t n_fds)
 {
 	for (size_t i = 0; i < n_fds; i++)
 		if (i < w->n)
-			take_listener(w->ids[i], fds[i]);
+			take_listener(w->ids[i], wire_place(w, (uint32_t)i), fds[i]);
 		else
 			close(fds[i]);
 }

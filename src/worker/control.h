@@ -14,7 +14,7 @@ void control_start(void);
 
 /* NULL: that was logged. */
 struct ruleset *control_load_rules(int fd, uint64_t generation, const struct world *world);
-bool control_needs_unix(const struct ruleset *rules);
+enum unix_reach control_wanted_reach(const struct ruleset *rules);
 void control_set_rules(struct ruleset *rules); /* owned from now on; NULL: nothing changes */
 
 /* For the engine: no connection is left; a worker has more than others; a server was ejected; connections have moved. */

@@ -79,16 +79,17 @@ static void tell_listeners(void *arg)
 	struct greeter *d = arg;
 	const struct trio *t = d->trio;
 	struct wire w = {.type = WIRE_LISTEN};
-	int fds[SOCK_MAX_FDS];
+	int fds[WIRE_LISTENERS];
 
 	for (uint32_t i = d->told; i < trio_listeners_used(t); i++) {
 		uint32_t id = atomic_load(&t->listeners[i].id);
 
 		if (id == 0)
 			continue;
-		w.ids[w.n] = id;
+		w.listen.id[w.n] = id;
+		w.listen.place[w.n] = t->listeners[i].place;
 		fds[w.n++] = t->listeners[i].fd;
-		if (w.n < SOCK_MAX_FDS)
+		if (w.n < WIRE_LISTENERS)
 			continue;
 		if (!send_listeners(d, &w, fds))
 			return;

@@ -146,7 +146,8 @@ static void start_engine(const struct worker_setup *setup, struct ruleset *rules
 	engine_accept(&self.engine, !atomic_load(&t->quitting));
 	for (uint32_t i = 0; i < trio_listeners_used(t); i++)
 		if (atomic_load(&t->listeners[i].id) != 0)
-			engine_add_listener(&self.engine, i, atomic_load(&t->listeners[i].id), t->listeners[i].fd);
+			engine_add_listener(&self.engine, i, atomic_load(&t->listeners[i].id), t->listeners[i].place,
+			                    t->listeners[i].fd);
 	self.quitting = atomic_load(&t->quitting);
 	if (atomic_load(&t->retired))
 		proc_title("tcpproxy: retired worker %u", t->number);
@@ -179,8 +180,12 @@ static void confine(const struct ruleset *rules)
 {
 	const char *missing;
 
-	missing = sandbox_worker(control_needs_unix(rules));
-	self.may_unix = sandbox_allows_unix();
+	self.reach = control_wanted_reach(rules);
+	if (!atomic_load(&self.trio->confined))
+		atomic_store(&self.trio->reach, self.reach);
+	else if ((int)self.reach > atomic_load(&self.trio->reach))
+		self.reach = (enum unix_reach)atomic_load(&self.trio->reach);
+	missing = sandbox_worker(self.reach);
 	if (missing && atomic_load(&self.trio->starts) == 1 && self.trio->number == 0)
 		log_warning("workers run without %s", missing);
 }

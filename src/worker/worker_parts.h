@@ -4,6 +4,7 @@
 
 #include "event/loop.h"
 #include "ipc/outbox.h"
+#include "os/sandbox.h"
 #include "proxy/engine.h"
 #include "worker/greeter.h"
 #include "worker/succession.h"
@@ -19,7 +20,7 @@ extern struct worker_self {
 	struct watch members[3]; /* keepers and supervisor */
 	struct timer members_timer;
 	struct succession succession;
-	bool may_unix; /* connect to servers "unix:PATH" */
+	enum unix_reach reach; /* to which Unix sockets it may connect */
 	bool quitting;
 	bool reexecing;
 	bool succeeded;

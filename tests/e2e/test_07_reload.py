@@ -311,7 +311,7 @@ def before_unix(start, service, named):
     return proxy
 
 
-GIVES_WAY = r"worker \d: its filter of system calls forbids"
+GIVES_WAY = r"worker \d: it may not connect to such servers"
 
 
 @pytest.mark.skipif(not build.has_filter(), reason="this build has no filter of system calls")

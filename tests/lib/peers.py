@@ -146,8 +146,10 @@ IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h: a port is needed for each server onl
 
 
 def connect(port, host="127.0.0.1", small=False, source=None, timeout=PATIENCE, receive=4096):
-    """A client. `small`: with a receive buffer of only `receive` bytes."""
-    s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    """A client; of a port, or of a Unix socket: "/PATH", "@NAME". `small`: with a receive buffer of only `receive` bytes."""
+    there = port.replace("@", "\0", 1) if isinstance(port, str) else (host, port)
+    family = socket.AF_UNIX if isinstance(port, str) else socket.AF_INET6 if ":" in host else socket.AF_INET
+    s = socket.socket(family, socket.SOCK_STREAM)
     if small:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
     s.settimeout(timeout)
@@ -155,7 +157,7 @@ def connect(port, host="127.0.0.1", small=False, source=None, timeout=PATIENCE, 
         s.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         s.bind((source, 0))
     try:
-        s.connect((host, port))
+        s.connect(there)
     except OSError:
         s.close()
         raise

@@ -126,7 +126,7 @@ class Proxy:
         """Every port that the command line and the file name."""
         words = [self.argv[i + 1] for i, a in enumerate(self.argv[:-1]) if a in ("-b", "--bind")]
         words = [w.rpartition(":")[2] for w in words]
-        words += re.findall(r"^\s*port\s+(.*)$", self.config, re.M)
+        words += [w for w in re.findall(r"^\s*port\s+(.*)$", self.config, re.M) if "netns=" not in w]
         numbers = []
         for word in " ".join(words).split():
             first, _, last = word.partition("-")
@@ -206,7 +206,7 @@ class Proxy:
             wanted[CHECKER] = 1
         if counts.get(FILES) == 1:
             del counts[FILES]
-        if re.search(r"^\s*(source client|(mark|netns) (?!off))", "\n".join([self.config, *self.argv]), re.M):
+        if re.search(r"^\s*(source client|(mark|netns) (?!off)|port .*netns=)", "\n".join([self.config, *self.argv]), re.M):
             wanted.update({SOCKETS: 1, f"{SOCKETS} (watches)": 1})
         return tree if counts == wanted and all(map(watched, self.workers())) else None
 

@@ -110,7 +110,7 @@ static void rules(const char *text)
 static void give(void)
 {
 	ports_begin(ports);
-	ports_add(ports, 7, dup(fd));
+	ports_add(ports, 7, 0, dup(fd));
 	ports_end(ports);
 	ports_look(ports, 1000);
 }
@@ -257,15 +257,15 @@ static void a_list_replaces_the_one_before(void **state)
 	at = first;
 	rules("server h:1 disabled\non-down refuse\n");
 	ports_begin(ports);
-	ports_add(ports, 7, dup(fd));
-	ports_add(ports, 8, dup(other)); /* at a port that the rules do not know */
+	ports_add(ports, 7, 0, dup(fd));
+	ports_add(ports, 8, 0, dup(other)); /* at a port that the rules do not know */
 	ports_end(ports);
 	ports_look(ports, 1000);
 	assert_false(sock_is_listening(fd));
 	assert_true(sock_is_listening(other));
 	ports_begin(ports);
-	ports_add(ports, 8, dup(other));
-	ports_add(ports, 9, -1); /* no socket */
+	ports_add(ports, 8, 0, dup(other));
+	ports_add(ports, 9, 0, -1); /* no socket */
 	ports_look(ports, 1000);
 	assert_false(sock_is_listening(fd)); /* the list is not whole yet */
 	ports_end(ports);

@@ -77,7 +77,7 @@ static void serve(int n)
 
 static bool open_all(void)
 {
-	return sockets_open(&now, config, NULL, 0, &next, &why);
+	return sockets_open(&now, config, NULL, 0, NULL, &next, &why);
 }
 
 static void take(void)
@@ -226,7 +226,7 @@ static void test_of_those_that_are_passed_the_ones_that_listen_are_taken(void **
 	assert_int_equal(dup2(plain, first), first);
 	assert_int_equal(dup2(good, first + 1), first + 1);
 	assert_int_equal(dup2(other, first + 2), first + 2);
-	sockets_adopt(&now, first, 4); /* and one that is not open at all */
+	sockets_adopt(&now, config, first, 4, ""); /* and one that is not open at all */
 	assert_int_equal(now.n, 1);
 	assert_int_equal(now.list[0].fd, first + 1);
 	assert_int_equal(now.list[0].id, 1 | SOCKET_FOREIGN);
@@ -249,16 +249,16 @@ static void test_one_that_workers_know_keeps_its_number(void **state)
 	int good = sock_listen(&loopback, 5, false);
 	unsigned fds = fds_open();
 
-	sockets_adopt_one(&now, dup_of(good), 9);
-	sockets_adopt_one(&now, dup_of(good), 9);              /* again */
-	sockets_adopt_one(&now, dup_of(good), 0);              /* no number */
-	sockets_adopt_one(&now, dup_of(good), UINT32_MAX / 2); /* too near to the last one */
-	sockets_adopt_one(&now, any_fd(), 11);                 /* no socket */
-	sockets_adopt_one(&now, sock_new_tcp(AF_INET), 12);    /* it does not listen */
+	sockets_adopt_one(&now, dup_of(good), 9, 0);
+	sockets_adopt_one(&now, dup_of(good), 9, 0);              /* again */
+	sockets_adopt_one(&now, dup_of(good), 0, 0);              /* no number */
+	sockets_adopt_one(&now, dup_of(good), UINT32_MAX / 2, 0); /* too near to the last one */
+	sockets_adopt_one(&now, any_fd(), 11, 0);                 /* no socket */
+	sockets_adopt_one(&now, sock_new_tcp(AF_INET), 12, 0);    /* it does not listen */
 	assert_int_equal(fds_open(), fds + 1);
 	assert_int_equal(now.n, 1);
 	assert_int_equal(now.last_id, 9);
-	sockets_adopt_one(&now, dup_of(good), 4);
+	sockets_adopt_one(&now, dup_of(good), 4, 0);
 	assert_int_equal(now.n, 2);
 	assert_int_equal(now.last_id, 9);
 	assert_true(sockets_has(&now, 4));
@@ -277,23 +277,152 @@ static void test_one_that_refuses_listens_again(void **state)
 	good = sock_listen(&a, 5, false); /* a number of its own */
 	assert_true(good >= 0);
 	assert_int_equal(refuse_begin(good), 0);
-	sockets_adopt_one(&now, dup_of(good), 9 | SOCKET_FOREIGN);
+	sockets_adopt_one(&now, dup_of(good), 9 | SOCKET_FOREIGN, 0);
 	assert_int_equal(now.n, 1);
 	assert_true(sock_is_listening(good));
 	assert_false(socket_is_ours(&now.list[0]));
 	assert_int_equal(now.last_id, 9);
-	sockets_adopt_one(&now, dup_of(good), 10);
+	sockets_adopt_one(&now, dup_of(good), 10, 0);
 	assert_true(socket_is_ours(&now.list[1]));
 	assert_int_equal(now.last_id, 10);
 	/* but a connection is none, whatever a trio says */
 	fd = sock_listen(&theirs, 5, false);
 	assert_int_equal(sock_local(fd, &theirs), 0);
 	sock_connect(client, &theirs);
-	sockets_adopt_one(&now, dup_of(client), 11);
+	sockets_adopt_one(&now, dup_of(client), 11, 0);
 	assert_int_equal(now.n, 2);
 	close(fd);
 	close(client);
 	close(good);
+}
+
+/* ---- places that are no ports of this host ---- */
+
+static void configure_text(const char *text)
+{
+	struct config_errors errors = {NULL, 0};
+
+	config_free(config);
+	config = config_parse("/test", text, &(struct config_ops){0}, &errors);
+	assert_non_null(config);
+}
+
+/* Two sockets as systemd passes them, from 100 on. */
+static void pass_two(int one, int other)
+{
+	assert_int_equal(dup2(one, 100), 100);
+	assert_int_equal(dup2(other, 101), 101);
+	close(one);
+	close(other);
+}
+
+static size_t at_place(const struct sockets *s, uint32_t place)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n; i++)
+		n += s->list[i].addr.scope == place;
+	return n;
+}
+
+static void test_what_is_passed_finds_its_port_by_its_name(void **state)
+{
+	configure_text("port fd:web\nserver a:1\nport fd:mail\nserver b:1\n");
+	pass_two(sock_listen(&loopback, 5, false), sock_listen(&loopback, 5, false));
+	sockets_adopt(&now, config, 100, 2, "mail:web");
+	assert_int_equal(now.list[0].addr.scope, config->services[1].place);
+	assert_int_equal(now.list[1].addr.scope, config->services[0].place);
+	assert_true(open_all());
+	assert_int_equal(next.n, 2);
+}
+
+static void test_one_of_no_such_name_is_none(void **state)
+{
+	configure_text("port fd:web\nserver a:1\n");
+	pass_two(sock_listen(&loopback, 5, false), sock_listen(&loopback, 5, false));
+	sockets_adopt(&now, config, 100, 2, "mail:");
+	assert_false(open_all());
+	assert_non_null(strstr(why.s, "no socket of that name was passed"));
+	assert_int_equal(next.n, 0);
+}
+
+static void test_the_rest_is_for_the_port_without_a_name(void **state)
+{
+	configure_text("port fd:\nserver a:1\nport fd:web\nserver b:1\n");
+	pass_two(sock_listen(&loopback, 5, false), sock_listen(&loopback, 5, false));
+	sockets_adopt(&now, config, 100, 2, "web");
+	assert_true(open_all());
+	assert_int_equal(at_place(&next, config->services[0].place), 1);
+	assert_int_equal(at_place(&next, config->services[1].place), 1);
+	/* and again, at a reload */
+	take();
+	assert_true(open_all());
+	assert_int_equal(next.n, 2);
+}
+
+/* After a restart both the workers and systemd have it. */
+static void test_one_that_is_passed_twice_is_one(void **state)
+{
+	int fd = sock_listen(&loopback, 5, false);
+
+	configure_text("port fd:web\nserver a:1\n");
+	sockets_adopt_one(&now, dup_of(fd), 7 | SOCKET_FOREIGN, config->services[0].place);
+	pass_two(dup_of(fd), any_fd());
+	sockets_adopt(&now, config, 100, 2, "web:web");
+	assert_int_equal(now.n, 1);
+	assert_true(open_all());
+	assert_int_equal(next.n, 1);
+	assert_int_equal(next.list[0].id, 7 | SOCKET_FOREIGN);
+	close(fd);
+}
+
+/* Whoever says so: a place is none of an interface, and a Unix socket has one. */
+static void test_a_place_that_is_none(void **state)
+{
+	char name[64];
+	int fd = sock_listen(&loopback, 5, false), local;
+
+	snprintf(name, sizeof(name), "@test_listeners.%d", (int)getpid());
+	local = sock_listen_unix(name, 0600, 5);
+	sockets_adopt_one(&now, dup_of(fd), 1, 7);
+	assert_int_equal(now.list[0].addr.scope, 0);
+	sockets_adopt_one(&now, dup_of(fd), 2, UINT32_MAX);
+	assert_int_equal(now.list[1].addr.scope, 0);
+	sockets_adopt_one(&now, dup_of(local), 3, 0);
+	assert_int_equal(now.n, 2);
+	sockets_adopt_one(&now, dup_of(local), 3, ADDR_PLACE | 8);
+	assert_int_equal(now.n, 3);
+	close(fd);
+	close(local);
+}
+
+static char removed[256];
+
+static void note_removed(void *arg, const char *path)
+{
+	strcat(removed, path);
+	unlink(path);
+}
+
+static void test_the_files_of_those_that_go_are_removed(void **state)
+{
+	char directory[] = "/tmp/test_listeners.XXXXXX", text[200], path[80];
+
+	assert_non_null(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/a", directory);
+	snprintf(text, sizeof(text), "port unix:%s\nserver a:1\nport unix:%s/b\nserver b:1\n", path, directory);
+	configure_text(text);
+	assert_true(open_all());
+	take();
+	snprintf(text, sizeof(text), "port unix:%s/b\nserver b:1\n", directory);
+	configure_text(text);
+	assert_true(open_all());
+	*removed = '\0';
+	sockets_unlink(&now, &next, note_removed, NULL);
+	assert_string_equal(removed, path);
+	take();
+	sockets_unlink(&now, NULL, note_removed, NULL);
+	assert_int_equal(rmdir(directory), 0);
 }
 
 /* ---- who listens where ---- */
@@ -332,6 +461,12 @@ int main(void)
 	        TEST(of_those_that_are_passed_the_ones_that_listen_are_taken),
 	        TEST(one_that_workers_know_keeps_its_number),
 	        TEST(one_that_refuses_listens_again),
+	        TEST(what_is_passed_finds_its_port_by_its_name),
+	        TEST(one_of_no_such_name_is_none),
+	        TEST(the_rest_is_for_the_port_without_a_name),
+	        TEST(one_that_is_passed_twice_is_one),
+	        TEST(a_place_that_is_none),
+	        TEST(the_files_of_those_that_go_are_removed),
 	        TEST(a_wildcard_listens_at_each_address_of_its_family),
 	};
 

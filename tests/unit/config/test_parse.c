@@ -246,17 +246,18 @@ static void all_errors_at_once(void **state)
 {
 	char *text = parse_bad("usr x\ntimeout abc\nport 80\nserver\nport 0\nworkers 5\n");
 
-	assert_string_equal(text,
-	                    "/etc/t.conf:1:1: unknown directive \"usr\"; did you mean \"user\"?\n"
-	                    "/etc/t.conf:2:9: \"abc\" is no time: write seconds, or a number with ms, s, m, h or "
-	                    "d\n"
-	                    "/etc/t.conf:4:7: \"server\" needs a value: server HOST[:PORT] "
-	                    "[each]|srv:_NAME._PROTO.DOMAIN|unix:PATH [weight=N] "
-	                    "[backup] [max=N] [disabled] [send-proxy=v1|v2|off] [as NAME]\n"
-	                    "/etc/t.conf:5:6: \"0\" is no port: they go from 1 to 65535\n"
-	                    "/etc/t.conf:5:7: this port leads nowhere: a \"server\" or \"exec\" line is missing\n"
-	                    "/etc/t.conf:6:1: \"workers\" holds for the whole program: it belongs before the first "
-	                    "\"port\", not behind this \"port\"\n");
+	assert_string_equal(
+	        text,
+	        "/etc/t.conf:1:1: unknown directive \"usr\"; did you mean \"user\"?\n"
+	        "/etc/t.conf:2:9: \"abc\" is no time: write seconds, or a number with ms, s, m, h or "
+	        "d\n"
+	        "/etc/t.conf:4:7: \"server\" needs a value: server HOST[:PORT] "
+	        "[each]|srv:_NAME._PROTO.DOMAIN|unix:PATH [weight=N] "
+	        "[backup] [max=N] [disabled] [send-proxy=v1|v2|off] [netns=NAME] [device=NAME] [mptcp] [as NAME]\n"
+	        "/etc/t.conf:5:6: \"0\" is no port: they go from 1 to 65535\n"
+	        "/etc/t.conf:5:7: this port leads nowhere: a \"server\" or \"exec\" line is missing\n"
+	        "/etc/t.conf:6:1: \"workers\" holds for the whole program: it belongs before the first "
+	        "\"port\", not behind this \"port\"\n");
 	free(text);
 }
 

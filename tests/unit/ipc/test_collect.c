@@ -26,7 +26,7 @@ static int begin(void **state)
 	world = world_new_private();
 	assert_non_null(trio);
 	assert_non_null(world);
-	world->services.list[0] = (struct known_service){.first_port = 25, .ports = "25"};
+	world->services.list[0] = (struct known_service){.number = 25, .ports = "25"};
 	world->services.n = 1;
 	strcpy(world->targets.list[0].key, "/bin/cat");
 	world->targets.n = 1;

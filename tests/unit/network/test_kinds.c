@@ -71,10 +71,10 @@ static void namespaces_are_told_apart(void **state)
 	                     "/run/netns/blue\n");
 
 	assert_int_equal(n, 4);
-	assert_true(has(n, AF_INET, 0, 0, section_netns_id(&c->sections[0])));
-	assert_true(has(n, AF_INET, 0, 0, section_netns_id(&c->sections[1])));
-	assert_int_equal(section_netns_id(&c->sections[0]), section_netns_id(&c->sections[2]));
-	assert_int_not_equal(section_netns_id(&c->sections[0]), 0);
+	assert_true(has(n, AF_INET, 0, 0, netns_id(c->sections[0].netns)));
+	assert_true(has(n, AF_INET, 0, 0, netns_id(c->sections[1].netns)));
+	assert_int_equal(netns_id(c->sections[0].netns), netns_id(c->sections[2].netns));
+	assert_int_not_equal(netns_id(c->sections[0].netns), 0);
 }
 
 static void there_may_be_too_many(void **state)

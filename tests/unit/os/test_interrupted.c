@@ -108,7 +108,7 @@ static void a_connection_to_a_unix_socket(void **state)
 
 	close(mkstemp(path));
 	unlink(path);
-	listener = sock_listen_unix(path);
+	listener = sock_listen_unix(path, 0600, 5);
 	assert_true(listener >= 0);
 	fd = sock_new_unix();
 	assert_int_equal(sock_connect_unix(fd, path), 0);

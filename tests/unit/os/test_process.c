@@ -31,6 +31,7 @@
 #include "os/proc.h"
 #include "os/sandbox.h"
 #include "os/shm.h"
+#include "os/sock.h"
 #include "os/user.h"
 
 /* ---- shared memory ---- */
@@ -437,7 +438,7 @@ static void stays_inside(void)
 	int fd;
 
 	snprintf(path, sizeof(path), "%s/file", directory);
-	EXPECT(landlock_confine(&inside, 1) == 0);
+	EXPECT(landlock_confine(&inside, 1, false) == 0);
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	EXPECT(fd >= 0 && write(fd, "x", 1) == 1);
 	EXPECT(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
@@ -453,7 +454,7 @@ static void reads_only(void)
 
 	snprintf(path, sizeof(path), "%s/read", directory);
 	EXPECT(close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600)) == 0);
-	EXPECT(landlock_confine(&inside, 1) == 0);
+	EXPECT(landlock_confine(&inside, 1, false) == 0);
 	EXPECT(close(open(path, O_RDONLY)) == 0);
 	EXPECT(open(path, O_WRONLY) < 0 && errno == EACCES);
 	EXPECT(unlink(path) < 0 && errno == EACCES);
@@ -465,7 +466,7 @@ static void removes_only(void)
 	char path[64];
 
 	snprintf(path, sizeof(path), "%s/read", directory);
-	EXPECT(landlock_confine(&inside, 1) == 0);
+	EXPECT(landlock_confine(&inside, 1, false) == 0);
 	EXPECT(open(path, O_RDONLY) < 0 && errno == EACCES);
 	EXPECT(unlink(path) == 0);
 	EXPECT(open(path, O_CREAT | O_WRONLY, 0600) < 0 && errno == EACCES);
@@ -473,7 +474,7 @@ static void removes_only(void)
 
 static void stays_out_of_everything(void)
 {
-	EXPECT(landlock_confine(NULL, 0) == 0);
+	EXPECT(landlock_confine(NULL, 0, false) == 0);
 	EXPECT(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
 	EXPECT(open(directory, O_RDONLY | O_DIRECTORY) < 0 && errno == EACCES);
 	EXPECT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
@@ -502,7 +503,7 @@ static void speaks_to_no_abstract_socket(void)
 	int other = abstract_socket();
 
 	EXPECT(connect_to(other) == 0);
-	EXPECT(landlock_confine(NULL, 0) == 0);
+	EXPECT(landlock_confine(NULL, 0, false) == 0);
 #ifndef FAULTS
 	EXPECT(connect_to(other) < 0 && errno == EPERM);
 #endif
@@ -524,7 +525,7 @@ static void signals_its_own_only(void)
 				pause();
 		worker = fork();
 		if (worker == 0) {
-			sandbox_worker(false);
+			sandbox_worker(UNIX_REACH_NONE);
 			EXPECT(kill(getppid(), 0) == 0 && kill(older, SIGKILL) == 0);
 			_exit(0);
 		}
@@ -563,7 +564,7 @@ static void is_a_worker(void)
 	int pair[2], ends[2];
 
 	EXPECT(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-	EXPECT(sandbox_worker(false) == NULL);
+	EXPECT(sandbox_worker(UNIX_REACH_NONE) == NULL);
 	EXPECT(read(status, text, sizeof(text) - 1) > 0 && strstr(text, "NoNewPrivs:\t1"));
 	/* what it is for goes on */
 	EXPECT(send(pair[0], "x", 1, 0) == 1 && recv(pair[1], &byte, 1, 0) == 1);
@@ -594,7 +595,7 @@ static void does_no_more_than_that(void)
 	}
 	terminal = posix_openpt(O_RDWR | O_NOCTTY);
 	EXPECT(pid > 0 && pidfd >= 0 && terminal >= 0);
-	EXPECT(sandbox_worker(false) == NULL);
+	EXPECT(sandbox_worker(UNIX_REACH_NONE) == NULL);
 	EXPECT(kill(pid, 0) == 0 && proc_pidfd_signal(pidfd, 0) == 0);
 	for (int sig = 1; sig < NSIG; sig++) {
 		if (sig == SIGKILL)
@@ -616,22 +617,58 @@ static void does_no_more_than_that(void)
 	EXPECT(waitpid(pid, &n, 0) == pid && WIFSIGNALED(n) && WTERMSIG(n) == SIGKILL);
 }
 
+static bool makes_unix_sockets(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || errno != EPERM;
+}
+
 static void speaks_to_no_unix_socket(void)
 {
-	EXPECT(sandbox_allows_unix());
-	EXPECT(sandbox_worker(false) == NULL);
-	EXPECT(!sandbox_allows_unix());
+	EXPECT(makes_unix_sockets());
+	EXPECT(sandbox_worker(UNIX_REACH_NONE) == NULL);
+	EXPECT(!makes_unix_sockets());
 	EXPECT(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EPERM);
 	EXPECT(socket(AF_UNIX, SOCK_SEQPACKET, 0) < 0 && errno == EPERM);
 	/* nor does whoever descends from it, whatever is asked for then */
-	sandbox_worker(true);
-	EXPECT(!sandbox_allows_unix());
+	sandbox_worker(UNIX_REACH_FILES);
+	EXPECT(!makes_unix_sockets());
+}
+
+/* Of somebody outside. */
+static int calls_abstract(const char *name)
+{
+	int fd = sock_new_unix(), rc = sock_connect_unix(fd, name);
+
+	close(fd);
+	return rc;
+}
+
+static char abstract_name[64];
+
+static void speaks_to_abstract_servers(void)
+{
+	EXPECT(sandbox_worker(UNIX_REACH_ALL) == NULL);
+	EXPECT(calls_abstract(abstract_name) == 0);
+}
+
+static void speaks_to_no_abstract_servers(void)
+{
+	bool has_scopes = landlock_keep_signals() == 0;
+
+	EXPECT(sandbox_worker(UNIX_REACH_FILES) == NULL);
+#ifndef FAULTS
+	EXPECT(calls_abstract(abstract_name) == (has_scopes ? -EPERM : 0));
+#endif
 }
 
 static void speaks_to_servers_only(void)
 {
-	EXPECT(sandbox_worker(true) == NULL);
-	EXPECT(sandbox_allows_unix());
+	EXPECT(sandbox_worker(UNIX_REACH_FILES) == NULL);
+	EXPECT(makes_unix_sockets());
 	EXPECT(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0) >= 0);
 	EXPECT(socket(AF_UNIX, SOCK_SEQPACKET, 0) < 0 && errno == EPERM);
 #ifndef FAULTS
@@ -646,7 +683,7 @@ static void a_fault_is_a_fault(void)
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		EXPECT(sandbox_worker(false) == NULL);
+		EXPECT(sandbox_worker(UNIX_REACH_NONE) == NULL);
 		abort();
 	}
 	EXPECT(waitpid(pid, &status, 0) == pid);
@@ -659,7 +696,7 @@ static void its_member_is_replaced(void)
 	int status;
 	pid_t pid;
 
-	EXPECT(sandbox_worker(false) == NULL);
+	EXPECT(sandbox_worker(UNIX_REACH_NONE) == NULL);
 	pid = proc_clone_member(&word);
 	if (pid == 0)
 		_exit(7);
@@ -669,7 +706,7 @@ static void its_member_is_replaced(void)
 
 static void has_its_filter_only(void)
 {
-	const char *missing = sandbox_worker(false);
+	const char *missing = sandbox_worker(UNIX_REACH_NONE);
 
 	EXPECT(missing && strstr(missing, "landlock, which") == missing);
 	EXPECT(fork() < 0 && errno == EPERM);
@@ -693,16 +730,23 @@ static void is_a_worker_without_anything(void)
 	const char *missing;
 
 	EXPECT(lose_call(SYS_prctl));
-	missing = sandbox_worker(false);
+	missing = sandbox_worker(UNIX_REACH_NONE);
 	EXPECT(missing && strstr(missing, "landlock and a filter") == missing);
 }
 
 static void sandbox(void **state)
 {
+	int listener;
+
 	in_child(is_a_worker);
 	in_child(does_no_more_than_that);
 	in_child(speaks_to_no_unix_socket);
 	in_child(speaks_to_servers_only);
+	snprintf(abstract_name, sizeof(abstract_name), "@test_process.%d", (int)getpid());
+	listener = sock_listen_unix(abstract_name, 0600, 5);
+	in_child(speaks_to_abstract_servers);
+	in_child(speaks_to_no_abstract_servers);
+	close(listener);
 	in_child(a_fault_is_a_fault);
 	in_child(its_member_is_replaced);
 	in_child(is_a_worker_without_landlock);

@@ -182,11 +182,11 @@ static void test_listening_sockets_of_somebody_else(void **state)
 {
 	setenv("LISTEN_PID", "1", 1);
 	setenv("LISTEN_FDS", "2", 1);
-	assert_int_equal(systemd_listen_fds(), 0);
+	assert_int_equal(systemd_listen_fds(NULL), 0);
 	assert_null(getenv("LISTEN_PID"));
 	assert_null(getenv("LISTEN_FDS"));
 	setenv("LISTEN_FDS", "2", 1);
-	assert_int_equal(systemd_listen_fds(), 0);
+	assert_int_equal(systemd_listen_fds(NULL), 0);
 }
 
 /* What came beside the message, or -1. */

@@ -402,7 +402,7 @@ static void a_listener_is_tried_again(void **state)
 	load("port 80\nserver 127.0.0.1:9\n");
 	refuse(EPOLL_CTL_ADD, 0, 3);
 	engine_accept(&engine, true);
-	assert_int_equal(engine_add_listener(&engine, 0, 1, listener), 0);
+	assert_int_equal(engine_add_listener(&engine, 0, 1, 0, listener), 0);
 	assert_int_equal(sock_local(listener, &a), 0);
 	assert_int_equal(atomic_load(&world->disarmed[0]), 1); /* status says that it does not accept */
 	assert_int_equal(sock_connect(client, &a), -EINPROGRESS);
