@@ -373,7 +373,7 @@ def test_whose_keepers_descend_from_a_worker_says_that_it_cannot(start, service,
     wait_for(lambda: not set(keepers) & set(proxy.keepers()) and proxy.whole(), "other keepers")
     worker = proxy.workers()
     reload(proxy, f"{text}port {new}\nserver {named('unix', kind='unix')}\n")
-    proxy.wait_log("worker 0 cannot connect to servers .unix:PATH.: both its keepers had died at once")
+    proxy.wait_log("worker 0 cannot connect to such servers .unix:PATH.: both its keepers had died at once")
     wait_for(lambda: gets_reset(new), "the new port is served, as far as it can be")
     assert ask(old, b"x") == b"x"
     assert proxy.workers() == worker
