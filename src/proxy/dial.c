@@ -272,6 +272,14 @@ static int call(struct dial *d, enum side side, const struct addr *a)
 	return rc;
 }
 
+static int open_and_call(struct dial *d, enum side side, struct addr *a)
+{
+	int rc = open_socket(d, side, a);
+
+	d->cold->server.scope = a->scope; /* its interface may be another one by now */
+	return rc == 0 ? call(d, side, a) : rc;
+}
+
 /* Returns 0 if it is connected, -EINPROGRESS if it is under way, or another -errno. */
 static int attempt(struct dial *d, enum side side)
 {
@@ -286,10 +294,13 @@ static int attempt(struct dial *d, enum side side)
 	d->cold->server = a; /* also if this fails: the record says which was tried last */
 	if (log_wants(LOG_LEVEL_DEBUG))
 		say_attempt(d, &a);
-	rc = open_socket(d, side, &a);
-	d->cold->server.scope = a.scope; /* its interface may be another one by now */
-	if (rc == 0)
-		rc = call(d, side, &a);
+	rc = open_and_call(d, side, &a);
+	if (rc == -EADDRNOTAVAIL && d->as_client && d->client_port) {
+		/* bound to it we are, but the last connection from there to that server has not ended yet */
+		drop(d, side);
+		d->client_port = false;
+		rc = open_and_call(d, side, &a);
+	}
 	if (rc == 0 && is_itself(d, side))
 		rc = -ECONNREFUSED;
 	FAULT_POINT();

@@ -128,6 +128,21 @@ def test_its_port_if_that_is_free(hosts, run):
     assert address == CLIENT[0]
 
 
+def test_a_port_from_which_the_server_is_called_still(hosts, run):
+    """It can be bound to, and not be called from: so it is for a moment, too, when a client comes again at once."""
+    def stay(s):
+        say_who(s)
+        s.recv(1)
+    hosts.serve("server", BACK, SERVER[0], stay)
+    run(service(SERVER[0]).replace("source client", "source client port").replace(f"port {PORT}", f"port {PORT} {PORT + 1}"))
+    with hosts.enter("client", bound, 40123) as one, hosts.enter("client", bound, 40123) as other:
+        one.connect((HERE[0], PORT))
+        assert one.recv(100).decode() == f"{CLIENT[0]} 40123"
+        other.connect((HERE[0], PORT + 1))
+        address, port = other.recv(100).decode().split()
+        assert address == CLIENT[0] and port != "40123"
+
+
 def bound(port):
     import socket
     s = socket.socket()
