@@ -68,6 +68,7 @@ const char *why_name(enum why why)
 	        [WHY_SIZE] = "size",
 	        [WHY_NAME] = "name",
 	        [WHY_SOURCE] = "source",
+	        [WHY_NOT_INTERCEPTED] = "not-intercepted",
 	        [WHY_NETNS] = "netns",
 	};
 

@@ -71,8 +71,9 @@ enum why {
 	WHY_HELLO,
 	WHY_SIZE,
 	WHY_NAME,
-	WHY_SOURCE, /* the client's address could not be used towards the server */
-	WHY_NETNS,  /* the network namespace of its servers is not there */
+	WHY_SOURCE,          /* the client's address could not be used towards the server */
+	WHY_NETNS,           /* the network namespace of its servers is not there */
+	WHY_NOT_INTERCEPTED, /* it has called the port to which others are brought */
 	WHY_COUNT
 };
 

@@ -100,6 +100,15 @@ int opening_is_there(const struct service *service, int fd, const struct blank_l
 	return rc;
 }
 
+/* What it accepts has the client's mark of the packet where tcp_fwmark_accept is 1, and its answers would come back to us, unless it
+ * has one itself. */
+static int be_transparent(const struct service *service, int fd, const struct addr *a)
+{
+	int rc = sock_be_transparent(fd, a->family == AF_INET6);
+
+	return rc == 0 ? sock_mark(fd, service->answers_mark) : rc;
+}
+
 static int listen_at_port(const struct service *service, const struct addr *a, bool share,
                           const struct blank_list *blanks)
 {
@@ -109,6 +118,8 @@ static int listen_at_port(const struct service *service, const struct addr *a, b
 		return fd;
 	if (service->device)
 		rc = sock_device(fd, service->device);
+	if (service->intercept == INTERCEPT_TPROXY)
+		rc = be_transparent(service, fd, a);
 	if (a->port < 1024)
 		caps_raise(CAP_NET_BIND_SERVICE, true);
 	if (rc == 0)
@@ -149,7 +160,9 @@ static void explain_port(const struct service *service, const struct addr *a, in
 		buf_addf(why, " of %s", service->device);
 	if (service->netns)
 		buf_addf(why, " in the network namespace %s", service->netns);
-	if (error == ENONET)
+	if (service->intercept == INTERCEPT_TPROXY && error == EPERM)
+		buf_adds(why, ": \"intercept tproxy\" needs root at the start (CAP_NET_ADMIN)");
+	else if (error == ENONET)
 		buf_adds(why, ": there is no such namespace (ip netns)");
 	else if (service->netns && error == EPERM)
 		buf_adds(why, ": \"netns=\" needs root at the start (CAP_SYS_ADMIN)");

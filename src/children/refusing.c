@@ -32,7 +32,7 @@ static bool is_asked_to(const struct rules *r, const struct socket_entry *e)
 
 bool refusing_may(const struct rules *r, const struct socket_entry *e)
 {
-	return is_asked_to(r, e) && !e->overlaps && socket_is_ours(e) && refuse_works();
+	return is_asked_to(r, e) && !e->overlaps && socket_is_ours(e) && !sock_is_transparent(e->fd) && refuse_works();
 }
 
 /* Several sockets, of which one is named. */
@@ -123,7 +123,7 @@ static void tell_exceptions(const struct some *x, const char *why)
 
 void refusing_tell(const struct rules *r)
 {
-	struct some local = {0}, foreign = {0}, overlap = {0}, kernel = {0};
+	struct some local = {0}, caught = {0}, foreign = {0}, overlap = {0}, kernel = {0};
 
 	if (!refusing_is_wanted(r->config))
 		return;
@@ -135,6 +135,8 @@ void refusing_tell(const struct rules *r)
 			continue;
 		if (e->addr.family == AF_UNIX)
 			add(&local, e);
+		else if (sock_is_transparent(e->fd))
+			add(&caught, e);
 		else if (!socket_is_ours(e))
 			add(&foreign, e);
 		else if (e->overlaps)
@@ -143,6 +145,7 @@ void refusing_tell(const struct rules *r)
 			add(&kernel, e);
 	}
 	tell_exceptions(&local, "a Unix socket cannot stop listening and begin again");
+	tell_exceptions(&caught, "who is caught by \"intercept tproxy\" would pass us then");
 	tell_exceptions(&foreign, "the socket was passed by another program (systemd)");
 	tell_exceptions(&overlap,
 	                "until the next start two sockets serve this port, one of an address, one of all of them");

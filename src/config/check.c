@@ -57,10 +57,10 @@ static void check_servers(struct parser *p)
 		struct service *service = &c->services[i];
 		const struct section *root = &c->sections[service->root];
 
-		service->wildcard = section_serves(c, root);
+		service->wildcard = section_serves(c, root) || service->intercept;
 		if (errors && p->puzzled[service->root])
 			continue;
-		if (!service->wildcard && service->n_sections == 0)
+		if (!section_serves(c, root) && service->n_sections == 0)
 			need_server(p, root);
 		for (size_t j = 0; j < service->n_sections; j++) {
 			const struct section *s = &c->sections[service->first_section + j];
@@ -254,6 +254,12 @@ static void check_group(struct parser *p, const struct listens *group, size_t n)
 	free(claims);
 }
 
+/* Of this host: what it catches comes by one. */
+static bool is_at_a_port(const struct service *service)
+{
+	return service->listen == LISTEN_PORTS && (service->intercept || !service->place);
+}
+
 static void check_duplicates(struct parser *p)
 {
 	const struct config *c = p->c;
@@ -265,7 +271,7 @@ static void check_duplicates(struct parser *p)
 		const struct service *service = &c->services[s->service];
 
 		if (s->kind != INTERFACE_NONE || (s->index == service->root && service->wildcard))
-			all[n++] = (struct listens){s, service->place};
+			all[n++] = (struct listens){s, is_at_a_port(service) ? 0 : service->place};
 	}
 	if (n)
 		qsort(all, n, sizeof(*all), compare_sections);
@@ -300,6 +306,7 @@ void config_check(struct parser *p)
 	check_lines_check(p);
 	source_check(p);
 	server_ways_check(p);
+	intercept_check(p);
 	check_places(p);
 	check_sockets(p);
 	check_duplicates(p);

@@ -65,6 +65,9 @@ static void section_release(struct section *s, const struct section *outer)
 
 static void service_release(struct service *service)
 {
+	for (size_t i = 0; i < service->n_interceptions; i++)
+		interception_release(&service->interceptions[i]);
+	free(service->interceptions);
 	free(service->ports);
 	free(service->netns);
 	free(service->device);

@@ -61,7 +61,12 @@ struct zone {
 /* A name that the file gives to a service or a server ("port 25 as mail"): bytes, with the NUL. */
 #define CALLED_SIZE 65
 
-enum server_kind { SERVER_HOST, SERVER_UNIX, SERVER_PROGRAM };
+enum server_kind {
+	SERVER_HOST,
+	SERVER_UNIX,
+	SERVER_PROGRAM,
+	SERVER_ORIGINAL, /* where the client wanted to go, before it came to us (`intercept`) */
+};
 
 /* Who has said that there is this server. */
 enum server_from {
@@ -353,19 +358,40 @@ enum listen_kind {
 	LISTEN_PASSED, /* at sockets that systemd has opened */
 };
 
+/* Connections that are meant for others come to a port of ours. */
+enum intercept_kind {
+	INTERCEPT_NONE,
+	INTERCEPT_TPROXY,   /* with the address that they were meant for: the socket's own is that */
+	INTERCEPT_REDIRECT, /* with ours in its place, and the kernel knows the other */
+};
+
+/* Which of them: one `intercept` line. */
+struct interception {
+	struct port_range *to;
+	size_t n_to;
+	char **on; /* interfaces by which they come, NULL-terminated, "eth*": several; NULL: any */
+	struct cidr *from;
+	size_t n_from; /* 0: from anywhere */
+	char *of;      /* those of a user of this machine; NULL: those of others */
+};
+
 struct service {
 	uint32_t index;
 	enum listen_kind listen;
+	enum intercept_kind intercept;
+	struct interception *interceptions;
+	size_t n_interceptions;
 	struct port_range *ports; /* of PORTS; the others have none */
 	size_t n_ports;
 	char *netns;  /* of PORTS: path of the network namespace that has them; NULL: ours */
 	char *device; /* of PORTS: the interface by which clients come; NULL: any */
 	bool mptcp;   /* of PORTS: clients may speak it */
 	char *path; /* of UNIX: absolute, or "@NAME" of an abstract one; of PASSED: FileDescriptorName=, "": those that no other port takes */
-	uint32_t mode; /* of UNIX: of its file */
-	char *owner;   /* of UNIX: USER[:GROUP] of its file; NULL: whoever has made it */
-	uint32_t
-	        place; /* scope of its clients' local addresses (base/addr.h); 0: ports of this host, whatever the interface */
+	uint32_t mode;         /* of UNIX: of its file */
+	char *owner;           /* of UNIX: USER[:GROUP] of its file; NULL: whoever has made it */
+	uint32_t answers_mark; /* of INTERCEPT_TPROXY: of the packets to its clients */
+	/* Scope of its clients' local addresses (base/addr.h); 0: ports of this host, whatever the interface. */
+	uint32_t place;
 	uint32_t number; /* by which it is known over reloads: its first port; one above 65535 where there is a place */
 	uint32_t root;   /* index of its own section (kind NONE), always there */
 	uint32_t first_section; /* its other sections follow each other in config.sections */
@@ -562,6 +588,14 @@ static inline uint16_t service_first_port(const struct service *service)
 {
 	return service->n_ports ? service->ports[0].first : 0;
 }
+/* intercept.c */
+bool config_intercepts(const struct config *c);
+bool config_intercepts_by(const struct config *c, enum intercept_kind kind);
+/* A number for all that is caught and we set up; 0: nothing. */
+uint32_t config_interceptions_number(const struct config *c);
+/* Would this client's connection to a port elsewhere come to this service? Not looked at: interfaces, and users of this machine. */
+bool service_intercepts(const struct service *service, const struct addr *client, uint16_t port);
+const char *intercept_name(enum intercept_kind kind);
 /* Some service listens in another network namespace. */
 bool config_listens_in_netns(const struct config *c);
 
@@ -569,7 +603,7 @@ bool config_listens_in_netns(const struct config *c);
 
 /* A port of this host. */
 bool service_has_port(const struct service *service, uint16_t port);
-/* Is that where a client of it has come? */
+/* Is that where a client of it has come? One that was intercepted has come to where it wanted to go, whatever the port. */
 bool service_listens_at(const struct service *service, const struct addr *local);
 
 /* A number for a section, known by its service and by what it is about: the same over reloads and in all processes. Even, never 0. */

@@ -8,12 +8,45 @@
 #include "config/endpoint.h"
 #include "config/lex.h"
 
+/* The one that is so spelt, if that is a socket. */
+static const struct section *find_at(const struct config *config, const struct explain *q)
+{
+	for (size_t i = 0; i < config->n_services; i++) {
+		const struct service *service = &config->services[i];
+		struct buf ports = BUF_INIT;
+		bool same;
+
+		service_ports(service, &ports);
+		same = service->listen != LISTEN_PORTS && !strcmp(ports.s, q->at);
+		buf_release(&ports);
+		if (same)
+			return &config->sections[service->root];
+	}
+	return NULL;
+}
+
+/* That of a service which would catch it on its way there. */
+static const struct section *find_catcher(const struct config *config, const struct explain *q)
+{
+	for (size_t i = 0; i < config->n_services; i++) {
+		const struct service *service = &config->services[i];
+		struct addr there = q->local;
+
+		there.scope = service->place;
+		if (service->intercept && service_intercepts(service, &q->client, q->local.port))
+			return config_find(config, &there, q->ifs, q->n_ifs);
+	}
+	return NULL;
+}
+
 /* The section for a port of no particular address: the service's own, else the first there is. */
 static const struct section *find_section(const struct config *config, const struct explain *q)
 {
-	const struct section *s = config_find(config, &q->local, q->ifs, q->n_ifs);
+	const struct section *s = q->at ? find_at(config, q) : config_find(config, &q->local, q->ifs, q->n_ifs);
 
-	if (s || q->local.family != AF_UNSPEC)
+	if (!s && !q->at)
+		s = find_catcher(config, q);
+	if (s || q->at || q->local.family != AF_UNSPEC)
 		return s;
 	for (size_t i = 0; i < config->n_services; i++) {
 		const struct service *service = &config->services[i];
@@ -26,13 +59,21 @@ static const struct section *find_section(const struct config *config, const str
 
 static void say_rule(const struct config *c, const struct section *s, uint16_t port, struct buf *out)
 {
+	const struct service *service = &c->services[s->service];
 	const char *called = section_called(c, s);
 	char text[ADDR_TEXT_MAX];
 
 	buf_addf(out, "rule: %s (", s->origin);
 	if (called)
 		buf_addf(out, "service %s, ", called);
-	buf_addf(out, "port %u", port);
+	buf_adds(out, "port ");
+	if (service->listen == LISTEN_PORTS)
+		buf_addf(out, "%u", port);
+	else
+		service_ports(service, out);
+	if (service->intercept)
+		buf_addf(out, ", caught by port %u (%s)", service_first_port(service),
+		         intercept_name(service->intercept));
 	if (s->kind == INTERFACE_NAME)
 		buf_addf(out, ", interface %s", s->name);
 	else if (s->kind != INTERFACE_NONE)
@@ -77,6 +118,8 @@ static void say_closed(const struct config *c, const struct section *s, const st
 
 	if (called)
 		buf_addf(out, "access: denied: service %s %s\n", called, why);
+	else if (q->at)
+		buf_addf(out, "access: denied: service %s %s\n", q->at, why);
 	else
 		buf_addf(out, "access: denied: service %u %s\n", q->local.port, why);
 }
@@ -92,6 +135,8 @@ static const struct server *first_server(const struct section *s)
 
 void explain_server(const struct server *server, const struct explain *q, struct buf *out)
 {
+	char text[ADDR_TEXT_MAX];
+
 	if (server->kind == SERVER_PROGRAM) {
 		buf_addf(out, "%s (a program)", server->key);
 		return;
@@ -99,6 +144,10 @@ void explain_server(const struct server *server, const struct explain *q, struct
 	if (server->called)
 		buf_addf(out, "%s, ", server->called);
 	buf_adds(out, server->key);
+	if (server->kind == SERVER_ORIGINAL && q->local.family == AF_UNSPEC)
+		buf_adds(out, " (where the client wants to go)");
+	else if (server->kind == SERVER_ORIGINAL)
+		buf_addf(out, " (%s, where the client wants to go)", addr_format_port(&q->local, text));
 	if (server->kind == SERVER_HOST && !server->port)
 		buf_addf(out, ":%u (the port that the client chose)", q->local.port);
 }
@@ -187,13 +236,19 @@ bool explain_words(const char *client, const char *local, char *const *more, siz
 {
 	char shown[SHOWN_MAX];
 
-	if (!read_address(client, world, &ret->client)) {
+	if (!strcmp(client, "unix") || !strncmp(client, "unix:", 5)) {
+		ret->client.family = AF_UNIX;
+	} else if (!read_address(client, world, &ret->client)) {
 		buf_addf(why, "%s is no address of a client: write ADDR or ADDR:PORT", lex_show(client, shown));
 		return false;
 	}
 	for (size_t i = 0; i < n; i++)
 		if (!read_more(more[i], world, ret, why))
 			return false;
+	if (local && (!strncmp(local, "unix:", 5) || !strncmp(local, "fd:", 3))) {
+		ret->at = local;
+		return true;
+	}
 	if (!local || port_parse(world, local, &ret->local.port) ||
 	    (read_address(local, world, &ret->local) && ret->local.port))
 		return true;
@@ -227,7 +282,9 @@ int config_explain(const struct config *c, const struct explain *q, struct buf *
 	char text[ADDR_TEXT_MAX];
 
 	if (!s) {
-		if (q->local.family == AF_UNSPEC)
+		if (q->at)
+			buf_addf(out, "rule: none: port %s is not configured\n", q->at);
+		else if (q->local.family == AF_UNSPEC)
 			buf_addf(out, "rule: none: port %u is not configured\n", q->local.port);
 		else
 			buf_addf(out, "rule: none: nothing is configured for %s\n", addr_format_port(&q->local, text));

@@ -10,6 +10,7 @@ enum explained { EXPLAIN_SERVED = 0, EXPLAIN_NO_RULE = 1, EXPLAIN_DENIED = 3 };
 struct explain {
 	struct addr client; /* its port does not matter */
 	struct addr local;  /* with its port; AF_UNSPEC: any address */
+	const char *at;     /* instead: "unix:PATH", "fd:NAME"; NULL: a port */
 	struct addr via;    /* who comes, and announces the client; AF_UNSPEC: the client comes */
 	/* What the client says first, if that matters. */
 	const char *protocol; /* as behind protocol; NULL: not said */
@@ -25,7 +26,7 @@ struct explain {
 	void *arg;
 };
 
-/* Reads "CLIENT[:PORT]", "[LOCAL:]PORT", and n of "via=ADDRESS", "sni=NAME", "alpn=PROTO,...", "protocol=WORD", to which ret then
+/* Reads "CLIENT[:PORT]" or "unix", "[LOCAL:]PORT" or "unix:PATH" or "fd:NAME", and n of "via=ADDRESS", "sni=NAME", "alpn=PROTO,...", "protocol=WORD", to which ret then
  * points. false: *why says which is wrong. world: for names of ports, may be NULL. */
 bool explain_words(const char *client, const char *local, char *const *more, size_t n, const struct config_ops *world,
                    struct explain *ret, struct buf *why);

@@ -20,13 +20,13 @@ static bool has_port(const struct service *service, uint16_t port)
 
 bool service_has_port(const struct service *service, uint16_t port)
 {
-	return !service->place && has_port(service, port);
+	return (!service->place || service->intercept) && has_port(service, port);
 }
 
 bool service_listens_at(const struct service *service, const struct addr *local)
 {
 	return service->place == addr_place(local) &&
-	       (service->listen != LISTEN_PORTS || has_port(service, local->port));
+	       (service->listen != LISTEN_PORTS || service->intercept || has_port(service, local->port));
 }
 
 uint64_t config_section_number(const struct config *c, const struct section *s)
@@ -267,7 +267,7 @@ size_t config_binds(const struct config *c, const struct interface_address *ifs,
 			bind_add(&b, service, (struct addr){.family = AF_INET});
 		}
 		for (size_t j = 0; j < service->n_sections; j++)
-			if (!c->sections[service->first_section + j].opening.kind)
+			if (!c->sections[service->first_section + j].opening.kind && !service->intercept)
 				bind_section(&b, service, &c->sections[service->first_section + j], ifs, n_ifs);
 	}
 	*ret = b.list;

@@ -124,6 +124,9 @@ static bool place_is_right(struct parser *p, const struct directive *d, uint32_t
 		        "\"%s\" is too late behind %s: it holds before the client has said a word, and belongs to the "
 		        "\"port\" or the \"interface\"",
 		        d->keyword, level_name(p));
+	else if (d->where & SERVICE)
+		parse_error(p, column, "\"%s\" is about the \"port\", and belongs before its %s", d->keyword,
+		            level_name(p));
 	else if (p->frame->origin)
 		parse_error(p, column, "\"%s\" holds for the whole program", d->keyword);
 	else

@@ -243,6 +243,15 @@ void server_way_print(const struct server *s, struct buf *out);
 /* All sections are complete: can their servers be called so? */
 void server_ways_check(struct parser *p);
 
+/* ports.c: a port, a name of one, or a range. NULL, or what is wrong with it; the text is used meanwhile. */
+const char *port_range_parse(const struct parser *p, char *text, struct port_range *ret);
+/* Of a place that is so spelt. */
+uint32_t place_number(const char *text);
+/* intercept.c: what stands behind "intercept"; all sections are complete: is "server original" where it can be? */
+void interception_print(const struct service *service, const struct interception *i, struct buf *out);
+void interception_release(struct interception *i);
+void intercept_check(struct parser *p);
+
 /* ports.c: what stands behind "port", but for its name. */
 void port_line_print(const struct service *service, struct buf *out);
 

@@ -32,7 +32,7 @@ static bool range_split(const struct parser *p, char *text, struct port_range *r
 	return false;
 }
 
-static const char *range_parse(const struct parser *p, char *text, struct port_range *ret)
+const char *port_range_parse(const struct parser *p, char *text, struct port_range *ret)
 {
 	if (port_parse(p->world, text, &ret->first)) {
 		ret->last = ret->first;
@@ -54,7 +54,7 @@ static void read_range(struct parser *p, struct service *service, const struct w
 {
 	char shown[SHOWN_MAX];
 	struct port_range r;
-	const char *why = range_parse(p, w->text, &r);
+	const char *why = port_range_parse(p, w->text, &r);
 
 	if (why) {
 		parse_error(p, w->column, "%s %s", lex_show(w->text, shown), why);
@@ -208,7 +208,7 @@ static void read_passed(struct parser *p, struct service *service, struct word *
 
 /* ---- the line ---- */
 
-static uint32_t place_number(const char *text)
+uint32_t place_number(const char *text)
 {
 	uint64_t h = hash_bytes(HASH_START, text, strlen(text));
 

@@ -279,6 +279,18 @@ static void print_netns(const struct printer *p, const struct directive *d)
 		line(p, d->keyword, netns_word(p->s->netns));
 }
 
+/* Of the service. */
+static void print_intercept(const struct printer *p, const struct directive *d)
+{
+	const struct service *service = &p->c->services[p->s->service];
+
+	for (size_t i = 0; i < service->n_interceptions && p->level == SERVICE; i++) {
+		begin(p, d->keyword);
+		interception_print(service, &service->interceptions[i], p->out);
+		end(p);
+	}
+}
+
 static void print_device(const struct printer *p, const struct directive *d)
 {
 	const char *now = p->s->device ? p->s->device : "off", *before = p->outer->device ? p->outer->device : "off";

@@ -221,6 +221,13 @@ static const char *host_parse(struct parser *p, const char *text, struct server 
 	return NULL;
 }
 
+static const char *original_parse(struct parser *p, struct server *s)
+{
+	s->kind = SERVER_ORIGINAL;
+	s->key = mem_strdup("original");
+	return p->in_members ? "it stands in lines of the configuration only" : NULL;
+}
+
 /* "weight=5": the number after the equals sign. */
 static const char *number_option(const char *text, uint64_t max, const char *why, uint32_t *ret)
 {
@@ -353,6 +360,8 @@ bool server_read(struct parser *p, struct word *args, size_t n, struct server *r
 	*ret = (struct server){.weight = 1, .line = p->frame->line};
 	if (!strncmp(text, "unix:", 5))
 		why = unix_parse(p, text + 5, ret);
+	else if (!strcmp(text, "original"))
+		why = original_parse(p, ret);
 	else
 		why = host_parse(p, text, ret);
 	if (why)

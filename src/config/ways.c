@@ -47,7 +47,7 @@ const char *server_way_option(const char *word, struct server *s)
 
 	if (!netns && !device && strcmp(word, "mptcp"))
 		return "";
-	if (s->kind != SERVER_HOST)
+	if (s->kind == SERVER_UNIX || s->kind == SERVER_PROGRAM)
 		return "says how a server is called over the network: this one is a socket of this machine";
 	if (netns)
 		return read_server_netns(word + 6, s);

@@ -55,5 +55,8 @@ size_t kinds_of(const struct config *c, struct blank_kind *ret)
 	for (size_t i = 0; i < c->n_services; i++)
 		if (c->services[i].netns)
 			add(&k, false, 0, netns_id(c->services[i].netns));
+	/* nobody takes them: that somebody could tells the process how long the rules are needed */
+	if (config_intercepts(c) && !c->routes.by_hand)
+		add(&k, false, 0, 0);
 	return k.n;
 }

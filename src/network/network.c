@@ -103,13 +103,16 @@ bool network_start(struct network *n, const struct config *c, const struct ident
 	bool ok;
 
 	*n = NETWORK_NONE;
+	n->caught = config_interceptions_number(c);
 	if (config_enters_netns(c) && !caps_may(CAP_SYS_ADMIN)) {
 		buf_adds(text, "\"netns\" needs root at start (CAP_SYS_ADMIN)");
 		return false;
 	}
 	if (!caps_may(CAP_NET_ADMIN)) {
 		buf_addf(text, "\"%s\" needs root at start (CAP_NET_ADMIN)",
-		         config_calls_as_client(c) ? "source client" : "mark");
+		         config_calls_as_client(c) ? "source client"
+		         : config_intercepts(c)    ? "intercept"
+		                                   : "mark");
 		return false;
 	}
 	ok = start(n, &setup, text);
@@ -216,6 +219,8 @@ const char *network_too_late(const struct network *n, const struct config *c)
 	struct blank_kind kinds[BLANK_KINDS_MAX];
 	size_t wanted = kinds_of(c, kinds);
 
+	if (n->caught != config_interceptions_number(c))
+		return "\"intercept\" takes effect at the next start";
 	for (size_t i = 0; i < wanted; i++)
 		if (i >= BLANK_KINDS_MAX || blank_find(&n->blanks, &kinds[i]) < 0)
 			return i >= BLANK_KINDS_MAX   ? "so many kinds of sockets take effect at the next start"

@@ -15,7 +15,8 @@
 #include "os/user.h"
 
 struct network {
-	int control_fd;           /* -1: there is no such process */
+	uint32_t caught; /* which connections, by the configuration at the start (config_interceptions_number()) */
+	int control_fd;  /* -1: there is no such process */
 	struct blank_list blanks; /* where its sockets wait (os/blank.h) */
 };
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/text.h"
+#include "network/caught.h"
 #include "network/claims.h"
 #include "os/nft.h"
 #include "os/routing.h"
@@ -225,33 +226,43 @@ static const char *table_name(const struct routes *r)
 	return name;
 }
 
-/* What one of us has written down there. *there: is the table complete? */
-static unsigned read_notes(const char *table, bool *there)
+/* What one of us has written down there. *there: has the table all that is wanted? */
+static unsigned read_notes(const char *table, const struct routes_wanted *w, bool *there)
 {
 	char *command = mem_printf("list table inet %s", table);
-	struct buf text = BUF_INIT;
+	struct buf out = BUF_INIT;
+	const char *text;
 	unsigned changed = 0;
 
-	*there = !nft_run(command, &text) && strstr(text.s ? text.s : "", "socket transparent");
-	for (size_t i = 0; text.s && i < ARRAY_LEN(numbers); i++)
-		if (strstr(text.s, numbers[i].chain))
+	*there = !nft_run(command, &out);
+	text = out.s ? out.s : "";
+	if (w && w->routing)
+		*there = *there && strstr(text, "socket transparent");
+	if (w && w->caught)
+		*there = *there && strstr(text, w->stamp);
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		if (strstr(text, numbers[i].chain))
 			changed |= 1u << i;
-	buf_release(&text);
+	buf_release(&out);
 	free(command);
 	return changed;
 }
 
 /* Replaced as a whole, at once. NULL, or why not. */
-static const char *put_table(const struct routes *r, unsigned changed)
+static const char *put_table(const struct routes_wanted *w, unsigned changed)
 {
+	const struct routes *r = w->routes;
 	const char *name = table_name(r), *why;
 	struct buf commands = BUF_INIT;
 
 	buf_addf(&commands, "add table inet %s\ndelete table inet %s\nadd table inet %s\n", name, name, name);
-	buf_addf(&commands,
-	         "add chain inet %s prerouting { type filter hook prerouting priority -150; policy accept; }\n"
-	         "add rule inet %s prerouting socket transparent 1 meta mark set meta mark and 0x%x or 0x%x\n",
-	         name, name, ~r->mask, r->mark);
+	if (w->routing)
+		buf_addf(&commands,
+		         "add chain inet %s prerouting { type filter hook prerouting priority -150; policy accept; }\n"
+		         "add rule inet %s prerouting socket transparent 1 meta mark set meta mark and 0x%x or 0x%x\n",
+		         name, name, ~r->mask, r->mark);
+	if (w->caught)
+		buf_adds(&commands, w->caught);
 	add_notes(&commands, name, changed);
 	why = nft_run(commands.s, NULL);
 	buf_release(&commands);
@@ -304,40 +315,66 @@ static void remove_table(const struct routes *r)
 /* The numbers that were changed, and are to be put back; known to this process, in case the table is gone. */
 static unsigned ours_to_put_back;
 
-bool routes_set_up(const struct routes *r, struct buf *why, struct buf *warnings)
+bool routes_want(struct routes_wanted *w, const struct config *c, uid_t ourselves, struct buf *why)
 {
-	struct buf missing = BUF_INIT;
-	const char *refused;
-	bool ok = true, there;
-	unsigned zeros;
-	int list[2];
-	size_t n = families(list);
+	struct buf commands = BUF_INIT;
+	bool ok = true;
 
-	for (size_t i = 0; i < n && ok; i++)
-		ok = table_is_free(r, list[i], why);
-	if (!ok)
-		return false;
-	ok = put_routing(r, &missing, why);
-	buf_release(&missing);
-	if (!ok) {
-		remove_routing(r);
+	*w = (struct routes_wanted){.routes = &c->routes,
+	                            .routing = config_calls_as_client(c) || config_intercepts_by(c, INTERCEPT_TPROXY),
+	                            .numbers = config_calls_as_client(c)};
+	if (config_intercepts(c))
+		ok = caught_add(c, ourselves, table_name(&c->routes), &commands, w->stamp, why);
+	w->caught = commands.s;
+	return ok;
+}
+
+/* A rule of nft is all that some need, and others can do without. */
+static bool table_is_put(const struct routes_wanted *w, unsigned notes, struct buf *why, struct buf *warnings)
+{
+	const char *refused = put_table(w, notes);
+
+	if (refused && w->caught) {
+		buf_addf(why, "nft: %s: connections cannot be intercepted", refused);
 		return false;
 	}
-	zeros = find_zeros(warnings);
-	ours_to_put_back |= read_notes(table_name(r), &there) | zeros;
-	refused = put_table(r, ours_to_put_back);
-	set_to_one(zeros, warnings);
 	if (refused)
 		buf_addf(warnings, "nft: %s: servers of other machines cannot be called from the clients' addresses\n",
 		         refused);
 	return true;
 }
 
+bool routes_set_up(const struct routes_wanted *w, struct buf *why, struct buf *warnings)
+{
+	const struct routes *r = w->routes;
+	struct buf missing = BUF_INIT;
+	bool ok = true, there;
+	unsigned zeros;
+	int list[2];
+	size_t n = families(list);
+
+	for (size_t i = 0; i < n && ok && w->routing; i++)
+		ok = table_is_free(r, list[i], why);
+	if (!ok)
+		return false;
+	if (w->routing)
+		ok = put_routing(r, &missing, why);
+	buf_release(&missing);
+	zeros = ok && w->numbers ? find_zeros(warnings) : 0;
+	ours_to_put_back |= read_notes(table_name(r), w, &there) | zeros;
+	ok = ok && table_is_put(w, ours_to_put_back, why, warnings);
+	if (ok)
+		set_to_one(zeros, warnings);
+	else
+		remove_routing(r);
+	return ok;
+}
+
 void routes_take_down(const struct routes *r)
 {
 	bool there;
 
-	ours_to_put_back |= read_notes(table_name(r), &there);
+	ours_to_put_back |= read_notes(table_name(r), NULL, &there);
 	if (!hand_notes_on(r, ours_to_put_back))
 		put_back(ours_to_put_back);
 	remove_table(r);
@@ -404,20 +441,21 @@ void routes_clean(struct buf *said)
 	}
 }
 
-void routes_mend(const struct routes *r, struct buf *said)
+void routes_mend(const struct routes_wanted *w, struct buf *said)
 {
+	const struct routes *r = w->routes;
 	struct buf missing = BUF_INIT, why = BUF_INIT, warnings = BUF_INIT;
 	const char *refused = NULL;
 	unsigned zeros, notes, set;
 	bool there;
 
-	if (!put_routing(r, &missing, &why))
+	if (w->routing && !put_routing(r, &missing, &why))
 		buf_addf(said, "%s\n", why.s);
-	zeros = find_zeros(&warnings);
-	notes = read_notes(table_name(r), &there);
+	zeros = w->numbers ? find_zeros(&warnings) : 0;
+	notes = read_notes(table_name(r), w, &there);
 	ours_to_put_back |= notes | zeros;
 	if (!there || ours_to_put_back & ~notes)
-		refused = put_table(r, ours_to_put_back);
+		refused = put_table(w, ours_to_put_back);
 	set = set_to_one(zeros, &warnings);
 	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
 		if (set >> i & 1)
@@ -425,8 +463,8 @@ void routes_mend(const struct routes *r, struct buf *said)
 	if (!there && !refused)
 		buf_addf(&missing, "%stable inet %s of nft", missing.len ? ", " : "", table_name(r));
 	if (missing.len)
-		buf_addf(said, "somebody has taken away what \"source client\" needs, and it was put back: %s\n",
-		         missing.s);
+		buf_addf(said, "somebody has taken away what \"%s\" needs, and it was put back: %s\n",
+		         w->numbers ? "source client" : "intercept", missing.s);
 	buf_release(&missing);
 	buf_release(&why);
 	buf_release(&warnings);

@@ -47,6 +47,7 @@ static struct socketsd {
 	const struct socketsd_setup *setup;
 	struct shared *shared;
 	struct claims claims;
+	struct routes_wanted wanted;
 	int control_fd; /* -1: the supervisor has gone */
 	int queues[BLANK_KINDS_MAX];
 	int other;     /* pidfd of the one that watches, if we make; < 0: none */
@@ -58,7 +59,9 @@ static struct socketsd {
 
 static bool sets_up(void)
 {
-	return config_calls_as_client(self.setup->config) && !self.setup->config->routes.by_hand;
+	const struct config *c = self.setup->config;
+
+	return (config_calls_as_client(c) || config_intercepts(c)) && !c->routes.by_hand;
 }
 
 /* ---- what is said ---- */
@@ -101,7 +104,7 @@ static void look(void)
 	self.look_ms = clock_mono_ms() + LOOK_MS;
 	if (!sets_up())
 		return;
-	routes_mend(&self.setup->config->routes, &said);
+	routes_mend(&self.wanted, &said);
 	if (said.len)
 		say(false, &said);
 	buf_release(&said);
@@ -294,6 +297,12 @@ static _Noreturn void make(void)
 
 /* ---- the beginning ---- */
 
+/* As whom tcpproxy runs. */
+static uid_t ourselves(void)
+{
+	return self.setup->identity ? self.setup->identity->uid : geteuid();
+}
+
 static bool begin(struct buf *text)
 {
 	const struct routes *r = &self.setup->config->routes;
@@ -302,7 +311,8 @@ static bool begin(struct buf *text)
 
 	self.claims = (struct claims){.fds = {-1, -1, -1}};
 	if (sets_up())
-		ok = claims_take(&self.claims, r, text) && routes_set_up(r, text, &warnings);
+		ok = routes_want(&self.wanted, self.setup->config, ourselves(), text) &&
+		     claims_take(&self.claims, r, text) && routes_set_up(&self.wanted, text, &warnings);
 	if (ok && spaces_open(self.setup->config) < 0) {
 		buf_adds(text,
 		         "\"netns\" cannot be had: our own network namespace cannot be opened (/proc/self/ns/net)");

@@ -200,6 +200,24 @@ int sock_peer(int fd, struct addr *ret)
 	return 0;
 }
 
+int sock_original(int fd, bool v6, struct addr *ret)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+
+	/* SO_ORIGINAL_DST, IP6T_SO_ORIGINAL_DST of the kernel's netfilter headers */
+	if (getsockopt(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, 80, &sa, &len) < 0)
+		return -errno;
+	addr_from_sockaddr((struct sockaddr *)&sa, len, ret);
+	return 0;
+}
+
+bool sock_is_transparent(int fd)
+{
+	return get_int(fd, SOL_SOCKET, SO_DOMAIN) == AF_INET6 ? get_int(fd, IPPROTO_IPV6, IPV6_TRANSPARENT) == 1
+	                                                      : get_int(fd, IPPROTO_IP, IP_TRANSPARENT) == 1;
+}
+
 int sock_interface_index(int fd, const char *name)
 {
 	struct ifreq wanted = {0};
@@ -300,6 +318,8 @@ bool sock_may_be_of(int fd, int listener, bool exactly)
 		return false;
 	if (here.family == AF_UNIX)
 		return there.family == AF_UNIX && same_unix_name(fd, listener);
+	if (here.family == there.family && sock_is_transparent(fd) && sock_is_transparent(listener))
+		return sock_same_netns(fd, listener); /* whoever it was meant for */
 	if (here.port != there.port || (!addr_is_wildcard(&there) && !addr_same_host(&here, &there)) ||
 	    !sock_same_netns(fd, listener))
 		return false;

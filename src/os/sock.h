@@ -47,6 +47,10 @@ bool sock_is_shortage(int error);
 const char *sock_shortage_text(int error);
 int sock_local(int fd, struct addr *ret);
 int sock_peer(int fd, struct addr *ret); /* ret may be NULL */
+/* Where the peer of a redirected connection wanted to go (nft's redirect). -ENOENT: the kernel follows no connection of it. One that was not
+ * redirected has wanted to go where it is. */
+int sock_original(int fd, bool v6, struct addr *ret);
+bool sock_is_transparent(int fd); /* IP_TRANSPARENT */
 /* The index of an interface by its name, asked of any socket: no file and no other socket is needed. -ENODEV: it is
  * not there. */
 int sock_interface_index(int fd, const char *name);

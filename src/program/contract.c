@@ -212,11 +212,16 @@ static void put_said(struct env *e, const char *prefix, const struct program_cli
 static void put_server(struct env *e, const char *prefix, const struct program_client *c)
 {
 	const struct server *server = c->server;
+	char text[ADDR_TEXT_MAX];
 
 	switch (server->kind) {
 	case SERVER_HOST:
 		env_set(e, prefix, "SERVER", server->host);
 		env_set_port(e, prefix, "SERVERPORT", server->port ? server->port : c->local.port);
+		break;
+	case SERVER_ORIGINAL:
+		env_set(e, prefix, "SERVER", addr_format(&c->local, text));
+		env_set_port(e, prefix, "SERVERPORT", c->local.port);
 		break;
 	case SERVER_UNIX:
 	case SERVER_PROGRAM:

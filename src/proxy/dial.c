@@ -41,8 +41,12 @@ static bool find_next(const struct dial *d, struct addr *ret, bool *six)
 	static const uint16_t families[] = {AF_INET, AF_INET6};
 	const uint8_t *tried = d->cold->dial_tried;
 	struct addr addrs[TARGET_ADDRS];
-	size_t n = target_addrs(d->target, addrs);
+	size_t n = d->original ? 1 : target_addrs(d->target, addrs);
 
+	if (d->original) {
+		addrs[0] = *d->original;
+		addrs[0].scope = 0; /* of where it has come to us */
+	}
 	*six = n > 0 && addrs[0].family == AF_INET6;
 	if (tried[*six] > tried[!*six])
 		*six = !*six;

@@ -18,6 +18,7 @@ struct dial {
 	void *arg;
 	const struct target *target; /* its addresses */
 	const char *unix_path;       /* instead; must stay valid while dialling */
+	const struct addr *original; /* instead: where the client wanted to go, with its port; likewise */
 	const struct addr *source;   /* AF_UNSPEC: none; likewise */
 	const char *device;          /* the interface by which it calls; NULL: any; likewise */
 	bool mptcp;                  /* it calls by that, if the kernel has it */

@@ -83,8 +83,28 @@ static void pause_accepting(struct engine *e, int error)
 	engine_balance(e);
 }
 
+/* NULL: it is for no service of the present configuration. */
+static const struct service *service_at(const struct engine *e, uint32_t place)
+{
+	for (size_t i = 0; e->rules && i < e->rules->config->n_services; i++)
+		if (e->rules->config->services[i].place == place)
+			return &e->rules->config->services[i];
+	return NULL;
+}
+
+/* Where it wanted to go; where that is not known, it has come to us. */
+static void look_at_original(const struct engine *e, int fd, uint32_t place, struct addr *local)
+{
+	const struct service *service = service_at(e, place);
+	struct addr original;
+
+	if (service && service->intercept == INTERCEPT_REDIRECT &&
+	    sock_original(fd, local->family == AF_INET6, &original) == 0)
+		*local = original;
+}
+
 /* What accept() has not told. */
-static int look_at(int fd, uint32_t place, struct addr *local, struct addr *client)
+static int look_at(const struct engine *e, int fd, uint32_t place, struct addr *local, struct addr *client)
 {
 	int rc = 0;
 
@@ -92,6 +112,8 @@ static int look_at(int fd, uint32_t place, struct addr *local, struct addr *clie
 		rc = sock_local(fd, local);
 	else if (local->family == AF_UNIX)
 		rc = sock_unix_peer(fd, client);
+	if (place && rc == 0)
+		look_at_original(e, fd, place, local);
 	if (place)
 		local->scope = place;
 	return rc;
@@ -101,17 +123,37 @@ static void serve(struct engine *e, const struct listener *l, int fd, struct add
 {
 	struct addr local = l->local;
 
-	if (look_at(fd, addr_place(&l->local), &local, client) < 0)
+	if (look_at(e, fd, addr_place(&l->local), &local, client) < 0)
 		close(fd);
 	else
 		engine_serve(e, fd, &local, client, NULL);
+}
+
+/* Of several services that intercept, to which has it come? To the one that catches such; the socket tells no more. */
+static uint32_t intercepted_at(const struct engine *e, uint32_t place, const struct addr *local,
+                               const struct addr *client)
+{
+	const struct service *found = service_at(e, place);
+
+	if (!place || !found || found->intercept != INTERCEPT_TPROXY || service_intercepts(found, client, local->port))
+		return place;
+	for (size_t i = 0; i < e->rules->config->n_services; i++) {
+		const struct service *s = &e->rules->config->services[i];
+
+		if (s->intercept == INTERCEPT_TPROXY && service_intercepts(s, client, local->port))
+			return s->place;
+	}
+	return place;
 }
 
 bool engine_serve_accepted(struct engine *e, int fd, uint32_t place)
 {
 	struct addr local, client;
 
-	if (sock_local(fd, &local) < 0 || sock_peer(fd, &client) < 0 || look_at(fd, place, &local, &client) < 0)
+	if (sock_local(fd, &local) < 0 || sock_peer(fd, &client) < 0)
+		return false;
+	place = intercepted_at(e, place, &local, &client);
+	if (look_at(e, fd, place, &local, &client) < 0)
 		return false;
 	engine_serve(e, fd, &local, &client, NULL);
 	return true;

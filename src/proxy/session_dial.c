@@ -20,6 +20,7 @@ void session_describe_dial(struct session *s)
 
 	s->steps->dial.target = &s->engine->world->targets.list[s->cold->target];
 	s->steps->dial.unix_path = server->kind == SERVER_UNIX ? server->path : NULL;
+	s->steps->dial.original = server->kind == SERVER_ORIGINAL ? &s->cold->local : NULL;
 	s->steps->dial.zone = config_zone(s->engine->rules->config, server->zone);
 	s->steps->dial.source = &section->source;
 	s->steps->dial.source_zone = config_zone(s->engine->rules->config, section->source_zone);

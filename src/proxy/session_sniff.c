@@ -6,9 +6,25 @@ bool session_must_speak(struct session *s)
 	return !s->cold->spoken && openings_of(s->engine->rules->config, section_of(s));
 }
 
+/* It has come to us, not to where it wanted to go; or what it wants is us. */
+static enum why why_not_intercepted(struct session *s, const struct section *section)
+{
+	const struct service *service = &s->engine->rules->config->services[section->service];
+	struct addr wanted = s->cold->local;
+
+	wanted.scope = 0;
+	if (!service->intercept || !own_address(s->engine->env.own, &wanted, s->engine->loop.now_ms))
+		return WHY_NONE;
+	return service_has_port(service, wanted.port) ? WHY_NOT_INTERCEPTED : WHY_LOOP;
+}
+
 enum why session_why_denied(struct session *s, const struct section *section)
 {
 	struct access_verdict v = access_check(&section->access, &s->cold->client);
+	enum why why = why_not_intercepted(s, section);
+
+	if (why)
+		return why;
 
 	if (!v.let_in)
 		return v.rule ? WHY_DENY : WHY_NO_ALLOW;

@@ -12,7 +12,7 @@
 
 #define VARIABLE         "TCPPROXY_UPGRADE" /* "FILES GUARD LIFELINE SPAWNER KEY" */
 #define ADMIN_VARIABLE   "TCPPROXY_ADMIN"   /* "CLIENT\nFD PATH\nFD PATH\n" */
-#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL\nQUEUE FAMILY TRANSPARENT MARK NETNS\n..." */
+#define NETWORK_VARIABLE "TCPPROXY_NETWORK" /* "CONTROL CAUGHT\nQUEUE FAMILY TRANSPARENT MARK NETNS\n..." */
 
 static void keep_over_exec(int fd, bool keep)
 {
@@ -47,7 +47,7 @@ void inherit_put(const struct inheritance *i)
 		buf_addf(&text, "%d %s\n", i->admin.list[a].fd, i->admin.list[a].path);
 	setenv(ADMIN_VARIABLE, text.s, 1);
 	buf_release(&text);
-	buf_addf(&text, "%d\n", i->network.control_fd);
+	buf_addf(&text, "%d %u\n", i->network.control_fd, i->network.caught);
 	for (size_t k = 0; k < i->network.blanks.n; k++)
 		buf_addf(&text, "%d %u %u %u %u\n", i->network.blanks.fds[k], i->network.blanks.kinds[k].family,
 		         i->network.blanks.kinds[k].transparent, i->network.blanks.kinds[k].mark,
@@ -131,8 +131,8 @@ static void take_network(struct inheritance *ret, const char *value)
 	char *text = mem_strdup(value), *save = NULL;
 	char *line = strtok_r(text, "\n", &save);
 
-	if (line)
-		ret->network.control_fd = socket_of(line);
+	if (line && sscanf(line, "%d %u", &ret->network.control_fd, &ret->network.caught) >= 1)
+		ret->network.control_fd = checked(ret->network.control_fd, S_IFSOCK);
 	while (line && (line = strtok_r(NULL, "\n", &save)))
 		take_queue(&ret->network.blanks, line);
 	free(text);

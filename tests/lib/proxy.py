@@ -206,7 +206,9 @@ class Proxy:
             wanted[CHECKER] = 1
         if counts.get(FILES) == 1:
             del counts[FILES]
-        if re.search(r"^\s*(source client|(mark|netns) (?!off)|port .*netns=)", "\n".join([self.config, *self.argv]), re.M):
+        said = "\n".join([self.config, *self.argv])
+        if re.search(r"^\s*(source client|(mark|netns) (?!off)|port .*netns=)", said, re.M) or \
+                (re.search(r"^\s*intercept ", said, re.M) and "by=hand" not in said):
             wanted.update({SOCKETS: 1, f"{SOCKETS} (watches)": 1})
         return tree if counts == wanted and all(map(watched, self.workers())) else None
 

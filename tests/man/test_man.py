@@ -33,7 +33,7 @@ def section(page, title):
 
 def items(text):
     """What stands behind .It; one that is continued by Xo is joined."""
-    text = re.sub(r"^\.It Xo\n(.*?)^\.Xc\n", lambda m: ".It " + m[1].replace("\n.", " "), text, flags=re.M | re.S)
+    text = re.sub(r"^\.It Xo\n(.*?)^\.Xc\n", lambda m: ".It " + m[1].lstrip(".").replace("\n.", " ").replace("\n", " ") + "\n", text, flags=re.M | re.S)
     return re.findall(r"^\.It (.*)", text, re.M)
 
 

@@ -252,7 +252,7 @@ static void all_errors_at_once(void **state)
 	        "/etc/t.conf:2:9: \"abc\" is no time: write seconds, or a number with ms, s, m, h or "
 	        "d\n"
 	        "/etc/t.conf:4:7: \"server\" needs a value: server HOST[:PORT] "
-	        "[each]|srv:_NAME._PROTO.DOMAIN|unix:PATH [weight=N] "
+	        "[each]|srv:_NAME._PROTO.DOMAIN|unix:PATH|original [weight=N] "
 	        "[backup] [max=N] [disabled] [send-proxy=v1|v2|off] [netns=NAME] [device=NAME] [mptcp] [as NAME]\n"
 	        "/etc/t.conf:5:6: \"0\" is no port: they go from 1 to 65535\n"
 	        "/etc/t.conf:5:7: this port leads nowhere: a \"server\" or \"exec\" line is missing\n"
