@@ -69,6 +69,7 @@ const char *why_name(enum why why)
 	        [WHY_NAME] = "name",
 	        [WHY_SOURCE] = "source",
 	        [WHY_NOT_INTERCEPTED] = "not-intercepted",
+	        [WHY_INJECTION] = "injection",
 	        [WHY_NETNS] = "netns",
 	};
 

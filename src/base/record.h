@@ -74,6 +74,7 @@ enum why {
 	WHY_SOURCE,          /* the client's address could not be used towards the server */
 	WHY_NETNS,           /* the network namespace of its servers is not there */
 	WHY_NOT_INTERCEPTED, /* it has called the port to which others are brought */
+	WHY_INJECTION,       /* something stood behind its request for TLS that TLS would not protect */
 	WHY_COUNT
 };
 

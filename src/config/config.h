@@ -17,6 +17,7 @@
 #include "base/addr.h"
 #include "base/buf.h"
 #include "base/sniff.h"
+#include "base/starttls.h"
 
 struct config;
 struct section;
@@ -341,6 +342,7 @@ struct section {
 	struct accept_proxy *accept_proxy; /* NULL: nobody is asked for a header */
 	int64_t proxy_timeout_ms;          /* until the header is there */
 	int64_t speak_timeout_ms;          /* until it is known what the client has said */
+	uint8_t starttls;                  /* enum starttls: what is said before TLS */
 	struct send_proxy *send_proxy;     /* NULL: none */
 	struct send_proxy *send_proxy_v2;  /* the nearest that was said with v2, in force or not; NULL: none */
 	struct eject_rule eject;

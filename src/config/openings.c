@@ -169,6 +169,26 @@ void set_protocol(struct parser *p, const struct directive *d, struct word *args
 		read_protocol(p, o, &args[i]);
 }
 
+/* ---- starttls ---- */
+
+void set_starttls(struct parser *p, const struct directive *d, struct word *args, size_t n)
+{
+	static const char *const others[] = {"ldap", "xmpp", "mysql", "ftp", "nntp", "sieve", "lmtp"};
+	const char *word = args[0].text;
+	char shown[SHOWN_MAX];
+
+	parse_section(p)->starttls = starttls_word(word);
+	if (parse_section(p)->starttls || !strcmp(word, "off"))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(others); i++)
+		if (!strcmp(others[i], word)) {
+			parse_error(p, args[0].column, "\"starttls %s\" is not yet supported in this version", word);
+			return;
+		}
+	parse_error(p, args[0].column, "%s: postgres, smtp, imap, pop3 or off belongs behind \"starttls\"",
+	            lex_show(word, shown));
+}
+
 /* ---- what they come to ---- */
 
 void opening_check_column(struct parser *p, const char *keyword)
@@ -301,7 +321,7 @@ void openings_check(struct parser *p)
 		for (uint32_t k = 1; k <= owner->n_openings; k++)
 			for (uint32_t j = 1; j <= k; j++)
 				compare_openings(p, owner + j, owner + k);
-		if (owner->n_openings > 0 && owner->speak_timeout_ms >= SILENCE_MS)
+		if (owner->n_openings > 0 && !owner->starttls && owner->speak_timeout_ms >= SILENCE_MS)
 			warn_of_silence(p, owner);
 	}
 }

@@ -279,6 +279,12 @@ static void print_netns(const struct printer *p, const struct directive *d)
 		line(p, d->keyword, netns_word(p->s->netns));
 }
 
+static void print_starttls(const struct printer *p, const struct directive *d)
+{
+	if (p->s->starttls != p->outer->starttls)
+		line(p, d->keyword, starttls_name((enum starttls)p->s->starttls));
+}
+
 /* Of the service. */
 static void print_intercept(const struct printer *p, const struct directive *d)
 {
@@ -616,14 +622,6 @@ static void print_section(const struct printer *whole, const struct section *s, 
 	}
 }
 
-static void print_ports(struct buf *out, const struct service *service, const char *called)
-{
-	buf_adds(out, "port");
-	port_line_print(service, out);
-	print_called(out, called);
-	buf_addc(out, '\n');
-}
-
 static void print_interface_line(struct buf *out, const struct config *c, const struct section *s)
 {
 	char text[ADDR_TEXT_MAX];
@@ -653,7 +651,10 @@ static void print_service(const struct printer *p, const struct service *service
 	const struct section *root = &c->sections[service->root];
 	struct section start = section_inherit(c, &c->global);
 
-	print_ports(p->out, service, root->called);
+	buf_adds(p->out, "port");
+	port_line_print(service, p->out);
+	print_called(p->out, root->called);
+	buf_addc(p->out, '\n');
 	print_section(p, root, &start, SERVICE, 1);
 	print_openings(p, root, 1);
 	for (size_t i = 0; i < service->n_sections; i++) {

@@ -36,7 +36,7 @@ size_t accesslog_fill(const struct trio *t, const struct world *world, uint32_t 
 	        .duration_us = clock_span(cold->accepted_us, now_us),
 	        .waited_us = row_waited_us(cold, now_us),
 	        .up = row_up(row, cold),
-	        .down = row->flow[SERVER].moved,
+	        .down = row_down(row, cold),
 	        .local = cold->local,
 	        .client = cold->client,
 	        .via = cold->via,

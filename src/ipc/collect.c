@@ -188,7 +188,7 @@ static void view_row(struct collector *v, struct snapshot *s, uint32_t worker, u
 	        .client = cold->client,
 	        .via = cold->via,
 	        .up = row_up(row, cold),
-	        .down = row->flow[SERVER].moved,
+	        .down = row_down(row, cold),
 	        .age_us = clock_span(cold->accepted_us, now_us),
 	        .idle_us = clock_span(clock_ms_as_us(row->active_ms), now_us),
 	        .connect_us = cold->connected_us ? clock_span(cold->accepted_us, cold->connected_us) : -1,

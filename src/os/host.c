@@ -32,6 +32,17 @@ static void add_names_beside(char ***names, size_t *n, char *line, const char *n
 		add(names, n, words[i]);
 }
 
+const char *host_name(void)
+{
+	static char name[256];
+
+	if (!*name && gethostname(name, sizeof(name) - 1) < 0)
+		*name = '\0';
+	if (!*name || name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")])
+		strcpy(name, "localhost");
+	return name;
+}
+
 char **host_names(void)
 {
 	char name[256] = "", line[HOSTS_LINE], **names = mem_alloc(sizeof(*names));

@@ -91,7 +91,7 @@ void ejecting_connected(struct session *s)
 
 void ejecting_resume(struct session *s)
 {
-	const struct section *section = s->row->flow[SERVER].moved == 0 ? section_that_ejects(s) : NULL;
+	const struct section *section = row_down(s->row, s->cold) == 0 ? section_that_ejects(s) : NULL;
 
 	if (section && section->eject.early_ms && s->row->state == ROW_RELAY)
 		begin_probation(s, section->eject.early_ms);

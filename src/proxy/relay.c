@@ -329,7 +329,7 @@ void relay_start(struct relay *r, const struct relay_owner *owner, struct row *r
 	for (enum side s = CLIENT; s <= SERVER; s++)
 		note_events(r, s, seen[s]);
 	FAULT_POINT();
-	cold_of(r)->base[SERVER] = banner_bytes(r);
+	cold_of(r)->base[SERVER] = banner_bytes(r) + cold_of(r)->said - cold_of(r)->answered;
 	row->active_ms = owner->env->loop->now_ms;
 	row_set_state(row, ROW_RELAY);
 	relay_plan_tick(r);

@@ -232,10 +232,41 @@ static void sniffing_done(void *arg, const struct section *found)
 	session_enter_section(s, found);
 }
 
+/* What comes before TLS was heard. */
+static void talking_done(void *arg, enum talking_outcome outcome)
+{
+	struct session *s = arg;
+	const struct talking *t = &s->steps->talking;
+
+	switch (outcome) {
+	case TALKING_OVER:
+		s->seen |= EPOLLIN; /* what was looked at */
+		if (session_must_speak(s))
+			session_enter_sniffing(s);
+		else
+			session_let_in(s);
+		break;
+	case TALKING_CANCEL:
+		session_cancel_everywhere(s);
+		session_end(s, END_CLIENT_FIN, BY_CLOSE);
+		break;
+	case TALKING_END:
+		session_refuse(s, t->end, t->why, t->end == END_CLIENT_FIN ? BY_CLOSE : BY_RESET);
+		break;
+	case TALKING_LOST:
+		session_end(s, END_LOST, BY_RESET);
+		break;
+	}
+}
+
 void session_enter_sniffing(struct session *s)
 {
 	struct engine *e = s->engine;
 
+	if (session_must_talk(s)) {
+		session_enter_talking(s, talking_done);
+		return;
+	}
 	sniffing_start(&session_begin_step(s)->sniffing, &e->early, &e->env, s->row, s->cold, e->rules->config,
 	               section_of(s), s->seen & EPOLLIN, sniffing_done, s);
 }
@@ -264,7 +295,6 @@ static void server_failed(struct session *s, enum end end, enum why why)
 }
 
 static void enter_dial(struct session *s);
-static void enter_handler(struct session *s);
 
 /* The client has waited long enough already. */
 static bool out_of_time(struct session *s)
@@ -348,7 +378,7 @@ void session_enter_route(struct session *s)
 		s->cold->target = pool->targets[s->cold->server_index];
 		tally_server(s);
 		if (section->servers[s->cold->server_index].kind == SERVER_PROGRAM)
-			enter_handler(s);
+			session_enter_handler(s);
 		else
 			enter_dial(s);
 		return;
@@ -471,9 +501,9 @@ const struct relay_owner *session_relay_owner(struct session *s)
 	return owner;
 }
 
-static void connected(struct session *s)
+static void connected(struct session *s, uint32_t server_events)
 {
-	uint32_t seen[2] = {s->seen, s->steps->dial.seen};
+	uint32_t seen[2] = {s->seen, server_events};
 
 	target_worked(&s->engine->world->experience[s->cold->target], now_ms(s));
 	s->cold->connected_us = clock_mono_us();
@@ -486,13 +516,31 @@ static void connected(struct session *s)
 	relay_start(&s->relay, session_relay_owner(s), s->row, seen);
 }
 
+static void agreeing_done(void *arg, enum agreeing_outcome outcome)
+{
+	struct session *s = arg;
+
+	if (outcome == AGREEING_DONE) {
+		connected(s, PERHAPS_EVENTS | EPOLLOUT);
+		return;
+	}
+	session_say_failed(s, session_why_not_agreed(outcome));
+	session_drop_server(s);
+	ejecting_failed(s, false);
+	server_failed(s, outcome == AGREEING_TIMEOUT ? END_CONNECT_TIMEOUT : END_CONNECT_FAILED, WHY_NONE);
+	session_enter_route(s);
+}
+
 void session_dial_done(void *arg, enum dial_outcome outcome)
 {
 	struct session *s = arg;
 	int rc = outcome == DIAL_CONNECTED ? session_send_header(s) : 0;
 
 	if (outcome == DIAL_CONNECTED && rc == 0) {
-		connected(s);
+		if (session_agrees(s))
+			session_enter_agreeing(s, agreeing_done);
+		else
+			connected(s, s->steps->dial.seen);
 		return;
 	}
 	if (outcome == DIAL_CONNECTED)
@@ -541,59 +589,6 @@ static void enter_dial(struct session *s)
 	dial_start(&s->steps->dial, &s->engine->env, s->row, s->cold, session_dial_done, s);
 }
 
-/* ---- handler ---- */
-
-/* It runs, or ran: that is all that can be known of it. NULL: the table of targets is full. */
-static struct experience *program_of(struct session *s)
-{
-	return s->cold->target < TARGETS_MAX ? &s->engine->world->experience[s->cold->target] : NULL;
-}
-
-static void program_worked(struct session *s)
-{
-	if (program_of(s))
-		target_worked(program_of(s), now_ms(s));
-}
-
-static void program_failed(struct session *s)
-{
-	const struct question_slot *slot = &trio_slots(s->engine->env.trio)[s->index];
-
-	if (program_of(s))
-		target_not_there(program_of(s), now_ms(s), slot->answered == ANSWER_FAILED ? slot->status : ETIMEDOUT);
-}
-
-void session_handler_done(void *arg, enum handler_outcome outcome)
-{
-	struct session *s = arg;
-
-	switch (outcome) {
-	case HANDLER_EXITED:
-		program_worked(s);
-		session_end(s, END_HANDLER_EXIT, BY_CLOSE);
-		break;
-	case HANDLER_FAILED:
-		program_failed(s);
-		session_end(s, END_CONNECT_FAILED, BY_RESET);
-		break;
-	case HANDLER_IDLE:
-		session_end(s, END_IDLE_TIMEOUT, BY_RESET);
-		break;
-	case HANDLER_LOST:
-		session_end(s, END_LOST, BY_RESET);
-		break;
-	}
-}
-
-static void enter_handler(struct session *s)
-{
-	s->cold->connected_us = clock_mono_us();
-	session_waits_no_more(s);
-	tally_connected(s);
-	recording_begin(s);
-	handler_start(&session_begin_step(s)->handler, &s->engine->env, s->row, s->cold, session_handler_done, s);
-}
-
 /* ---- what comes from outside ---- */
 
 /* The client is gone before it was connected to a server. Bytes that it sent before are still for the
@@ -622,7 +617,9 @@ void session_event(struct session *s, enum side side, uint32_t events)
 			preamble_event(&s->steps->preamble, events);
 		break;
 	case ROW_SNIFFING:
-		if (side == CLIENT)
+		if (side == CLIENT && s->talking)
+			talking_event(&s->steps->talking);
+		else if (side == CLIENT)
 			sniffing_event(&s->steps->sniffing, events);
 		break;
 	case ROW_RESOLVE:
@@ -632,7 +629,9 @@ void session_event(struct session *s, enum side side, uint32_t events)
 	case ROW_CONNECTING:
 		if (side == CLIENT && events & EPOLLERR)
 			client_gone_early(s);
-		else if (side == SERVER || side == SECOND) /* a banner waits until it is connected */
+		else if (s->agreeing && side == SERVER)
+			agreeing_event(&s->steps->agreeing);
+		else if (!s->agreeing && (side == SERVER || side == SECOND)) /* a banner waits until it is connected */
 			dial_event(&s->steps->dial, side, events);
 		break;
 	case ROW_RELAY:
@@ -674,7 +673,7 @@ void session_answer(struct session *s, uint32_t kind, int fd)
 	if (s->row->state == ROW_STARTING) {
 		handler_answer(&s->steps->handler, kind, fd);
 		if (s->row->state == ROW_HANDLER)
-			program_worked(s);
+			session_program_worked(s);
 		return;
 	}
 	if (s->row->state == ROW_VERDICT)

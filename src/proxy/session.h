@@ -5,6 +5,7 @@
 #ifndef PROXY_SESSION_H
 #define PROXY_SESSION_H
 
+#include "proxy/agreeing.h"
 #include "proxy/dial.h"
 #include "proxy/engine.h"
 #include "proxy/handler.h"
@@ -12,6 +13,7 @@
 #include "proxy/preamble.h"
 #include "proxy/relay.h"
 #include "proxy/sniffing.h"
+#include "proxy/talking.h"
 #include "proxy/verdict.h"
 #include "proxy/waiting.h"
 
@@ -20,8 +22,10 @@ struct steps {
 	union {
 		struct preamble preamble;
 		struct sniffing sniffing;
+		struct talking talking;
 		struct verdict verdict;
 		struct dial dial;
+		struct agreeing agreeing;
 		struct handler handler;
 		struct lingering linger;
 		struct waiting waiting;
@@ -38,6 +42,8 @@ struct session {
 	uint16_t seen;              /* events of the client that were told before there is a server */
 	bool queued : 1;            /* on the ready list */
 	bool stepping : 1;          /* a step other than the relay has begun */
+	bool talking : 1;           /* in ROW_SNIFFING: what comes before TLS is heard */
+	bool agreeing : 1;          /* in ROW_CONNECTING: it is connected, and asked for TLS */
 	bool batched : 1;           /* one of its directions is in the batch */
 	struct timer *record_timer; /* NULL: no records at intervals */
 	struct timer *probation;    /* it has a server that has not proved itself yet (ejecting.h); NULL: it has not */

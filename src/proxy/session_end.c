@@ -23,6 +23,7 @@ struct steps *session_begin_step(struct session *s)
 	else
 		memset(s->steps, 0, sizeof(*s->steps));
 	s->stepping = true;
+	s->talking = s->agreeing = false;
 	return s->steps;
 }
 
@@ -30,13 +31,31 @@ void session_no_more_steps(struct session *s)
 {
 	if (s->stepping)
 		free(s->steps);
-	s->stepping = false;
+	s->stepping = s->talking = s->agreeing = false;
 }
 
 void session_leave_resolve(struct session *s)
 {
 	timer_clear(&s->engine->loop, &s->steps->resolve);
 	s->engine->n_resolving--;
+}
+
+void session_cancel_sniffing(struct session *s)
+{
+	if (s->talking)
+		talking_cancel(&s->steps->talking);
+	else
+		sniffing_cancel(&s->steps->sniffing);
+}
+
+void session_cancel_dial(struct session *s)
+{
+	if (s->agreeing) {
+		agreeing_cancel(&s->steps->agreeing);
+		session_drop_server(s);
+	} else {
+		dial_cancel(&s->steps->dial);
+	}
 }
 
 /* was: the state that it leaves. */
@@ -50,13 +69,13 @@ static void cancel_step(struct session *s, uint8_t was)
 		preamble_cancel(&s->steps->preamble);
 		break;
 	case ROW_SNIFFING:
-		sniffing_cancel(&s->steps->sniffing);
+		session_cancel_sniffing(s);
 		break;
 	case ROW_RESOLVE:
 		session_leave_resolve(s);
 		break;
 	case ROW_CONNECTING:
-		dial_cancel(&s->steps->dial);
+		session_cancel_dial(s);
 		break;
 	case ROW_RELAY:
 	case ROW_RESETTING:
@@ -190,4 +209,15 @@ void session_unwatched(struct session *s, int error)
 	log_error("the connection of %s is ended: it cannot be watched: %s, id=%" PRIu64,
 	          addr_format_port(&s->cold->client, client), loop_error_text(-error), s->cold->id);
 	session_end(s, END_LOST, BY_RESET);
+}
+
+/* Somebody wanted to know whether we are there: no access record. */
+void session_end_probe(struct session *s)
+{
+	char client[ADDR_TEXT_MAX];
+
+	log_info("PROXY header from %s: it only connected, and went without a word, id=%" PRIu64,
+	         addr_format_port(&s->cold->client, client), s->cold->id);
+	s->row->flags |= ROWFLAG_RECORDED;
+	session_end(s, END_CLIENT_FIN, BY_CLOSE);
 }

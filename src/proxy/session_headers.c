@@ -1,8 +1,6 @@
 /* session_headers.c - headers of the PROXY protocol in the life of a connection: what comes of one, and sending one. */
-#include <inttypes.h>
 #include <unistd.h>
 #include "base/fault.h"
-#include "base/log.h"
 #include "os/sock.h"
 #include "proxy/header_out.h"
 #include "proxy/session_parts.h"
@@ -14,17 +12,6 @@ void session_header_came(struct session *s, const struct preamble *p)
 {
 	if (p->nothing_more && !(s->seen & (EPOLLRDHUP | EPOLLHUP | EPOLLERR | EPOLLPRI | EPOLLMSG)))
 		s->seen &= (uint16_t)~EPOLLIN;
-}
-
-/* Somebody wanted to know whether we are there: no access record. */
-void session_end_probe(struct session *s)
-{
-	char client[ADDR_TEXT_MAX];
-
-	log_info("PROXY header from %s: it only connected, and went without a word, id=%" PRIu64,
-	         addr_format_port(&s->cold->client, client), s->cold->id);
-	s->row->flags |= ROWFLAG_RECORDED;
-	session_end(s, END_CLIENT_FIN, BY_CLOSE);
 }
 
 /* ---- out ---- */
@@ -43,6 +30,8 @@ void session_drop_server(struct session *s)
 {
 	int fd = s->row->fd[SERVER];
 
+	if (fd < 0)
+		return;
 	sock_reset_on_close(fd);
 	s->row->fd[SERVER] = -1; /* forgotten first, as in dial.c */
 	FAULT_POINT();

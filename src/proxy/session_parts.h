@@ -61,6 +61,22 @@ void session_dial_failed(struct session *s, enum dial_outcome outcome);
 void session_let_in(struct session *s);
 
 void session_enter_sniffing(struct session *s);
+/* session_end.c. The step that is under way in this state. */
+void session_cancel_sniffing(struct session *s);
+void session_cancel_dial(struct session *s);
+/* Somebody wanted to know whether we are there: no access record. */
+void session_end_probe(struct session *s);
+/* session_starttls.c. It has asked for TLS, and so its server is asked, too. */
+bool session_agrees(struct session *s);
+/* What comes before TLS is not heard yet. */
+bool session_must_talk(struct session *s);
+void session_enter_talking(struct session *s, void (*done)(void *arg, enum talking_outcome outcome));
+/* It wants something cancelled: all its servers are told. */
+void session_cancel_everywhere(struct session *s);
+/* Its server is connected: done() when it has agreed, or not. seen: events of it. */
+void session_enter_agreeing(struct session *s, void (*done)(void *arg, enum agreeing_outcome outcome));
+/* Why not, for the log. */
+const char *session_why_not_agreed(enum agreeing_outcome outcome);
 /* What it has said leads there. */
 void session_enter_section(struct session *s, const struct section *found);
 
@@ -72,10 +88,12 @@ enum why session_why_denied_there(struct session *s, const struct section *found
 /* Its section by the present rules, also by what it has said already; NULL: none. */
 const struct section *session_find_section(struct session *s);
 
+/* session_handler.c. Its server is a program; the program runs. */
+void session_enter_handler(struct session *s);
+void session_program_worked(struct session *s);
+
 /* session_headers.c. One has come. */
 void session_header_came(struct session *s, const struct preamble *p);
-/* Somebody wanted to know whether we are there: no access record. */
-void session_end_probe(struct session *s);
 /* The server is connected: what it hears first (proxy/header_out.h). 0 or -errno. */
 int session_send_header(struct session *s);
 /* Connected it was, but the header did not get there. */

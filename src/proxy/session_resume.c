@@ -100,12 +100,13 @@ void session_rules_changed(struct session *s)
 		return;
 	}
 	if (s->row->state == ROW_SNIFFING) {
-		sniffing_cancel(&s->steps->sniffing);
+		session_cancel_sniffing(s);
 		sniff_again(s);
 		return;
 	}
 	if (s->row->state == ROW_CONNECTING && find_server_again(s)) {
-		session_describe_dial(s); /* it may have accepted already: it shall not be called twice */
+		if (!s->agreeing)
+			session_describe_dial(s); /* it may have accepted already: it shall not be called twice */
 		return;
 	}
 	if (s->row->state == ROW_QUEUED || s->row->state == ROW_HELD) {
@@ -116,7 +117,7 @@ void session_rules_changed(struct session *s)
 	if (s->row->state == ROW_RESOLVE)
 		session_leave_resolve(s);
 	else if (s->row->state == ROW_CONNECTING)
-		dial_cancel(&s->steps->dial);
+		session_cancel_dial(s);
 	else
 		return; /* the spawner still knows the rules under which it was asked */
 	session_give_server_back(s);
@@ -162,7 +163,8 @@ static void dial_again(struct session *s)
 {
 	struct row *row = s->row;
 
-	if (find_server_again(s)) {
+	/* what it was told before TLS, and has answered, is not written down: another one is called, or it once more */
+	if (!session_agrees(s) && find_server_again(s)) {
 		session_begin_step(s);
 		session_describe_dial(s);
 		dial_resume(&s->steps->dial, &s->engine->env, row, s->cold, session_dial_done, s);

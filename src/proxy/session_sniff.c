@@ -3,7 +3,7 @@
 
 bool session_must_speak(struct session *s)
 {
-	return !s->cold->spoken && openings_of(s->engine->rules->config, section_of(s));
+	return session_must_talk(s) || (!s->cold->spoken && openings_of(s->engine->rules->config, section_of(s)));
 }
 
 /* It has come to us, not to where it wanted to go; or what it wants is us. */

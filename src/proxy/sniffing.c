@@ -220,7 +220,7 @@ void sniffing_start(struct sniffing *p, struct early_room *room, struct step_env
 
 	*p = (struct sniffing){
 	        .env = env, .row = row, .cold = cold, .config = config, .section = section, .done = done, .arg = arg};
-	if (!begun)
+	if (!begun || !row->deadline_ms)
 		row->deadline_ms = env->loop->now_ms + section->speak_timeout_ms;
 	row_set_state(row, ROW_SNIFFING);
 	timer_set(env->loop, &p->timer, row->deadline_ms, timed_out, p);

@@ -111,6 +111,7 @@ size_t handover_pack(const struct trio *t, uint32_t i, struct handover_entry *re
 	        .announced = cold->announced,
 	        .uid_start = cold->uid_start,
 	        .preamble = cold->preamble,
+	        .answered = cold->answered,
 	        .stick = cold->stick,
 	};
 	memcpy(ret->limit, cold->limit, sizeof(ret->limit));
@@ -164,6 +165,7 @@ void handover_unpack(const struct handover_entry *e, const int *fds, struct row 
 	cold->announced = e->announced;
 	cold->uid_start = e->uid_start;
 	cold->preamble = e->preamble;
+	cold->answered = e->answered;
 	cold->met = 1;
 	cold->stick = e->stick;
 	memcpy(cold->limit, e->limit, sizeof(cold->limit));

@@ -110,8 +110,8 @@ struct handover_entry {
 	struct addr client, local, server;
 	uint64_t limit[LIMIT_KINDS];
 	int64_t timeout_ms, half_close_timeout_ms, keepalive_ms;
-	uint32_t service_port; /* the first of its service; 0: not known */
-	uint32_t pad2;
+	uint32_t service_port;      /* the first of its service; 0: not known */
+	uint32_t answered;          /* struct row_cold; of an older program's 0 */
 	char rule[160];             /* where it stands; "": nowhere */
 	char target[280];           /* the server as it was spelt; "": none */
 	char name[CLIENT_NAME_MAX]; /* the client's */

@@ -158,7 +158,15 @@ struct row_cold {
 	uint8_t met;        /* it is known whether a header comes before its stream: none is looked for any more */
 	uint8_t spoken; /* enum sniff_word: what the client has said first, if its section depended on it; 0: not known */
 	uint8_t n_sni, n_alpn; /* bytes in trio_said() */
-	uint64_t stick;        /* under which its server is remembered (ipc/stick.h); 0: it is not */
+	/* What is said before TLS begins (proxy/talking.h, proxy/agreeing.h). */
+	uint32_t said;                 /* bytes that the client was told before the server's stream */
+	uint32_t answered;             /* bytes that the server has said before its stream */
+	uint32_t talk_take, talk_said; /* of the step under way: what `preamble` and `said` are when it is done */
+	uint8_t talk_answer;           /* what is told in it; 0: none is under way */
+	uint8_t talk_next;             /* `talk_step` when it is done */
+	uint8_t talk_step;             /* how far it has come (base/starttls.h) */
+	uint8_t n_tag;                 /* bytes at the beginning of trio_said() */
+	uint64_t stick;                /* under which its server is remembered (ipc/stick.h); 0: it is not */
 };
 
 /* Who has called. */
@@ -171,6 +179,12 @@ static inline const struct addr *row_peer(const struct row_cold *cold)
 static inline uint64_t row_up(const struct row *row, const struct row_cold *cold)
 {
 	return row->flow[CLIENT].moved > cold->preamble ? row->flow[CLIENT].moved - cold->preamble : 0;
+}
+
+/* Likewise of the server's. */
+static inline uint64_t row_down(const struct row *row, const struct row_cold *cold)
+{
+	return row->flow[SERVER].moved > cold->answered ? row->flow[SERVER].moved - cold->answered : 0;
 }
 
 /* How long it has waited, in all; the row may say anything. */
@@ -223,7 +237,7 @@ struct trio_tap {
 
 #define TRIO_HEAD_SIZE   48
 #define TRIO_MAGIC       0x7463707072303031ULL
-#define TRIO_VERSION     13
+#define TRIO_VERSION     14
 #define TRIO_EVENTS      256
 #define TRIO_LISTENERS   32768
 #define TRIO_ROWS        349504     /* at most: a third of the descriptors that a process may have at most */

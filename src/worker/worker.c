@@ -14,6 +14,7 @@
 #include "worker/control.h"
 #include "worker/worker_parts.h"
 #include "os/proc.h"
+#include "os/host.h"
 #include "os/sandbox.h"
 #include "os/uring.h"
 #include "takeover/keeper.h"
@@ -180,6 +181,7 @@ static void confine(const struct ruleset *rules)
 {
 	const char *missing;
 
+	host_name(); /* what it is cannot be asked any more then */
 	self.reach = control_wanted_reach(rules);
 	if (!atomic_load(&self.trio->confined))
 		atomic_store(&self.trio->reach, self.reach);
