@@ -1,5 +1,5 @@
 #!/bin/sh
-# More than 18,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
+# More than 28,000 kills: members of trios from outside, at their system calls, in the middle of upgrades, with the
 # supervisor killed and started again; then members that end themselves between any two steps, in an ordinary build
 # and under AddressSanitizer, and connections that change workers meanwhile; servers of every state while processes are
 # killed. Last, 100,000 idle connections, 600 restarts by systemd, and all tests from outside as on an old kernel. More than half an
@@ -49,7 +49,7 @@ torture "$BUILD-faults" 1000 --source-client --faults 1000 --slots 24
 torture "$BUILD" 100 --whom U --slots 12
 torture "$BUILD-faults" 2000 --faults 1000 --slots 24
 torture "$BUILD-faults" 2000 --faults 5000
-torture "$BUILD-faults" 1000 --faults 300 --headers --slots 12
+torture "$BUILD-faults" 9000 --faults 300 --headers --slots 12
 torture "$BUILD-faults" 1000 --faults 5000 --keeper-faults 30 --slots 24
 torture "$BUILD-faults" 500 --whom w --keeper-faults 12
 torture "$BUILD-faults" 500 --whom k --keeper-faults 60 --spare-faults 200
@@ -67,6 +67,10 @@ echo '== everything that is known of servers at once'
 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 tests/torture/everything.py --seed "$SEED" --kills $((2000 * SHARE / 100)) || failed=1
 TCPPROXY=$(realpath "$BUILD-faults-sanitized/tcpproxy") /usr/bin/python3 tests/torture/everything.py --seed "$SEED" \
 	--kills $((200 * SHARE / 100)) || failed=1
+echo '== what is said before TLS, while workers die'
+TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 tests/torture/talks.py --seed "$SEED" --kills $((500 * SHARE / 100)) || failed=1
+TCPPROXY=$(realpath "$BUILD-faults/tcpproxy") /usr/bin/python3 tests/torture/talks.py --seed "$SEED" --faults 150 \
+	--kills $((2000 * SHARE / 100)) || failed=1
 echo '== upgrades from earlier commits, and back'
 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/history || failed=1
 echo '== 100,000 idle connections'

@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import talks  # noqa: E402
 from kills import torture_forwarder, torture_proxy  # noqa: E402
 
 FORWARDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "forwarder.py")
@@ -50,6 +51,14 @@ def test_servers_are_called_from_the_clients_addresses():
                            "--kills", "60", "--slots", "24"], capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)
+
+
+@pytest.mark.limit(120)
+def test_what_is_said_before_tls_is_said_once():
+    """By clients of each protocol of `starttls`; and the records say the bytes behind it alone."""
+    failures, summary = talks.torture(seed=SEED, kills=60)
+    assert not failures, failures[:10]
+    print(summary)
 
 
 @pytest.mark.parametrize("fault, words", [
