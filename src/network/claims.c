@@ -15,6 +15,7 @@
 #include "os/sock.h"
 
 #define PATIENCE_MS    1000
+#define AGAIN_MS       10
 #define CLAIM_NOT_HELD (-1) /* a stranger has the name: we do without */
 
 /* What is answered; the layout never changes. */
@@ -65,53 +66,65 @@ static bool may_be_ours(const struct ucred *peer)
 	return peer->uid == 0 || caps_has(peer->pid, CAP_NET_ADMIN);
 }
 
-/* false: it does not answer. *pid: of who listens there; -1: of a stranger. */
-static bool ask_who(const struct claim_name *name, struct claim_answer *ret, int *pid)
+enum asked {
+	ASKED_OWNER, /* *pid has it, whether it answers or not; 0: that is not known */
+	ASKED_STRANGER,
+	ASKED_LEAVING, /* it was given to us; or who had it is about to have closed it: the kernel does so after the last sign of a process */
+};
+
+static enum asked answer_of(int fd, int *pid)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct claim_answer answer;
+	ssize_t len;
+
+	if (poll(&p, 1, PATIENCE_MS) != 1)
+		return ASKED_OWNER; /* it is stopped, say */
+	len = recv(fd, &answer, sizeof(answer), MSG_DONTWAIT);
+	if (len != (ssize_t)sizeof(answer) || answer.supervisor == 0)
+		return ASKED_LEAVING;
+	*pid = answer.supervisor;
+	return ASKED_OWNER;
+}
+
+static enum asked ask_who(const struct claim_name *name, int *pid)
 {
 	int fd = open_socket();
 	struct ucred peer = {0};
 	socklen_t len = sizeof(peer);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	bool ok = false;
+	enum asked asked;
 
 	*pid = 0;
 	if (fd < 0)
-		return false;
-	if (connect(fd, (const struct sockaddr *)&name->sa, name->len) == 0 &&
-	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0) {
-		*pid = may_be_ours(&peer) ? peer.pid : -1;
-		ok = poll(&p, 1, PATIENCE_MS) == 1 && recv(fd, ret, sizeof(*ret), MSG_DONTWAIT) == sizeof(*ret);
+		return ASKED_OWNER;
+	if (connect(fd, (const struct sockaddr *)&name->sa, name->len) < 0) {
+		asked = errno == ECONNREFUSED ? ASKED_LEAVING : ASKED_OWNER;
+	} else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && !may_be_ours(&peer)) {
+		asked = ASKED_STRANGER;
+	} else {
+		*pid = peer.pid;
+		asked = answer_of(fd, pid);
 	}
 	close(fd);
-	return ok;
-}
-
-/* It gives way, and closes its own at once, but not in one step with the answer. */
-static int take_given(const struct claim_name *name)
-{
-	int fd = -EADDRINUSE;
-
-	for (int tries = 0; fd == -EADDRINUSE && tries < PATIENCE_MS / 10; tries++) {
-		fd = take_one(name);
-		if (fd == -EADDRINUSE)
-			poll(NULL, 0, 10);
-	}
-	return fd;
+	return asked;
 }
 
 /* word: how it is called, and shown; what: the name of its word behind "routes". */
 static int take(const char *what, const char *word, uint32_t n, const char *shown, struct buf *why)
 {
 	struct claim_name name = name_of(what, n);
-	struct claim_answer answer;
 	int fd = take_one(&name), pid = 0;
 
-	if (fd == -EADDRINUSE && ask_who(&name, &answer, &pid) && pid > 0) {
-		pid = answer.supervisor;
-		fd = pid == 0 ? take_given(&name) : fd;
+	for (int tries = 0; fd == -EADDRINUSE && tries < PATIENCE_MS / AGAIN_MS; tries++) {
+		enum asked asked = ask_who(&name, &pid);
+
+		if (asked == ASKED_STRANGER)
+			return CLAIM_NOT_HELD;
+		if (asked == ASKED_OWNER)
+			break;
+		poll(NULL, 0, AGAIN_MS);
+		fd = take_one(&name);
 	}
-	if (fd == -EADDRINUSE && pid == -1)
-		return CLAIM_NOT_HELD;
 	if (fd == -EADDRINUSE)
 		buf_addf(why,
 		         "the %s %s is used by another tcpproxy, pid %d: \"routes %s=N\" chooses another for this one",

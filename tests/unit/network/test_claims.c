@@ -25,7 +25,9 @@ static struct routes routes_of(uint32_t n)
 	return (struct routes){.table = base + n, .mark = base + n, .mask = UINT32_MAX, .priority = base + n};
 }
 
-/* A process that has them until it is killed, or gives them away. */
+#define LEAVES (-1)
+
+/* A process that has them until it is killed, or gives them away, or ends when it is asked. */
 static pid_t holder(const struct routes *r, int supervisor)
 {
 	int ready[2];
@@ -50,7 +52,7 @@ static pid_t holder(const struct routes *r, int supervisor)
 				p[i] = (struct pollfd){.fd = c.fds[i], .events = POLLIN};
 			poll(p, CLAIMS, -1);
 			for (size_t i = 0; i < CLAIMS; i++)
-				if (p[i].revents && claims_answer(c.fds[i], supervisor))
+				if (p[i].revents && (supervisor == LEAVES || claims_answer(c.fds[i], supervisor)))
 					_exit(0);
 		}
 	}
@@ -116,6 +118,20 @@ static void who_has_lost_its_supervisor_gives_it_away(void **state)
 	claims_drop(&c);
 }
 
+/* Its socket is closed later than all signs of it are gone. */
+static void who_is_about_to_end_has_nothing(void **state)
+{
+	const struct routes r = routes_of(6);
+	struct buf why = BUF_INIT;
+	struct claims c;
+	pid_t pid = holder(&r, LEAVES);
+
+	assert_true(claims_take(&c, &r, &why));
+	assert_true(c.fds[0] >= 0 && c.fds[1] >= 0 && c.fds[2] >= 0);
+	claims_drop(&c);
+	waitpid(pid, NULL, 0);
+}
+
 /* It is stopped: nobody waits for ever. */
 static void who_does_not_answer_has_it(void **state)
 {
@@ -174,6 +190,7 @@ int main(void)
 	        cmocka_unit_test(what_nobody_has_is_taken),
 	        cmocka_unit_test(what_another_has_is_not),
 	        cmocka_unit_test(who_has_lost_its_supervisor_gives_it_away),
+	        cmocka_unit_test(who_is_about_to_end_has_nothing),
 	        cmocka_unit_test(who_does_not_answer_has_it),
 	        cmocka_unit_test(a_stranger_is_not_believed),
 	};
