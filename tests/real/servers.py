@@ -144,10 +144,21 @@ def give(path, user):
         os.chown(p, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
 
 
-class Exim:
-    """SMTP. Greets with the port on which it was reached, keeps mail in one mbox."""
+class Certificate:
+    """Of NAME, by itself, for servers of every user: `file` and `key`."""
 
-    def __init__(self, start, folder, ports=1):
+    def __init__(self, folder, name):
+        self.file, self.key = folder / "cert.pem", folder / "key.pem"
+        subprocess.run([command("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+                        "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", self.key, "-out", self.file],
+                       check=True, capture_output=True)
+        self.key.chmod(0o644)
+
+
+class Exim:
+    """SMTP. Greets with the port on which it was reached, keeps mail in one mbox. STARTTLS with a certificate."""
+
+    def __init__(self, start, folder, ports=1, certificate=None):
         self.ports = [free_port() for _ in range(ports)]
         self.mailbox = folder / "mail/box"
         binary = unpacked("exim4-daemon-light", "usr/sbin/exim4")
@@ -155,6 +166,9 @@ class Exim:
         for name in ("spool", "mail"):
             (folder / name).mkdir()
             os.chown(folder / name, 60100, 60100)
+        tls = "tls_advertise_hosts ="
+        if certificate:
+            tls += f" *\ntls_certificate = {certificate.file}\ntls_privatekey = {certificate.key}"
         (folder / "exim.conf").write_text(f"""
 exim_path = {binary}
 primary_hostname = mail.internal.com
@@ -164,7 +178,7 @@ log_file_path = {folder}/spool/log-%s
 keep_environment = LD_PRELOAD:NSS_WRAPPER_PASSWD:NSS_WRAPPER_GROUP
 local_interfaces = <; {" ; ".join(f"127.0.0.1.{p}" for p in self.ports)}
 daemon_smtp_ports = {self.ports[0]}
-tls_advertise_hosts =
+{tls}
 host_lookup =
 rfc1413_query_timeout = 0s
 deliver_drop_privilege
@@ -187,9 +201,9 @@ mbox:
 
 class Dovecot:
     """POP3, and IMAP if that is wanted. One mailbox with one message, for any user with the password `secret`. header: at POP3
-    the PROXY protocol comes first."""
+    the PROXY protocol comes first. STLS and STARTTLS with a certificate, and nothing without TLS then."""
 
-    def __init__(self, start, folder, message, imap=False, header=False):
+    def __init__(self, start, folder, message, imap=False, header=False, certificate=None):
         self.port, self.imap_port = free_port(), free_port() if imap else 0
         core = unpacked("dovecot-core", "usr/lib/dovecot")
         pop3 = unpacked("dovecot-pop3d", "usr/lib/dovecot")
@@ -202,6 +216,9 @@ class Dovecot:
         (folder / "mail").mkdir()
         (folder / "mail/inbox").write_text(f"From a@example.com Thu Jan  1 00:00:00 2026\n{message}\n")
         give(folder / "mail", "mail")
+        tls = "ssl = no\ndisable_plaintext_auth = no"
+        if certificate:
+            tls = f"ssl = required\nssl_cert = <{certificate.file}\nssl_key = <{certificate.key}"
         (folder / "dovecot.conf").write_text(f"""
 base_dir = {folder}/run
 state_dir = {folder}/state
@@ -209,8 +226,7 @@ log_path = /dev/stderr
 protocols = {"imap pop3" if imap else "pop3"}
 listen = 127.0.0.1
 haproxy_trusted_networks = 127.0.0.0/8
-ssl = no
-disable_plaintext_auth = no
+{tls}
 libexec_dir = {programs}
 login_plugin_dir = {programs}/modules/login
 mail_plugin_dir = {programs}/modules
@@ -445,9 +461,10 @@ class Redis:
 
 
 class Postgres:
-    """A database of the user nobody; anybody may connect as that user; `check` needs a password, others are not let in."""
+    """A database of the user nobody; anybody may connect as that user; `check` needs a password, others are not let in.
+    With a certificate only by TLS."""
 
-    def __init__(self, start, folder):
+    def __init__(self, start, folder, certificate=None):
         programs = unpacked("postgresql-15", "usr/lib/postgresql/15/bin")
         self.port = free_port()
         data = folder / "data"
@@ -456,7 +473,15 @@ class Postgres:
         nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         subprocess.run([*nobody, programs / "initdb", "--no-sync", "--auth=trust", "--locale=C", "--encoding=UTF8",
                         "--username=nobody", "-D", data], check=True, capture_output=True, cwd="/")
-        (data / "pg_hba.conf").write_text("host all nobody 127.0.0.1/32 trust\nhost all check 127.0.0.1/32 scram-sha-256\n")
+        kind = "hostssl" if certificate else "host"
+        (data / "pg_hba.conf").write_text(f"{kind} all nobody 127.0.0.1/32 trust\n{kind} all check 127.0.0.1/32 scram-sha-256\n")
+        if certificate:
+            key = data / "key.pem"  # which must be nobody else's
+            key.write_bytes(certificate.key.read_bytes())
+            give(key, "nobody")
+            key.chmod(0o600)
+            with open(data / "postgresql.conf", "a") as settings:
+                settings.write(f"ssl = on\nssl_cert_file = '{certificate.file}'\nssl_key_file = '{key}'\n")
         start("postgres", [*nobody, programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", self.port,
                            "-k", "", "-F"]).wait_port(self.port)
 
