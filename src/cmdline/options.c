@@ -152,6 +152,19 @@ static char *option_name(const char *text)
 	return mem_printf("-o %s", shown);
 }
 
+/* Where a file would have this directive; one that may stand everywhere is for all. */
+static void add_where_it_belongs(struct options *o, const char *keyword, char *name, char *text)
+{
+	const struct directive *d = directive_find(keyword);
+
+	if (!strcmp(keyword, "include") || (d && d->where & OPENING && !(d->where & GLOBAL)))
+		text_add(&o->section, &o->n_section, name, text);
+	else if (!strcmp(keyword, "max-connections") || (d && !(d->where & GLOBAL)))
+		text_add(&o->service, &o->n_service, name, text);
+	else
+		text_add(&o->global, &o->n_global, name, text);
+}
+
 static void add_option(struct options *o, const char *text, struct config_errors *errors)
 {
 	const char *why;
@@ -164,12 +177,8 @@ static void add_option(struct options *o, const char *text, struct config_errors
 	} else if (!strcmp(keyword, "port") || !strcmp(keyword, "interface")) {
 		usage_error(errors, "%s: ports and addresses are opened by -b [ADDR:]PORT", name);
 		free(name);
-	} else if (!strcmp(keyword, "server") || !strcmp(keyword, "exec") || !strcmp(keyword, "include")) {
-		text_add(&o->section, &o->n_section, name, mem_strdup(text));
-	} else if (!strcmp(keyword, "max-connections")) {
-		text_add(&o->service, &o->n_service, name, mem_strdup(text));
 	} else {
-		text_add(&o->global, &o->n_global, name, mem_strdup(text));
+		add_where_it_belongs(o, keyword, name, mem_strdup(text));
 	}
 	words_free(words);
 }

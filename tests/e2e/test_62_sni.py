@@ -11,7 +11,7 @@ import pytest
 
 from lib.doors import Doors
 from lib.hello import NO_NAME, SSL2, alpn, extension, hello, message, of_python, padding, records, sni, vector
-from lib.peers import connect, gets_reset, is_reset, read_all, read_exactly
+from lib.peers import connect, gets_reset, is_reset, read_all, read_exactly, tcp_pair
 from lib.ports import free_port
 from lib.proxy_header import AUTHORITY, tlv, v1, v2
 from lib.waiting import wait_for
@@ -486,6 +486,23 @@ REAL = {
                 "--disable-component-update --disable-sync --disable-dev-shm-usage --user-data-dir={home} "
                 "'--host-resolver-rules=MAP * 127.0.0.1:{port}' https://{name}/",
 }
+
+
+def test_one_connection_of_inetd(directory, server):
+    own, a = server(), server()
+    for name, wanted in ((b"a.test", a), (b"b.test", own)):
+        client, accepted = tcp_pair()
+        p = subprocess.Popen([directory.program, "-o", "sni a.test", "-o", f"server {a.spelt}", "-l", "stderr", own.spelt],
+                             stdin=accepted, stdout=accepted, stderr=subprocess.PIPE, env=directory.environment())
+        accepted.close()
+        said = hello(name)
+        client.sendall(said[:10])
+        client.sendall(said[10:])
+        s = wanted.accept()
+        assert read_exactly(s, len(said)) == said
+        client.close()
+        s.close()
+        assert f" sni={name.decode()} " in p.communicate(timeout=10)[1].decode()
 
 
 @pytest.mark.limit(120)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from lib.peers import connect, data, is_reset, read_all, read_exactly
+from lib.peers import connect, data, is_reset, read_all, read_exactly, tcp_pair
 from lib.ports import free_port
 from lib.waiting import wait_for
 
@@ -302,3 +302,21 @@ def test_behind_a_header_and_before_one(start, service, certificate):
     with over_tls(s, "a.example.com") as t:
         assert lines(t) == b"x\n"
     assert proxy.wait_record()["client"] == "192.0.2.7:4711"
+
+
+# -- the one connection of inetd
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_one_connection_of_inetd(directory, tls_server, protocol):
+    client, accepted = tcp_pair()
+    p = subprocess.Popen([directory.program, "-o", f"starttls {protocol}", "-o", "sni a.example.com",
+                          "-o", f"server {tls_server(protocol, b'a').spelt}", "-l", "stderr", tls_server(protocol, b"other").spelt],
+                         stdin=accepted, stdout=accepted, stderr=subprocess.PIPE, env=directory.environment())
+    accepted.close()
+    client_side(protocol, client)
+    with over_tls(client, "a.example.com") as t:
+        assert lines(t) == b"a\n"
+        t.sendall(b"hello")
+        assert read_exactly(t, 5) == b"hello"
+    assert " sni=a.example.com " in p.communicate(timeout=10)[1].decode()

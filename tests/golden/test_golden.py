@@ -101,6 +101,11 @@ CANONICAL = [
      "workers 2\ntimeout 5\n\nport 80\n\tserver a:1\n\tserver b:1 backup\n"),
     (["-b", "80", "-o", "max-connections 3", "a:1"],
      "port 80\n\tserver a:1\n\tmax-connections 3\n"),
+    (["-b", "80", "-b", "81", "a:1", "-o", "starttls smtp", "-o", "proxy-timeout 2", "-o", "sni x.test", "-o", "server b:1", "-o", "protocol ssh",
+      "-o", "servers file:/s", "-o", "timeout 5"],
+     "timeout 5\n\n" + "\n".join(f"port {port}\n\tserver a:1\n\tproxy-timeout 2\n\tstarttls smtp\n\tsni x.test\n\t\tserver b:1\n"
+                                 "\tprotocol ssh\n\t\tservers file:/s\n" for port in (80, 81))),
+    (["-b", "80", "-o", "intercept redirect to 25", "-o", "server original"], "port 80\n\tserver original\n\tintercept redirect to 25\n"),
     (["-b", "80", "a:1", "-w", "-n", "-t", "1.5", "-v", "X_", "-q", "::1", "-l", "journal",
       "-u", "nobody:nogroup", "-p", "/run/p", "-a", "/bin/acp -x"],
      "user nobody\ngroup nogroup\npidfile /run/p\nlog journal\nacp /bin/acp -x\nsetenv X_\n"
