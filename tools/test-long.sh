@@ -49,7 +49,7 @@ torture "$BUILD-faults" 1000 --source-client --faults 1000 --slots 24
 torture "$BUILD" 100 --whom U --slots 12
 torture "$BUILD-faults" 2000 --faults 1000 --slots 24
 torture "$BUILD-faults" 2000 --faults 5000
-torture "$BUILD-faults" 9000 --faults 300 --headers --slots 12
+torture "$BUILD-faults" 9000 --faults 1000 --headers --slots 12
 torture "$BUILD-faults" 1000 --faults 5000 --keeper-faults 30 --slots 24
 torture "$BUILD-faults" 500 --whom w --keeper-faults 12
 torture "$BUILD-faults" 500 --whom k --keeper-faults 60 --spare-faults 200
