@@ -69,7 +69,7 @@ TCPPROXY=$(realpath "$BUILD-faults-sanitized/tcpproxy") /usr/bin/python3 tests/t
 	--kills $((200 * SHARE / 100)) || failed=1
 echo '== what is said before TLS, while workers die'
 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 tests/torture/talks.py --seed "$SEED" --kills $((500 * SHARE / 100)) || failed=1
-TCPPROXY=$(realpath "$BUILD-faults/tcpproxy") /usr/bin/python3 tests/torture/talks.py --seed "$SEED" --faults 150 \
+TCPPROXY=$(realpath "$BUILD-faults/tcpproxy") /usr/bin/python3 tests/torture/talks.py --seed "$SEED" --faults 400 \
 	--kills $((2000 * SHARE / 100)) || failed=1
 echo '== upgrades from earlier commits, and back'
 TCPPROXY=$(realpath "$BUILD/tcpproxy") /usr/bin/python3 -m pytest -q -p no:cacheprovider tests/history || failed=1
