@@ -133,8 +133,8 @@ static void take_head(struct proxy_reader *r)
 	bool known;
 
 	r->left = get16(r->head + 14);
-	known = family <= UNIX && kind <= DATAGRAM && !family == !kind && address_bytes(family) <= r->left;
-	r->own = command == LOCAL || (family != INET && family != INET6);
+	known = family <= UNIX && kind <= DATAGRAM && address_bytes(family) <= r->left;
+	r->own = command == LOCAL || (family != INET && family != INET6) || kind == NO_KIND;
 	r->opaque = command == LOCAL && !known;
 	if (r->head[12] >> 4 != 2)
 		wrong(r, PROXY_VERSION);

@@ -68,8 +68,9 @@ def test_of_both_families(accepting):
 
 @pytest.mark.parametrize("header", [
     LOCAL, b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN what ever follows\r\n", v2(command=0, tlvs=tlv(UNIQUE_ID, b"x"), crc=True),
-    v2(addresses=b"", family=0), v2(addresses=b"\0" * 216, family=3)],
-    ids=["local", "unknown", "unknown-more", "local-with-addresses", "unspec", "unix"])
+    v2(addresses=b"", family=0), v2(addresses=b"\0" * 216, family=3), v2(kind=0), v2("2001:db8::7", 1, "2001:db8::1", 2, kind=0),
+    SIGNATURE + b"\x21\x01\0\0"],
+    ids=["local", "unknown", "unknown-more", "local-with-addresses", "unspec", "unix", "no-kind", "no-kind-of-ipv6", "no-family"])
 def test_of_what_is_nobodys_but_its_own_nothing_is_taken(accepting, header):
     r = accepting()
     record = record_of(r, header)

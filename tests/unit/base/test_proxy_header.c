@@ -136,6 +136,9 @@ static void version_2(void **state)
 	      "192.0.2.1:1", "192.0.2.2:2");
 	WHOLE(V2 "\x21\0\0\0", "-", "-");
 	WHOLE(V2 "\x20\0\0\0", "-", "-");
+	/* a family without a kind, or a kind without a family */
+	WHOLE(V2 "\x21\x10\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x07\x12\x67\0\x19", "-", "-");
+	WHOLE(V2 "\x21\x01\0\0", "-", "-");
 	/* LOCAL: whatever stands there, the connection is the sender's */
 	WHOLE(V2 "\x20\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x07\x12\x67\0\x19", "-", "-");
 	WHOLE(V2 "\x20\x11\0\x03"
@@ -163,8 +166,8 @@ static void version_2_that_is_wrong(void **state)
 	WRONG(V2 "\x22\x11\0\x0c", PROXY_SYNTAX);
 	WRONG(V2 "\x21\x41\0\x0c", PROXY_SYNTAX);
 	WRONG(V2 "\x21\x13\0\x0c", PROXY_SYNTAX);
-	WRONG(V2 "\x21\x10\0\x0c", PROXY_SYNTAX);
-	WRONG(V2 "\x21\x01\0\x0c", PROXY_SYNTAX);
+	WRONG(V2 "\x21\x10\0\x0b", PROXY_SYNTAX);
+	WRONG(V2 "\x21\x02\0\0", PROXY_DATAGRAM);
 	WRONG(V2 "\x21\x11\0\x0b", PROXY_SYNTAX);
 	WRONG(V2 "\x21\x21\0\x23", PROXY_SYNTAX);
 	WRONG(V2 "\x21\x31\0\xd7", PROXY_SYNTAX);
