@@ -70,7 +70,8 @@ static void start_files(struct supervisor *s, const struct identity *id)
 
 	if (list.n > 0 && (missing || !files_start(&s->files, id, &list)))
 		log_warning("%s, so the right to read and write files of root is "
-		            "given up: removing the pidfile, reopening logs, reloading and reading lists of servers "
+		            "given up: removing the pidfile and Unix sockets, reopening logs, reloading and reading "
+		            "lists of servers "
 		            "work only where %s may do it",
 		            missing ? missing : "no process for it can be started",
 		            id->user[0] ? id->user : "the service's user");

@@ -72,7 +72,7 @@ def test_what_is_missing_is_said_once_with_what_follows(begin):
     ring, = lines(proxy, "io_uring cannot be used here")
     assert "each message takes system calls of its own" in ring
     files, = lines(proxy, "the right to read and write files of root is given up")
-    assert "removing the pidfile, reopening logs, reloading and reading lists of servers work only where nobody may do it" in files
+    assert "removing the pidfile and Unix sockets, reopening logs, reloading and reading lists of servers work only where nobody may do it" in files
     without = lines(proxy, "without landlock")
     assert len(without) == 1 + build.has_page() and all("files are kept away" in line for line in without), without
     assert len(lines(proxy, "landlock")) == len(without) + 1

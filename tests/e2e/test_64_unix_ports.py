@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from lib import kernel
 from lib.peers import (MIB, ask, connect, data, exchange_slowly, expect, expect_fin, expect_reset, fin, play, read_all,
                        read_exactly, reset, send, talk)
 from lib.ports import free_port
@@ -192,12 +193,14 @@ def test_what_else_is_there_stays(directory, there):
     assert os.path.exists(path)
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_it_goes_with_us(echoing):
     r = echoing()
     r.proxy.stop()
     assert not os.path.exists(r.path)
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_at_a_graceful_stop_it_goes_at_once(echoing):
     r = echoing()
     with connect(r.path) as s:
@@ -208,6 +211,7 @@ def test_at_a_graceful_stop_it_goes_at_once(echoing):
     assert r.proxy.wait_exit() == 0
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_it_stays_over_the_death_of_a_supervisor(echoing):
     r = echoing()
     with connect(r.path) as s:
@@ -223,6 +227,7 @@ def test_it_stays_over_the_death_of_a_supervisor(echoing):
     assert not os.path.exists(r.path)
 
 
+@pytest.mark.skipif(not kernel.has_landlock(), reason=kernel.NO_FILES)
 def test_and_over_an_upgrade(echoing):
     r = echoing()
     with connect(r.path) as s:
