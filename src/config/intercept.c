@@ -42,25 +42,6 @@ static enum part part_of(const char *word)
 	return PART_NONE;
 }
 
-static void read_to(struct parser *p, struct interception *new, const struct word *w)
-{
-	char shown[SHOWN_MAX];
-	struct port_range r;
-	const char *why = port_range_parse(p, w->text, &r);
-
-	if (why) {
-		parse_error(p, w->column, "%s %s", lex_show(w->text, shown), why);
-		return;
-	}
-	for (size_t i = 0; i < new->n_to; i++)
-		if (r.first <= new->to[i].last &&new->to[i].first <= r.last) {
-			parse_error(p, w->column, "%s names a port of this line twice", lex_show(w->text, shown));
-			return;
-		}
-	new->to = mem_resize(new->to, new->n_to + 1, sizeof(*new->to));
-	new->to[new->n_to++] = r;
-}
-
 /* What nft takes between quotes. */
 static bool is_device(const char *text)
 {
@@ -134,7 +115,7 @@ static void read_words(struct parser *p, struct interception *new, struct word *
 		}
 		switch (part) {
 		case PART_TO:
-			read_to(p, new, &args[i]);
+			port_range_add(p, &args[i], &new->to, &new->n_to);
 			break;
 		case PART_ON:
 			read_on(p, new, &args[i]);

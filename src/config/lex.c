@@ -140,6 +140,15 @@ void lex_quote(const char *word, struct buf *out)
 	buf_addc(out, '"');
 }
 
+void lex_quote_option(const char *name, const char *value, struct buf *out)
+{
+	char *word = mem_printf("%s%s", name, value);
+
+	buf_addc(out, ' ');
+	lex_quote(word, out);
+	free(word);
+}
+
 char **words_copy(const struct word *words, size_t n)
 {
 	char **copy = mem_alloc((n + 1) * sizeof(*copy));

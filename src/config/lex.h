@@ -37,6 +37,8 @@ uint32_t lex_column(const struct line *l, const struct word *w, size_t byte);
 
 /* Appends `word` so that lex_line() reads it as one word, in quotes only if it must. */
 void lex_quote(const char *word, struct buf *out);
+/* Appends a blank, and the two as one such word: "netns=" and its value. */
+void lex_quote_option(const char *name, const char *value, struct buf *out);
 
 /* The words of a text, as an argument vector: malloc()ed, NULL-terminated (words_free()).
  * NULL: *why says what is wrong (static). */

@@ -18,12 +18,10 @@
 
 static char *source_line(const char *keyword, const char *prefix, const char *value)
 {
-	char *word = mem_printf("%s%s", prefix, value);
 	struct buf text = BUF_INIT;
 
-	buf_addf(&text, "%s ", keyword);
-	lex_quote(word, &text);
-	free(word);
+	buf_adds(&text, keyword);
+	lex_quote_option(prefix, value, &text);
 	return buf_detach(&text);
 }
 

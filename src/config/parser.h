@@ -243,8 +243,8 @@ void server_way_print(const struct server *s, struct buf *out);
 /* All sections are complete: can their servers be called so? */
 void server_ways_check(struct parser *p);
 
-/* ports.c: a port, a name of one, or a range. NULL, or what is wrong with it; the text is used meanwhile. */
-const char *port_range_parse(const struct parser *p, char *text, struct port_range *ret);
+/* ports.c: a port, a name of one, or a range, behind the n of this line, of which it may name none again; or an error. */
+void port_range_add(struct parser *p, const struct word *w, struct port_range **list, size_t *n);
 /* Of a place that is so spelt. */
 uint32_t place_number(const char *text);
 /* intercept.c: what stands behind "intercept"; all sections are complete: is "server original" where it can be? */

@@ -32,7 +32,7 @@ static bool range_split(const struct parser *p, char *text, struct port_range *r
 	return false;
 }
 
-const char *port_range_parse(const struct parser *p, char *text, struct port_range *ret)
+static const char *range_parse(const struct parser *p, char *text, struct port_range *ret)
 {
 	if (port_parse(p->world, text, &ret->first)) {
 		ret->last = ret->first;
@@ -50,25 +50,23 @@ const char *port_range_parse(const struct parser *p, char *text, struct port_ran
 	       "FIRST-LAST";
 }
 
-static void read_range(struct parser *p, struct service *service, const struct word *w)
+void port_range_add(struct parser *p, const struct word *w, struct port_range **list, size_t *n)
 {
 	char shown[SHOWN_MAX];
 	struct port_range r;
-	const char *why = port_range_parse(p, w->text, &r);
+	const char *why = range_parse(p, w->text, &r);
 
 	if (why) {
 		parse_error(p, w->column, "%s %s", lex_show(w->text, shown), why);
 		return;
 	}
-	for (size_t j = 0; j < service->n_ports; j++) {
-		const struct port_range *o = &service->ports[j];
-
-		if (r.first <= o->last && o->first <= r.last) {
+	for (size_t i = 0; i < *n; i++)
+		if (r.first <= (*list)[i].last && (*list)[i].first <= r.last) {
 			parse_error(p, w->column, "%s names a port of this line twice", lex_show(w->text, shown));
-			break;
+			return;
 		}
-	}
-	service->ports[service->n_ports++] = r;
+	*list = mem_resize(*list, *n + 1, sizeof(**list));
+	(*list)[(*n)++] = r;
 }
 
 static void look_at_netns(struct parser *p, const struct service *service, const struct word *w)
@@ -114,10 +112,9 @@ static void read_ports(struct parser *p, struct service *service, struct word *a
 		parse_error(p, args[RANGES_MAX].column, "a \"port\" line takes at most %d ranges", RANGES_MAX);
 		return;
 	}
-	service->ports = mem_alloc(n * sizeof(*service->ports));
 	for (size_t i = 0; i < n; i++)
 		if (i == 0 || !port_option(p, service, &args[i]))
-			read_range(p, service, &args[i]);
+			port_range_add(p, &args[i], &service->ports, &service->n_ports);
 }
 
 /* ---- sockets ---- */
@@ -279,19 +276,10 @@ void service_ports(const struct service *service, struct buf *out)
 		buf_addf(out, ",device=%s", service->device);
 }
 
-static void print_option(const char *name, const char *value, struct buf *out)
-{
-	char *word = mem_printf("%s%s", name, value);
-
-	buf_addc(out, ' ');
-	lex_quote(word, out);
-	free(word);
-}
-
 void port_line_print(const struct service *service, struct buf *out)
 {
 	if (service->listen != LISTEN_PORTS)
-		print_option(service->listen == LISTEN_UNIX ? "unix:" : "fd:", service->path, out);
+		lex_quote_option(service->listen == LISTEN_UNIX ? "unix:" : "fd:", service->path, out);
 	for (size_t i = 0; i < service->n_ports; i++) {
 		const struct port_range *r = &service->ports[i];
 
@@ -300,11 +288,11 @@ void port_line_print(const struct service *service, struct buf *out)
 	if (service->listen == LISTEN_UNIX && service->mode != MODE_USUAL)
 		buf_addf(out, " mode=%04o", service->mode);
 	if (service->owner)
-		print_option("owner=", service->owner, out);
+		lex_quote_option("owner=", service->owner, out);
 	if (service->netns)
-		print_option("netns=", netns_word(service->netns), out);
+		lex_quote_option("netns=", netns_word(service->netns), out);
 	if (service->device)
-		print_option("device=", service->device, out);
+		lex_quote_option("device=", service->device, out);
 	if (service->mptcp)
 		buf_adds(out, " mptcp");
 }

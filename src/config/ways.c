@@ -57,21 +57,12 @@ const char *server_way_option(const char *word, struct server *s)
 	return NULL;
 }
 
-static void print_way(const char *name, const char *value, struct buf *out)
-{
-	char *word = mem_printf("%s%s", name, value);
-
-	buf_addc(out, ' ');
-	lex_quote(word, out);
-	free(word);
-}
-
 void server_way_print(const struct server *s, struct buf *out)
 {
 	if (s->netns)
-		print_way("netns=", *s->netns ? netns_word(s->netns) : "off", out);
+		lex_quote_option("netns=", *s->netns ? netns_word(s->netns) : "off", out);
 	if (s->device)
-		print_way("device=", *s->device ? s->device : "off", out);
+		lex_quote_option("device=", *s->device ? s->device : "off", out);
 	if (s->mptcp)
 		buf_adds(out, " mptcp");
 }

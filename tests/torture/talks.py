@@ -159,11 +159,11 @@ def torture(seed, kills, faults=None):
         for t in threads:
             t.start()
         deadline = time.monotonic() + 30 + kills
-        while run.deaths() < kills and time.monotonic() < deadline and len(run.failures) < 20:
-            if faults:
-                time.sleep(0.2)
-            else:
-                run.kill()
+        enough = lambda: run.deaths() >= kills or len(run.failures) >= 20  # noqa: E731
+        if faults:  # they kill themselves
+            wait_for(enough, f"{kills} deaths", 30 + kills)
+        while not enough() and time.monotonic() < deadline:
+            run.kill()
         run.over = True
         for t in threads:
             t.join(60)
