@@ -86,9 +86,9 @@ class Shown:
             "#table-" + name)
 
     def requested(self):
-        """Every URL that was asked for, at least once."""
+        """Every URL that was asked for since the last look, as often as it was."""
         events = (json.loads(e["message"])["message"] for e in self.browser.get_log("performance"))
-        return {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+        return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
 @pytest.fixture
@@ -98,8 +98,12 @@ def shown(start, service, browser):
 
 
 def test_nothing_is_requested_from_outside_and_nothing_is_refused(shown):
-    time.sleep(3)  # some rounds of its questions
-    urls = {u for u in shown.requested() if not u.startswith("data:")}
+    urls = []
+
+    def rounds():
+        urls.extend(u for u in shown.requested() if not u.startswith("data:"))
+        return sum("/api/status" in u for u in urls) >= 4
+    shown.wait(rounds, "some rounds of its questions")
     assert {u.split("?")[0].removeprefix(f"http://127.0.0.1:{shown.page.port}") for u in urls} == {
         "/", "/api/status", "/api/connections", "/api/history", "/api/errors", "/api/config"}
     assert shown.browser.get_log("browser") == []
